@@ -1,0 +1,1 @@
+"""vnicctl, the command line."""

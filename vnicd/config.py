@@ -1,0 +1,80 @@
+"""Where a fabric keeps its files, and the options it runs with: passive data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from vnicd.errors import Invalid
+
+HugepageMode = Literal["auto", "require", "never"]
+
+DEFAULT_RUNTIME_DIR = "/run/vnicd"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one fabric, all below its runtime directory."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Paths:
+        return cls(Path(os.environ.get("VNICD_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR).absolute())
+
+    @property
+    def control(self) -> Path:
+        """Socket of the control protocol."""
+        return self.root / "control.sock"
+
+    @property
+    def registration(self) -> Path:
+        """Socket that partition daemons register at."""
+        return self.root / "partition.sock"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.json"
+
+    @property
+    def host_lock(self) -> Path:
+        return self.root / "host.lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def partitions(self) -> Path:
+        return self.root / "partitions"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def partition_lock(self, name: str) -> Path:
+        """Locked and filled with its pid by a partition daemon for as long as it lives."""
+        return self.partitions / f"{name}.lock"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a fabric runs; the same for all its daemons."""
+
+    hugepages: HugepageMode = "auto"
+    idle_timeout: float = 60.0
+    """Seconds without a frame after which a direct link is given back."""
+    poll_us: int = 20
+    """Microseconds that a loop polls before it sleeps."""
+
+
+def make_options(hugepages: str, idle_timeout: float, poll_us: int) -> Options:
+    """Options from a user's words; Invalid when one is out of its range."""
+    if hugepages not in get_args(HugepageMode):
+        raise Invalid(f"hugepages must be auto, require or never, not {hugepages}")
+    if not 0.1 <= idle_timeout <= 86400:
+        raise Invalid(f"the idle timeout must be 0.1 to 86400 seconds, not {idle_timeout:g}")
+    if not 0 <= poll_us <= 1000:
+        raise Invalid(f"the polling time must be 0 to 1000 microseconds, not {poll_us}")
+    return Options(cast(HugepageMode, hugepages), idle_timeout, poll_us)

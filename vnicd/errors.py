@@ -1,0 +1,102 @@
+"""Every error a user can meet: its message, what to do next, and its exit code."""
+
+from __future__ import annotations
+
+
+class VnicdError(Exception):
+    """Base of all errors that are reported in one line.
+
+    `message` says what is wrong, `hint` what to do next (may be empty). `code` names the error on the
+    control socket, `exit_code` is what vnicctl and vnicd exit with.
+    """
+
+    code = "failed"
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def line(self) -> str:
+        """The message and the hint as one line."""
+        text = f"{self.message}; {self.hint}" if self.hint else self.message
+        return " ".join(text.split())
+
+
+class NotRunning(VnicdError):
+    code, exit_code = "not_running", 3
+
+
+class AlreadyRunning(VnicdError):
+    code, exit_code = "already_running", 4
+
+
+class NotFound(VnicdError):
+    code, exit_code = "not_found", 5
+
+
+class Exists(VnicdError):
+    code, exit_code = "exists", 6
+
+
+class Invalid(VnicdError):
+    code, exit_code = "invalid", 7
+
+
+class Taken(VnicdError):
+    code, exit_code = "taken", 8
+
+
+class NoNamespace(VnicdError):
+    code, exit_code = "no_namespace", 9
+
+
+class NoHugepages(VnicdError):
+    code, exit_code = "no_hugepages", 10
+
+
+class NotPermitted(VnicdError):
+    code, exit_code = "not_permitted", 11
+
+
+class Unsupported(VnicdError):
+    code, exit_code = "unsupported", 12
+
+
+class TimedOut(VnicdError):
+    code, exit_code = "timeout", 13
+
+
+class Resources(VnicdError):
+    code, exit_code = "resources", 14
+
+
+class Busy(VnicdError):
+    code, exit_code = "busy", 15
+
+
+BY_CODE: dict[str, type[VnicdError]] = {
+    cls.code: cls
+    for cls in (
+        VnicdError,
+        NotRunning,
+        AlreadyRunning,
+        NotFound,
+        Exists,
+        Invalid,
+        Taken,
+        NoNamespace,
+        NoHugepages,
+        NotPermitted,
+        Unsupported,
+        TimedOut,
+        Resources,
+        Busy,
+    )
+}
+
+
+def from_code(code: str, message: str, hint: str = "") -> VnicdError:
+    """The error of a reply on the control socket; an unknown code is a plain VnicdError."""
+    return BY_CODE.get(code, VnicdError)(message, hint)

@@ -1,0 +1,1 @@
+"""Privileged set-up of kernel objects: namespaces, TAPs, addresses; everything here yields fds or facts."""

@@ -1,0 +1,84 @@
+"""The control protocol: one JSON object a line over a Unix stream socket, and its client."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError, from_code
+
+MAX_REQUEST = 64 * 1024
+"""Longest request line in bytes that the hosting daemon reads."""
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds that a client waits for a reply."""
+
+
+def request(ident: int, method: str, params: dict[str, Any]) -> bytes:
+    return json.dumps({"id": ident, "method": method, "params": params}).encode() + b"\n"
+
+
+def parse_request(line: bytes) -> tuple[int, str, dict[str, Any]]:
+    """(id, method, params) of a request line; ValueError when it is not one."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("a request is an object")
+    ident, method, params = message.get("id", 0), message.get("method"), message.get("params", {})
+    if not isinstance(ident, int) or not isinstance(method, str) or not isinstance(params, dict):
+        raise ValueError("a request has an integer id, a method name and a params object")
+    return ident, method, params
+
+
+def result(ident: int, value: Any) -> bytes:
+    return json.dumps({"id": ident, "result": value}).encode() + b"\n"
+
+
+def failure(ident: int, error: VnicdError) -> bytes:
+    text = {"code": error.code, "message": error.message, "hint": error.hint}
+    return json.dumps({"id": ident, "error": text}).encode() + b"\n"
+
+
+class Client:
+    """A connection to the hosting daemon, made for each call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def call(self, method: str, params: dict[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Any:
+        """The result of one request.
+
+        Raises the VnicdError that the host answered with, NotRunning when nobody listens, TimedOut after
+        `timeout` seconds without an answer.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout)
+            try:
+                sock.connect(str(self.path))
+                sock.sendall(request(1, method, params or {}))
+                reply = self._read_line(sock)
+            except (FileNotFoundError, ConnectionError) as error:
+                raise NotRunning(f"no hosting daemon answers at {self.path}", "start one with: vnicctl up") from error
+            except PermissionError as error:
+                raise NotPermitted(f"not allowed to use {self.path}", "run vnicctl as root") from error
+            except TimeoutError as error:
+                raise TimedOut(f"the hosting daemon did not answer {method} in {timeout:g} s") from error
+        return self._unwrap(reply)
+
+    @staticmethod
+    def _read_line(sock: socket.socket) -> bytes:
+        chunks = []
+        while chunk := sock.recv(1 << 16):
+            chunks.append(chunk)
+            if chunk.endswith(b"\n"):
+                return b"".join(chunks)
+        raise ConnectionResetError("the hosting daemon closed the connection")
+
+    @staticmethod
+    def _unwrap(reply: bytes) -> Any:
+        message = json.loads(reply)
+        if "error" in message:
+            error = message["error"]
+            raise from_code(error["code"], error["message"], error.get("hint", ""))
+        return message["result"]
