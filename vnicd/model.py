@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -48,7 +47,7 @@ class PartitionSpec:
         return not self.netns
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "addresses": list(self.addresses)}
+        return {**self.__dict__, "addresses": list(self.addresses), "mac": self.mac or None, "netns": self.netns or None}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PartitionSpec:
@@ -83,7 +82,7 @@ def parse_address(text: object) -> Interface:
     if address.version == 6 and "%" in text:
         raise Invalid(f"the address {text} names a scope", "leave out the part after the %")
     ip, net = address.ip, address.network
-    if ip.is_multicast or ip.is_unspecified or ip.is_loopback:
+    if ip.is_multicast or ip.is_unspecified or ip.is_loopback or str(ip) == "255.255.255.255":
         raise Invalid(f"{text} is not an address that an interface can have")
     if address.version == 4 and net.prefixlen < 31 and ip in (net.network_address, net.broadcast_address):
         raise Invalid(f"{text} is the network or broadcast address of {net}", "choose one between them")
@@ -115,10 +114,10 @@ def check_ifname(name: object) -> str:
 
 def check_netns(text: object) -> str:
     """A namespace's path; a bare name stands for the one in /run/netns."""
-    if not isinstance(text, str) or "\0" in text or text in (".", "..") or len(text) > 1024:
+    if not isinstance(text, str) or "\0" in text or text in ("", ".", "..") or len(text) > 1024:
         raise Invalid(f"{text!r} is not the name or path of a namespace")
     if "/" not in text:
-        return f"/run/netns/{text}" if text else ""
+        return f"/run/netns/{text}"
     if not text.startswith("/"):
         raise Invalid(f"the namespace path {text} is not absolute")
     return text
@@ -144,14 +143,16 @@ def make_partition(
     return PartitionSpec(
         name=check_name(name),
         addresses=tuple(str(address) for address in parsed),
-        mac=check_mac(mac) if mac else "",
+        mac=check_mac(mac) if mac is not None else "",
         mtu=check_mtu(MTU_DEFAULT if mtu is None else mtu, has_ipv6),
         ifname=check_ifname("vnic0" if ifname is None else ifname),
-        netns=check_netns(netns) if netns else "",
+        netns=check_netns(netns) if netns is not None else "",
     )
 
 
 def default_mac(fabric: str, name: str) -> str:
     """The MAC that partition `name` of `fabric` has if none is given: locally administered, always the same."""
+    import hashlib  # costs vnicctl 3 ms at every start, and only the hosting daemon needs it
+
     digest = hashlib.blake2s(f"{fabric}\0{name}".encode(), digest_size=5).digest()
     return ":".join(f"{octet:02x}" for octet in (0x02, *digest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Client:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout)
             try:
-                sock.connect(str(self.path))
+                self._connect(sock, time.monotonic() + timeout)
                 sock.sendall(request(1, method, params or {}))
                 reply = self._read_line(sock)
             except (FileNotFoundError, ConnectionError) as error:
@@ -65,6 +66,16 @@ class Client:
             except TimeoutError as error:
                 raise TimedOut(f"the hosting daemon did not answer {method} in {timeout:g} s") from error
         return self._unwrap(reply)
+
+    def _connect(self, sock: socket.socket, deadline: float) -> None:
+        """Connect, and go on trying while the hosting daemon's queue is full, which a Unix socket says at once."""
+        while True:
+            try:
+                return sock.connect(str(self.path))
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError from error
+                time.sleep(0.01)
 
     @staticmethod
     def _read_line(sock: socket.socket) -> bytes:

@@ -1,0 +1,101 @@
+"""The commands that the control thread gives the loop, obeyed between two rounds."""
+
+from libc.stdint cimport uint16_t, uint64_t
+from libc.stdlib cimport free
+from posix.unistd cimport close
+
+from count_ops cimport *
+from engine cimport *
+from forward_ops cimport link_release, pull
+from layout cimport *
+from link_ops cimport *
+from ring_ops cimport *
+from poll_ops cimport TOKEN_TAP, unwatch, watch
+
+
+cdef inline bint command_done(Engine *e) noexcept nogil:
+    return vn_load_acquire(&e.done_seq) == e.command_seq
+
+
+cdef inline void attach_link(Engine *e, Link *link) noexcept nogil:
+    link.held = not e.relays and link.peer != 0 and e.links[0] != NULL
+    e.links[link.peer] = link
+    e.linked[e.linked_count] = link.peer
+    e.linked_count += 1
+    watch(e, link.bell, link.peer)
+    activate(e, link)
+
+
+cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
+    """0, or 1 when the mark found no room at the relay; without a relay there is nothing to keep in order."""
+    cdef Link *link = e.links[port]
+    cdef Link *relay = e.links[0]
+    if link == NULL or link.gone or link.open:
+        return 0
+    if not e.relays and port != 0 and relay != NULL and relay.open and not push_mark(e, relay, port, link.id):
+        return 1
+    link.open = True
+    return 0
+
+
+cdef inline void detach_link(Engine *e, uint16_t port) noexcept nogil:
+    """Deliver what the peer had written, then take the link out of every list."""
+    cdef Link *link = e.links[port]
+    cdef int i
+    if link == NULL:
+        return
+    link.open = link.held = False
+    pull(e, link, VN_RING_SIZE // VN_LINE)
+    unwatch(e, link.bell)
+    e.links[port] = NULL
+    if e.guess == link:
+        e.guess = NULL
+    for i in range(e.active_count):
+        if e.active[i] == port:
+            e.active_count -= 1
+            e.active[i] = e.active[e.active_count]
+            break
+    for i in range(e.linked_count):
+        if e.linked[i] == port:
+            e.linked_count -= 1
+            e.linked[i] = e.linked[e.linked_count]
+            break
+    e.asked[port] = 0
+    if port == 0:  # no mark can come by a relay that is gone
+        for i in range(e.linked_count):
+            link_release(e, e.links[e.linked[i]])
+    close(link.bell)
+    free(link)
+
+
+cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
+    if e.tap >= 0:
+        unwatch(e, e.tap)
+    e.tap = fd
+    if fd >= 0:
+        watch(e, fd, TOKEN_TAP)
+
+
+cdef inline void obey(Engine *e) noexcept nogil:
+    """Carry out the command in the slot and say so."""
+    cdef int kind = e.command.kind, result = 0
+    if kind == COMMAND_ATTACH:
+        attach_link(e, e.command.link)
+    elif kind == COMMAND_OPEN:
+        result = open_link(e, e.command.port)
+    elif kind == COMMAND_CLOSE:
+        if e.links[e.command.port] != NULL:
+            e.links[e.command.port].open = False
+    elif kind == COMMAND_DETACH:
+        detach_link(e, e.command.port)
+    elif kind == COMMAND_DIRECTORY:
+        e.directory = e.command.directory
+        e.directory_change = <uint64_t>-1
+    elif kind == COMMAND_TAP:
+        serve_tap(e, e.command.fd)
+    elif kind == COMMAND_STOP:
+        e.stop = True
+    e.command.fd = result
+    e.command.kind = COMMAND_NONE
+    vn_store_release(&e.done_seq, e.command_seq)
+    ring_eventfd(e.done_bell)

@@ -1,0 +1,154 @@
+"""What is done with a record that came over a link: into the TAP, or in the hosting daemon on to other links.
+
+A record is in its maker's memory and the maker may change it at any time. So its Ethernet header is copied
+once, the copy is judged, and the copy is what is passed on; the rest of the frame is payload that nobody here
+interprets.
+
+Order. While a flow moves from the relay to a new direct link, the receiver *holds* the direct link until the
+sender's mark has come through the relay behind the last relayed frame. On the way back (a link that is given
+back), the sender stops writing into the direct link before it uses the relay again, and the receiver empties a
+peer's direct link before it delivers a relayed frame of that peer. Either way a flow stays in order.
+"""
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from count_ops cimport *
+from engine cimport *
+from layout cimport *
+from link_ops cimport *
+from mac_ops cimport *
+from ring_ops cimport *
+from tap_ops cimport *
+
+cdef enum:
+    HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost
+
+
+cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
+    """The relay is drained for this peer: read the direct link from now on."""
+    link.held = False
+    activate(e, link)
+
+
+cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) noexcept nogil:
+    """A record for this partition; always done with it."""
+    cdef char headers[HEADERS]
+    cdef uint16_t source = link.peer
+    cdef Link *direct
+    if link.peer == 0 and record.source < VN_MAX_PORTS:
+        source = record.source
+    direct = e.links[source]
+    if record.kind == VN_MARK:
+        if link.peer == 0 and direct != NULL and direct.id == record.link_id:
+            link_release(e, direct)
+        return True
+    if direct != link and direct != NULL and not direct.held:
+        pull(e, direct, VN_RING_SIZE // VN_LINE)
+    vn_copy_once(headers, record.payload, HEADERS)
+    if link.peer and mac_at(headers + VN_VNET_HDR + 6) != e.port_mac[source]:
+        drop(e, source, VN_DROP_bad_source)
+    elif not is_group(headers + VN_VNET_HDR) and mac_at(headers + VN_VNET_HDR) != e.mac:
+        drop(e, source, VN_DROP_not_mine)
+    else:
+        tap_write(e, source, headers, record.payload, record.length)
+    return True
+
+
+cdef inline bint relay_to(Engine *e, Link *to, Link *link, const Record *record, const char *headers) noexcept nogil:
+    """Copy a record on into another link, with the checked headers; False when that ring is full."""
+    cdef char *place = tx_reserve(&to.tx, record.span)
+    if place == NULL:
+        if to.tx.fault:
+            link_gone(e, to)
+        return False
+    to.stalled = False
+    memcpy(place + sizeof(vn_record), headers, HEADERS)
+    memcpy(place + sizeof(vn_record) + HEADERS, record.payload + HEADERS, record.length - HEADERS)
+    tx_commit(&to.tx, record.length, record.kind, link.peer, record.link_id)
+    publish(e, to)
+    count_peer(e, to.peer, VN_P_tx_frames, 1)
+    count_peer(e, to.peer, VN_P_tx_bytes, record.length - VN_VNET_HDR)
+    return True
+
+
+cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Record *record, const char *headers) noexcept nogil:
+    """Relay to one port; False while its ring is full and the waiting time is not over."""
+    cdef Link *to = e.links[port]
+    if to == NULL or not to.open:
+        drop(e, link.peer, VN_DROP_no_link if e.port_state[port] == VN_PORT_LIVE else VN_DROP_peer_down)
+        return True
+    if relay_to(e, to, link, record, headers):
+        link.hold_until = 0
+        return True
+    if not to.stalled and not to.gone and link.hold_until == 0:
+        count(e, VN_C_holds, 1)
+        link.hold_until = e.now + e.hold_ns
+    if not to.stalled and not to.gone and e.now < link.hold_until:
+        return False
+    to.stalled = True
+    link.hold_until = 0
+    drop(e, port, VN_DROP_ring_full)
+    return True
+
+
+cdef inline void relay_flood(Engine *e, Link *link, const Record *record, const char *headers) noexcept nogil:
+    """Relay to every port but the source; nobody is waited for."""
+    cdef int i
+    cdef Link *to
+    for i in range(e.linked_count):
+        to = e.links[e.linked[i]]
+        if to != link and to.open and not relay_to(e, to, link, record, headers):
+            drop(e, to.peer, VN_DROP_ring_full)
+
+
+cdef inline bint take_at_host(Engine *e, Link *link, const Record *record) noexcept nogil:
+    """A record to relay; False when it has to wait."""
+    cdef char headers[HEADERS]
+    cdef const char *frame = headers + VN_VNET_HDR
+    cdef uint16_t port
+    vn_copy_once(headers, record.payload, HEADERS)
+    if record.kind == VN_MARK:
+        port = (<vn_mark *>headers).target
+        return port == 0 or port >= VN_MAX_PORTS or relay_or_wait(e, port, link, record, headers)
+    if link.hold_until == 0:
+        count_peer(e, link.peer, VN_P_rx_frames, 1)
+        count_peer(e, link.peer, VN_P_rx_bytes, record.length - VN_VNET_HDR)
+    if mac_at(frame + 6) != e.port_mac[link.peer]:
+        drop(e, link.peer, VN_DROP_bad_source)
+    elif is_reserved(frame):
+        drop(e, link.peer, VN_DROP_reserved_multicast)
+    elif is_group(frame):
+        relay_flood(e, link, record, headers)
+    else:
+        port = port_of(e, mac_at(frame))
+        if port != NO_PORT and port != link.peer:
+            return relay_or_wait(e, port, link, record, headers)
+        drop(e, link.peer, VN_DROP_no_destination if port == NO_PORT else VN_DROP_own_destination)
+    return True
+
+
+cdef inline int pull(Engine *e, Link *link, int most) noexcept nogil:
+    """Take up to `most` records from a link; the number taken."""
+    cdef Record record
+    cdef int n = 0
+    if link.held:
+        if link.held_since == 0 and rx_ready(&link.rx):
+            link.held_since = e.now
+        if link.held_since == 0 or e.now - link.held_since < HELD_NS:
+            return 0
+        link_release(e, link)
+    if rx_ready(&link.rx):
+        while n < most and rx_next(&link.rx, &record):
+            if not (take_at_host(e, link, &record) if e.relays else take_at_partition(e, link, &record)):
+                break
+            rx_consume(&link.rx, &record)
+            n += 1
+            if link.rx.tail - link.rx.published >= VN_RING_SIZE // 8 and rx_publish(&link.rx):
+                ring_bell(e, link)
+        if rx_publish(&link.rx):
+            ring_bell(e, link)
+        link.used = e.now
+    if link.rx.fault:
+        link_gone(e, link)
+    return n

@@ -1,0 +1,1 @@
+"""Tests of whole fabrics: real daemons, real interfaces, in namespaces that the tests make."""

@@ -1,0 +1,116 @@
+"""Fixtures of the integration tests: fabrics, and the check that the whole session leaves nothing behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.fabric import VNICCTL, Fabric
+from tests.support.machine import snapshot
+from tests.support.partition import Partition
+from tests.support.waiting import wait_until
+
+BASE = Path(f"/run/vnicd-test-{os.getpid()}")
+"""Holds the runtime directories of all fabrics of this session."""
+
+TAG = f"{os.getpid() % 100_000}f"
+"""In the name of every partition and namespace of this session."""
+
+TOOLS = ("ip", "nsenter", "unshare", "ping", "iperf3", "ethtool", "tcpdump")
+
+Pair = tuple[Partition, Partition]
+MakeFabric = Callable[..., Fabric]
+
+_numbers = itertools.count(1)
+_living: list[Fabric] = []
+
+
+def missing() -> str:
+    """Why the integration tests cannot run here, or an empty text."""
+    if os.geteuid() != 0:
+        return "not root"
+    if not Path("/dev/net/tun").exists():
+        return "no /dev/net/tun"
+    if not VNICCTL.exists():
+        return f"no {VNICCTL}: run scripts/setup"
+    lacking = [tool for tool in TOOLS if not shutil.which(tool)]
+    return f"not installed: {', '.join(lacking)}" if lacking else ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fails the session when processes, namespaces, interfaces, hugepages, descriptors or files remain."""
+    if reason := missing():
+        pytest.skip(reason)
+    BASE.mkdir()
+    try:
+        before = snapshot(BASE, TAG)
+        yield
+        wait_until(lambda: snapshot(BASE, TAG) == before, 10, f"the machine is as before: {before}")
+    finally:
+        shutil.rmtree(BASE)
+
+
+def _fabric() -> Fabric:
+    number = next(_numbers)
+    return Fabric(BASE / f"f{number}", f"{TAG}{number}")
+
+
+@pytest.fixture(scope="module")
+def make_module_fabric() -> Iterator[MakeFabric]:
+    """Makes fabrics that live until the end of the module."""
+    yield from _make()
+
+
+@pytest.fixture
+def make_fabric() -> Iterator[MakeFabric]:
+    """Makes fabrics that live until the end of the test."""
+    yield from _make()
+
+
+def _make() -> Iterator[MakeFabric]:
+    with ExitStack() as stack:
+
+        def make() -> Fabric:
+            fabric = _fabric()
+            _living.append(fabric)
+            stack.callback(_living.remove, fabric)
+            stack.callback(fabric.close)
+            return fabric
+
+        yield make
+
+
+@pytest.fixture
+def fabric(make_fabric: MakeFabric) -> Fabric:
+    """A fabric of this test alone; not started."""
+    return make_fabric()
+
+
+@pytest.fixture(scope="module")
+def shared(make_module_fabric: MakeFabric) -> Fabric:
+    """A running fabric that the tests of a module share; they leave it as they found it."""
+    return make_module_fabric().up()
+
+
+@pytest.fixture(scope="module")
+def pair(shared: Fabric) -> Pair:
+    """Two partitions of the shared fabric, with IPv4 and IPv6 addresses."""
+    blue = shared.add("blue", "10.77.0.1/24", "fd77::1/64")
+    green = shared.add("green", "10.77.0.2/24", "fd77::2/64")
+    return blue, green
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Puts the daemons' logs beside the report of a failed test."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"logs of {fabric.runtime}", fabric.logs()) for fabric in _living]
+    return report

@@ -1,0 +1,106 @@
+"""`--netns`: a namespace that exists already gets an interface, and keeps all else when that goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.fabric import Fabric
+from tests.support.namespaces import named
+
+
+def by_name(fabric: Fabric, label: str) -> str:
+    return fabric.namespace(label)
+
+
+def by_path(fabric: Fabric, label: str) -> str:
+    return f"/run/netns/{fabric.namespace(label)}"
+
+
+def by_process(fabric: Fabric, label: str) -> str:
+    """The namespace of a process, as a container's is found: it has no name."""
+    assert label
+    process = fabric.popen(
+        ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    assert process.stdout.read(5) == b"ready"
+    return f"/proc/{process.pid}/ns/net"
+
+
+KINDS = [by_name, by_path, by_process]
+
+
+def inside(path: str) -> list[dict[str, object]]:
+    """The interfaces of a namespace, without what counts or changes by itself."""
+    shown = subprocess.run(["nsenter", f"--net={path}", "ip", "-j", "addr"], capture_output=True, check=True)
+    return [{key: link[key] for key in ("ifname", "mtu", "addr_info")} for link in json.loads(shown.stdout)]
+
+
+@pytest.mark.parametrize("given", KINDS)
+def test_attach_and_remove(shared: Fabric, given: Callable[[Fabric, str], str]) -> None:
+    netns = given(shared, "box")
+    path = netns if "/" in netns else f"/run/netns/{netns}"
+    subprocess.run(["nsenter", f"--net={path}", "ip", "link", "add", "own0", "type", "dummy"], check=True)
+    before, names = inside(path), named()
+
+    peer = shared.add("peer", "10.91.0.1/24")
+    box = shared.add("attached", "10.91.0.2/24", netns=netns)
+    assert (box.info["netns"], box.info["netns_owned"]) == (path, False)
+    assert box.name not in named()
+    assert peer.ping(box.ip, count=10).lost == 0
+    done = shared.cli("exec", box.name, "--", "ping", "-c", "1", "-W", "1", peer.ip)
+    assert " 0% packet loss" in done.stdout
+
+    for partition in (box, peer):
+        shared.cli("partition", "remove", partition.name)
+    assert inside(path) == before
+    assert named() == names
+
+
+def test_down_leaves_an_attached_namespace(fabric: Fabric) -> None:
+    name = fabric.namespace("kept")
+    path = f"/run/netns/{name}"
+    before = inside(path)
+    fabric.up().add("attached", "10.91.1.1/24", netns=name)
+    fabric.down()
+    assert name in named()
+    assert inside(path) == before
+
+
+def test_two_partitions_in_one_namespace(shared: Fabric) -> None:
+    """Two interfaces with names of their own."""
+    name = shared.namespace("two")
+    peer = shared.add("peer2", "10.91.2.1/24", "10.91.3.1/24")
+    first = shared.add("first", "10.91.2.2/24", netns=name, ifname="vnic0")
+    second = shared.add("second", "10.91.3.2/24", netns=name, ifname="vnic1")
+    assert peer.ping(first.ip).lost == 0
+    assert peer.ping(second.ip).lost == 0
+    shared.cli("partition", "remove", first.name)
+    assert peer.ping(second.ip).lost == 0
+
+
+def test_attached_namespace_deleted_from_outside(shared: Fabric) -> None:
+    name = shared.namespace("goes")
+    shared.add("orphan", "10.91.4.1/24", netns=name)
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    shared.json("status")
+    shared.cli("partition", "remove", shared.name("orphan"))
+    assert shared.name("orphan") not in json.dumps(shared.json("partition", "list"))
+
+
+def test_namespace_of_a_process_that_ended(shared: Fabric) -> None:
+    """Its path is gone, but the interface was ours: removing it works."""
+    path = by_process(shared, "short")
+    box = shared.add("short", "10.91.5.1/24", netns=path)
+    peer = shared.add("peer5", "10.91.5.2/24")
+    assert peer.ping(box.ip).lost == 0
+    pid = int(Path(path).parts[2])
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    shared.json("status")
+    shared.cli("partition", "remove", box.name)
+    assert peer.ping(box.ip, count=1).received == 0

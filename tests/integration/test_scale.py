@@ -1,0 +1,108 @@
+"""Many partitions: every pair talks, broadcasts reach all, idle ones cost nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import MakeFabric
+from tests.support.datagrams import udp
+from tests.support.fabric import Fabric
+from tests.support.partition import Partition
+from tests.support.waiting import holds_for, wait_until
+
+MANY = 24
+
+
+@pytest.fixture(scope="module")
+def many(make_module_fabric: MakeFabric) -> tuple[Fabric, list[Partition]]:
+    fabric = make_module_fabric().up()
+    with ThreadPoolExecutor(4) as pool:
+        partitions = list(
+            pool.map(lambda number: fabric.add(f"p{number}", f"10.83.0.{number}/24"), range(1, MANY + 1))
+        )
+    return fabric, partitions
+
+
+def test_broadcast_reaches_all(many: tuple[Fabric, list[Partition]]) -> None:
+    first, *others = many[1]
+    receivers = [udp(partition, "10.83.0.255", 5010) for partition in others]
+    sender = udp(first, first.ip)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    for text in (b"one", b"two", b"three"):
+        sender.sendto(text, ("10.83.0.255", 5010))
+        assert [receiver.recv(100) for receiver in receivers] == [text] * len(others)
+
+
+def test_all_pairs_ping_and_go_direct(many: tuple[Fabric, list[Partition]]) -> None:
+    fabric, partitions = many
+
+    def ping_the_later(number: int) -> list[str]:
+        one = partitions[number]
+        return [
+            f"{one.name} - {other.name}"
+            for other in partitions[number + 1 :]
+            if one.ping(other.ip, count=1).lost
+        ]
+
+    with ThreadPoolExecutor(4) as pool:
+        silent = [pair for pairs in pool.map(ping_the_later, range(MANY)) for pair in pairs]
+    assert not silent
+
+    def not_direct() -> list[list[str]]:
+        return [link["ports"] for link in fabric.json("links")["links"] if link["path"] != "direct"]
+
+    wait_until(lambda: not not_direct(), 5, "all pairs are direct")
+    assert len(fabric.json("links")["links"]) == (MANY + 1) * MANY // 2
+
+
+def cpu_seconds(pids: set[int]) -> float:
+    """Time that the processes have used."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> None:
+    """Under 0.5% of a core; a tick of the clock that counts is 10 ms, so a few are allowed for."""
+    fabric, _ = many
+    pids = fabric.pids()
+    assert len(pids) == MANY + 1
+    seconds, before = 4.0, cpu_seconds(pids)
+    holds_for(lambda: True, seconds, "nothing happens")
+    assert cpu_seconds(pids) - before <= 0.005 * seconds + 0.03
+
+
+def test_memory_of_a_partition_daemon(many: tuple[Fabric, list[Partition]]) -> None:
+    """At most 16 MiB of its own without the rings, which are memfds."""
+    for partition in many[1][:3]:
+        assert private_bytes(partition.pid) <= 16 << 20
+
+
+def private_bytes(pid: int) -> int:
+    """PSS of a process without its memfds."""
+    total, counts = 0, True
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        first = line.split(maxsplit=1)[0]
+        if "-" in first and not first.endswith(":"):
+            counts = "memfd:" not in line
+        elif first == "Pss:" and counts:
+            total += int(line.split()[1]) << 10
+    return total
+
+
+def test_a_removed_partition_makes_room(many: tuple[Fabric, list[Partition]]) -> None:
+    """Its name, address and port can be used again, and the others notice nothing."""
+    fabric, partitions = many
+    first, gone = partitions[0], partitions[-1]
+    for _ in range(2):
+        fabric.cli("partition", "remove", gone.name)
+        fabric.add(f"p{MANY}", f"10.83.0.{MANY}/24")
+        assert first.ping(gone.ip, count=2).received
+    assert first.ping(partitions[1].ip, count=20).lost == 0

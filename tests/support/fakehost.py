@@ -1,0 +1,148 @@
+"""A hosting daemon that only pretends: it speaks the control protocol and answers what a test told it to."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vnicd import protocol
+from vnicd.errors import VnicdError
+
+Answer = Any | VnicdError | Callable[[dict[str, Any]], Any]
+
+
+def partition(name: str, port: int, **more: Any) -> dict[str, Any]:
+    return {
+        "port": port,
+        "name": name,
+        "state": "up",
+        "pid": 4000 + port,
+        "mac": f"02:00:00:00:00:{port:02x}",
+        "addresses": [f"10.77.0.{port}/24", f"fd00:77::{port}/64"],
+        "mtu": 1500,
+        "ifname": "vnic0",
+        "netns": f"/run/netns/{name}",
+        "netns_owned": True,
+        "page_size": 2097152,
+        "generation": 1,
+        "restarts": 0,
+        **more,
+    }
+
+
+def way(source: str, target: str, frames: int = 0, **drops: int) -> dict[str, Any]:
+    counters = {"frames": frames, "bytes": frames * 1500, "wakeups": frames // 10, "drops": drops}
+    return {"from": source, "to": target, **counters}
+
+
+def link(one: str, other: str, ways: list[dict[str, Any]], path: str, state: str) -> dict[str, Any]:
+    page_size = None if state == "none" else 2097152
+    return {"ports": [one, other], "path": path, "state": state, "page_size": page_size, "directions": ways}
+
+
+BLUE, GREEN = partition("blue", 1), partition("green", 2, state="starting", pid=None, addresses=[])
+RED = partition("red", 3, state="failed", pid=None, netns="/proc/77/ns/net", netns_owned=False)
+
+ANSWERS: dict[str, Answer] = {
+    "fabric.ping": {"ready": True, "pid": os.getpid(), "version": "0.1.0", "starting": []},
+    "fabric.down": {},
+    "status": {
+        "fabric": {
+            "runtime_dir": "/run/vnicd",
+            "pid": 3999,
+            "version": "0.1.0",
+            "uptime_s": 11525.2,
+            "hugepages": "auto",
+            "page_size": 4096,
+            "degraded": "no hugepages are left",
+        },
+        "ports": [{"port": 0, "name": "host", "state": "up", "pid": 3999}, BLUE, GREEN, RED],
+    },
+    "partition.list": {"partitions": [BLUE, GREEN, RED]},
+    "partition.show": BLUE,
+    "partition.add": BLUE,
+    "partition.remove": {},
+    "links": {
+        "links": [
+            link("host", "blue", [way("host", "blue"), way("blue", "host")], "direct", "up"),
+            link(
+                "blue",
+                "green",
+                [way("blue", "green", 1234567, ring_full=3), way("green", "blue")],
+                "direct",
+                "up",
+            ),
+            link("blue", "red", [way("blue", "red", 7), way("red", "blue")], "relay", "none"),
+            link("green", "red", [way("green", "red"), way("red", "green")], "none", "none"),
+        ]
+    },
+    "stats": {
+        "ports": [
+            {
+                "name": "blue",
+                "counters": {
+                    "tap_rx_frames": 1234587,
+                    "tap_rx_bytes": 1851880500,
+                    "tap_tx_frames": 20,
+                    "tap_tx_bytes": 30000,
+                    "sleeps": 12,
+                },
+                "drops": {"ring_full": 3, "bad_source": 0, "reserved_multicast": 1},
+            }
+        ]
+    },
+}
+
+
+class FakeHost:
+    """Answers at `path` until it is closed; `requests` are those that came, `answers` may be changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.answers: dict[str, Answer] = copy.deepcopy(ANSWERS)
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends as a hosting daemon does: its socket goes with it."""
+        self.path.unlink(missing_ok=True)
+        # Wakes accept, which close alone does not.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with sock, sock.makefile("rb") as lines, contextlib.suppress(OSError):
+                for line in lines:
+                    sock.sendall(self._reply(line))
+
+    def _reply(self, line: bytes) -> bytes:
+        ident, method, params = protocol.parse_request(line)
+        self.requests.append((method, params))
+        answer = self.answers[method]
+        if callable(answer):
+            answer = answer(params)
+        if isinstance(answer, bytes):
+            return answer
+        return (
+            protocol.failure(ident, answer)
+            if isinstance(answer, VnicdError)
+            else protocol.result(ident, answer)
+        )

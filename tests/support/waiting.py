@@ -1,0 +1,59 @@
+"""The only place where tests wait: for a condition, for output, for the next turn of a steady pace."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import IO, TypeVar
+
+T = TypeVar("T")
+
+_never = Event()
+
+
+def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
+    """The first true value of `condition`; AssertionError naming `what` when there is none in time."""
+    deadline = time.monotonic() + timeout
+    pause = 0.002
+    while True:
+        late = time.monotonic() >= deadline
+        value = condition()
+        if value:
+            return value
+        assert not late, f"not within {timeout:g} s: {what} (last seen: {value!r})"
+        _never.wait(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def holds_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Fails as soon as `condition` is false within the next `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), f"did not hold for {seconds:g} s: {what}"
+        _never.wait(0.02)
+
+
+def wait_for_output(stream: IO[bytes], text: bytes, timeout: float) -> bytes:
+    """Reads an unbuffered pipe until `text` was in it; returns all that was read."""
+    deadline = time.monotonic() + timeout
+    seen = b""
+    while text not in seen:
+        left = deadline - time.monotonic()
+        ready = left > 0 and select.select([stream], [], [], left)[0]
+        assert ready, f"no {text!r} within {timeout:g} s, only {seen!r}"
+        chunk = stream.read(4096)
+        assert chunk, f"the output ended without {text!r}: {seen!r}"
+        seen += chunk
+    return seen
+
+
+def pace(per_second: float, seconds: float) -> Iterator[int]:
+    """The numbers 0, 1, 2.. at a steady rate for some seconds; late ones follow at once."""
+    start = time.monotonic()
+    for number in range(round(per_second * seconds)):
+        ahead = start + number / per_second - time.monotonic()
+        if ahead > 0.0005:
+            _never.wait(ahead)
+        yield number

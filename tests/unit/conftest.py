@@ -1,0 +1,70 @@
+"""Fixtures of the unit tests of vnicctl: a runtime directory, and a hosting daemon that pretends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakehost import FakeHost
+
+FAKE_VNICD = [sys.executable, "-m", "tests.support.fakevnicd"]
+
+ErrorLine = Callable[[], str]
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runtime directory that vnicctl uses."""
+    monkeypatch.setenv("VNICD_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("VNICD_DEBUG", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def host(runtime: Path) -> Iterator[FakeHost]:
+    fake = FakeHost(runtime / "control.sock")
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def error_line(capsys: pytest.CaptureFixture[str]) -> ErrorLine:
+    """Gives the one line on standard error that was all the output, without the program's name."""
+
+    def line() -> str:
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("vnicctl: ")
+        assert captured.err.count("\n") == 1
+        assert captured.err.endswith("\n")
+        return captured.err.removeprefix("vnicctl: ").rstrip("\n")
+
+    return line
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """Where the `vnicd` that pretends tells how it was started."""
+    return tmp_path / "record.json"
+
+
+@pytest.fixture
+def fabric_dir(tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory which is not there yet, for a `vnicd` that pretends and that ends with the test."""
+    directory = tmp_path / "run"
+    monkeypatch.setenv("VNICD_RUNTIME_DIR", str(directory))
+    monkeypatch.setenv("FAKE_VNICD_RECORD", str(record))
+    monkeypatch.delenv("VNICD_DEBUG", raising=False)
+    monkeypatch.setattr("vnicd.cli.process.command", lambda *words: [*FAKE_VNICD, *words])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    yield directory
+    if record.exists():
+        with suppress(ProcessLookupError):
+            os.kill(json.loads(record.read_text())["pid"], signal.SIGTERM)

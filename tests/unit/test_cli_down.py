@@ -1,0 +1,82 @@
+"""vnicctl down and doctor with a `vnicd` that pretends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fakehost import FakeHost
+from tests.unit.conftest import ErrorLine
+from vnicd.cli.main import main
+from vnicd.errors import NotPermitted
+
+pytestmark = pytest.mark.usefixtures("fabric_dir")
+
+Captured = pytest.CaptureFixture[str]
+
+
+def started(record: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(record.read_text())
+    return told
+
+
+def test_down_after_everything_was_killed(fabric_dir: Path, record: Path) -> None:
+    fabric_dir.mkdir()
+    (fabric_dir / "state.json").write_text("{}")
+    assert main(["down"]) == 0
+    assert started(record)["argv"] == ["teardown"]
+    assert not (fabric_dir / "state.json").exists()
+
+
+def test_down_when_the_host_dies_over_it(
+    fabric_dir: Path, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VNICD", "crash")
+    assert main(["up"]) == 0
+    assert main(["down"]) == 0
+    assert started(record)["argv"] == ["teardown"]
+
+
+def test_a_teardown_that_fails(
+    fabric_dir: Path, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric_dir.mkdir()
+    (fabric_dir / "state.json").write_text("{}")
+    monkeypatch.setenv("FAKE_VNICD", "die")
+    assert main(["down"]) == 10
+    assert error_line() == "no hugepages are free; see vnicctl doctor"
+
+
+def test_down_refused_by_the_host(fabric_dir: Path, error_line: ErrorLine) -> None:
+    fabric_dir.mkdir()
+    host = FakeHost(fabric_dir / "control.sock")
+    host.answers["fabric.down"] = NotPermitted("only root may do this")
+    assert main(["down"]) == 11
+    assert error_line() == "only root may do this"
+    host.close()
+
+
+def test_doctor(capsys: Captured) -> None:
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out == (
+        "ok    tun        /dev/net/tun opens\n"
+        "warn  hugepages  none is free\n"
+        "                 -> sysctl vm.nr_hugepages=64\n"
+    )
+
+
+def test_doctor_fails_when_a_check_does(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_VNICD", "unfit")
+    assert main(["doctor", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert [check["status"] for check in json.loads(captured.out)["checks"]] == ["ok", "warn", "fail"]
+    assert captured.err == ""
+
+
+def test_doctor_without_an_answer(error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_VNICD", "die")
+    assert main(["doctor"]) == 10
+    error_line()

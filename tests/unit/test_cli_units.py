@@ -1,0 +1,55 @@
+"""Numbers, times and names as vnicctl's tables show them; and that the quick commands start quickly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vnicd.cli import units
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1KiB"),
+        (1536, "1.5KiB"),
+        (2097152, "2MiB"),
+        (1 << 30, "1GiB"),
+        (3 * (1 << 50), "3072TiB"),
+    ],
+)
+def test_size(value: int | None, text: str) -> None:
+    assert units.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.9, "59s"), (60, "1m 0s"), (3600, "1h 0m"), (11525, "3h 12m"), (90061, "1d 1h")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert units.duration(seconds) == text
+
+
+def test_drops_names_what_happened() -> None:
+    assert units.drops({"ring_full": 1234, "bad_source": 0, "no_link": 1}) == "ring_full 1,234, no_link 1"
+    assert units.drops({"ring_full": 0}) == "-"
+
+
+def test_netns() -> None:
+    assert units.netns("/run/netns/blue") == "blue"
+    assert units.netns("/proc/7/ns/net") == "/proc/7/ns/net"
+    assert units.netns("") == "-"
+
+
+@pytest.mark.parametrize("module", ["partition", "exec"])
+def test_quick_commands_import_little(module: str) -> None:
+    code = f"import sys, vnicd.cli.app, vnicd.cli.{module}, vnicd.model; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"rich", "asyncio", "subprocess", "pyroute2", "importlib.metadata"} & set(loaded)

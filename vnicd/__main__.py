@@ -1,0 +1,77 @@
+"""The vnicd command: `vnicd host`, `vnicd partition NAME`, `vnicd check`, `vnicd teardown`.
+
+Parsed by hand and importing only what each one needs, because a partition daemon has to stay small.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vnicd.errors import VnicdError
+
+USAGE = """Usage: vnicd host [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
+       vnicd partition NAME
+       vnicd check [--json]
+       vnicd teardown
+
+host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd)
+partition  the daemon of one partition; the hosting daemon starts it
+check      what this machine offers, as `vnicctl doctor` shows it
+teardown   remove what a fabric without a hosting daemon has left
+
+People use vnicctl."""
+
+
+def main() -> None:
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except VnicdError as error:
+        print(f"vnicd: {error.line()}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def run(words: list[str]) -> int:
+    """Do what the words say; the exit code."""
+    command, rest = (words[0], words[1:]) if words else ("", [])
+    if command == "partition" and len(rest) == 1:
+        from vnicd.daemon import partition
+
+        return partition.main(rest[0])
+    if command == "host":
+        return run_host(rest)
+    if command == "teardown" and not rest:
+        from vnicd.config import Options
+        from vnicd.daemon import host
+
+        host.main(Options(hugepages="auto"), take_down=True)
+        return 0
+    if command == "check" and rest in ([], ["--json"]):
+        from vnicd.kernel import checks
+
+        return checks.main(as_json=bool(rest))
+    print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
+    return 0 if command in ("--help", "-h") else 2
+
+
+def run_host(words: list[str]) -> int:
+    from vnicd.config import Options, make_options
+    from vnicd.errors import Invalid
+
+    options = {"--hugepages": "auto", "--idle-timeout": str(Options.idle_timeout), "--poll-us": str(Options.poll_us)}
+    if len(words) % 2 or any(word not in options for word in words[::2]):
+        print(USAGE, file=sys.stderr)
+        return 2
+    options.update(zip(words[::2], words[1::2], strict=True))
+    try:
+        idle_timeout, poll_us = float(options["--idle-timeout"]), int(options["--poll-us"])
+    except ValueError as error:
+        raise Invalid(f"this is not a number: {error}") from error
+    chosen = make_options(options["--hugepages"], idle_timeout, poll_us)
+    from vnicd.daemon import host
+
+    host.main(chosen)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Entry of vnicctl: runs the command line and turns whatever goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs vnicctl with `args`, or else with the process's own; the exit code."""
+    words = sys.argv[1:] if args is None else list(args)
+    code = _guarded(lambda: _run(words))
+    if code == 0:
+        # What print left in the buffer fails here, where it is reported, not in the interpreter's last flush.
+        code = _guarded(_flush)
+    _settle()
+    return code
+
+
+def _run(words: list[str]) -> int:
+    # click and the commands are imported here so that Ctrl-C meanwhile is as quiet as later.
+    from vnicd.cli.app import run
+
+    return run(words)
+
+
+def _guarded(step: Callable[[], int]) -> int:
+    """The exit code of `step`; an exception from it is reported and becomes one."""
+    try:
+        return step()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except Exception as error:
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    from vnicd.cli.report import line_and_code
+
+    line, code = line_and_code(error)
+    if sys.stderr is None:
+        return code
+    with contextlib.suppress(OSError):
+        if os.environ.get("VNICD_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exception(error)
+        print(f"vnicctl: {line}", file=sys.stderr)
+    return code
+
+
+def _flush() -> int:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return 0
+
+
+def _settle() -> None:
+    """Points a standard output that cannot be written at /dev/null, or the interpreter's end complains."""
+    try:
+        _flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, sys.stdout.fileno())
+            os.close(sink)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""vnicctl stats: what each port sent, received and dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vnicd.cli import output, units
+from vnicd.cli.client import call
+from vnicd.cli.params import json_option, name_argument
+
+HEADERS = ("NAME", "SENT FRAMES", "SENT BYTES", "RECEIVED FRAMES", "RECEIVED BYTES", "DROPS")
+TAP_COUNTERS = ("tap_rx_frames", "tap_rx_bytes", "tap_tx_frames", "tap_tx_bytes")
+"""What the TAP hands over is what the partition sent, and the other way round."""
+
+
+@click.command()
+@name_argument(required=False)
+@json_option
+def stats(name: str | None, as_json: bool) -> None:
+    """Tell what each port sent, received and dropped.
+
+    With a NAME, all counters of that port.
+
+    \b
+    Examples:
+      vnicctl stats
+      vnicctl stats blue
+      vnicctl stats blue --json | jq '.ports[0].drops'
+    """
+    data = call("stats", {"name": name} if name else {})
+    output.emit(data, as_json, _show_one if name else _show_all)
+
+
+def _show_all(data: dict[str, Any]) -> None:
+    rows = [
+        [port["name"], *(_counter(port, name) for name in TAP_COUNTERS), units.drops(port["drops"])]
+        for port in data["ports"]
+    ]
+    output.table(HEADERS, rows, right=HEADERS[1:5])
+
+
+def _show_one(data: dict[str, Any]) -> None:
+    for port in data["ports"]:
+        rows = [[name, units.count(value)] for name, value in port["counters"].items()]
+        output.table(("COUNTER", "VALUE"), rows, right=("VALUE",))
+        dropped = [[reason, units.count(value)] for reason, value in port["drops"].items() if value]
+        if dropped:
+            click.echo()
+            output.table(("DROPPED FOR", "FRAMES"), dropped, right=("FRAMES",))
+
+
+def _counter(port: dict[str, Any], name: str) -> str:
+    value = port["counters"].get(name, 0)
+    return units.size(value) if name.endswith("_bytes") else units.count(value)

@@ -1,0 +1,61 @@
+"""vnicctl status: the fabric and its ports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vnicd.cli import output, units
+from vnicd.cli.client import call
+from vnicd.cli.params import json_option
+
+PORT_HEADERS = ("PORT", "NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "PAGES", "NAMESPACE", "ADDRESSES")
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Tell how the fabric is and what its ports are.
+
+    \b
+    Examples:
+      vnicctl status
+      vnicctl status --json | jq '.ports[] | {name, state}'
+    """
+    output.emit(call("status"), as_json, _show)
+
+
+def _show(data: dict[str, Any]) -> None:
+    fabric = data["fabric"]
+    uptime = units.duration(fabric["uptime_s"])
+    head = [
+        ("fabric", fabric["runtime_dir"]),
+        ("daemon", f"pid {fabric['pid']}, version {fabric['version']}, up {uptime}"),
+        ("memory", f"{units.size(fabric['page_size'])} pages (hugepages {fabric['hugepages']})"),
+    ]
+    if fabric.get("degraded"):
+        head.append(("degraded", fabric["degraded"]))
+    output.columns(head)
+    click.echo()
+    show_ports(data["ports"])
+
+
+def show_ports(ports: list[dict[str, Any]]) -> None:
+    output.table(PORT_HEADERS, [_row(port) for port in ports], right=("PORT", "PID", "MTU", "PAGES"))
+
+
+def _row(port: dict[str, Any]) -> list[str]:
+    """A port's line; port 0 has no more than a name, a state and a process as long as it has no interface."""
+    return [
+        str(port["port"]),
+        port["name"],
+        port["state"],
+        str(port.get("pid") or units.NONE),
+        port.get("ifname") or units.NONE,
+        port.get("mac") or units.NONE,
+        str(port.get("mtu") or units.NONE),
+        units.size(port.get("page_size")),
+        units.netns(port.get("netns") or ""),
+        ", ".join(port.get("addresses") or ()) or units.NONE,
+    ]

@@ -1,0 +1,53 @@
+"""Numbers, times and names in the form that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NONE = "-"
+"""Stands in a table where there is nothing to tell."""
+
+NETNS_DIRECTORY = "/run/netns/"
+
+
+def count(value: int) -> str:
+    return f"{value:,}"
+
+
+def size(value: int | None) -> str:
+    """Bytes in the largest unit that leaves a number of at least one: 2MiB, 1.5GiB."""
+    if value is None:
+        return NONE
+    amount = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    digits = f"{amount:.0f}" if amount == int(amount) or amount >= 100 else f"{amount:.1f}"
+    return f"{digits}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units of a time: 3d 4h, 12m 5s, 7s."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, left = divmod(left, length)
+        if amount or parts or unit == "s":
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])
+
+
+def drops(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts, without those that never happened."""
+    return ", ".join(f"{reason} {count(value)}" for reason, value in reasons.items() if value) or NONE
+
+
+def netns(path: str) -> str:
+    """A namespace as `ip netns` calls it, or its path when it has no name there."""
+    return path.removeprefix(NETNS_DIRECTORY) or NONE
+
+
+def word(text: str) -> str:
+    """A word of the protocol, of which "none" says nothing."""
+    return NONE if text == "none" else text

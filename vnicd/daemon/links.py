@@ -1,0 +1,218 @@
+"""The links of a fabric: who has one with whom, and the orders that make and end them. No I/O of its own.
+
+The life of a link, as the hosting daemon sees it (each order goes to both ends):
+
+    request ---> MAKING: "make"  ---> both "made" (memory)  ---> ATTACHING: "attach" (the other's memory, a doorbell)
+                 ---> both "attached" ---> UP: "open", from here on both ends write into it
+    UP ---> an end says "idle" ---> CLOSING: "close", nobody writes any more ---> both "closed" ---> "drop"
+    any state ---> an end dies, says "gone", or does not answer in time ---> "drop" to the other
+
+Both ends read a link before any end writes into it, and until it is dropped; so nothing is lost by the change
+of the way. How the order of a flow is kept is told in cext/forward_ops.pxd. Each side of a link is memory that
+only its own end can write, and the host hands over descriptors that it did not map itself.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from vnicd.daemon.messages import Message
+
+STEP_TIMEOUT = 3.0
+"""Seconds that an end has for each step; one that is stopped or hung loses the link, not the fabric."""
+
+FAULT_PAUSE = 2.0
+"""Seconds before a pair may try again after a link of theirs has failed; doubles with each failure."""
+
+FAULT_PAUSE_MAX = 300.0
+
+Pair = tuple[int, int]
+Send = Callable[[int, Message, Sequence[int]], None]
+
+
+class State(Enum):
+    MAKING = "making"
+    ATTACHING = "attaching"
+    UP = "up"
+    CLOSING = "closing"
+
+
+@dataclass
+class Link:
+    ports: Pair
+    ident: int
+    state: State
+    since: float
+    memory: dict[int, int] = field(default_factory=dict)
+    """{port: fd of its side}, until both are here."""
+    page_sizes: dict[int, int] = field(default_factory=dict)
+    answered: set[int] = field(default_factory=set)
+    """Ends that have done the present step."""
+
+    def other(self, port: int) -> int:
+        return self.ports[1] if port == self.ports[0] else self.ports[0]
+
+
+def pair(a: int, b: int) -> Pair:
+    return (a, b) if a < b else (b, a)
+
+
+class Links:
+    """`send(port, message, fds)` gives an order to a port; fds stay ours and are closed after it."""
+
+    def __init__(self, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
+        self.send = send
+        self.clock = clock
+        self.live: set[int] = set()
+        self.links: dict[Pair, Link] = {}
+        self.by_id: dict[int, Link] = {}
+        self.pauses: dict[Pair, tuple[float, float]] = {}
+        """{pair: (not before, length of the pause)} after failures."""
+        self.on_up: Callable[[Link], None] = lambda link: None
+        self.on_down: Callable[[Link], None] = lambda link: None
+
+    # ------------------------------------------------------------------------------------ what ends say
+
+    def port_up(self, port: int) -> None:
+        self.live.add(port)
+
+    def port_down(self, port: int) -> None:
+        """A port's daemon is gone: its peers drop their links to it."""
+        self.live.discard(port)
+        for link in [link for link in self.links.values() if port in link.ports]:
+            self._end(link)
+
+    def request(self, a: int, b: int) -> None:
+        """A link between two ports is wanted; nothing happens if there is one, or there can't be one now."""
+        key = pair(a, b)
+        if a == b or key in self.links or not {a, b} <= self.live:
+            return
+        if self.clock() < self.pauses.get(key, (0.0, 0.0))[0]:
+            return
+        link = Link(key, secrets.randbits(62) + 1, State.MAKING, self.clock())
+        self._add(link)
+        self._order(link, "make")
+
+    def adopt(self, port: int, peer: int, ident: int) -> None:
+        """A registering port says that it has this link already: the host was restarted under it."""
+        key = pair(port, peer)
+        link = self.links.get(key)
+        if link is None and ident not in self.by_id:
+            link = Link(key, ident, State.ATTACHING, self.clock())
+            self._add(link)
+        if link is None or link.ident != ident:
+            self.send(port, {"op": "drop", "link_id": ident, "peer": peer}, ())
+            return
+        self._answer(link, port)
+
+    def made(self, port: int, ident: int, fd: int, page_size: int) -> None:
+        """An end has made its side of the memory; the fd is ours from now on."""
+        link = self._expected(port, ident, State.MAKING)
+        if link is None or port in link.memory:
+            os.close(fd)
+            return
+        link.memory[port] = fd
+        link.page_sizes[port] = page_size
+        if len(link.memory) == 2:
+            self._exchange(link)
+
+    def attached(self, port: int, ident: int, error: str) -> None:
+        link = self._expected(port, ident, State.ATTACHING)
+        if link is None:
+            return
+        if error:
+            self.failed(port, ident)
+        else:
+            self._answer(link, port)
+
+    def idle(self, port: int, ident: int) -> None:
+        link = self._expected(port, ident, State.UP)
+        if link is not None and 0 not in link.ports:
+            self._step(link, State.CLOSING)
+            self._order(link, "close")
+
+    def closed(self, port: int, ident: int) -> None:
+        link = self._expected(port, ident, State.CLOSING)
+        if link is not None:
+            link.answered.add(port)
+            if len(link.answered) == 2:
+                self._end(link)
+
+    def failed(self, port: int, ident: int, fault: bool = True) -> None:
+        """A link can't be made or was dropped by an end; after a fault the pair has to wait before the next."""
+        link = self.by_id.get(ident)
+        if link is None or port not in link.ports:
+            return
+        if fault:
+            lasted = link.state is State.UP and self.clock() - link.since > FAULT_PAUSE_MAX
+            last = 0.0 if lasted else self.pauses.get(link.ports, (0.0, 0.0))[1]
+            length = min(max(FAULT_PAUSE, 2 * last), FAULT_PAUSE_MAX)
+            self.pauses[link.ports] = (self.clock() + length, length)
+        self._end(link)
+
+    def sweep(self) -> list[Pair]:
+        """End the links whose ends do not answer; the pairs that it hit."""
+        late = [
+            link
+            for link in self.links.values()
+            if link.state is not State.UP and self.clock() - link.since > STEP_TIMEOUT
+        ]
+        for link in late:
+            self.failed(link.ports[0], link.ident)
+        return [link.ports for link in late]
+
+    # ------------------------------------------------------------------------------------------- inside
+
+    def _add(self, link: Link) -> None:
+        self.links[link.ports] = link
+        self.by_id[link.ident] = link
+
+    def _expected(self, port: int, ident: int, state: State) -> Link | None:
+        link = self.by_id.get(ident)
+        return link if link is not None and port in link.ports and link.state is state else None
+
+    def _step(self, link: Link, state: State) -> None:
+        link.state, link.since = state, self.clock()
+        link.answered.clear()
+
+    def _order(self, link: Link, op: str) -> None:
+        for port in link.ports:
+            self.send(port, {"op": op, "link_id": link.ident, "peer": link.other(port)}, ())
+
+    def _exchange(self, link: Link) -> None:
+        """Give each end the other's memory and one end of a new doorbell."""
+        self._step(link, State.ATTACHING)
+        bells = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for port, bell in zip(link.ports, bells, strict=True):
+            message = {"op": "attach", "link_id": link.ident, "peer": link.other(port)}
+            self.send(port, message, [link.memory[link.other(port)], bell.fileno()])
+        for bell in bells:
+            bell.close()
+        self._close_memory(link)
+
+    def _answer(self, link: Link, port: int) -> None:
+        link.answered.add(port)
+        if len(link.answered) == 2 and link.state is State.ATTACHING:
+            self._step(link, State.UP)
+            self._order(link, "open")
+            self.on_up(link)
+
+    def _end(self, link: Link) -> None:
+        del self.links[link.ports]
+        del self.by_id[link.ident]
+        self._close_memory(link)
+        for port in link.ports:
+            if port in self.live:
+                self.send(port, {"op": "drop", "link_id": link.ident, "peer": link.other(port)}, ())
+        self.on_down(link)
+
+    def _close_memory(self, link: Link) -> None:
+        for fd in link.memory.values():
+            os.close(fd)
+        link.memory.clear()

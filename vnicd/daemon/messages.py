@@ -1,0 +1,69 @@
+"""Messages between the hosting daemon and a partition daemon: one JSON object a packet, with file descriptors.
+
+    partition to host                                    descriptors
+      hello     name, port, generation, links [[peer, id]]  [TAP, counters] if it has them (after a host restart)
+      made      link_id, page_size | error                 [its side of the link]
+      attached  link_id, error                             -
+      closed    link_id                                    -
+      want      ports                                      -
+      idle      links [[peer, id]]                         -
+      gone      peer, link_id, reason                      -
+      tap_gone                                             -
+
+    host to partition
+      welcome   port, generation, options                  directory [, TAP, counters]
+      make      link_id, peer                              -
+      attach    link_id, peer                              [the peer's side of the link, our doorbell]
+      open      link_id, peer                              -
+      close     link_id, peer                              -
+      drop      link_id, peer                              -
+      stop                                                 -
+
+The life of a link is told in links.py; endpoint.py carries out the host's side of this list at each end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+MAX_MESSAGE = 128 * 1024
+"""Bytes of a message; a hello with 255 links has about 8 KiB."""
+
+MAX_FDS = 4
+
+Message = dict[str, Any]
+
+
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message; BlockingIOError when a non-blocking socket is full."""
+    socket.send_fds(sock, [json.dumps(message).encode()], list(fds), socket.MSG_NOSIGNAL)
+
+
+def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
+    """The next message and its descriptors (the caller's from now on), None at the end.
+
+    ValueError when it is not a message; its descriptors are closed then.
+    """
+    data, fds, flags, _ = socket.recv_fds(sock, MAX_MESSAGE, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        close_all(fds)
+        return None
+    try:
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise ValueError("a message was too long")
+        message = json.loads(data)
+        if not isinstance(message, dict) or not isinstance(message.get("op"), str):
+            raise ValueError("a message is an object with an op")
+    except ValueError:
+        close_all(fds)
+        raise
+    return message, fds
+
+
+def close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

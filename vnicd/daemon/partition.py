@@ -1,0 +1,202 @@
+"""The partition daemon: one namespace's TAP, its links and its loop; small, unprivileged, and it outlives the host.
+
+The main thread talks with the hosting daemon and the second runs the loop. When the hosting daemon goes away,
+direct links go on; this daemon registers again as soon as there is a new one, and brings its TAP, its counters
+and its open links along.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from vnicd import counters, directory
+from vnicd.config import Paths
+from vnicd.daemon import messages
+from vnicd.daemon.endpoint import Endpoint
+from vnicd.daemon.messages import Message
+from vnicd.loop import Loop
+from vnicd.memory import Refused, Region
+
+RECONNECT = 0.1
+"""Seconds between two attempts to find the hosting daemon."""
+
+PATIENCE = 10.0
+"""Seconds that a new daemon, which has no TAP yet, tries to register."""
+
+TICK = 0.005
+"""Seconds between two attempts to open a link whose mark found no room."""
+
+
+class Partition:
+    def __init__(self, name: str, paths: Paths) -> None:
+        self.name = name
+        self.paths = paths
+        self.host: socket.socket | None = None
+        self.port = -1
+        self.generation = 0
+        self.tap = -1
+        self.counters: Region | None = None
+        self.loop: Loop | None = None
+        self.endpoint: Endpoint | None = None
+        self.idle_timeout = 60.0
+        self.serving = False
+        """Whether the loop reads the TAP."""
+        self.stopping = False
+        self.thread: threading.Thread | None = None
+
+    # --------------------------------------------------------------------------------------- life
+
+    def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+        wake, wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        deadline = time.monotonic() + PATIENCE
+        while not self.stopping:
+            if self.host is None and not self._connect():
+                if self.tap < 0 and time.monotonic() > deadline:
+                    print(f"vnicd: partition {self.name}: no hosting daemon answers", file=sys.stderr)
+                    return 3
+                if not self.paths.root.exists():
+                    return 0  # the fabric was taken down while nobody told us
+            self._wait(wake)
+        if self.loop is not None and self.thread is not None:
+            self.loop.stop()
+            self.thread.join()
+        return 0
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+    def _wait(self, wake: int) -> None:
+        """Wait for the host, the loop or a signal, and serve it."""
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        if self.host is not None:
+            poller.register(self.host, select.POLLIN)
+        if self.loop is not None:
+            poller.register(self.loop.event_fd, select.POLLIN)
+        ready = [fd for fd, _ in poller.poll(self._timeout() * 1000)]
+        if self.loop is not None and self.loop.event_fd in ready:
+            self._serve_loop()
+        if self.host is not None and self.host.fileno() in ready:
+            self._serve_host()
+        if self.endpoint is not None:
+            self.endpoint.tick()
+            self._report_idle()
+
+    def _timeout(self) -> float:
+        """Seconds until there is something to do without being told; endless for a fabric at rest."""
+        if self.host is None:
+            return RECONNECT
+        if self.endpoint is None:
+            return 1e6
+        if self.endpoint.opening:
+            return TICK
+        idle = [ns / 1e9 for peer, ns in self.endpoint.loop.idle_ns().items() if peer]
+        return max(0.05, self.idle_timeout - max(idle)) if idle else 1e6
+
+    # -------------------------------------------------------------------------------- hosting daemon
+
+    def _connect(self) -> bool:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.connect(str(self.paths.registration))
+        except OSError:
+            sock.close()
+            return False
+        self.host = sock
+        hello: Message = {"op": "hello", "name": self.name, "port": self.port, "generation": self.generation}
+        hello["links"] = self.endpoint.open_links() if self.endpoint else []
+        fds = [self.tap, self.counters.fd] if self.tap >= 0 and self.counters else []
+        self._reply(hello, fds)
+        return True
+
+    def _reply(self, message: Message, fds: Sequence[int]) -> None:
+        if self.host is None:
+            return
+        try:
+            messages.send(self.host, message, fds)
+        except OSError:
+            self._lose_host()
+
+    def _lose_host(self) -> None:
+        if self.host is not None:
+            self.host.close()
+            self.host = None
+            if self.endpoint is not None:
+                self.endpoint.host_lost()
+
+    def _serve_host(self) -> None:
+        assert self.host is not None
+        try:
+            got = messages.receive(self.host)
+        except (OSError, ValueError):
+            got = None
+        if got is None:
+            self._lose_host()
+            return
+        message, fds = got
+        if message["op"] == "welcome":
+            self._welcome(message, fds)
+        elif message["op"] == "stop":
+            messages.close_all(fds)
+            self.stopping = True
+        elif self.endpoint is None or not self.endpoint.handle(message, fds):
+            messages.close_all(fds)
+        elif message["op"] == "open" and not self.serving and self.loop is not None:
+            self.loop.set_tap(self.tap)  # not before there is a way out for what the partition says first
+            self.serving = True
+
+    def _welcome(self, message: Message, fds: list[int]) -> None:
+        """The host has taken us in: the directory, and at the first time the TAP and the counters."""
+        self.port, self.generation = message["port"], message["generation"]
+        self.idle_timeout = message["options"]["idle_timeout"]
+        if self.loop is None:
+            self.tap = fds[1]
+            self.counters = counters.open_shared(fds[2], writable=True)
+            self.loop = Loop(self.port, self.counters, poll_us=message["options"]["poll_us"])
+            self.endpoint = Endpoint(self.port, self.loop, message["options"]["hugepages"], self._reply)
+            self.loop.set_directory(directory.open_shared(fds[0]))
+            self.thread = threading.Thread(target=self.loop.run, name="loop", daemon=True)
+            self.thread.start()
+        else:
+            self.loop.set_directory(directory.open_shared(fds[0]))
+
+    # ------------------------------------------------------------------------------------------ loop
+
+    def _serve_loop(self) -> None:
+        assert self.loop is not None
+        wanted, gone, tap_gone = self.loop.take_events()
+        for peer, reason in gone.items():
+            self._reply({"op": "gone", "peer": peer, "link_id": self.loop.link_id(peer), "reason": reason}, ())
+            self.loop.detach(peer)
+        if wanted:
+            self._reply({"op": "want", "ports": wanted}, ())
+        if tap_gone:
+            self._reply({"op": "tap_gone"}, ())
+
+    def _report_idle(self) -> None:
+        assert self.endpoint is not None
+        loop = self.endpoint.loop
+        quiet = [(peer, loop.link_id(peer)) for peer, ns in loop.idle_ns().items() if peer and ns / 1e9 >= self.idle_timeout]
+        if quiet and self.host is not None:
+            self._reply({"op": "idle", "links": quiet}, ())
+
+
+def main(name: str) -> int:
+    try:
+        return Partition(name, Paths.from_environment()).run()
+    except Refused as error:
+        print(f"vnicd: partition {name}: the hosting daemon sent bad memory: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,116 @@
+"""The ports of a fabric: what the hosting daemon knows of each partition, and the rules between them."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from vnicd import counters, directory
+from vnicd.daemon.state import Saved
+from vnicd.errors import Exists, NotFound, Resources, Taken
+from vnicd.memory import Region
+from vnicd.model import PartitionSpec, default_mac
+
+if TYPE_CHECKING:
+    from vnicd.daemon.channel import Channel
+
+
+@dataclass
+class Port:
+    """One partition at run time."""
+
+    spec: PartitionSpec
+    number: int
+    adding: bool = True
+    removing: bool = False
+    state: str = "starting"
+    reason: str = ""
+    """Why the state is "failed"."""
+    pid: int = 0
+    started: int = 0
+    pidfd: int = -1
+    tap: int = -1
+    counters: Region = field(default_factory=counters.create)
+    channel: Channel | None = None
+    generation: int = 0
+    restarts: int = 0
+    page_size: int = 0
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def saved(self) -> Saved:
+        return Saved(self.spec, self.number, self.adding, self.pid, self.started)
+
+    def close_tap(self) -> None:
+        if self.tap >= 0:
+            os.close(self.tap)
+            self.tap = -1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "port": self.number,
+            "name": self.spec.name,
+            "state": self.state,
+            "reason": self.reason,
+            "pid": self.pid or None,
+            "mac": self.spec.mac,
+            "addresses": list(self.spec.addresses),
+            "mtu": self.spec.mtu,
+            "ifname": self.spec.ifname,
+            "netns": self.spec.netns_path,
+            "netns_owned": self.spec.owns_netns,
+            "page_size": self.page_size or None,
+            "generation": self.generation,
+            "restarts": self.restarts,
+        }
+
+
+class Ports:
+    """All partitions by name and by port number."""
+
+    def __init__(self, fabric: str) -> None:
+        self.fabric = fabric
+        self.by_name: dict[str, Port] = {}
+        self.by_number: dict[int, Port] = {}
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self.by_number.values(), key=lambda port: port.number))
+
+    def get(self, name: object) -> Port:
+        port = self.by_name.get(name) if isinstance(name, str) else None
+        if port is None:
+            raise NotFound(f"there is no partition {name}", "list them with: vnicctl partition list")
+        return port
+
+    def reserve(self, spec: PartitionSpec) -> Port:
+        """A new port for a checked spec, with its MAC; Exists, Taken or Resources when it can't be."""
+        if spec.name in self.by_name:
+            raise Exists(f"the partition {spec.name} exists already")
+        mac = spec.mac or default_mac(self.fabric, spec.name)
+        for other in self.by_number.values():
+            if other.spec.mac == mac:
+                raise Taken(f"the MAC address {mac} belongs to partition {other.spec.name}")
+            self._check_addresses(spec, other.spec)
+        number = next((n for n in range(1, directory.MAX_PORTS) if n not in self.by_number), None)
+        if number is None:
+            raise Resources(f"all {directory.MAX_PORTS - 1} ports are in use")
+        return self.insert(Port(replace(spec, mac=mac), number))
+
+    def insert(self, port: Port) -> Port:
+        self.by_name[port.spec.name] = port
+        self.by_number[port.number] = port
+        return port
+
+    def discard(self, port: Port) -> None:
+        self.by_name.pop(port.spec.name, None)
+        self.by_number.pop(port.number, None)
+
+    @staticmethod
+    def _check_addresses(spec: PartitionSpec, other: PartitionSpec) -> None:
+        taken = {ipaddress.ip_interface(text).ip for text in other.addresses}
+        for text in spec.addresses:
+            if ipaddress.ip_interface(text).ip in taken:
+                raise Taken(f"the address {text} belongs to partition {other.name}")

@@ -1,0 +1,130 @@
+"""Where partition daemons register: checks who they are, and hands them their TAP, counters and the directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from vnicd import counters
+from vnicd.config import Options, Paths
+from vnicd.daemon import messages
+from vnicd.daemon.channel import Channel
+from vnicd.daemon.messages import Message
+from vnicd.daemon.ports import Port, Ports
+from vnicd.daemon.switch import Switch
+from vnicd.kernel import process, tap
+from vnicd.memory import Refused
+
+log = logging.getLogger(__name__)
+
+
+class Registrar:
+    """`on_lost_tap(port)` is called when a partition daemon says that its interface is gone."""
+
+    def __init__(
+        self, paths: Paths, options: Options, ports: Ports, switch: Switch, on_lost_tap: Callable[[Port], None]
+    ) -> None:
+        self.paths = paths
+        self.options = options
+        self.ports = ports
+        self.switch = switch
+        self.on_lost_tap = on_lost_tap
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channels: set[Channel] = set()
+
+    def listen(self) -> None:
+        self.paths.registration.unlink(missing_ok=True)
+        self.listener.bind(str(self.paths.registration))
+        self.paths.registration.chmod(0o600)
+        self.listener.listen(256)
+        self.listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self.listener, self._accept)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.listener)
+        self.listener.close()
+        for channel in list(self.channels):
+            channel.close()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self.listener.accept()
+        except OSError as error:
+            log.warning("a partition daemon can't be taken in: %s", error.strerror)
+            return
+        self.channels.add(Channel(sock, self._message, self._end))
+
+    def _message(self, channel: Channel, message: Message, fds: list[int]) -> None:
+        try:
+            if channel.port < 0:
+                self._hello(channel, message, fds)
+            elif message["op"] == "tap_gone":
+                self.on_lost_tap(self.ports.by_number[channel.port])
+            else:
+                self.switch.take(channel.port, message, fds)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            log.warning("port %d sent a message that can't be used: %r", channel.port, error)
+            channel.close()
+        finally:
+            messages.close_all(fds)
+
+    def _end(self, channel: Channel) -> None:
+        self.channels.discard(channel)
+        port = self.ports.by_number.get(channel.port)
+        if port is not None and port.channel is channel:
+            port.channel = None
+
+    def _hello(self, channel: Channel, message: Message, fds: list[int]) -> None:
+        """Take a partition daemon in, if it is the process that serves the partition it names."""
+        port = self.ports.by_name.get(message["name"])
+        if (
+            message["op"] != "hello"
+            or port is None
+            or port.removing
+            or channel.pid != port.pid
+            or process.start_time(port.pid) != port.started
+        ):
+            log.warning("process %d is not the daemon of partition %s", channel.pid, message.get("name"))
+            channel.send({"op": "stop"})
+            channel.close()
+            return
+        if port.channel is not None:
+            port.channel.close()
+        channel.port, port.channel = port.number, channel
+        returning = len(fds) == 2
+        if returning:
+            self._take_back(port, fds)
+            port.generation = max(port.generation, int(message["generation"]))
+        else:
+            port.generation += 1
+        welcome = {
+            "op": "welcome",
+            "port": port.number,
+            "generation": port.generation,
+            "options": {"hugepages": self.options.hugepages, "idle_timeout": self.options.idle_timeout,
+                        "poll_us": self.options.poll_us},
+        }  # fmt: skip
+        handed = [self.switch.directory.region.fd]
+        channel.send(welcome, handed if returning else [*handed, port.tap, port.counters.fd])
+        links = self.switch.links
+        links.port_up(port.number)
+        for peer, ident in message["links"] if returning else ():
+            links.adopt(port.number, int(peer), int(ident))
+        links.request(0, port.number)
+
+    def _take_back(self, port: Port, fds: list[int]) -> None:
+        """The TAP and the counters of a daemon that has outlived the last hosting daemon."""
+        if not tap.is_alive(fds[0]):
+            raise ValueError("it brings no TAP")
+        try:
+            region = counters.open_shared(os.dup(fds[1]))
+        except Refused as error:
+            raise ValueError(f"it brings no counters: {error}") from error
+        port.counters.close()
+        port.counters = region
+        port.close_tap()
+        port.tap = fds[0]
+        fds[:] = fds[1:]

@@ -1,0 +1,51 @@
+"""What a fabric remembers across a restart of its hosting daemon: state.json, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vnicd.errors import Resources, VnicdError
+from vnicd.model import PartitionSpec
+
+
+@dataclass
+class Saved:
+    """One partition as it is remembered."""
+
+    spec: PartitionSpec
+    port: int
+    adding: bool
+    """Not complete: a hosting daemon that finds this takes away whatever is there of it."""
+    pid: int = 0
+    started: int = 0
+    """With the pid it names the partition daemon for certain (kernel/process.py)."""
+
+
+def save(path: Path, partitions: list[Saved]) -> None:
+    """Write the state; Resources when it can't be written, and then the old one stands."""
+    items = [{**saved.__dict__, "spec": saved.spec.to_json()} for saved in partitions]
+    scratch = path.with_suffix(".new")
+    try:
+        with scratch.open("w") as file:
+            json.dump({"version": 1, "partitions": items}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise Resources(f"{path} can't be written: {error.strerror}") from error
+
+
+def load(path: Path) -> list[Saved]:
+    """The remembered partitions, none if there is no state; VnicdError when the file is damaged."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        return [Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])}) for item in data["partitions"]]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise VnicdError(f"{path} is damaged: {error}", "remove it to start with an empty fabric") from error

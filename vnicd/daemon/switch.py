@@ -1,0 +1,134 @@
+"""The hosting daemon's own datapath: port 0's loop and links, the directory, and the orders to all ends of links."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+from vnicd import counters, directory
+from vnicd.config import Options
+from vnicd.daemon.endpoint import Endpoint
+from vnicd.daemon.links import Link, Links
+from vnicd.daemon.messages import Message
+from vnicd.daemon.ports import Port, Ports
+from vnicd.loop import Loop
+
+log = logging.getLogger(__name__)
+
+MAINTAIN = 0.5
+"""Seconds between two looks for links that are late or missing."""
+
+
+class Switch:
+    """Relays between all ports; `on_up(port)` is called when a port's link to us is up."""
+
+    def __init__(self, ports: Ports, options: Options, on_up: Callable[[Port], None]) -> None:
+        self.ports = ports
+        self.on_up = on_up
+        self.counters = counters.create()
+        self.directory = directory.Writer()
+        self.loop = Loop(0, self.counters, relays=True, poll_us=options.poll_us)
+        self.loop.set_directory(self.directory.region)
+        self.links = Links(self.send)
+        self.links.on_up = self._link_up
+        self.links.port_up(0)
+        self.endpoint = Endpoint(0, self.loop, options.hugepages, self._own_reply)
+        self.thread = threading.Thread(target=self.loop.run, name="loop", daemon=True)
+        self.timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self.thread.start()
+        asyncio.get_running_loop().add_reader(self.loop.event_fd, self._serve_loop)
+        self._maintain()
+
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        asyncio.get_running_loop().remove_reader(self.loop.event_fd)
+        self.loop.stop()
+        self.thread.join()
+
+    def announce(self, port: Port, state: int) -> None:
+        """Write a port's entry in the directory."""
+        spec = port.spec
+        self.directory.put(port.number, state, spec.mac, port.generation, spec.mtu, spec.addresses)
+
+    def withdraw(self, port: Port) -> None:
+        """The port is no more: its links end and its number is free."""
+        self.links.port_down(port.number)
+        self.directory.free(port.number)
+
+    # ----------------------------------------------------------------------------------- orders out
+
+    def send(self, number: int, message: Message, fds: Sequence[int]) -> None:
+        """An order to the end of a link at a port."""
+        if number == 0:
+            self._own_order(message, fds)
+            return
+        port = self.ports.by_number.get(number)
+        if port is not None and port.channel is not None:
+            port.channel.send(message, fds)
+
+    def _own_order(self, message: Message, fds: Sequence[int]) -> None:
+        """Our own end gets its orders from the event loop like everybody's, and not in the middle of another."""
+        copies = [os.dup(fd) for fd in fds]
+        asyncio.get_running_loop().call_soon(self.endpoint.handle, message, copies)
+
+    def _own_reply(self, message: Message, fds: Sequence[int]) -> None:
+        self.take(0, message, [os.dup(fd) for fd in fds])
+
+    # -------------------------------------------------------------------------------------- reports in
+
+    def take(self, number: int, message: Message, fds: list[int]) -> None:
+        """What an end of a link reports; ValueError and the like when it is not well formed."""
+        op = message["op"]
+        if op == "made" and len(fds) == 1:
+            self.links.made(number, int(message["link_id"]), fds.pop(), int(message["page_size"]))
+        elif op == "made":
+            log.warning("port %d can't make its side of a link: %s", number, message.get("error"))
+            self.links.failed(number, int(message["link_id"]))
+        elif op == "attached":
+            if message["error"]:
+                log.warning("port %d refuses a link: %s", number, message["error"])
+            self.links.attached(number, int(message["link_id"]), str(message["error"]))
+        elif op == "closed":
+            self.links.closed(number, int(message["link_id"]))
+        elif op == "want":
+            for peer in message["ports"]:
+                self.links.request(number, int(peer))
+        elif op == "idle":
+            for _, ident in message["links"]:
+                self.links.idle(number, int(ident))
+        elif op == "gone":
+            self._gone(number, int(message["peer"]), int(message["link_id"]), str(message["reason"]))
+
+    def _gone(self, number: int, peer: int, ident: int, reason: str) -> None:
+        if reason != "dead":
+            log.warning("port %d dropped its link to port %d: %s", number, peer, reason)
+        self.links.failed(number, ident, fault=reason != "dead")
+
+    def _serve_loop(self) -> None:
+        _, gone, _ = self.loop.take_events()
+        for peer, reason in gone.items():
+            ident = self.loop.link_id(peer)
+            self.loop.detach(peer)
+            self._gone(0, peer, ident, reason)
+
+    def _link_up(self, link: Link) -> None:
+        if 0 not in link.ports:
+            return
+        port = self.ports.by_number[link.other(0)]
+        port.page_size = min(link.page_sizes.values(), default=0)
+        self.on_up(port)
+
+    def _maintain(self) -> None:
+        """Look after links that do not come by themselves: late answers, and relays lost to a fault."""
+        self.timer = asyncio.get_running_loop().call_later(MAINTAIN, self._maintain)
+        for a, b in self.links.sweep():
+            log.warning("the link between ports %d and %d was not finished in time", a, b)
+        for port in self.ports:
+            if port.channel is not None and port.number in self.links.live:
+                self.links.request(0, port.number)

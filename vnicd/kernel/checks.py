@@ -1,0 +1,133 @@
+"""What this machine offers to vnicd, and how to mend what is missing: the facts behind `vnicctl doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vnicd import memory, netns
+from vnicd.kernel import tap
+from vnicd.kernel.hugepages import OVERCOMMIT
+from vnicd.kernel.netns import inside
+
+KERNEL_MIN = (5, 15)
+
+Finding = tuple[str, str, str | None]
+"""(ok, warn or fail; what was found; how to mend it)."""
+
+
+def check_root() -> Finding:
+    if os.geteuid() == 0:
+        return "ok", "running as root", None
+    return "fail", "not root", "run it as root: sudo vnicctl doctor"
+
+
+def check_kernel() -> Finding:
+    release = platform.release()
+    version = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
+    if version >= KERNEL_MIN:
+        return "ok", f"Linux {release}", None
+    return "fail", f"Linux {release} is too old", "vnicd needs Linux 5.15 or later"
+
+
+def check_tun() -> Finding:
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return "fail", f"/dev/net/tun: {error.strerror}", "load it: modprobe tun; in a container, pass the device in"
+    return "ok", "/dev/net/tun can be opened", None
+
+
+def check_namespaces() -> Finding:
+    try:
+        inside("/proc/self/ns/net", netns.unshare)
+    except Exception as error:
+        return "fail", f"no network namespace can be made: {error}", "run it as root with CAP_SYS_ADMIN, CONFIG_NET_NS"
+    return "ok", "network namespaces can be made", None
+
+
+def check_tap() -> Finding:
+    """A TAP with offloads, made and dropped in a namespace of its own."""
+
+    def work() -> None:
+        netns.unshare()
+        os.close(tap.open_tap("vnic0"))
+
+    try:
+        inside("/proc/self/ns/net", work)
+    except Exception as error:
+        return "fail", f"no TAP can be made: {error}", "modprobe tun"
+    return "ok", "TAPs with segmentation offload can be made", None
+
+
+def check_hugepages() -> Finding:
+    """Available now, or once the hosting daemon raises the overcommit limit."""
+    if memory.huge_pages_available():
+        return "ok", "2 MiB hugepages can be had", None
+    if not OVERCOMMIT.exists():
+        return "warn", "the kernel has no 2 MiB hugepages; ordinary pages are used", "use a kernel with CONFIG_HUGETLBFS"
+    if int(OVERCOMMIT.read_text()) == 0:
+        return "ok", "2 MiB hugepages on demand, once the hosting daemon raises nr_overcommit_hugepages", None
+    return "warn", "no 2 MiB hugepage is free; ordinary pages are used", "free memory, or: sysctl vm.nr_hugepages=64"
+
+
+def check_memfd() -> Finding:
+    try:
+        memory.create(memory.SMALL_PAGE).close()
+    except OSError as error:
+        return "fail", f"no sealed memfd can be made: {error}", "vnicd needs Linux 5.1 or later with memfd"
+    return "ok", "sealed memfds can be made", None
+
+
+def check_descriptors() -> Finding:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard >= 4096:
+        return "ok", f"up to {hard} open files", None
+    return "warn", f"only {hard} open files", "raise the hard limit: ulimit -Hn 4096"
+
+
+def check_ipv6() -> Finding:
+    if Path("/proc/net/if_inet6").exists():
+        return "ok", "IPv6 is there", None
+    return "warn", "the kernel has no IPv6", "partitions can have IPv4 addresses only"
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "root": check_root,
+    "kernel": check_kernel,
+    "tun": check_tun,
+    "namespaces": check_namespaces,
+    "tap": check_tap,
+    "hugepages": check_hugepages,
+    "memfd": check_memfd,
+    "descriptors": check_descriptors,
+    "ipv6": check_ipv6,
+}
+
+
+def run() -> list[dict[str, Any]]:
+    """All findings; a check that breaks is a failed one."""
+    found = []
+    for name, check in CHECKS.items():
+        try:
+            status, detail, remedy = check()
+        except Exception as error:
+            status, detail, remedy = "fail", f"the check broke: {error!r}", None
+        found.append({"name": name, "status": status, "detail": detail, "remedy": remedy})
+    return found
+
+
+def main(as_json: bool) -> int:
+    """Print the findings; 1 when one failed."""
+    found = run()
+    if as_json:
+        print(json.dumps({"checks": found}))
+    else:
+        for item in found:
+            print(f"{item['status']:5} {item['name']:12} {item['detail']}")
+    return 1 if any(item["status"] == "fail" for item in found) else 0

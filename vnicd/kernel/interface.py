@@ -1,0 +1,79 @@
+"""Interfaces by netlink: MAC, MTU, addresses, state, deletion; always in the calling thread's namespace."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vnicd.errors import Invalid
+
+IFA_F_NODAD = 0x02
+
+
+def index_of(ifname: str) -> int | None:
+    """The index of an interface, None when there is none of that name."""
+    try:
+        return socket.if_nametoindex(ifname)
+    except OSError:
+        return None
+
+
+def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...]) -> None:
+    """Give an interface its MAC, MTU and addresses and set it and the loopback up.
+
+    IPv6 addresses skip duplicate address detection: the hosting daemon has made sure that they are unique,
+    and so they can be used at once.
+    """
+    disable_detection(ifname)
+    with IPRoute() as route:
+        index = index_of(ifname)
+        try:
+            route.link("set", index=1, state="up")
+            route.link("set", index=index, address=mac)
+            route.link("set", index=index, mtu=mtu)
+            route.link("set", index=index, state="up")
+            for text in addresses:
+                add_address(route, index, text)
+        except NetlinkError as error:
+            raise Invalid(f"the kernel refuses the settings of {ifname}: {error.args[-1]}") from error
+
+
+def add_address(route: IPRoute, index: int | None, text: str) -> None:
+    address = ipaddress.ip_interface(text)
+    flags = {"flags": IFA_F_NODAD} if address.version == 6 else {}
+    broadcast = {}
+    if address.version == 4 and address.network.prefixlen < 31:
+        broadcast = {"broadcast": str(address.network.broadcast_address)}
+    route.addr(
+        "replace",
+        index=index,
+        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+        address=str(address.ip),
+        prefixlen=address.network.prefixlen,
+        **flags,
+        **broadcast,
+    )
+
+
+def disable_detection(ifname: str) -> None:
+    """No duplicate address detection for the link-local address, which follows from a unique MAC."""
+    path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/accept_dad")
+    if path.exists():
+        path.write_text("0")
+
+
+def delete(ifname: str) -> None:
+    """Delete an interface; no error when it is gone already."""
+    index = index_of(ifname)
+    if index is None:
+        return
+    with IPRoute() as route:
+        try:
+            route.link("del", index=index)
+        except NetlinkError:
+            if index_of(ifname) is not None:
+                raise

@@ -1,0 +1,67 @@
+"""TAP devices: creation with python-pytun and the offloads that let super-frames through whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+import pytun
+
+from vnicd.errors import Busy, Unsupported
+
+TUNSETPERSIST = 0x400454CB
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+TUNGETIFF = 0x800454D2
+
+# Debian 12's linux/if_tun.h lacks the last two.
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
+TUN_F_USO4, TUN_F_USO6 = 0x20, 0x40
+
+VNET_HEADER = 10
+"""Bytes of the virtio_net_hdr before each frame (VN_VNET_HDR in cext/layout.h)."""
+
+
+def open_tap(ifname: str) -> int:
+    """A non-blocking fd of the TAP `ifname` in the calling thread's namespace; made if it is not there.
+
+    The device persists when the fd is closed, so its addresses and routes outlive every daemon. Busy when
+    another process serves it.
+    """
+    try:
+        tap = pytun.TunTapDevice(name=ifname, flags=pytun.IFF_TAP | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR)
+    except pytun.Error as error:
+        number = error.args[0] if error.args else 0
+        if number in (errno.EBUSY, errno.EINVAL):
+            raise Busy(f"the interface {ifname} exists already and is not free", "use another --ifname") from error
+        raise Unsupported(f"no TAP device can be made: {error.args[-1]}", "see: vnicctl doctor") from error
+    fd = os.dup(tap.fileno())
+    try:
+        fcntl.ioctl(fd, TUNSETPERSIST, 1)
+        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER))
+        set_offloads(fd)
+        os.set_blocking(fd, False)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def set_offloads(fd: int) -> None:
+    """Let the kernel hand us partial checksums and super-frames; UDP ones where it can (Linux 6.2)."""
+    flags = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN
+    try:
+        fcntl.ioctl(fd, TUNSETOFFLOAD, flags | TUN_F_USO4 | TUN_F_USO6)
+    except OSError:
+        fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+
+
+def is_alive(fd: int) -> bool:
+    """Whether the device behind the fd still exists."""
+    try:
+        fcntl.ioctl(fd, TUNGETIFF, bytes(40))
+    except OSError:
+        return False
+    return True
