@@ -77,6 +77,7 @@ cdef void run_loop(Engine *e) noexcept nogil:
         if vn_load_acquire(&e.command_seq) != e.done_seq:
             obey(e)
             last_work = e.now
+            continue
         read_directory(e)
         moved = work(e)
         rounds += 1

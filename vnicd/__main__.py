@@ -57,7 +57,11 @@ def run_host(words: list[str]) -> int:
     from vnicd.config import Options, make_options
     from vnicd.errors import Invalid
 
-    options = {"--hugepages": "auto", "--idle-timeout": str(Options.idle_timeout), "--poll-us": str(Options.poll_us)}
+    options = {
+        "--hugepages": "auto",
+        "--idle-timeout": str(Options.idle_timeout),
+        "--poll-us": str(Options.poll_us),
+    }
     if len(words) % 2 or any(word not in options for word in words[::2]):
         print(USAGE, file=sys.stderr)
         return 2

@@ -2,7 +2,13 @@ from vnicd.memory import Region
 
 class Loop:
     def __init__(
-        self, port: int, counters: Region, relays: bool = False, poll_us: int = 20, hold_ms: int = 10, want_ms: int = 500
+        self,
+        port: int,
+        counters: Region,
+        relays: bool = False,
+        poll_us: int = 20,
+        hold_ms: int = 10,
+        want_ms: int = 500,
     ) -> None: ...
     @property
     def event_fd(self) -> int: ...

@@ -47,7 +47,12 @@ class PartitionSpec:
         return not self.netns
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "addresses": list(self.addresses), "mac": self.mac or None, "netns": self.netns or None}
+        return {
+            **self.__dict__,
+            "addresses": list(self.addresses),
+            "mac": self.mac or None,
+            "netns": self.netns or None,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PartitionSpec:

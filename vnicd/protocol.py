@@ -47,7 +47,9 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def call(self, method: str, params: dict[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Any:
+    def call(
+        self, method: str, params: dict[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> Any:
         """The result of one request.
 
         Raises the VnicdError that the host answered with, NotRunning when nobody listens, TimedOut after
@@ -60,7 +62,9 @@ class Client:
                 sock.sendall(request(1, method, params or {}))
                 reply = self._read_line(sock)
             except (FileNotFoundError, ConnectionError) as error:
-                raise NotRunning(f"no hosting daemon answers at {self.path}", "start one with: vnicctl up") from error
+                raise NotRunning(
+                    f"no hosting daemon answers at {self.path}", "start one with: vnicctl up"
+                ) from error
             except PermissionError as error:
                 raise NotPermitted(f"not allowed to use {self.path}", "run vnicctl as root") from error
             except TimeoutError as error:

@@ -62,7 +62,7 @@ BAD = [
 def outside(shared: Fabric) -> str:
     """A namespace made by somebody else, with an interface in it."""
     name = shared.namespace("outside")
-    subprocess.run(["ip", "-n", name, "link", "add", "taken0", "type", "dummy"], check=True)
+    subprocess.run(["ip", "-n", name, "tuntap", "add", "taken0", "mode", "tap"], check=True)
     return name
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.support.datagrams import udp
 from tests.support.fabric import Fabric
-from tests.support.machine import hugepages_in_use
 from tests.support.partition import Partition
 from tests.support.streams import connect, exchange, receive_exactly
 from tests.support.waiting import pace, wait_until
@@ -115,7 +114,7 @@ def test_killed_while_it_sends_and_receives(shared: Fabric, three: Three) -> Non
     for partition in (peer, other):
         victim.know(partition)
         partition.know(victim)
-    pages = []
+    memory = []
     for _ in range(4):
         socks = [(udp(victim, victim.ip), peer), (udp(peer, peer.ip), victim), (udp(other, other.ip), victim)]
         for number in pace(5000, 0.3):
@@ -127,9 +126,9 @@ def test_killed_while_it_sends_and_receives(shared: Fabric, three: Three) -> Non
         for partition in (peer, other):
             wait_until(partial(answers, partition, victim), BACK_WITHIN, "the ping is back")
             shared.wait_path(partition, victim, "direct")
-        pages.append(hugepages_in_use())
+        memory.append(shared.memory())
     assert victim.info["restarts"] == 4
-    wait_until(lambda: hugepages_in_use() <= pages[0], 3, f"no memory is kept: {pages}")
+    wait_until(lambda: shared.memory() <= memory[0], 3, f"no memory is kept: {memory}")
 
 
 def test_several_at_once(three: Three) -> None:

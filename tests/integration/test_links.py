@@ -10,7 +10,7 @@ from tests.integration.conftest import MakeFabric
 from tests.support.datagrams import Flow
 from tests.support.fabric import Fabric
 from tests.support.frames import BROADCAST, EXPERIMENTAL, Tap, frame
-from tests.support.machine import hugepages_in_use, open_files
+from tests.support.machine import open_files
 from tests.support.partition import Partition
 from tests.support.waiting import holds_for, wait_until
 
@@ -42,7 +42,8 @@ def test_the_first_unicast_frame_makes_a_link(shared: Fabric) -> None:
 
 
 def test_links_lists_every_pair_once_and_the_host_first(fabric: Fabric) -> None:
-    names = [fabric.up().add(label).name for label in ("a", "b", "c")]
+    fabric.up()
+    names = [fabric.add(label).name for label in ("a", "b", "c")]
     pairs = [tuple(link["ports"]) for link in fabric.json("links")["links"]]
     assert len(pairs) == len({frozenset(pair) for pair in pairs}) == 6
     assert {frozenset(pair) for pair in pairs if "host" in pair} == {
@@ -81,13 +82,13 @@ def test_an_idle_link_is_given_back_with_its_memory(make_fabric: MakeFabric) -> 
     def open_counts() -> list[int]:
         return [len(open_files(partition.pid)) for partition in (one, other)]
 
-    pages, files = hugepages_in_use(), open_counts()
+    memory, files = fabric.memory(), open_counts()
     for _ in range(2):
         assert one.ping(other.ip, count=20).lost == 0
         fabric.wait_path(one, other, "direct")
-        assert hugepages_in_use() > pages
+        assert fabric.memory() == memory + 2
         fabric.wait_path(one, other, "relay", timeout=5)
-        wait_until(lambda: hugepages_in_use() == pages, 2, "the link's memory is free again")
+        wait_until(lambda: fabric.memory() == memory, 2, "the link's memory is free again")
         wait_until(lambda: open_counts() == files, 2, "the link's descriptors are closed")
 
 

@@ -45,7 +45,7 @@ def inside(path: str) -> list[dict[str, object]]:
 def test_attach_and_remove(shared: Fabric, given: Callable[[Fabric, str], str]) -> None:
     netns = given(shared, "box")
     path = netns if "/" in netns else f"/run/netns/{netns}"
-    subprocess.run(["nsenter", f"--net={path}", "ip", "link", "add", "own0", "type", "dummy"], check=True)
+    subprocess.run(["nsenter", f"--net={path}", "ip", "tuntap", "add", "own0", "mode", "tap"], check=True)
     before, names = inside(path), named()
 
     peer = shared.add("peer", "10.91.0.1/24")

@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
-from tests.support.machine import processes
+from tests.support.machine import memfds, processes
 from tests.support.namespaces import NETNS, named
 from tests.support.partition import Argv, Partition
 from tests.support.waiting import wait_until
@@ -110,6 +110,10 @@ class Fabric:
     def pids(self) -> set[int]:
         """All daemons of this fabric that live, whether the host knows them or not."""
         return processes(str(self.runtime))
+
+    def memory(self) -> int:
+        """How many memory files this fabric's daemons hold: a direct link has two."""
+        return len(memfds(self.pids()))
 
     def host_pid(self) -> int:
         return int(self.call("fabric.ping")["pid"])

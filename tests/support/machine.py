@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,23 @@ def hugepage_limit() -> str:
 def interfaces() -> set[str]:
     """Interfaces of the namespace that the tests run in."""
     return {name for _, name in socket.if_nameindex()}
+
+
+def memfds(pids: set[int]) -> set[tuple[int, int]]:
+    """The memory files, as (device, inode), that any of the processes has open or mapped."""
+    found = set()
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(entry.readlink()).startswith("/memfd:"):
+                    status = entry.stat()
+                    found.add((status.st_dev, status.st_ino))
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if "/memfd:" in line:
+                _, _, _, device, inode, *_ = line.split()
+                major, minor = (int(part, 16) for part in device.split(":"))
+                found.add((os.makedev(major, minor), int(inode)))
+    return found
 
 
 def open_files(pid: int | str = "self") -> dict[int, str]:

@@ -32,7 +32,9 @@ class Channel:
         self.loop = asyncio.get_running_loop()
         self.port = -1
         sock.setblocking(False)
-        self.pid, self.uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        self.pid, self.uid, _ = struct.unpack(
+            "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
         self.loop.add_reader(sock, self._readable)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:

@@ -51,7 +51,9 @@ class Endpoint:
 
     def open_links(self) -> list[tuple[int, int]]:
         """(peer, link id) of the direct links in use."""
-        return [(peer, self.loop.link_id(peer)) for peer in self.loop.peers() if peer and self.loop.is_open(peer)]
+        return [
+            (peer, self.loop.link_id(peer)) for peer in self.loop.peers() if peer and self.loop.is_open(peer)
+        ]
 
     def host_lost(self) -> None:
         """Without the hosting daemon only links that are open already can go on."""

@@ -18,7 +18,7 @@ from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
 from vnicd.errors import TimedOut, VnicdError
-from vnicd.kernel import process, tap
+from vnicd.kernel import process
 from vnicd.kernel.hugepages import Overcommit
 from vnicd.model import PartitionSpec
 from vnicd.plan import Action, Actual, Step, plan
@@ -112,7 +112,9 @@ class Fabric:
         except BaseException as error:
             await self._discard(port)
             if isinstance(error, TimeoutError):
-                raise TimedOut(f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s") from error
+                raise TimedOut(
+                    f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
+                ) from error
             raise
         return port
 
@@ -124,7 +126,12 @@ class Fabric:
         port.removing = True
         pidfd = port.pidfd
         actual = await self._kernel(lambda: machine.leftover(port.spec))
-        actual = Actual(actual.spec, actual.namespace, actual.interface and (port.tap >= 0 or self.adopted(port)), pidfd >= 0)
+        actual = Actual(
+            actual.spec,
+            actual.namespace,
+            actual.interface and (port.tap >= 0 or self.adopted(port)),
+            pidfd >= 0,
+        )
         await self._execute(plan({}, {port.spec.name: actual}), port)
         self.switch.withdraw(port)
         if port.channel is not None:
@@ -169,7 +176,6 @@ class Fabric:
             self._save()
         elif step is Step.STOP_DAEMON:
             pidfd = os.dup(port.pidfd)
-            self.supervisor.forget(port) if port.pidfd < 0 else None
             await asyncio.get_running_loop().run_in_executor(None, process.end, pidfd, GRACE)
             os.close(pidfd)
             self.supervisor.forget(port)
@@ -245,7 +251,13 @@ class Fabric:
 
 def remove_files(paths: Paths) -> None:
     """Remove the fabric's files and, when nothing else is in it, its directory."""
-    for path in (paths.state, paths.state.with_suffix(".new"), paths.host_lock, paths.control, paths.registration):
+    for path in (
+        paths.state,
+        paths.state.with_suffix(".new"),
+        paths.host_lock,
+        paths.control,
+        paths.registration,
+    ):
         path.unlink(missing_ok=True)
     shutil.rmtree(paths.logs, ignore_errors=True)
     try:

@@ -73,7 +73,9 @@ class Host:
         except OSError as error:
             log.warning("the hugepage limit can't be raised: %s", error)
         if self.options.hugepages == "require" and not memory.huge_pages_available():
-            raise NoHugepages("no 2 MiB hugepage can be had", "see vnicctl doctor, or use: vnicctl up --hugepages auto")
+            raise NoHugepages(
+                "no 2 MiB hugepage can be had", "see vnicctl doctor, or use: vnicctl up --hugepages auto"
+            )
 
     # -------------------------------------------------------------------------------------- methods
 

@@ -28,7 +28,9 @@ def leftover(spec: PartitionSpec) -> Actual:
 def make_namespace(spec: PartitionSpec) -> None:
     path = Path(spec.netns_path)
     if path.exists() and netns.exists(spec.netns_path):
-        raise Exists(f"a namespace named {path.name} exists already", f"attach to it with: --netns {path.name}")
+        raise Exists(
+            f"a namespace named {path.name} exists already", f"attach to it with: --netns {path.name}"
+        )
     path.unlink(missing_ok=True)
     netns.create(spec.netns_path)
 
@@ -38,7 +40,9 @@ def make_interface(spec: PartitionSpec, adopt: bool) -> int:
 
     def work() -> int:
         if not adopt and interface.index_of(spec.ifname) is not None:
-            raise Busy(f"an interface named {spec.ifname} is in {spec.netns_path} already", "use another --ifname")
+            raise Busy(
+                f"an interface named {spec.ifname} is in {spec.netns_path} already", "use another --ifname"
+            )
         fd = tap.open_tap(spec.ifname)
         try:
             interface.configure(spec.ifname, spec.mac, spec.mtu, spec.addresses)

@@ -179,7 +179,9 @@ class Partition:
         assert self.loop is not None
         wanted, gone, tap_gone = self.loop.take_events()
         for peer, reason in gone.items():
-            self._reply({"op": "gone", "peer": peer, "link_id": self.loop.link_id(peer), "reason": reason}, ())
+            self._reply(
+                {"op": "gone", "peer": peer, "link_id": self.loop.link_id(peer), "reason": reason}, ()
+            )
             self.loop.detach(peer)
         if wanted:
             self._reply({"op": "want", "ports": wanted}, ())
@@ -189,7 +191,11 @@ class Partition:
     def _report_idle(self) -> None:
         assert self.endpoint is not None
         loop = self.endpoint.loop
-        quiet = [(peer, loop.link_id(peer)) for peer, ns in loop.idle_ns().items() if peer and ns / 1e9 >= self.idle_timeout]
+        quiet = [
+            (peer, loop.link_id(peer))
+            for peer, ns in loop.idle_ns().items()
+            if peer and ns / 1e9 >= self.idle_timeout
+        ]
         if quiet and self.host is not None:
             self._reply({"op": "idle", "links": quiet}, ())
 

@@ -25,7 +25,12 @@ class Registrar:
     """`on_lost_tap(port)` is called when a partition daemon says that its interface is gone."""
 
     def __init__(
-        self, paths: Paths, options: Options, ports: Ports, switch: Switch, on_lost_tap: Callable[[Port], None]
+        self,
+        paths: Paths,
+        options: Options,
+        ports: Ports,
+        switch: Switch,
+        on_lost_tap: Callable[[Port], None],
     ) -> None:
         self.paths = paths
         self.options = options

@@ -98,7 +98,9 @@ def _counters(fabric: Fabric, port: Port | None) -> Region:
 
 def stats(fabric: Fabric, name: str | None) -> Json:
     """All counters of one port or of all; `host` is the hosting daemon."""
-    chosen: list[Port | None] = [None, *fabric.ports] if name is None else [None if name == "host" else fabric.ports.get(name)]
+    chosen: list[Port | None] = (
+        [None, *fabric.ports] if name is None else [None if name == "host" else fabric.ports.get(name)]
+    )
     return {
         "ports": [
             {

@@ -67,4 +67,6 @@ class Server:
             return protocol.failure(ident, VnicdError("this is not a request"))
         except Exception as error:
             log.exception("a request failed")
-            return protocol.failure(ident, VnicdError(f"internal error: {error!r}", "see the hosting daemon's log"))
+            return protocol.failure(
+                ident, VnicdError(f"internal error: {error!r}", "see the hosting daemon's log")
+            )

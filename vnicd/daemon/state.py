@@ -44,7 +44,9 @@ def load(path: Path) -> list[Saved]:
     """The remembered partitions, none if there is no state; VnicdError when the file is damaged."""
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-        return [Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])}) for item in data["partitions"]]
+        return [
+            Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])}) for item in data["partitions"]
+        ]
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:

@@ -39,7 +39,11 @@ def check_tun() -> Finding:
     try:
         os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return "fail", f"/dev/net/tun: {error.strerror}", "load it: modprobe tun; in a container, pass the device in"
+        return (
+            "fail",
+            f"/dev/net/tun: {error.strerror}",
+            "load it: modprobe tun; in a container, pass the device in",
+        )
     return "ok", "/dev/net/tun can be opened", None
 
 
@@ -47,7 +51,11 @@ def check_namespaces() -> Finding:
     try:
         inside("/proc/self/ns/net", netns.unshare)
     except Exception as error:
-        return "fail", f"no network namespace can be made: {error}", "run it as root with CAP_SYS_ADMIN, CONFIG_NET_NS"
+        return (
+            "fail",
+            f"no network namespace can be made: {error}",
+            "run it as root with CAP_SYS_ADMIN, CONFIG_NET_NS",
+        )
     return "ok", "network namespaces can be made", None
 
 
@@ -70,10 +78,18 @@ def check_hugepages() -> Finding:
     if memory.huge_pages_available():
         return "ok", "2 MiB hugepages can be had", None
     if not OVERCOMMIT.exists():
-        return "warn", "the kernel has no 2 MiB hugepages; ordinary pages are used", "use a kernel with CONFIG_HUGETLBFS"
+        return (
+            "warn",
+            "the kernel has no 2 MiB hugepages; ordinary pages are used",
+            "use a kernel with CONFIG_HUGETLBFS",
+        )
     if int(OVERCOMMIT.read_text()) == 0:
         return "ok", "2 MiB hugepages on demand, once the hosting daemon raises nr_overcommit_hugepages", None
-    return "warn", "no 2 MiB hugepage is free; ordinary pages are used", "free memory, or: sysctl vm.nr_hugepages=64"
+    return (
+        "warn",
+        "no 2 MiB hugepage is free; ordinary pages are used",
+        "free memory, or: sysctl vm.nr_hugepages=64",
+    )
 
 
 def check_memfd() -> Finding:

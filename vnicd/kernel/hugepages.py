@@ -28,11 +28,11 @@ class Overcommit:
         """Raise the limit to half of the machine's memory, unless it is as high already or does not exist."""
         if not self.limit.exists():
             return
-        self._lock(fcntl.LOCK_EX)
+        alone = self._open()
         before = int(self.limit.read_text())
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // HUGE_PAGE // 2
         if before < most:
-            if os.fstat(self.fd).st_size == 0:
+            if alone and os.fstat(self.fd).st_size == 0:
                 os.pwrite(self.fd, str(before).encode(), 0)
             self.limit.write_text(str(most))
         fcntl.flock(self.fd, fcntl.LOCK_SH)
@@ -55,14 +55,19 @@ class Overcommit:
         os.close(self.fd)
         self.fd = -1
 
-    def _lock(self, kind: int) -> None:
-        """Lock the ledger, and make sure that it was not removed while we waited for it."""
+    def _open(self) -> bool:
+        """Open and lock the ledger; True when nobody else has it, so that its content is ours to write."""
         while True:
             self.fd = os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self.fd, kind)
+            alone = True
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                alone = False
+                fcntl.flock(self.fd, fcntl.LOCK_SH)
             try:
                 if os.fstat(self.fd).st_ino == self.ledger.stat().st_ino:
-                    return
+                    return alone
             except FileNotFoundError:
-                pass
+                pass  # the last one out removed it while we waited
             os.close(self.fd)

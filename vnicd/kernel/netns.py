@@ -70,7 +70,7 @@ def create(path: str) -> None:
     thread.start()
     thread.join()
     if problem:
-        os.unlink(path)
+        Path(path).unlink()
         raise Unsupported(f"no network namespace can be made: {problem[0].strerror}") from problem[0]
 
 
@@ -80,7 +80,4 @@ def delete(path: str) -> None:
         netns.unbind(path)
     except OSError:
         pass  # not mounted: a file that was left between open and bind
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+    Path(path).unlink(missing_ok=True)

@@ -35,7 +35,9 @@ def open_tap(ifname: str) -> int:
     except pytun.Error as error:
         number = error.args[0] if error.args else 0
         if number in (errno.EBUSY, errno.EINVAL):
-            raise Busy(f"the interface {ifname} exists already and is not free", "use another --ifname") from error
+            raise Busy(
+                f"the interface {ifname} exists already and is not free", "use another --ifname"
+            ) from error
         raise Unsupported(f"no TAP device can be made: {error.args[-1]}", "see: vnicctl doctor") from error
     fd = os.dup(tap.fileno())
     try:

@@ -1,0 +1,139 @@
+"""Measures vnicd beside what else there is, prints tables and writes JSON: `scripts/bench`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+
+from tests.bench.cost import COSTS, Cost
+from tests.bench.figures import Results
+from tests.bench.progress import Progress
+from tests.bench.report import machine, print_machine, print_results
+from tests.bench.runner import SuiteRun, run_costs, steps_of
+from tests.bench.suites import NOISE, SUITES, Suite
+from tests.bench.workloads import Settings, Workload
+
+DEFAULT_ROUNDS, DEFAULT_SECONDS, DEFAULT_STEPS = 5, 3.0, 7
+QUICK_ROUNDS, QUICK_SECONDS, QUICK_STEPS = 1, 1.0, 4
+
+WIDTH = 110
+"""Columns of the output where it goes to a file."""
+
+Plan = list[tuple[Suite, tuple[Workload, ...]]]
+
+
+def names(suites: tuple[Suite, ...]) -> list[str]:
+    """All that --only takes."""
+    found = [name for s in suites for name in (s.name, *(f"{s.name}.{load.name}" for load in s.workloads))]
+    return [*found, "cost", *(f"cost.{cost.name}" for cost in COSTS)]
+
+
+def selection(only: str, known: list[str]) -> Callable[[str], bool]:
+    """Tells whether a name was asked for; without any --only, all are."""
+    wanted = {word.strip() for word in only.split(",") if word.strip()}
+    if unknown := wanted - set(known):
+        raise click.UsageError(f"nothing is called {sorted(unknown)[0]}; --list shows the names")
+    return lambda name: not wanted or name in wanted
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run; the cleaning up that follows is left alone by more of them."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--rounds", type=click.IntRange(1), help=f"Samples of each figure (default {DEFAULT_ROUNDS}).")
+@click.option(
+    "--seconds", type=click.FloatRange(1), help=f"How long each takes (default {DEFAULT_SECONDS:g})."
+)
+@click.option("--only", default="", metavar="NAMES", help="Only these, divided by commas; see --list.")
+@click.option("--list", "show_names", is_flag=True, help="Print the names that --only takes.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all samples there."
+)
+@click.option("--mtu", type=click.IntRange(576, 65000), default=1500, show_default=True)
+@click.option("--quick", is_flag=True, help="One short round: to see that it works, not for figures.")
+@click.option("--noise", is_flag=True, help="veth+bridge against itself, to see how much is chance.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also when a bar is missed.")
+def main(
+    *,
+    rounds: int | None,
+    seconds: float | None,
+    only: str,
+    show_names: bool,
+    json_file: Path | None,
+    mtu: int,
+    quick: bool,
+    noise: bool,
+    strict: bool,
+) -> None:
+    """Measures vnicd and veth+bridge in alternating rounds, what vnicd costs, and how it scales.
+
+    Exits with 0 when all that was asked for was measured.
+    """
+    suites = (NOISE,) if noise else SUITES
+    if show_names:
+        click.echo("\n".join(names(suites)))
+        return
+    if os.geteuid() != 0:
+        raise click.ClickException("this needs root, because it makes network namespaces")
+    wanted = selection(only, names(suites))
+    settings = Settings(
+        seconds=seconds or (QUICK_SECONDS if quick else DEFAULT_SECONDS),
+        rounds=rounds or (QUICK_ROUNDS if quick else DEFAULT_ROUNDS),
+        mtu=mtu,
+        search_steps=QUICK_STEPS if quick else DEFAULT_STEPS,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+    plan = [(suite, chosen) for suite in suites if (chosen := suite.chosen(wanted))]
+    costs = [cost for cost in COSTS if not noise and (wanted("cost") or wanted(f"cost.{cost.name}"))]
+    failed, missed = measure(plan, costs, settings, json_file)
+    sys.exit(1 if failed or (strict and missed) else 0)
+
+
+def measure(plan: Plan, costs: list[Cost], settings: Settings, json_file: Path | None) -> tuple[bool, bool]:
+    """Runs it all; whether a measurement failed, and whether a bar was missed."""
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    facts = machine()
+    print_machine(console, facts)
+    environments: dict[str, Any] = {}
+    done: dict[str, Results] = {}
+    with Progress(console, sum(steps_of(*part, settings) for part in plan) + len(costs)) as progress:
+        for suite, workloads in plan:
+            running = SuiteRun(suite, workloads, settings, progress)
+            done[suite.name], environments[suite.name] = running.results, running.facts
+            running.run()
+        if costs:
+            done["cost"] = run_costs(costs, settings, progress)
+    facts["load_after"] = os.getloadavg()[0]
+    for results in done.values():
+        print_results(console, results)
+    if json_file:
+        document = {
+            "machine": facts,
+            "settings": asdict(settings),
+            "environments": environments,
+            "results": {name: results.to_json() for name, results in done.items()},
+        }
+        json_file.write_text(json.dumps(document, indent=2) + "\n")
+        console.print(f"all samples: {json_file}", highlight=False)
+    return any(results.failures for results in done.values()), any(
+        results.missed() for results in done.values()
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Reading what iperf3, sockperf, ping and /proc say (pure)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Unreadable(ValueError):
+    """The output is not what the tool prints when it worked."""
+
+
+@dataclass(frozen=True)
+class Datagrams:
+    """One UDP trial: what the sender offered, what came out at the receiver, in datagrams per second."""
+
+    sent: float
+    received: float
+    lost: float
+    """The part of them that is missing, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Flood:
+    """One `ping -f`."""
+
+    rtt_us: float
+    per_second: float
+
+
+def _iperf3_end(text: str) -> dict[str, Any]:
+    try:
+        report = json.loads(text)
+    except ValueError as error:
+        raise Unreadable(f"iperf3 printed no JSON: {text[:200]!r}") from error
+    if "error" in report:
+        raise Unreadable(f"iperf3: {report['error']}")
+    end: dict[str, Any] = report.get("end", {})
+    return end
+
+
+def iperf3_tcp(text: str) -> float:
+    """Gbit/s that reached the receiver."""
+    end = _iperf3_end(text)
+    try:
+        return float(end["sum_received"]["bits_per_second"]) / 1e9
+    except KeyError as error:
+        raise Unreadable("iperf3 reports no received bytes") from error
+
+
+def iperf3_udp(text: str) -> Datagrams:
+    """Loss is taken from the receiver's sequence numbers: what is under way at the end counts as neither."""
+    end = _iperf3_end(text)
+    try:
+        sent, received = end["sum_sent"], end["sum_received"]
+        expected = received["packets"]
+        arrived = expected - received["lost_packets"]
+        return Datagrams(
+            sent=sent["packets"] / sent["seconds"],
+            received=arrived / received["seconds"],
+            lost=received["lost_packets"] / expected if expected else 1.0,
+        )
+    except (KeyError, ZeroDivisionError) as error:
+        raise Unreadable("iperf3 reports no received datagrams") from error
+
+
+def sockperf_percentiles(text: str, percentiles: Iterable[float]) -> dict[float, float]:
+    """Microseconds (of half a round trip) by percentile."""
+    found = {
+        float(percentile): float(value)
+        for percentile, value in re.findall(r"percentile\s+([0-9.]+)\s*=\s*([0-9.]+)", text)
+    }
+    try:
+        return {wanted: found[wanted] for wanted in percentiles}
+    except KeyError as error:
+        raise Unreadable(f"sockperf reports no percentile {error}: {text[-200:]!r}") from error
+
+
+def ping_flood(text: str) -> Flood:
+    counts = re.search(r"(\d+) packets transmitted, (\d+) received.*time (\d+)ms", text)
+    times = re.search(r"rtt min/avg/max/mdev = [0-9.]+/([0-9.]+)/", text)
+    if not counts or not times or not int(counts[3]):
+        raise Unreadable(f"ping got no answers: {text[-200:]!r}")
+    return Flood(rtt_us=float(times[1]) * 1000, per_second=int(counts[2]) * 1000 / int(counts[3]))
+
+
+_SHARED_MEMORY = ("/memfd:", "/anon_hugepage", "/dev/shm/")
+
+
+def own_pss(smaps: str) -> int:
+    """Bytes of the proportional set size in /proc/PID/smaps, without memory that is shared on purpose."""
+    total, counted = 0, True
+    for line in smaps.splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            path = [*line.split(maxsplit=5), ""][5]
+            counted = not path.startswith(_SHARED_MEMORY)
+        elif counted and line.startswith("Pss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+def schedstat_ns(text: str) -> int:
+    """Nanoseconds on a CPU, of one line of /proc/PID/task/TID/schedstat."""
+    return int(text.split(maxsplit=1)[0])
+
+
+TCP_LISTEN = "0A"
+
+
+def has_socket(table: str, port: int, state: str = "") -> bool:
+    """Whether /proc/PID/net/tcp, udp and the like name a socket bound to `port` (in this state)."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port and state in ("", fields[3]):
+            return True
+    return False

@@ -1,0 +1,71 @@
+"""What is compared with what: a suite is its environments, workloads and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.bench import workloads as w
+from tests.bench.environments import Environment, VethBridge, Vnicd, VnicdCrowded
+from tests.bench.figures import Bar
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The first environment is under test, the second is what its ratios refer to."""
+
+    name: str
+    title: str
+    environments: tuple[type[Environment], ...]
+    workloads: tuple[w.Workload, ...]
+    bars: Mapping[str, Bar]
+    """By metric; bars are for the ratio of the medians."""
+    one_at_a_time: bool = False
+    """Each round makes each environment anew and alone: for those that would load the machine meanwhile."""
+
+    def chosen(self, wanted: Callable[[str], bool]) -> tuple[w.Workload, ...]:
+        """The workloads that were asked for, by the suite's name or their own."""
+        return tuple(
+            load for load in self.workloads if wanted(self.name) or wanted(f"{self.name}.{load.name}")
+        )
+
+
+FRAMES = Suite(
+    name="frames",
+    title="vnicd and veth+bridge",
+    environments=(Vnicd, VethBridge),
+    workloads=(w.TCP, w.TCP4, w.UDP, w.UDP_CLEAN, w.TCP_PING_PONG, w.UDP_PING_PONG, w.FLOOD),
+    bars={
+        "tcp": Bar(0.60, 0.75),
+        "udp": Bar(0.45, 0.8),
+        "tcp_p50": Bar(0.75, 0.5),
+        "tcp_p99": Bar(1.5),
+    },
+)
+
+SCALE = Suite(
+    name="scale",
+    title="two busy partitions with 30 idle ones beside, and without",
+    environments=(VnicdCrowded, Vnicd),
+    workloads=(w.TCP, w.TCP_PING_PONG, w.CPU_PER_FRAME),
+    # That a cost does not grow is told to within what two equal measurements differ by.
+    bars={"tcp": Bar(0.9), "tcp_p50": Bar(1.1), "cpu_per_frame": Bar(1.1)},
+    one_at_a_time=True,
+)
+
+SUITES = (FRAMES, SCALE)
+
+
+class SecondVethBridge(VethBridge):
+    """The reference once more."""
+
+    name = "veth+bridge again"
+
+
+NOISE = Suite(
+    name="noise",
+    title="veth+bridge against itself: how far apart two equal things come out",
+    environments=(SecondVethBridge, VethBridge),
+    workloads=FRAMES.workloads,
+    bars={},
+)

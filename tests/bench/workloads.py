@@ -1,0 +1,174 @@
+"""What is measured between the two ends of an environment: each workload runs once and returns its figures.
+
+UDP with 64-byte payloads is sent by one iperf3 without a rate limit. On veth, sockperf throughput and
+iperf 2, whose senders do nothing but send, reach the same rate within 10% (170 to 190 thousand a second
+where this was tried), and two iperf3 at once deliver less in all: the ceiling is the path through the
+kernel, not the tool, so nothing more special is used.
+
+TCP runs with cubic, Debian's default, wherever the machine is set to something else: BBR paces itself by
+what it believes the path's delay to be, and would measure that instead of the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import parsing
+from tests.bench.clean_rate import highest_clean_rate
+from tests.bench.environments import Environment
+from tests.bench.figures import Metric
+from tests.bench.tools import Protocol, run, server
+
+IPERF_PORT, SOCKPERF_PORT = 5201, 11111
+UDP_PAYLOAD = 64
+PERCENTILES = (50.0, 99.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How thoroughly to measure."""
+
+    seconds: float = 3.0
+    rounds: int = 5
+    mtu: int = 1500
+    search_steps: int = 7
+    """Halvings of the interval that the highest clean rate is searched in."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One measurement in an environment; `run` gives a figure for each of its metrics, by name."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    run: Callable[[Environment, Settings], Mapping[str, float]]
+
+
+def iperf3(environment: Environment, seconds: float, *options: str) -> str:
+    """The report of one iperf3 from a to b."""
+    receive = ["iperf3", "-s", "-1", "-p", str(IPERF_PORT)]
+    send = [
+        "iperf3",
+        "-c",
+        environment.address["b"],
+        "-p",
+        str(IPERF_PORT),
+        "-J",
+        "-t",
+        f"{seconds:g}",
+        *options,
+    ]
+    with server(environment, "b", receive, IPERF_PORT, "tcp"):
+        return run(environment, "a", send, seconds)
+
+
+def congestion_control() -> list[str]:
+    known = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+    return ["-C", "cubic"] if "cubic" in known else []
+
+
+def tcp(environment: Environment, settings: Settings, streams: int = 1) -> float:
+    """Gbit/s from a to b."""
+    options = [*congestion_control(), "-P", str(streams)]
+    return parsing.iperf3_tcp(iperf3(environment, settings.seconds, *options))
+
+
+def udp(environment: Environment, seconds: float, per_second: float | None) -> parsing.Datagrams:
+    """64-byte datagrams from a to b, at some rate or as fast as the sender can.
+
+    Paced in steps of 0.1 ms: with iperf3's own 1 ms the bursts alone would fill the receiver's socket buffer.
+    """
+    bits = 0 if per_second is None else round(per_second * UDP_PAYLOAD * 8)
+    options = ["-u", "-l", str(UDP_PAYLOAD), "-b", str(bits), "--pacing-timer", "100"]
+    return parsing.iperf3_udp(iperf3(environment, seconds, *options))
+
+
+def udp_clean(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    trial_seconds = max(1.0, settings.seconds / 3)
+    rate = highest_clean_rate(lambda rate: udp(environment, trial_seconds, rate), settings.search_steps)
+    return {"udp_clean": rate / 1e3}
+
+
+def ping_pong(environment: Environment, settings: Settings, protocol: Protocol) -> Mapping[str, float]:
+    where = [
+        "-i",
+        environment.address["b"],
+        "-p",
+        str(SOCKPERF_PORT),
+        *(["--tcp"] if protocol == "tcp" else []),
+    ]
+    seconds = max(1, round(settings.seconds))
+    with server(environment, "b", ["sockperf", "server", *where], SOCKPERF_PORT, protocol):
+        text = run(environment, "a", ["sockperf", "ping-pong", *where, "-t", str(seconds)], seconds)
+    found = parsing.sockperf_percentiles(text, PERCENTILES)
+    return {f"{protocol}_p{percentile:g}": value for percentile, value in found.items()}
+
+
+def flood(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    seconds = max(1, round(settings.seconds))
+    command = ["ping", "-f", "-q", "-n", "-w", str(seconds), environment.address["b"]]
+    found = parsing.ping_flood(run(environment, "a", command, seconds))
+    return {"ping_rtt": found.rtt_us, "ping_rate": found.per_second / 1e3}
+
+
+CPU_RATE = 20_000
+"""Datagrams a second at which the CPU time for one is measured: all of them fit, with any environment."""
+
+
+def cpu_per_frame(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    """CPU time of all daemons, the idle ones too, for each frame carried."""
+    before = environment.daemon_cpu()
+    found = udp(environment, settings.seconds, CPU_RATE)
+    spent = environment.daemon_cpu() - before
+    return {"cpu_per_frame": spent * 1e6 / (found.received * settings.seconds)}
+
+
+def _ping_pong_metrics(protocol: str) -> tuple[Metric, ...]:
+    title = f"{protocol.upper()} ping-pong, half RTT, p"
+    return tuple(Metric(f"{protocol}_p{p:g}", f"{title}{p:g}", "us", False) for p in PERCENTILES)
+
+
+TCP = Workload(
+    "tcp",
+    (Metric("tcp", "TCP, one stream", "Gbit/s", True),),
+    lambda env, settings: {"tcp": tcp(env, settings)},
+)
+TCP4 = Workload(
+    "tcp4",
+    (Metric("tcp4", "TCP, four streams", "Gbit/s", True),),
+    lambda env, settings: {"tcp4": tcp(env, settings, streams=4)},
+)
+UDP = Workload(
+    "udp",
+    (
+        Metric("udp", "UDP 64 B delivered, saturated", "kpps", True),
+        Metric("udp_sent", "UDP 64 B offered meanwhile", "kpps", True),
+    ),
+    lambda env, settings: _thousands(udp(env, settings.seconds, None)),
+)
+UDP_CLEAN = Workload(
+    "udp_clean", (Metric("udp_clean", "UDP 64 B, under 0.1% lost", "kpps", True),), udp_clean
+)
+TCP_PING_PONG = Workload(
+    "tcp_pp", _ping_pong_metrics("tcp"), lambda env, settings: ping_pong(env, settings, "tcp")
+)
+UDP_PING_PONG = Workload(
+    "udp_pp", _ping_pong_metrics("udp"), lambda env, settings: ping_pong(env, settings, "udp")
+)
+FLOOD = Workload(
+    "ping",
+    (
+        Metric("ping_rtt", "ping -f, mean RTT", "us", False),
+        Metric("ping_rate", "ping -f, packets", "kpps", True),
+    ),
+    flood,
+)
+CPU_PER_FRAME = Workload(
+    "cpu_per_frame", (Metric("cpu_per_frame", "CPU of all daemons for a frame", "us", False),), cpu_per_frame
+)
+
+
+def _thousands(trial: parsing.Datagrams) -> Mapping[str, float]:
+    return {"udp": trial.received / 1e3, "udp_sent": trial.sent / 1e3}
