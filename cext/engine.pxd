@@ -89,7 +89,8 @@ cdef struct Engine:
     char *scratch                # one record
     Pending pending
     uint64_t now                 # ns, CLOCK_MONOTONIC, at the beginning of the round
-    uint64_t poll_ns             # polling time before the loop sleeps
+    uint64_t poll_ns             # polling time before the loop sleeps, as it has learnt
+    uint64_t poll_most           # upper bound of that
     uint64_t hold_ns             # longest time that a full ring is waited for
     uint64_t want_ns             # shortest time between two requests for the same link
 

@@ -51,6 +51,7 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     POLL_ROUNDS = 64             # rounds between two looks at the doorbells of armed links
+    POLL_LEAST = 5_000           # ns; polling for less than a wake-up takes is no use
 
 
 cdef int work(Engine *e) noexcept nogil:
@@ -67,6 +68,14 @@ cdef int work(Engine *e) noexcept nogil:
     for i in range(e.active_count):
         n += pull(e, e.links[e.active[i]], BATCH)
     return n
+
+
+cdef void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
+    """Learn from a sleep: `gap` is the time from the last work to the wake-up, in ns."""
+    if gap < e.poll_most:
+        e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
+    else:
+        e.poll_ns //= 2
 
 
 cdef void run_loop(Engine *e) noexcept nogil:
@@ -86,7 +95,9 @@ cdef void run_loop(Engine *e) noexcept nogil:
             last_work = e.now
         elif e.now - last_work >= e.poll_ns:
             sleep_now(e)
-            last_work = clock_ns()
+            e.now = clock_ns()
+            tune_polling(e, e.now - last_work)
+            last_work = e.now
             continue
         else:
             sched_yield()
@@ -126,7 +137,7 @@ cdef class Loop:
         self.e.counters = <vn_counters *><size_t>counters.address
         self.e.port = <uint16_t>port
         self.e.relays = relays
-        self.e.poll_ns = <uint64_t>poll_us * 1000
+        self.e.poll_ns = self.e.poll_most = <uint64_t>poll_us * 1000
         self.e.hold_ns = <uint64_t>hold_ms * 1_000_000
         self.e.want_ns = <uint64_t>want_ms * 1_000_000
         watch(self.e, self.e.command_bell, TOKEN_COMMAND)

@@ -108,9 +108,10 @@ def test_others_do_not_notice(three: Three) -> None:
     assert b" 200 received" in running.communicate()[0]
 
 
-def test_killed_while_it_sends_and_receives(shared: Fabric, three: Three) -> None:
+def test_killed_while_it_sends_and_receives(fabric: Fabric) -> None:
     """Memory of the dead link is given back, however often that happens."""
-    victim, peer, other = three
+    fabric.up()
+    victim, peer, other = (fabric.add(label, f"10.86.0.{n}/24") for n, label in enumerate("abc", 1))
     for partition in (peer, other):
         victim.know(partition)
         partition.know(victim)
@@ -125,10 +126,10 @@ def test_killed_while_it_sends_and_receives(shared: Fabric, three: Three) -> Non
         wait_for_new_daemon(victim, old)
         for partition in (peer, other):
             wait_until(partial(answers, partition, victim), BACK_WITHIN, "the ping is back")
-            shared.wait_path(partition, victim, "direct")
-        memory.append(shared.memory())
+            fabric.wait_path(partition, victim, "direct")
+        memory.append(fabric.memory())
     assert victim.info["restarts"] == 4
-    wait_until(lambda: shared.memory() <= memory[0], 3, f"no memory is kept: {memory}")
+    wait_until(lambda: fabric.memory() <= memory[0], 3, f"no memory is kept: {memory}")
 
 
 def test_several_at_once(three: Three) -> None:
