@@ -119,7 +119,7 @@ def check_ifname(name: object) -> str:
 
 def check_netns(text: object) -> str:
     """A namespace's path; a bare name stands for the one in /run/netns."""
-    if not isinstance(text, str) or "\0" in text or text in ("", ".", "..") or len(text) > 1024:
+    if not isinstance(text, str) or not text.isprintable() or text in ("", ".", "..") or len(text) > 1024:
         raise Invalid(f"{text!r} is not the name or path of a namespace")
     if "/" not in text:
         return f"/run/netns/{text}"

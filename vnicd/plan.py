@@ -64,7 +64,7 @@ def plan(desired: Mapping[str, PartitionSpec], actual: Mapping[str, Actual]) -> 
 
 
 def _creation(have: Actual) -> Iterable[Action]:
-    if not have.namespace:
+    if not have.namespace and have.spec.owns_netns:
         yield Action(Step.MAKE_NAMESPACE, have.spec)
     if not (have.namespace and have.interface):
         yield Action(Step.MAKE_INTERFACE, have.spec)

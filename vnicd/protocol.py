@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,13 @@ class Client:
         Raises the VnicdError that the host answered with, NotRunning when nobody listens, TimedOut after
         `timeout` seconds without an answer.
         """
+        deadline = time.monotonic() + timeout
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(timeout)
             try:
-                self._connect(sock, time.monotonic() + timeout)
-                sock.sendall(request(1, method, params or {}))
-                reply = self._read_line(sock)
+                self._connect(sock, deadline)
+                with suppress(ConnectionError):  # an answer may be there already: the request was refused
+                    sock.sendall(request(1, method, params or {}))
+                reply = self._read_line(sock, deadline)
             except (FileNotFoundError, ConnectionError) as error:
                 raise NotRunning(
                     f"no hosting daemon answers at {self.path}", "start one with: vnicctl up"
@@ -72,23 +74,25 @@ class Client:
         return self._unwrap(reply)
 
     def _connect(self, sock: socket.socket, deadline: float) -> None:
-        """Connect, and go on trying while the hosting daemon's queue is full, which a Unix socket says at once."""
+        """Connect, and go on trying while the host's queue is full, which a Unix socket says at once."""
         while True:
+            sock.settimeout(remaining(deadline))
             try:
                 return sock.connect(str(self.path))
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise TimeoutError from error
+            except BlockingIOError:
                 time.sleep(0.01)
 
     @staticmethod
-    def _read_line(sock: socket.socket) -> bytes:
+    def _read_line(sock: socket.socket, deadline: float) -> bytes:
         chunks = []
-        while chunk := sock.recv(1 << 16):
+        while True:
+            sock.settimeout(remaining(deadline))
+            chunk = sock.recv(1 << 16)
+            if not chunk:
+                raise ConnectionResetError("the hosting daemon closed the connection")
             chunks.append(chunk)
             if chunk.endswith(b"\n"):
                 return b"".join(chunks)
-        raise ConnectionResetError("the hosting daemon closed the connection")
 
     @staticmethod
     def _unwrap(reply: bytes) -> Any:
@@ -97,3 +101,11 @@ class Client:
             error = message["error"]
             raise from_code(error["code"], error["message"], error.get("hint", ""))
         return message["result"]
+
+
+def remaining(deadline: float) -> float:
+    """Seconds until then; TimeoutError when it has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

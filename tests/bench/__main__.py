@@ -19,7 +19,7 @@ from tests.bench.cost import COSTS, Cost
 from tests.bench.figures import Results
 from tests.bench.progress import Progress
 from tests.bench.report import machine, print_machine, print_results
-from tests.bench.runner import SuiteRun, run_costs, steps_of
+from tests.bench.runner import SuiteRun, cost_results, run_costs, steps_of
 from tests.bench.suites import NOISE, SUITES, Suite
 from tests.bench.workloads import Settings, Workload
 
@@ -100,39 +100,60 @@ def main(
         signal.signal(number, _interrupted)
     plan = [(suite, chosen) for suite in suites if (chosen := suite.chosen(wanted))]
     costs = [cost for cost in COSTS if not noise and (wanted("cost") or wanted(f"cost.{cost.name}"))]
-    failed, missed = measure(plan, costs, settings, json_file)
-    sys.exit(1 if failed or (strict and missed) else 0)
+    run = Run(settings)
+    complete = run.measure(plan, costs)
+    run.report(json_file)
+    if not complete:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(1 if run.failures() or (strict and run.missed()) else 0)
 
 
-def measure(plan: Plan, costs: list[Cost], settings: Settings, json_file: Path | None) -> tuple[bool, bool]:
-    """Runs it all; whether a measurement failed, and whether a bar was missed."""
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    facts = machine()
-    print_machine(console, facts)
-    environments: dict[str, Any] = {}
-    done: dict[str, Results] = {}
-    with Progress(console, sum(steps_of(*part, settings) for part in plan) + len(costs)) as progress:
-        for suite, workloads in plan:
-            running = SuiteRun(suite, workloads, settings, progress)
-            done[suite.name], environments[suite.name] = running.results, running.facts
-            running.run()
-        if costs:
-            done["cost"] = run_costs(costs, settings, progress)
-    facts["load_after"] = os.getloadavg()[0]
-    for results in done.values():
-        print_results(console, results)
-    if json_file:
-        document = {
-            "machine": facts,
-            "settings": asdict(settings),
-            "environments": environments,
-            "results": {name: results.to_json() for name, results in done.items()},
-        }
-        json_file.write_text(json.dumps(document, indent=2) + "\n")
-        console.print(f"all samples: {json_file}", highlight=False)
-    return any(results.failures for results in done.values()), any(
-        results.missed() for results in done.values()
-    )
+class Run:
+    """What was asked for, measured and reported, as far as it came."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+        self.settings = settings
+        self.machine = machine()
+        self.environments: dict[str, Any] = {}
+        self.results: dict[str, Results] = {}
+
+    def measure(self, plan: Plan, costs: list[Cost]) -> bool:
+        """Whether it came to its end; False when it was interrupted."""
+        print_machine(self.console, self.machine)
+        total = sum(steps_of(*part, self.settings) for part in plan) + len(costs)
+        try:
+            with Progress(self.console, total) as progress:
+                for suite, workloads in plan:
+                    running = SuiteRun(suite, workloads, self.settings, progress)
+                    self.results[suite.name], self.environments[suite.name] = running.results, running.facts
+                    running.run()
+                if costs:
+                    self.results["cost"] = cost_results(costs)
+                    run_costs(costs, self.settings, progress, self.results["cost"])
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def report(self, json_file: Path | None) -> None:
+        self.machine["load_after"] = os.getloadavg()[0]
+        for results in self.results.values():
+            print_results(self.console, results)
+        if json_file:
+            document = {
+                "machine": self.machine,
+                "settings": asdict(self.settings),
+                "environments": self.environments,
+                "results": {name: results.to_json() for name, results in self.results.items()},
+            }
+            json_file.write_text(json.dumps(document, indent=2) + "\n")
+            self.console.print(f"all samples: {json_file}", highlight=False)
+
+    def failures(self) -> bool:
+        return any(results.failures for results in self.results.values())
+
+    def missed(self) -> bool:
+        return any(results.missed() for results in self.results.values())
 
 
 if __name__ == "__main__":

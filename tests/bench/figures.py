@@ -45,7 +45,7 @@ class Row:
     bar: Bar | None = None
 
     def medians(self) -> dict[str, float]:
-        return {name: median(values) for name, values in self._known()}
+        return {name: median(values) for name, values in self.samples.items() if values}
 
     def ratio(self) -> float | None:
         """The subject's median over the reference's; None where one is missing or there is no reference."""
@@ -55,14 +55,10 @@ class Row:
 
     def spread(self) -> float | None:
         """From the least to the most as a part of the median, in the environment where that is widest."""
-        medians = self.medians()
-        parts = [
-            (max(values) - min(values)) / medians[name] for name, values in self._known() if medians[name]
+        known = [
+            (max(values) - min(values), median(values)) for values in self.samples.values() if values[1:]
         ]
-        return max(parts, default=None)
-
-    def _known(self) -> list[tuple[str, list[float]]]:
-        return [(name, values) for name, values in self.samples.items() if values]
+        return max((width / middle for width, middle in known if middle), default=None)
 
     def judged(self) -> float | None:
         """What the bar is for: the ratio, or the median itself where there is only one environment."""

@@ -43,6 +43,13 @@ class SuiteRun:
         self.facts: dict[str, Any] = {}
 
     def run(self) -> None:
+        """What goes wrong with an environment itself ends the suite, and is told as its failure."""
+        try:
+            self._all_rounds()
+        except FAILURES as error:
+            self.results.failures.append(f"{self.suite.name}: {error}")
+
+    def _all_rounds(self) -> None:
         if self.suite.one_at_a_time:
             for turn in range(self.settings.rounds):
                 for kind in _turned(self.suite.environments, turn):
@@ -87,10 +94,14 @@ def _text(load: Workload, figures: Mapping[str, float]) -> str:
     return ", ".join(f"{number(figures[metric.name])} {metric.unit}" for metric in load.metrics)
 
 
-def run_costs(costs: Sequence[Cost], settings: Settings, progress: Progress) -> Results:
-    """All samples of these costs of vnicd."""
+def cost_results(costs: Sequence[Cost]) -> Results:
+    """Where the samples of these costs of vnicd go."""
     results = Results("what vnicd costs", [Vnicd.name])
     results.expect([cost.metric for cost in costs], {cost.name: cost.bar for cost in costs})
+    return results
+
+
+def run_costs(costs: Sequence[Cost], settings: Settings, progress: Progress, results: Results) -> None:
     for cost in costs:
         label = f"cost: {cost.metric.title}"
         progress.begin(label)
@@ -101,4 +112,3 @@ def run_costs(costs: Sequence[Cost], settings: Settings, progress: Progress) -> 
         except FAILURES as error:
             results.failures.append(f"{label}: {error}")
             progress.end("failed")
-    return results

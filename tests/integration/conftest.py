@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fabric import VNICCTL, Fabric
-from tests.support.machine import snapshot
+from tests.support.leaks import differences, inventory
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
 
@@ -50,9 +50,12 @@ def nothing_left() -> Iterator[None]:
         pytest.skip(reason)
     BASE.mkdir()
     try:
-        before = snapshot(BASE, TAG)
+        before = inventory(BASE, TAG)
         yield
-        wait_until(lambda: snapshot(BASE, TAG) == before, 10, f"the machine is as before: {before}")
+        try:
+            wait_until(lambda: not differences(before, inventory(BASE, TAG)), 10, "the machine is as before")
+        except AssertionError:
+            pytest.fail("left by the tests: " + "; ".join(differences(before, inventory(BASE, TAG))))
     finally:
         shutil.rmtree(BASE)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fabric import Fabric
-from tests.support.machine import interfaces
+from tests.support.machine import taps
 from tests.support.namespaces import named
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
@@ -97,11 +97,11 @@ EVENTS: list[Callable[[Fabric, list[Partition]], None]] = [
 def test_down_leaves_nothing(
     fabric: Fabric, request: pytest.FixtureRequest, event: Callable[[Fabric, list[Partition]], None]
 ) -> None:
-    before = interfaces()
+    before = taps()
     event(fabric, request.getfixturevalue("busy"))
     fabric.down()
     assert fabric.left_behind() == []
-    assert interfaces() == before
+    assert taps() == before
 
 
 def test_down_while_programs_run_inside(fabric: Fabric, busy: list[Partition]) -> None:

@@ -81,6 +81,8 @@ def test_two_partitions_in_one_namespace(shared: Fabric) -> None:
     assert peer.ping(first.ip).lost == 0
     assert peer.ping(second.ip).lost == 0
     shared.cli("partition", "remove", first.name)
+    # Linux answers ARP for any address on any interface, so the peer may know second by first's MAC.
+    peer.run(["ip", "neigh", "flush", "all"])
     assert peer.ping(second.ip).lost == 0
 
 

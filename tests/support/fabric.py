@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
-from tests.support.machine import memfds, processes
+from tests.support.machine import daemons, memfds
 from tests.support.namespaces import NETNS, named
 from tests.support.partition import Argv, Partition
 from tests.support.waiting import wait_until
@@ -109,7 +109,7 @@ class Fabric:
 
     def pids(self) -> set[int]:
         """All daemons of this fabric that live, whether the host knows them or not."""
-        return processes(str(self.runtime))
+        return {pid for pid, place in daemons().items() if place == self.runtime}
 
     def memory(self) -> int:
         """How many memory files this fabric's daemons hold: a direct link has two."""

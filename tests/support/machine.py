@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-
-from tests.support.namespaces import named
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 OVERCOMMIT = HUGEPAGES / "nr_overcommit_hugepages"
@@ -16,30 +12,34 @@ LEDGER = Path("/run/vnicd-hugepages.lock")
 """Where vnicd keeps the limit that it found, for as long as a fabric of anybody's runs."""
 
 
-def processes(runtime: str) -> set[int]:
-    """Live daemons whose runtime directory is `runtime` or below it."""
-    found = set()
+def daemons() -> dict[int, Path]:
+    """All live daemons of vnicd on this machine, with their runtime directories."""
+    found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             environ = (directory / "environ").read_bytes().split(b"\0")
             command = (directory / "cmdline").read_bytes()
         except OSError:
             continue
-        places = [item for item in environ if item.startswith(f"VNICD_RUNTIME_DIR={runtime}".encode())]
-        if places and b"vnicd" in command:
-            found.add(int(directory.name))
+        place = next((item for item in environ if item.startswith(b"VNICD_RUNTIME_DIR=")), b"=/run/vnicd")
+        if b"\0-m\0vnicd\0" in command:
+            found[int(directory.name)] = Path(place.decode().split("=", 1)[1])
     return found
 
 
 def hugepages_in_use() -> int:
     """2 MiB pages that are allocated or promised, in all processes."""
+    return _hugepages("Total") - free_hugepages()
+
+
+def free_hugepages() -> int:
+    """2 MiB pages in the pool that nobody uses or was promised."""
+    return _hugepages("Free") - _hugepages("Rsvd")
+
+
+def _hugepages(kind: str) -> int:
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    total, free, reserved = (int(fields[f"HugePages_{name}"]) for name in ("Total", "Free", "Rsvd"))
-    return total - free + reserved
-
-
-def surplus_hugepages() -> int:
-    return int((HUGEPAGES / "surplus_hugepages").read_text())
+    return int(fields[f"HugePages_{kind}"])
 
 
 def hugepage_limit() -> str:
@@ -48,9 +48,9 @@ def hugepage_limit() -> str:
     return OVERCOMMIT.read_text().strip() + raised
 
 
-def interfaces() -> set[str]:
-    """Interfaces of the namespace that the tests run in."""
-    return {name for _, name in socket.if_nameindex()}
+def taps() -> set[str]:
+    """The TAPs in the namespace that the tests run in, where vnicd must never leave one."""
+    return {path.parent.name for path in Path("/sys/class/net").glob("*/tun_flags")}
 
 
 def memfds(pids: set[int]) -> set[tuple[int, int]]:
@@ -79,31 +79,3 @@ def open_files(pid: int | str = "self") -> dict[int, str]:
         except OSError:
             continue
     return {number: what for number, what in found.items() if not what.startswith("/proc/")}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What must be the same before and after the tests."""
-
-    namespaces: frozenset[str]
-    processes: frozenset[int]
-    interfaces: frozenset[str]
-    hugepages: int
-    surplus: int
-    limit: str
-    descriptors: int
-    files: frozenset[str]
-
-
-def snapshot(base: Path, tag: str) -> Snapshot:
-    """What there is of the fabrics below `base`, whose namespaces have `tag` in their names."""
-    return Snapshot(
-        namespaces=frozenset(name for name in named() if tag in name),
-        processes=frozenset(processes(str(base))),
-        interfaces=frozenset(interfaces()),
-        hugepages=hugepages_in_use(),
-        surplus=surplus_hugepages(),
-        limit=hugepage_limit(),
-        descriptors=len(open_files()),
-        files=frozenset(str(path) for path in base.rglob("*")),
-    )

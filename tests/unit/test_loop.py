@@ -89,11 +89,12 @@ def test_what_may_not_be_sent_is_dropped_and_counted(bench: LoopBench, sent: byt
 
 
 def test_broadcast_goes_to_the_relay_once(bench: LoopBench) -> None:
-    Peer.attach(bench.loop, 1, 2)
+    peer = Peer.attach(bench.loop, 1, 2)
     bench.loop.open(2)
     bench.receive(0)  # the mark
     bench.tap_send(frame(BROADCAST, ME))
     assert bench.receive(0) == (ring.FRAME, 1, frame(BROADCAST, ME))
+    assert peer.receive() is None
 
 
 def test_without_a_relay_broadcast_reaches_the_direct_peers() -> None:

@@ -136,7 +136,7 @@ def test_a_host_that_dies_before_it_has_answered(path: Path, parts: tuple[bytes,
 def test_a_host_that_hangs(path: Path) -> None:
     done = threading.Event()
     with host(path, lambda peer: done.wait(5) and None) as client:
-        with pytest.raises(TimedOut, match="did not answer status in 0.05 s"):
+        with pytest.raises(TimedOut, match="did not answer status"):
             client.call("status", timeout=0.05)
         done.set()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vnicd.directory import MAX_PORTS
 from vnicd.errors import Resources, VnicdError
 from vnicd.model import PartitionSpec
 
@@ -44,10 +45,16 @@ def load(path: Path) -> list[Saved]:
     """The remembered partitions, none if there is no state; VnicdError when the file is damaged."""
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-        return [
-            Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])}) for item in data["partitions"]
-        ]
+        return [restore(item) for item in data["partitions"]]
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, VnicdError) as error:
         raise VnicdError(f"{path} is damaged: {error}", "remove it to start with an empty fabric") from error
+
+
+def restore(item: dict[str, Any]) -> Saved:
+    """One partition from its JSON; some error that load() knows when it is damaged."""
+    saved = Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])})
+    if not 0 < saved.port < MAX_PORTS or saved.pid < 0 or saved.started < 0:
+        raise ValueError(f"partition {saved.spec.name} has a port or pid that can't be")
+    return saved

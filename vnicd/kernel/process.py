@@ -11,10 +11,10 @@ from pathlib import Path
 def start_time(pid: int) -> int | None:
     """When process `pid` was started, in clock ticks since boot; None when there is no such process (or a zombie)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    return None if fields[0] == b"Z" else int(fields[19])
 
 
 def open_process(pid: int, started: int) -> int | None:

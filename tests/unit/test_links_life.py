@@ -1,0 +1,198 @@
+"""The life of one link step by step: its orders, its pauses after faults, and what a restart brings along."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from vnicd.daemon.links import FAULT_PAUSE, FAULT_PAUSE_MAX, STEP_TIMEOUT, Links, State
+from vnicd.daemon.messages import Message
+
+
+def open_fds() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Fabric:
+    """Links of ports 0 to 3, which are there, with a clock of their own; `orders` is what was sent."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.orders: list[tuple[int, str, int]] = []
+        self.links = Links(self.take, lambda: self.now)
+        for port in range(4):
+            self.links.port_up(port)
+
+    def take(self, port: int, message: Message, fds: Sequence[int]) -> None:
+        self.orders.append((port, message["op"], message["peer"]))
+
+    def taken(self) -> list[tuple[int, str, int]]:
+        orders, self.orders = self.orders, []
+        return orders
+
+    def ident(self, a: int, b: int) -> int:
+        return self.links.links[a, b].ident
+
+    def make(self, a: int, b: int) -> int:
+        """A link whose ends have their memory; its id."""
+        self.links.request(a, b)
+        ident = self.ident(a, b)
+        for port in (a, b):
+            self.links.made(port, ident, os.memfd_create("link"), 4096)
+        return ident
+
+    def join(self, a: int, b: int) -> int:
+        """A link that is up; its id."""
+        ident = self.make(a, b)
+        for port in (a, b):
+            self.links.attached(port, ident, "")
+        assert self.links.links[a, b].state is State.UP
+        return ident
+
+    def fail(self, a: int, b: int) -> None:
+        self.links.request(a, b)
+        self.links.failed(a, self.ident(a, b))
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    return Fabric()
+
+
+def test_a_link_from_the_first_frame_to_its_return(fabric: Fabric) -> None:
+    links = fabric.links
+    links.request(2, 1)
+    assert fabric.taken() == [(1, "make", 2), (2, "make", 1)]
+    ident = fabric.ident(1, 2)
+    before = open_fds()
+    links.made(2, ident, os.memfd_create("link"), 2 << 20)
+    assert fabric.taken() == []
+    links.made(1, ident, os.memfd_create("link"), 4096)
+    assert fabric.taken() == [(1, "attach", 2), (2, "attach", 1)]
+    assert open_fds() == before, "neither the memory nor a doorbell stays here"
+    links.attached(1, ident, "")
+    links.attached(1, ident, "")
+    assert fabric.taken() == []
+    links.attached(2, ident, "")
+    assert fabric.taken() == [(1, "open", 2), (2, "open", 1)]
+    assert links.links[1, 2].page_sizes == {1: 4096, 2: 2 << 20}
+    links.idle(1, ident)
+    links.idle(2, ident)
+    assert fabric.taken() == [(1, "close", 2), (2, "close", 1)]
+    links.closed(2, ident)
+    links.closed(2, ident)
+    assert fabric.taken() == []
+    links.closed(1, ident)
+    assert fabric.taken() == [(1, "drop", 2), (2, "drop", 1)]
+    assert not links.links and not links.by_id
+    links.request(1, 2)
+    assert fabric.taken() == [(1, "make", 2), (2, "make", 1)], "after an orderly end there is no pause"
+
+
+def test_a_link_with_the_host_is_never_idle(fabric: Fabric) -> None:
+    fabric.links.idle(1, fabric.join(0, 1))
+    assert fabric.links.links[0, 1].state is State.UP
+
+
+def test_a_refusal_ends_the_link_and_the_pair_has_to_wait(fabric: Fabric) -> None:
+    ident = fabric.make(1, 2)
+    fabric.taken()
+    fabric.links.attached(2, ident, "not sealed")
+    assert fabric.taken() == [(1, "drop", 2), (2, "drop", 1)]
+    fabric.links.request(1, 2)
+    fabric.links.request(1, 3)
+    assert fabric.taken() == [(1, "make", 3), (3, "make", 1)], "only this pair waits"
+    fabric.now += FAULT_PAUSE
+    fabric.links.request(1, 2)
+    assert fabric.taken() == [(1, "make", 2), (2, "make", 1)]
+
+
+def test_pauses_double_to_a_limit_and_a_long_life_forgives(fabric: Fabric) -> None:
+    pauses = []
+    for _ in range(10):
+        fabric.fail(1, 2)
+        pauses.append(fabric.links.pauses[1, 2][1])
+        fabric.now += pauses[-1]
+    assert pauses[:4] == [FAULT_PAUSE * 2**n for n in range(4)]
+    assert pauses[-1] == FAULT_PAUSE_MAX
+    ident = fabric.join(1, 2)
+    fabric.now += FAULT_PAUSE_MAX + 1
+    fabric.links.failed(1, ident)
+    assert fabric.links.pauses[1, 2][1] == FAULT_PAUSE
+
+
+def test_an_end_that_does_not_answer_in_time(fabric: Fabric) -> None:
+    before = open_fds()
+    fabric.links.request(1, 2)
+    fabric.links.made(1, fabric.ident(1, 2), os.memfd_create("link"), 4096)
+    up = fabric.join(1, 3)
+    fabric.now += STEP_TIMEOUT
+    assert fabric.links.sweep() == []
+    fabric.now += 0.1
+    fabric.taken()
+    assert fabric.links.sweep() == [(1, 2)]
+    assert fabric.taken() == [(1, "drop", 2), (2, "drop", 1)]
+    assert open_fds() == before
+    assert list(fabric.links.by_id) == [up]
+
+
+def test_the_peers_of_a_dead_port_drop_their_links(fabric: Fabric) -> None:
+    for a, b in ((0, 1), (1, 2), (2, 3)):
+        fabric.join(a, b)
+    fabric.taken()
+    fabric.links.port_down(1)
+    assert sorted(fabric.taken()) == [(0, "drop", 1), (2, "drop", 1)]
+    assert list(fabric.links.links) == [(2, 3)]
+
+
+def test_ends_that_outlive_the_host_bring_their_link_along(fabric: Fabric) -> None:
+    fabric.links.adopt(1, 2, 77)
+    fabric.links.adopt(1, 2, 77)
+    assert fabric.taken() == []
+    fabric.links.adopt(2, 1, 77)
+    assert fabric.taken() == [(1, "open", 2), (2, "open", 1)]
+    fabric.links.adopt(3, 2, 77)
+    fabric.links.adopt(1, 2, 78)
+    assert fabric.taken() == [(3, "drop", 2), (1, "drop", 2)], "it is another pair's, or another link"
+    assert fabric.links.links[1, 2].state is State.UP
+
+
+def test_what_only_one_end_brings_along_is_dropped(fabric: Fabric) -> None:
+    fabric.links.adopt(1, 2, 77)
+    fabric.now += STEP_TIMEOUT + 0.1
+    fabric.links.sweep()
+    assert (1, "drop", 2) in fabric.taken()
+    assert not fabric.links.links
+
+
+def test_a_port_has_no_link_with_itself(fabric: Fabric) -> None:
+    fabric.links.request(1, 1)
+    assert not fabric.links.links
+    fabric.links.adopt(1, 1, 77)
+    assert not fabric.links.links
+
+
+def test_a_new_daemon_does_not_wait_for_the_faults_of_the_dead_one(fabric: Fabric) -> None:
+    """A pair's pause grows to five minutes; a daemon started again, or a new partition at this port, is innocent."""
+    for _ in range(4):
+        fabric.fail(0, 1)
+        fabric.now += fabric.links.pauses[0, 1][1]
+    fabric.fail(0, 1)
+    fabric.links.port_down(1)
+    assert not any(1 in key for key in fabric.links.pauses), "after port_down nothing mentions the port"
+    fabric.links.port_up(1)
+    fabric.taken()
+    fabric.links.request(0, 1)
+    assert fabric.taken() == [(0, "make", 1), (1, "make", 0)]
+
+
+def test_an_end_that_returns_has_not_closed(fabric: Fabric) -> None:
+    """It registers anew while its link is closing; until it says "closed" it may still write."""
+    ident = fabric.join(1, 2)
+    fabric.links.idle(1, ident)
+    fabric.links.adopt(1, 2, ident)
+    fabric.links.closed(2, ident)
+    assert ident in fabric.links.by_id

@@ -1,0 +1,101 @@
+"""state.json: what is saved is loaded again, a write that fails leaves the old one, damage is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vnicd.daemon import state
+from vnicd.daemon.state import Saved, load, save
+from vnicd.errors import Resources, VnicdError
+from vnicd.model import make_partition
+
+BLUE = Saved(
+    make_partition("blue", ["10.77.0.1/24", "fd00::1/64"], "02:00:00:00:00:01", 9000), 1, False, 4001, 77
+)
+GREEN = Saved(make_partition("green", netns="/proc/77/ns/net", ifname="eth1"), 7, True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.json"
+
+
+def test_what_is_saved_is_loaded_again(path: Path) -> None:
+    save(path, [BLUE, GREEN])
+    assert load(path) == [BLUE, GREEN]
+    save(path, [GREEN])
+    assert load(path) == [GREEN]
+    assert [file.name for file in path.parent.iterdir()] == ["state.json"]
+
+
+def test_no_state_is_an_empty_fabric(path: Path) -> None:
+    assert load(path) == []
+    save(path, [])
+    assert load(path) == []
+
+
+def test_the_state_is_replaced_and_never_half_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(path, [BLUE])
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state.os, "fsync", full)
+    with pytest.raises(Resources, match="No space left"):
+        save(path, [BLUE, GREEN])
+    assert load(path) == [BLUE]
+    assert [file.name for file in path.parent.iterdir()] == ["state.json"]
+
+
+def test_a_directory_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(Resources, match="can't be written"):
+        save(tmp_path / "gone" / "state.json", [BLUE])
+
+
+def text_with(**changes: object) -> str:
+    """A state file in which one partition's item is changed."""
+    item = {"spec": BLUE.spec.to_json(), "port": 1, "adding": False, "pid": 0, "started": 0}
+    return json.dumps({"version": 1, "partitions": [{**item, **changes}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "7", "{}", '{"partitions": 7}', '{"partitions": [7]}', '{"partitions": [{}]}',
+     text_with(unknown=1), text_with(spec=None), text_with(spec={}), text_with(spec={"name": "a/b"}),
+     text_with(spec={"name": "a", "mtu": 7}), text_with()[:-9]],
+)  # fmt: skip
+def test_a_damaged_state_is_told(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(VnicdError):
+        load(path)
+
+
+def test_a_state_that_is_no_text_is_told(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(VnicdError, match="damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize("spec", [{"name": "a/b"}, {"name": "a", "mtu": 7}])
+def test_a_spec_that_is_damaged_names_the_file(path: Path, spec: dict[str, object]) -> None:
+    """Otherwise `vnicctl up` says that some name is wrong, which nobody has typed."""
+    path.write_text(text_with(spec=spec))
+    with pytest.raises(VnicdError, match="damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize("changes", [{"port": "1"}, {"port": 0}, {"port": 256}, {"port": None}, {"pid": "x"}])
+def test_a_port_or_pid_that_can_not_be_is_told(path: Path, changes: dict[str, object]) -> None:
+    """They go on to the directory and to pidfd_open, where they end in a traceback."""
+    path.write_text(text_with(**changes))
+    with pytest.raises(VnicdError, match="damaged"):
+        load(path)
+
+
+def test_a_state_nested_too_deep_is_told(path: Path) -> None:
+    path.write_text('{"partitions": ' + "[" * 100_000)
+    with pytest.raises(VnicdError, match="damaged"):
+        load(path)
