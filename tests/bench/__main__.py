@@ -157,4 +157,4 @@ class Run:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="scripts/bench")

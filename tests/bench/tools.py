@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +74,11 @@ def server(
 def _is_open(pid: int, namespace: int, port: int, kind: str) -> bool:
     """Whether the port is open in the namespace of `pid`, once it is there."""
     proc = Path(f"/proc/{pid}")
-    if (proc / "ns/net").stat().st_ino != namespace:
-        return False
     state = TCP_LISTEN if kind == "tcp" else ""
-    return any(has_socket((proc / "net" / name).read_text(), port, state) for name in (kind, f"{kind}6"))
+    for table in (kind, f"{kind}6"):
+        # Either is missing when the process has just ended, and the second on a machine without IPv6.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            here = (proc / "ns/net").stat().st_ino == namespace
+            if here and has_socket((proc / "net" / table).read_text(), port, state):
+                return True
+    return False

@@ -1,0 +1,212 @@
+"""Messages over a real SEQPACKET pair: descriptors, full sockets, garbage, and ends; nothing leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vnicd.daemon import channel as module
+from vnicd.daemon import messages
+from vnicd.daemon.channel import Channel
+from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE, Message
+
+Pair = tuple[socket.socket, socket.socket]
+
+GARBAGE = [b"x", b"{", b"[]", b"7", b"null", b"{}", b'{"op": 7}', b"\xff\xfe", b'{"op": "a"} {"op": "b"}']
+DEEP = b'{"op": "made", "x": ' + b"[" * 100_000
+
+
+def open_fds() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def numbered(number: int) -> int:
+    """A memfd that holds a number."""
+    fd = os.memfd_create("numbered")
+    os.pwrite(fd, b"%d" % number, 0)
+    return fd
+
+
+def number_in(fd: int) -> int:
+    """The number of a memfd, which is closed."""
+    try:
+        return int(os.pread(fd, 10, 0))
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    before = open_fds()
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.settimeout(10)
+    yield ends
+    for end in ends:
+        end.close()
+    assert open_fds() == before, "a descriptor leaked"
+
+
+def test_a_message_with_descriptors_arrives(pair: Pair) -> None:
+    fds = [numbered(n) for n in range(MAX_FDS)]
+    messages.send(pair[0], {"op": "welcome", "port": 7}, fds)
+    messages.close_all(fds)
+    got = messages.receive(pair[1])
+    assert got is not None
+    message, received = got
+    assert message == {"op": "welcome", "port": 7}
+    assert [number_in(fd) for fd in received] == list(range(MAX_FDS))
+
+
+def test_received_descriptors_are_not_for_children(pair: Pair) -> None:
+    """socket.recv_fds of Python 3.11 takes flags such as MSG_CMSG_CLOEXEC, and does not use them."""
+    messages.send(pair[0], {"op": "a"}, [0])
+    got = messages.receive(pair[1])
+    assert got is not None
+    inheritable = [os.get_inheritable(fd) for fd in got[1]]
+    messages.close_all(got[1])
+    assert inheritable == [False]
+
+
+@pytest.mark.parametrize("data", [*GARBAGE, b'{"op": "' + b"x" * MAX_MESSAGE + b'"}'])
+def test_what_is_no_message_is_a_value_error_and_its_descriptors_are_closed(pair: Pair, data: bytes) -> None:
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    socket.send_fds(pair[0], [data], [0, 1])
+    with pytest.raises(ValueError):
+        messages.receive(pair[1])
+
+
+def test_a_message_nested_too_deep_is_a_value_error_and_its_descriptors_are_closed(pair: Pair) -> None:
+    """Otherwise a hostile partition daemon makes the host lose four descriptors with each message."""
+    socket.send_fds(pair[0], [DEEP], [0, 1])
+    with pytest.raises(ValueError):
+        messages.receive(pair[1])
+
+
+def test_too_many_descriptors_are_refused_and_closed(pair: Pair) -> None:
+    messages.send(pair[0], {"op": "a"}, [0] * (MAX_FDS + 1))
+    with pytest.raises(ValueError):
+        messages.receive(pair[1])
+
+
+def test_the_end_of_a_connection(pair: Pair) -> None:
+    messages.send(pair[0], {"op": "last"})
+    pair[0].close()
+    assert messages.receive(pair[1]) == ({"op": "last"}, [])
+    assert messages.receive(pair[1]) is None
+
+
+class Listener:
+    """Keeps what a Channel reports."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.got: list[Message] = []
+        self.fds: list[int] = []
+        self.ends = 0
+        self.news = asyncio.Event()
+        self.channel = Channel(sock, self.message, self.end)
+
+    def message(self, channel: Channel, message: Message, fds: list[int]) -> None:
+        self.got.append(message)
+        self.fds += fds
+        self.news.set()
+
+    def end(self, channel: Channel) -> None:
+        self.ends += 1
+        self.news.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await asyncio.wait_for(self.news.wait(), 3)
+            self.news.clear()
+
+
+def with_channel(sock: socket.socket, test: Callable[[Listener], Awaitable[None]]) -> Listener:
+    """Run a test in an event loop with a Channel on this socket."""
+
+    async def run() -> Listener:
+        listener = Listener(sock)
+        await test(listener)
+        listener.channel.close()
+        listener.channel.close()
+        assert listener.ends == 1, "the end is told once"
+        return listener
+
+    return asyncio.run(run())
+
+
+def test_a_channel_knows_who_is_at_the_other_end(pair: Pair) -> None:
+    async def test(listener: Listener) -> None:
+        assert (listener.channel.pid, listener.channel.uid) == (os.getpid(), os.getuid())
+
+    with_channel(pair[0], test)
+
+
+def test_a_full_socket_delivers_later_in_order_with_descriptors(pair: Pair) -> None:
+    total = 2000
+
+    def read_all() -> list[tuple[int, int]]:
+        got = [messages.receive(pair[1]) for _ in range(total)]
+        return [(item[0]["n"], number_in(item[1][0]) if item[1] else -1) for item in got if item]
+
+    async def test(listener: Listener) -> None:
+        for n in range(total):
+            fds = [numbered(n)] if n % 20 == 0 else []
+            listener.channel.send({"op": "x", "n": n, "fill": "x" * 200}, fds)
+            messages.close_all(fds)
+        assert listener.channel.queue, "the test is of a full socket"
+        seen = await asyncio.to_thread(read_all)
+        assert seen == [(n, n if n % 20 == 0 else -1) for n in range(total)]
+        assert not listener.channel.queue
+        listener.channel.send({"op": "after", "n": 0})
+        assert messages.receive(pair[1]) == ({"op": "after", "n": 0}, [])
+
+    with_channel(pair[0], test)
+
+
+def test_a_peer_that_never_reads_is_cut_off(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_QUEUE", 50)
+
+    async def test(listener: Listener) -> None:
+        for _ in range(5000):
+            listener.channel.send({"op": "x", "fill": "x" * 1000}, [0] if listener.channel.queue else [])
+        assert listener.ends == 1
+        assert not listener.channel.queue
+
+    with_channel(pair[0], test)
+
+
+@pytest.mark.parametrize("data", [*GARBAGE, DEEP, b""])
+def test_garbage_ends_the_channel_and_not_the_host(pair: Pair, data: bytes) -> None:
+    async def test(listener: Listener) -> None:
+        messages.send(pair[1], {"op": "good"})
+        socket.send_fds(pair[1], [data], [0])
+        await listener.until(lambda: listener.ends)
+
+    assert with_channel(pair[0], test).got == [{"op": "good"}]
+
+
+def test_what_was_sent_before_the_end_still_arrives(pair: Pair) -> None:
+    async def test(listener: Listener) -> None:
+        for n in range(20):
+            pair[1].send(json.dumps({"op": "x", "n": n}).encode())
+        pair[1].close()
+        await listener.until(lambda: listener.ends)
+        listener.channel.send({"op": "late"}, [0])
+
+    assert [message["n"] for message in with_channel(pair[0], test).got] == list(range(20))
+
+
+def test_a_message_that_can_not_be_sent_ends_the_channel(pair: Pair) -> None:
+    async def test(listener: Listener) -> None:
+        pair[1].close()
+        listener.channel.send({"op": "x"})
+        assert listener.ends == 1
+
+    with_channel(pair[0], test)

@@ -1,0 +1,114 @@
+"""The directory: what the host writes is what others read, whole, and only a directory is taken for one."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vnicd import directory, memory
+from vnicd.model import MAX_ADDRESSES
+
+CHANGE = 64
+"""Offset of vn_directory.change."""
+
+IPV4 = st.builds("{}/{}".format, st.ip_addresses(v=4), st.integers(0, 32))
+IPV6 = st.builds("{}/{}".format, st.ip_addresses(v=6), st.integers(0, 128))
+ENTRIES = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from([directory.LIVE, directory.DOWN]),
+        "mac": st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":")),
+        "generation": st.integers(0, 2**32 - 1),
+        "mtu": st.integers(576, 65000),
+        "addresses": st.lists(IPV4 | IPV6, max_size=MAX_ADDRESSES),
+    }
+)
+MAC = "02:00:00:00:00:01"
+
+
+def open_fds() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def change(region: memory.Region) -> int:
+    number: int = struct.unpack_from("Q", region, CHANGE)[0]  # type: ignore[arg-type]
+    return number
+
+
+@given(st.dictionaries(st.integers(0, directory.MAX_PORTS - 1), ENTRIES, max_size=5))
+def test_what_is_put_is_read(entries: dict[int, dict[str, Any]]) -> None:
+    writer = directory.Writer()
+    for port, entry in entries.items():
+        writer.put(port, **entry)
+    assert directory.read(writer.region) == entries
+    for port in entries:
+        writer.free(port)
+    assert directory.read(writer.region) == {}
+
+
+def test_others_see_each_change_and_can_not_write() -> None:
+    before = open_fds()
+    writer = directory.Writer()
+    region = directory.open_shared(os.dup(writer.region.fd))
+    numbers = [change(region)]
+    for step in (
+        lambda: writer.put(3, directory.LIVE, MAC, 1, 1500, ["10.77.0.3/24", "fd00::3/64"]),
+        lambda: writer.put(3, directory.DOWN, MAC, 1, 1500, ["10.77.0.3/24"]),
+        lambda: writer.free(3),
+    ):
+        step()
+        assert directory.read(region) == directory.read(writer.region)
+        numbers.append(change(region))
+    assert all(number % 2 == 0 for number in numbers), "odd is only while it is being written"
+    assert numbers == sorted(set(numbers)), "each change has a number of its own"
+    assert memoryview(region).readonly
+    region.close()
+    writer.region.close()
+    assert open_fds() == before
+
+
+def test_an_entry_keeps_nothing_of_the_one_before() -> None:
+    writer = directory.Writer()
+    many = [f"10.0.{n}.1/24" for n in range(MAX_ADDRESSES)]
+    writer.put(9, directory.LIVE, MAC, 5, 9000, many)
+    writer.put(9, directory.LIVE, MAC, 6, 1500, [])
+    writer.put(9, directory.LIVE, MAC, 7, 1500, ["10.9.9.9/8"])
+    entry = {"state": directory.LIVE, "mac": MAC, "generation": 7, "mtu": 1500, "addresses": ["10.9.9.9/8"]}
+    assert directory.read(writer.region) == {9: entry}
+    assert b"\x0a\x00\x05\x01" not in bytes(writer.region)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("port", "changes"),
+    [(-1, {}), (directory.MAX_PORTS, {}), (1, {"addresses": ["10.0.0.1/24"] * (MAX_ADDRESSES + 1)}),
+     (1, {"addresses": ["nonsense"]}), (1, {"mac": "nonsense"}), (1, {"generation": -1}), (1, {"mtu": 2**40})],
+)  # fmt: skip
+def test_what_can_not_be_put_leaves_the_directory_as_it_was(port: int, changes: dict[str, Any]) -> None:
+    writer = directory.Writer()
+    writer.put(1, directory.LIVE, MAC, 1, 1500, ["10.0.0.1/24"])
+    before = bytes(writer.region)  # type: ignore[call-overload]
+    entry = {"state": directory.LIVE, "mac": MAC, "generation": 1, "mtu": 1500, "addresses": [], **changes}
+    with pytest.raises((ValueError, OverflowError)):
+        writer.put(port, **entry)
+    assert bytes(writer.region) == before  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("mac", ["", "02:00", "02:00:00:00:00:01:02"])
+def test_a_mac_of_another_length_is_refused(mac: str) -> None:
+    """Six bytes are copied, however many there are; state.json can hold a partition without a MAC."""
+    with pytest.raises(ValueError):
+        directory.Writer().put(1, directory.LIVE, mac, 1, 1500, [])
+
+
+@pytest.mark.parametrize("port", [-1, directory.MAX_PORTS, 2**31 - 1])
+def test_a_port_out_of_bounds_can_not_be_freed(port: int) -> None:
+    """Writer.put() checks its port; free() writes 448 bytes wherever it is told to."""
+    if port >= 0 and "raise" not in (directory.Writer.free.__doc__ or "raise"):
+        pytest.skip("a write out of bounds would end this process")
+    with pytest.raises(ValueError):
+        directory.Writer().free(port)
