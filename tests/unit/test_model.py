@@ -154,9 +154,17 @@ def test_a_namespace_that_is_no_text_of_this_system_does_not_pass() -> None:
 def test_too_many_and_double_addresses() -> None:
     many = [f"10.0.{n}.1/24" for n in range(MAX_ADDRESSES + 1)]
     assert len(make_partition("a", many[:-1]).addresses) == MAX_ADDRESSES
-    for wrong in (many, ["10.0.0.1/24", "10.0.0.1/16"], ["fd00::1/64", "FD00:0::1/64"], "10.0.0.1/24", {}, 0):
+    cases: list[Any] = [
+        many,
+        ["10.0.0.1/24", "10.0.0.1/16"],
+        ["fd00::1/64", "FD00:0::1/64"],
+        "10.0.0.1/24",
+        {},
+        0,
+    ]
+    for wrong in cases:
         with pytest.raises(Invalid):
-            make_partition("a", wrong)  # type: ignore[arg-type]
+            make_partition("a", wrong)
     directory.Writer().put(1, directory.LIVE, "02:00:00:00:00:01", 1, 1500, many[:-1])
 
 

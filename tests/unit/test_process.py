@@ -133,6 +133,7 @@ def test_a_process_that_does_not_listen_is_killed(start: Start, opened: Callable
 def test_a_process_that_is_stopped_is_killed(start: Start, opened: Callable[[int], int]) -> None:
     child = start(QUIET)
     child.send_signal(signal.SIGSTOP)
+    wait_until(lambda: " T " in Path(f"/proc/{child.pid}/stat").read_text(), 5, "it has stopped")
     process.end(opened(child.pid), grace=0.05)
     assert child.wait() == -signal.SIGKILL
 

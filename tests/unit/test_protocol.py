@@ -62,7 +62,7 @@ def test_what_is_left_out_has_a_default() -> None:
 
 
 @contextmanager
-def host(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[Client]:
+def host(path: Path, behave: Callable[[socket.socket], object]) -> Iterator[Client]:
     """A host that takes one connection and behaves like this; a client for it."""
 
     def serve() -> None:
@@ -135,7 +135,7 @@ def test_a_host_that_dies_before_it_has_answered(path: Path, parts: tuple[bytes,
 
 def test_a_host_that_hangs(path: Path) -> None:
     done = threading.Event()
-    with host(path, lambda peer: done.wait(5) and None) as client:
+    with host(path, lambda peer: done.wait(5)) as client:
         with pytest.raises(TimedOut, match="did not answer status"):
             client.call("status", timeout=0.05)
         done.set()

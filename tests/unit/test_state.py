@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from vnicd.daemon import state
 from vnicd.daemon.state import Saved, load, save
 from vnicd.errors import Resources, VnicdError
 from vnicd.model import make_partition
@@ -43,7 +43,7 @@ def test_the_state_is_replaced_and_never_half_written(path: Path, monkeypatch: p
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Resources, match="No space left"):
         save(path, [BLUE, GREEN])
     assert load(path) == [BLUE]

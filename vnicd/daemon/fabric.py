@@ -8,7 +8,8 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from vnicd import directory
 from vnicd.config import Options, Paths
@@ -17,11 +18,11 @@ from vnicd.daemon.ports import Port, Ports
 from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
-from vnicd.errors import TimedOut, VnicdError
+from vnicd.errors import Busy, NotRunning, TimedOut, VnicdError
 from vnicd.kernel import process
 from vnicd.kernel.hugepages import Overcommit
 from vnicd.model import PartitionSpec
-from vnicd.plan import Action, Actual, Step, plan
+from vnicd.plan import Action, Step, plan
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +49,9 @@ class Fabric:
         self.kernel = ThreadPoolExecutor(1, "kernel")
         self.ready = False
         self.down = False
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.changes: set[asyncio.Task[Any]] = set()
+        """Requests that make or remove a partition."""
 
     # --------------------------------------------------------------------------------- start and end
 
@@ -64,8 +67,12 @@ class Fabric:
         alive = [port for port in found if port.pid and not port.adding]
         if alive:
             await asyncio.wait([self._task(port.up.wait()) for port in alive], timeout=RETURN)
-        for port in [port for port in found if not port.adding and not port.pid]:
+        dead = [port for port in found if not port.adding and not port.pid]
+        for port in dead:
             await self._revive(port)
+        started = [self._task(port.up.wait()) for port in dead if port.pid]
+        if started:
+            await asyncio.wait(started, timeout=REGISTRATION)
         self.ready = True
 
     def _remember(self, saved: state.Saved) -> Port:
@@ -81,7 +88,12 @@ class Fabric:
     async def take_down(self) -> None:
         """Remove all partitions and every file of ours."""
         self.down = True
-        await asyncio.gather(*(self._discard(port, save=False) for port in list(self.ports)))
+        unfinished = self.changes | self.tasks
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            await asyncio.wait(unfinished)
+        await asyncio.gather(*(self._discard(port) for port in list(self.ports)))
         self.overcommit.release()
 
     def stop(self) -> None:
@@ -103,36 +115,59 @@ class Fabric:
     async def add(self, spec: PartitionSpec) -> Port:
         """Make a partition; when it can't be finished, all that was made of it is taken away again."""
         port = self.ports.reserve(spec)
+        done: list[Action] = []
+        change = self._begin_change()
         try:
             self._save()
-            await self._execute(plan({port.spec.name: port.spec}, {}), port)
+            await self._execute(plan({port.spec.name: port.spec}, {}), port, done)
             await asyncio.wait_for(port.up.wait(), REGISTRATION)
             port.adding = False
             self._save()
         except BaseException as error:
-            await self._discard(port)
+            port.removing = True
+            await self._undo(done, port)
+            self._forget(port)
+            if isinstance(error, asyncio.CancelledError) and self.down:
+                raise NotRunning("the fabric is being taken down") from error
             if isinstance(error, TimeoutError):
                 raise TimedOut(
                     f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
                 ) from error
             raise
+        finally:
+            self.changes.discard(change)
         return port
 
-    async def remove(self, port: Port) -> None:
-        await self._discard(port)
+    def _begin_change(self) -> asyncio.Task[Any]:
+        """Note the running request as one that take_down() has to end first."""
+        if self.down:
+            raise NotRunning("the fabric is being taken down")
+        task = asyncio.current_task()
+        assert task is not None
+        self.changes.add(task)
+        return task
 
-    async def _discard(self, port: Port, save: bool = True) -> None:
+    async def remove(self, port: Port) -> None:
+        """Take a partition away; NotFound when another request is at it already."""
+        if port.removing or port.adding:
+            raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
+        change = self._begin_change()
+        try:
+            await self._discard(port)
+        finally:
+            self.changes.discard(change)
+
+    async def _discard(self, port: Port) -> None:
         """Take a partition away, whatever there is of it."""
         port.removing = True
-        pidfd = port.pidfd
         actual = await self._kernel(lambda: machine.leftover(port.spec))
-        actual = Actual(
-            actual.spec,
-            actual.namespace,
-            actual.interface and (port.tap >= 0 or self.adopted(port)),
-            pidfd >= 0,
-        )
-        await self._execute(plan({}, {port.spec.name: actual}), port)
+        ours = port.tap >= 0 or not port.adding or port.spec.owns_netns
+        actual = replace(actual, interface=actual.interface and ours, daemon=port.pidfd >= 0)
+        await self._execute(plan({}, {port.spec.name: actual}), port, [])
+        self._forget(port)
+
+    def _forget(self, port: Port) -> None:
+        """The partition is no more: peers, directory, state and log."""
         self.switch.withdraw(port)
         if port.channel is not None:
             port.channel.close()
@@ -140,28 +175,27 @@ class Fabric:
         port.counters.close()
         self.ports.discard(port)
         self.paths.log(port.spec.name).unlink(missing_ok=True)
-        if save:
+        try:
             self._save()
-
-    @staticmethod
-    def adopted(port: Port) -> bool:
-        """Whether an interface of that name is ours although we hold no fd of it: after a restart it is."""
-        return not port.up.is_set() and not port.adding
+        except VnicdError as error:  # the next change that can be written makes up for it
+            log.error("%s", error.line())
 
     # --------------------------------------------------------------------------------------- actions
 
-    async def _execute(self, actions: list[Action], port: Port) -> None:
-        """Carry out actions in order; when one fails, undo those before it, and raise."""
-        done: list[Action] = []
-        try:
-            for action in actions:
-                await self._step(action.step, port)
-                done.append(action)
-        except BaseException:
-            for action in reversed(done):
-                if action.step.undo is not None:
+    async def _execute(self, actions: list[Action], port: Port, done: list[Action]) -> None:
+        """Carry out actions in order, noting in `done` each that has succeeded."""
+        for action in actions:
+            await self._step(action.step, port)
+            done.append(action)
+
+    async def _undo(self, done: list[Action], port: Port) -> None:
+        """Take back what was done, the last first; a step that fails does not keep the others from being undone."""
+        for action in reversed(done):
+            if action.step.undo is not None:
+                try:
                     await self._step(action.step.undo, port)
-            raise
+                except (VnicdError, OSError) as error:
+                    log.error("partition %s: %s: %s", port.spec.name, action.step.undo.value, error)
 
     async def _step(self, step: Step, port: Port) -> None:
         spec = port.spec
@@ -175,6 +209,8 @@ class Fabric:
             self.supervisor.start(port)
             self._save()
         elif step is Step.STOP_DAEMON:
+            if port.pidfd < 0:
+                return
             pidfd = os.dup(port.pidfd)
             await asyncio.get_running_loop().run_in_executor(None, process.end, pidfd, GRACE)
             os.close(pidfd)
@@ -225,14 +261,14 @@ class Fabric:
         port.up.clear()
         try:
             actual = await self._kernel(lambda: machine.observe(port.spec, port.tap, port.pidfd >= 0))
-            await self._execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+            await self._execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port, [])
         except (VnicdError, OSError) as error:
             port.state = "failed"
             port.reason = error.line() if isinstance(error, VnicdError) else str(error)
             log.error("partition %s can't be brought back: %s", port.spec.name, port.reason)
             self._task(self._revive(port, max(1.0, self.supervisor.delay(port))))
 
-    def _task(self, work: object) -> asyncio.Task[None]:
+    def _task(self, work: object) -> asyncio.Task[Any]:
         """Run a coroutine beside everything else; its errors are logged."""
 
         async def guarded() -> None:

@@ -80,7 +80,10 @@ class Links:
     # ------------------------------------------------------------------------------------ what ends say
 
     def port_up(self, port: int) -> None:
+        """A daemon has registered; it does not wait for what an earlier one did."""
         self.live.add(port)
+        for key in [key for key in self.pauses if port in key]:
+            del self.pauses[key]
 
     def port_down(self, port: int) -> None:
         """A port's daemon is gone: its peers drop their links to it."""
@@ -103,7 +106,7 @@ class Links:
         """A registering port says that it has this link already: the host was restarted under it."""
         key = pair(port, peer)
         link = self.links.get(key)
-        if link is None and ident not in self.by_id:
+        if link is None and ident not in self.by_id and port != peer:
             link = Link(key, ident, State.ATTACHING, self.clock())
             self._add(link)
         if link is None or link.ident != ident:
@@ -157,14 +160,15 @@ class Links:
         self._end(link)
 
     def sweep(self) -> list[Pair]:
-        """End the links whose ends do not answer; the pairs that it hit."""
+        """End the links whose ends do not answer; the pairs that it hit. Slowness is no fault: no longer pauses."""
         late = [
             link
             for link in self.links.values()
             if link.state is not State.UP and self.clock() - link.since > STEP_TIMEOUT
         ]
         for link in late:
-            self.failed(link.ports[0], link.ident)
+            self.pauses[link.ports] = (self.clock() + FAULT_PAUSE, 0.0)
+            self._end(link)
         return [link.ports for link in late]
 
     # ------------------------------------------------------------------------------------------- inside

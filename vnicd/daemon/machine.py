@@ -45,7 +45,7 @@ def make_interface(spec: PartitionSpec, adopt: bool) -> int:
             )
         fd = tap.open_tap(spec.ifname)
         try:
-            interface.configure(spec.ifname, spec.mac, spec.mtu, spec.addresses)
+            interface.configure(spec.ifname, spec.mac, spec.mtu, spec.addresses, loopback=spec.owns_netns)
         except (VnicdError, OSError):
             interface.delete(spec.ifname)
             os.close(fd)

@@ -105,8 +105,11 @@ class Ports:
         return port
 
     def discard(self, port: Port) -> None:
-        self.by_name.pop(port.spec.name, None)
-        self.by_number.pop(port.number, None)
+        """Free a port's name and number; no error when that was done before, and they may belong to another."""
+        if self.by_name.get(port.spec.name) is port:
+            del self.by_name[port.spec.name]
+        if self.by_number.get(port.number) is port:
+            del self.by_number[port.number]
 
     @staticmethod
     def _check_addresses(spec: PartitionSpec, other: PartitionSpec) -> None:

@@ -49,8 +49,9 @@ class Registrar:
         asyncio.get_running_loop().add_reader(self.listener, self._accept)
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.listener)
-        self.listener.close()
+        if self.listener.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self.listener)
+            self.listener.close()
         for channel in list(self.channels):
             channel.close()
 

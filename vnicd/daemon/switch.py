@@ -48,8 +48,9 @@ class Switch:
         if self.timer is not None:
             self.timer.cancel()
         asyncio.get_running_loop().remove_reader(self.loop.event_fd)
-        self.loop.stop()
-        self.thread.join()
+        if self.thread.is_alive():
+            self.loop.stop()
+            self.thread.join()
 
     def announce(self, port: Port, state: int) -> None:
         """Write a port's entry in the directory."""

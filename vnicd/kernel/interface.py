@@ -22,8 +22,8 @@ def index_of(ifname: str) -> int | None:
         return None
 
 
-def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...]) -> None:
-    """Give an interface its MAC, MTU and addresses and set it and the loopback up.
+def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopback: bool) -> None:
+    """Give an interface its MAC, MTU and addresses and set it up, and the loopback as well if it is ours.
 
     IPv6 addresses skip duplicate address detection: the hosting daemon has made sure that they are unique,
     and so they can be used at once.
@@ -32,7 +32,8 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...]) -> No
     with IPRoute() as route:
         index = index_of(ifname)
         try:
-            route.link("set", index=1, state="up")
+            if loopback:
+                route.link("set", index=1, state="up")
             route.link("set", index=index, address=mac)
             route.link("set", index=index, mtu=mtu)
             route.link("set", index=index, state="up")

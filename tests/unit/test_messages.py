@@ -1,0 +1,98 @@
+"""Messages with descriptors over a real SEQPACKET pair: whole ones arrive, all else is refused, nothing leaks."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vnicd.daemon import messages
+from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE
+
+Pair = tuple[socket.socket, socket.socket]
+
+GARBAGE = [b"x", b"{", b"[]", b"7", b"null", b"{}", b'{"op": 7}', b"\xff\xfe", b'{"op": "a"} {"op": "b"}']
+DEEP = b'{"op": "made", "x": ' + b"[" * 100_000
+
+
+def open_fds() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def numbered(number: int) -> int:
+    """A memfd that holds a number."""
+    fd = os.memfd_create("numbered")
+    os.pwrite(fd, b"%d" % number, 0)
+    return fd
+
+
+def number_in(fd: int) -> int:
+    """The number of a memfd, which is closed."""
+    try:
+        return int(os.pread(fd, 10, 0))
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    before = open_fds()
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.settimeout(10)
+    yield ends
+    for end in ends:
+        end.close()
+    assert open_fds() == before, "a descriptor leaked"
+
+
+def test_a_message_with_descriptors_arrives(pair: Pair) -> None:
+    fds = [numbered(n) for n in range(MAX_FDS)]
+    messages.send(pair[0], {"op": "welcome", "port": 7}, fds)
+    messages.close_all(fds)
+    got = messages.receive(pair[1])
+    assert got is not None
+    message, received = got
+    assert message == {"op": "welcome", "port": 7}
+    assert [number_in(fd) for fd in received] == list(range(MAX_FDS))
+
+
+def test_received_descriptors_are_not_for_children(pair: Pair) -> None:
+    """socket.recv_fds of Python 3.11 takes flags such as MSG_CMSG_CLOEXEC, and does not use them."""
+    messages.send(pair[0], {"op": "a"}, [0])
+    got = messages.receive(pair[1])
+    assert got is not None
+    inheritable = [os.get_inheritable(fd) for fd in got[1]]
+    messages.close_all(got[1])
+    assert inheritable == [False]
+
+
+@pytest.mark.parametrize("data", [*GARBAGE, b'{"op": "' + b"x" * MAX_MESSAGE + b'"}'])
+def test_what_is_no_message_is_a_value_error_and_its_descriptors_are_closed(pair: Pair, data: bytes) -> None:
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    socket.send_fds(pair[0], [data], [0, 1])
+    with pytest.raises(ValueError):
+        messages.receive(pair[1])
+
+
+def test_a_message_nested_too_deep_is_a_value_error_and_its_descriptors_are_closed(pair: Pair) -> None:
+    """Otherwise a hostile partition daemon makes the host lose four descriptors with each message."""
+    socket.send_fds(pair[0], [DEEP], [0, 1])
+    with pytest.raises(ValueError):
+        messages.receive(pair[1])
+
+
+def test_too_many_descriptors_are_refused_and_closed(pair: Pair) -> None:
+    messages.send(pair[0], {"op": "a"}, [0] * (MAX_FDS + 1))
+    with pytest.raises(ValueError):
+        messages.receive(pair[1])
+
+
+def test_the_end_of_a_connection(pair: Pair) -> None:
+    messages.send(pair[0], {"op": "last"})
+    pair[0].close()
+    assert messages.receive(pair[1]) == ({"op": "last"}, [])
+    assert messages.receive(pair[1]) is None
