@@ -13,7 +13,7 @@ INSTALL_REQUIRES = [
     "rich>=13.7",  # tables, live views and progress of vnicctl
 ]
 
-CFLAGS = ["-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing"]
+CFLAGS = ["-O2", "-g", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing"]
 # Cython's own code (not ours) has unused parameters and casts between function types.
 CFLAGS += ["-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-unused-function"]
 LDFLAGS: list[str] = []

@@ -72,6 +72,7 @@ cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
     if e.tap >= 0:
         unwatch(e, e.tap)
     e.tap = fd
+    e.tap_muted = False
     if fd >= 0:
         watch(e, fd, TOKEN_TAP)
 

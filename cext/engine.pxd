@@ -68,6 +68,7 @@ cdef struct Engine:
     int done_bell                # eventfd, loop to control thread: a command is done
     int event_bell               # eventfd, loop to control thread: a set below is not empty
     int tap                      # -1 for none
+    bint tap_muted               # not watched, because a frame from it waits for room
     bint relays                  # the hosting daemon: forwards from link to link
     bint stop
     uint16_t port
@@ -91,6 +92,10 @@ cdef struct Engine:
     uint64_t now                 # ns, CLOCK_MONOTONIC, at the beginning of the round
     uint64_t poll_ns             # polling time before the loop sleeps, as it has learnt
     uint64_t poll_most           # upper bound of that
+    uint64_t busy_at             # ns, when there was last more to do than one small frame at a time
+    int cpus                     # that this thread may use
+    uint64_t cpu                 # 1 + where the loop runs, as its links tell their peers
+    uint64_t moved_at            # ns, when the loop last left a CPU to a peer
     uint64_t hold_ns             # longest time that a full ring is waited for
     uint64_t want_ns             # shortest time between two requests for the same link
 

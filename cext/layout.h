@@ -8,7 +8,7 @@
  *      64    +------------------------------+
  *            | head                         |  maker as producer: end of what it has written
  *      128   +------------------------------+
- *            | want_room                    |  maker as producer: wake me when your tail passes this
+ *            | want_room, cpu               |  maker as producer: wake me when your tail passes this; where it polls
  *      192   +------------------------------+
  *            | tail                         |  maker as consumer: end of what it has read of the peer's ring
  *      256   +------------------------------+
@@ -65,7 +65,8 @@ struct vn_link_region {
     uint64_t head; /* owner: maker, as producer */
     uint8_t pad2[VN_LINE - 8];
     uint64_t want_room; /* owner: maker, as producer */
-    uint8_t pad3[VN_LINE - 8];
+    uint64_t cpu;       /* owner: maker; 1 + the CPU that its loop polls this link on, 0 while it does not */
+    uint8_t pad3[VN_LINE - 16];
     uint64_t tail; /* owner: maker, as consumer */
     uint8_t pad4[VN_LINE - 8];
     uint64_t wake_at; /* owner: maker, as consumer */

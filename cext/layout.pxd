@@ -45,6 +45,7 @@ cdef extern from "layout.h" nogil:
         uint64_t link_id
         uint64_t head
         uint64_t want_room
+        uint64_t cpu
         uint64_t tail
         uint64_t wake_at
 

@@ -31,10 +31,13 @@ cdef inline void activate(Engine *e, Link *link) noexcept nogil:
         link.active = True
         e.active[e.active_count] = link.peer
         e.active_count += 1
+        vn_store_relaxed(&link.rx.own.cpu, e.cpu)
 
 
 cdef inline void deactivate(Engine *e, int position) noexcept nogil:
-    e.links[e.active[position]].active = False
+    cdef Link *link = e.links[e.active[position]]
+    link.active = False
+    vn_store_relaxed(&link.rx.own.cpu, 0)
     e.active_count -= 1
     e.active[position] = e.active[e.active_count]
 

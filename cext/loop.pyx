@@ -25,6 +25,7 @@ from forward_ops cimport pull
 from layout cimport *
 from link_ops cimport *
 from mac_ops cimport read_directory
+from placement_ops cimport choose_cpu, prepare_thread
 from ring_ops cimport *
 from tap_ops cimport retry_pending, tap_read
 from poll_ops cimport *
@@ -51,6 +52,8 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     POLL_ROUNDS = 64             # rounds between two looks at the doorbells of armed links
+    CROWD = 4                    # frames in one round that mean more than question and answer
+    SHORT_GAP = 250_000          # ns; work that comes this soon is worth polling for
     POLL_LEAST = 5_000           # ns; polling for less than a wake-up takes is no use
 
 
@@ -72,7 +75,7 @@ cdef int work(Engine *e) noexcept nogil:
 
 cdef void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
     """Learn from a sleep: `gap` is the time from the last work to the wake-up, in ns."""
-    if gap < e.poll_most:
+    if gap < SHORT_GAP:
         e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
     else:
         e.poll_ns //= 2
@@ -81,6 +84,7 @@ cdef void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
 cdef void run_loop(Engine *e) noexcept nogil:
     cdef uint64_t last_work = clock_ns(), rounds = 0
     cdef int moved
+    prepare_thread(e)
     while not e.stop:
         e.now = clock_ns()
         if vn_load_acquire(&e.command_seq) != e.done_seq:
@@ -93,6 +97,8 @@ cdef void run_loop(Engine *e) noexcept nogil:
         count(e, VN_C_rounds, 1)
         if moved:
             last_work = e.now
+            if moved >= CROWD:
+                e.busy_at = e.now
         elif e.now - last_work >= e.poll_ns:
             sleep_now(e)
             e.now = clock_ns()
@@ -100,6 +106,7 @@ cdef void run_loop(Engine *e) noexcept nogil:
             last_work = e.now
             continue
         else:
+            choose_cpu(e)
             sched_yield()
         if rounds % POLL_ROUNDS == 0:
             gather(e, 0)

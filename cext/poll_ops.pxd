@@ -14,6 +14,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int fd, int op, int target, epoll_event *event)
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
+    int EPOLL_CTL_MOD
     unsigned int EPOLLIN
 
 cdef extern from "<time.h>" nogil:
@@ -44,3 +45,13 @@ cdef inline int watch(Engine *e, int fd, uint64_t token) noexcept nogil:
 cdef inline void unwatch(Engine *e, int fd) noexcept nogil:
     cdef epoll_event event
     epoll_ctl(e.poll_fd, EPOLL_CTL_DEL, fd, &event)
+
+
+cdef inline void listen_to_tap(Engine *e, bint wanted) noexcept nogil:
+    """Whether a readable TAP wakes the loop: not while its last frame waits for room."""
+    cdef epoll_event event
+    if e.tap >= 0 and e.tap_muted == wanted:
+        e.tap_muted = not wanted
+        event.events = EPOLLIN if wanted else 0
+        event.data.u64 = TOKEN_TAP
+        epoll_ctl(e.poll_fd, EPOLL_CTL_MOD, e.tap, &event)

@@ -114,10 +114,10 @@ cdef inline bint tx_publish(Tx *tx) noexcept nogil:
 
 
 cdef inline void tx_arm(Tx *tx) noexcept nogil:
-    """Ask for a doorbell when a quarter of the ring, or all that is in use, was read; look for room again after this."""
+    """Ask for a doorbell when half of the ring, or all that is in use, was read; look for room again after this."""
     cdef uint64_t used = tx.head - tx.tail
-    cdef uint64_t quarter = VN_RING_SIZE // 4
-    vn_store_relaxed(&tx.own.want_room, tx.tail + (used if used < quarter else quarter) - 1)
+    cdef uint64_t half = VN_RING_SIZE // 2
+    vn_store_relaxed(&tx.own.want_room, tx.tail + (used if used < half else half) - 1)
     vn_fence()
 
 

@@ -28,6 +28,7 @@ cdef enum:
     FLOOD = 0xFFFE               # as a destination: every live port but the source
     HEADERS = VN_VNET_HDR + VN_ETH_HDR
     PAYLOAD_MAX = VN_RECORD_MAX - sizeof(vn_record)
+    BULK = 8192                  # bytes; longer frames are parts of a bulk transfer
 
 
 cdef inline void tap_lost(Engine *e) noexcept nogil:
@@ -145,6 +146,8 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
     if got < HEADERS or got >= PAYLOAD_MAX:
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
+    if got > BULK:
+        e.busy_at = e.now
     reason = classify(e, payload + VN_VNET_HDR, &port)
     if reason >= 0:
         drop(e, NO_PORT, reason)
@@ -185,6 +188,8 @@ cdef inline void tap_write(Engine *e, uint16_t source, char *headers, const char
     if e.tap < 0:
         drop(e, source, VN_DROP_tap_down)
     elif writev(e.tap, parts, 2) >= 0:
+        if length > BULK:
+            e.busy_at = e.now
         count(e, VN_C_tap_tx_frames, 1)
         count(e, VN_C_tap_tx_bytes, length - VN_VNET_HDR)
         count_peer(e, source, VN_P_rx_frames, 1)

@@ -65,5 +65,6 @@ cdef inline void sleep_now(Engine *e) noexcept nogil:
             if tx_room(&link.tx, VN_RECORD_MAX) >= span_of(e.pending.length):
                 return
         timeout_ms = 1
+    listen_to_tap(e, e.pending.length == 0)
     count(e, VN_C_sleeps, 1)
     gather(e, timeout_ms)

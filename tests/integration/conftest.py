@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,6 +49,7 @@ def nothing_left() -> Iterator[None]:
     """Fails the session when processes, namespaces, interfaces, hugepages, descriptors or files remain."""
     if reason := missing():
         pytest.skip(reason)
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     BASE.mkdir()
     try:
         before = inventory(BASE, TAG)

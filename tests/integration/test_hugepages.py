@@ -106,6 +106,26 @@ def test_auto_without_hugepages(fabric: Fabric) -> None:
     assert degraded in " ".join(fabric.cli("status").stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("mode", "path", "page_size"), [("auto", "direct", ORDINARY), ("require", "relay", None)]
+)
+def test_hugepages_run_out(fabric: Fabric, mode: str, path: str, page_size: int | None) -> None:
+    """New links take ordinary pages; where those are not allowed, the relay carries on."""
+    fabric.up("--hugepages", mode)
+    one, other = fabric.add("one", "10.92.0.1/24"), fabric.add("other", "10.92.0.2/24")
+    before = OVERCOMMIT.read_text()
+    OVERCOMMIT.write_text("0")
+    try:
+        assert one.ping(other.ip, count=50).lost == 0
+        fabric.wait_path(one, other, path)
+        exchange(*connect(one, other, other.ip), 4 << 20, back=4 << 20)
+        assert (fabric.path(one, other), fabric.link(one, other)["page_size"]) == (path, page_size)
+        assert "hugepage" in fabric.json("status")["fabric"]["degraded"]
+    finally:
+        OVERCOMMIT.write_text(before)
+    assert fabric.json("status")["fabric"]["degraded"] is None
+
+
 @pytest.mark.parametrize("running", [False, True])
 def test_doctor(fabric: Fabric, running: bool) -> None:
     if running:

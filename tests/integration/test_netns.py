@@ -43,7 +43,7 @@ def inside(path: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("given", KINDS)
 def test_attach_and_remove(shared: Fabric, given: Callable[[Fabric, str], str]) -> None:
-    netns = given(shared, "box")
+    netns = given(shared, given.__name__)
     path = netns if "/" in netns else f"/run/netns/{netns}"
     subprocess.run(["nsenter", f"--net={path}", "ip", "tuntap", "add", "own0", "mode", "tap"], check=True)
     before, names = inside(path), named()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,22 +60,22 @@ def test_all_pairs_ping_and_go_direct(many: tuple[Fabric, list[Partition]]) -> N
 
 
 def cpu_seconds(pids: set[int]) -> float:
-    """Time that the processes have used."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Time that all threads of the processes have used."""
+    files = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
 def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> None:
-    """Under 0.5% of a core; a tick of the clock that counts is 10 ms, so a few are allowed for."""
-    fabric, _ = many
+    """Under 0.5% of a core in all, also with a direct link between each two."""
+    fabric, partitions = many
+    for partition in partitions:
+        # or the kernel asks for some seconds whether those that were talked to are still there
+        partition.run(["ip", "neigh", "flush", "all"])
     pids = fabric.pids()
     assert len(pids) == MANY + 1
     seconds, before = 4.0, cpu_seconds(pids)
     holds_for(lambda: True, seconds, "nothing happens")
-    assert cpu_seconds(pids) - before <= 0.005 * seconds + 0.03
+    assert cpu_seconds(pids) - before <= 0.005 * seconds
 
 
 def test_memory_of_a_partition_daemon(many: tuple[Fabric, list[Partition]]) -> None:

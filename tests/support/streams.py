@@ -95,7 +95,12 @@ def is_listening(pid: int, port: int) -> bool:
 def serve(partition: Partition, argv: list[str], port: int) -> subprocess.Popen[bytes]:
     """A server program in the partition that listens on `port` already."""
     process = partition.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: is_listening(process.pid, port), 10, f"{argv[0]} listens on port {port}")
+
+    def ready() -> bool:
+        assert process.poll() is None, f"{argv} ended with {process.returncode}"
+        return is_listening(process.pid, port)
+
+    wait_until(ready, 10, f"{argv[0]} listens on port {port}")
     return process
 
 
@@ -103,8 +108,9 @@ def iperf(
     client: Partition, server: Partition, *options: str, port: int = 5201, seconds: int = 1
 ) -> dict[str, Any]:
     """The `end` part of what iperf3 reports for a run from `client` to `server`."""
-    serve(server, ["iperf3", "-s", "-1", "-p", str(port)], port)
+    process = serve(server, ["iperf3", "-s", "-1", "-p", str(port)], port)
     argv = ["iperf3", "-J", "-c", server.ip, "-p", str(port), "-t", str(seconds), *options]
     report = json.loads(client.run(argv, timeout=seconds + 30).stdout)
     assert "error" not in report, report["error"]
+    process.wait(10)
     return dict(report["end"])

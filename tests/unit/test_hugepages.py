@@ -105,3 +105,18 @@ def test_a_fabric_that_has_claimed_nothing_changes_nothing(
     assert value(limit) == MOST, "another fabric runs"
     user.release()
     assert value(limit) == 3
+
+
+def test_a_limit_lowered_before_the_second_fabric_came_is_put_back(
+    claim: Callable[[], Overcommit], limit: Path
+) -> None:
+    """The first had nothing to raise and so noted nothing; the second raises it, and must note what was there."""
+    first, second = claim(), claim()
+    limit.write_text(str(MOST))
+    first.acquire()
+    limit.write_text("5")
+    second.acquire()
+    assert value(limit) == MOST
+    second.release()
+    first.release()
+    assert value(limit) == 5

@@ -6,11 +6,15 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vnicd.daemon import messages
-from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE
+from vnicd.daemon.links import Links
+from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE, Message
+from vnicd.daemon.switch import Switch
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -96,3 +100,30 @@ def test_the_end_of_a_connection(pair: Pair) -> None:
     pair[0].close()
     assert messages.receive(pair[1]) == ({"op": "last"}, [])
     assert messages.receive(pair[1]) is None
+
+
+BAD_REPORTS: list[Message] = [
+    {"op": "made"},
+    {"op": "made", "link_id": 1},
+    {"op": "made", "link_id": 1, "page_size": "x"},
+    {"op": "attached", "link_id": 1},
+    {"op": "closed", "link_id": []},
+    {"op": "closed", "link_id": float("inf")},
+    {"op": "want", "ports": 7},
+    {"op": "idle", "links": [[1]]},
+    {"op": "gone", "peer": 1},
+]
+
+
+@pytest.mark.parametrize("report", BAD_REPORTS, ids=str)
+def test_a_report_that_is_not_well_formed_is_refused_and_loses_no_descriptor(report: Message) -> None:
+    """The registrar closes the connection after one of these errors, and what is then left in `fds`."""
+    before = open_fds()
+    switch: Any = SimpleNamespace(links=Links(lambda *order: None), _gone=lambda *report: None)
+    fds = [os.open("/dev/null", os.O_RDONLY)]
+    try:
+        with pytest.raises((KeyError, TypeError, ValueError, OSError)):
+            Switch.take(switch, 1, report, fds)
+    finally:
+        messages.close_all(fds)
+    assert open_fds() == before
