@@ -34,6 +34,8 @@ cdef class Writer:
         memset(&entry, 0, sizeof(entry))
         entry.state, entry.generation, entry.mtu = <uint8_t>state, generation, mtu
         packed_mac = bytes.fromhex(mac.replace(":", ""))
+        if len(packed_mac) != 6:
+            raise ValueError(f"{mac!r} is not a MAC address")
         memcpy(entry.mac, <const char *>packed_mac, 6)
         entry.address_count = <uint8_t>len(addresses)
         for i, text in enumerate(addresses):
@@ -47,6 +49,8 @@ cdef class Writer:
     def free(self, int port):
         """The port belongs to nobody."""
         cdef vn_directory_entry entry
+        if not 0 <= port < VN_MAX_PORTS:
+            raise ValueError("out of the directory's bounds")
         memset(&entry, 0, sizeof(entry))
         self._store(port, &entry)
 

@@ -4,7 +4,8 @@ Theory of operation. A round looks at the TAP and at each active link, and moves
 that none starves the others. While there is work the loop never blocks; every POLL_ROUNDS rounds it asks epoll
 for doorbells of armed links. When work dries up it goes on looking for `poll_us` microseconds with sched_yield
 between the looks, which lets the applications run, then it arms every link, looks once more, and sleeps in
-epoll. Each frame is published at once: holding it back for a batch costs more latency than the barrier does.
+epoll. How long it polls is learnt: sleeps that end soon lengthen it up to `poll_us`, long ones shorten it to
+nothing. Each frame is published at once: holding it back for a batch costs more latency than the barrier does.
 
 A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
 instead of losing its frames; then the frame is dropped, and further ones are dropped at once until the receiver
@@ -99,6 +100,8 @@ cdef void run_loop(Engine *e) noexcept nogil:
             last_work = e.now
             if moved >= CROWD:
                 e.busy_at = e.now
+            elif e.now != e.busy_at:
+                sched_yield()  # a program may have been woken by this frame, on this very CPU
         elif e.now - last_work >= e.poll_ns:
             sleep_now(e)
             e.now = clock_ns()
@@ -125,7 +128,7 @@ cdef class Loop:
     cdef bint running
     cdef dict regions            # port -> the two Regions of its link, kept mapped while the loop uses them
 
-    def __cinit__(self, int port, counters, bint relays=False, int poll_us=20, int hold_ms=10, int want_ms=500):
+    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int hold_ms=10, int want_ms=500):
         self.e = <Engine *>calloc(1, sizeof(Engine))
         if self.e == NULL:
             raise MemoryError

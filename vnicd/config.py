@@ -65,8 +65,8 @@ class Options:
     hugepages: HugepageMode = "auto"
     idle_timeout: float = 60.0
     """Seconds without a frame after which a direct link is given back."""
-    poll_us: int = 20
-    """Microseconds that a loop polls before it sleeps."""
+    poll_us: int = 100
+    """Most microseconds that a loop polls before it sleeps; it learns how long is worth it."""
 
 
 def make_options(hugepages: str, idle_timeout: float, poll_us: int) -> Options:

@@ -6,7 +6,7 @@ class Loop:
         port: int,
         counters: Region,
         relays: bool = False,
-        poll_us: int = 20,
+        poll_us: int = 100,
         hold_ms: int = 10,
         want_ms: int = 500,
     ) -> None: ...

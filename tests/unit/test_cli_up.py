@@ -44,7 +44,7 @@ def test_up_with_defaults(record: Path) -> None:
         "--idle-timeout",
         "60",
         "--poll-us",
-        "20",
+        "100",
     ]
 
 

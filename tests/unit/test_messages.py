@@ -122,7 +122,7 @@ def test_a_report_that_is_not_well_formed_is_refused_and_loses_no_descriptor(rep
     switch: Any = SimpleNamespace(links=Links(lambda *order: None), _gone=lambda *report: None)
     fds = [os.open("/dev/null", os.O_RDONLY)]
     try:
-        with pytest.raises((KeyError, TypeError, ValueError, OSError)):
+        with pytest.raises((KeyError, TypeError, ValueError, OverflowError, OSError)):
             Switch.take(switch, 1, report, fds)
     finally:
         messages.close_all(fds)

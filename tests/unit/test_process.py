@@ -110,14 +110,6 @@ def test_only_the_right_process_is_opened(start: Start) -> None:
     assert process.open_process(child.pid, started) is None
 
 
-def test_the_end_of_a_process_is_seen(start: Start, opened: Callable[[int], int]) -> None:
-    child = start(QUIET)
-    fd = opened(child.pid)
-    assert not process.has_ended(fd)
-    child.kill()
-    wait_until(lambda: process.has_ended(fd), 5, "it has ended")
-
-
 def test_a_process_is_asked_first(start: Start, opened: Callable[[int], int]) -> None:
     child = start(QUIET)
     process.end(opened(child.pid), grace=5)

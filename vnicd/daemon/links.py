@@ -109,7 +109,7 @@ class Links:
         if link is None and ident not in self.by_id and port != peer:
             link = Link(key, ident, State.ATTACHING, self.clock())
             self._add(link)
-        if link is None or link.ident != ident:
+        if link is None or link.ident != ident or link.state is not State.ATTACHING:
             self.send(port, {"op": "drop", "link_id": ident, "peer": peer}, ())
             return
         self._answer(link, port)

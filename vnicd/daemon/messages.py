@@ -24,6 +24,7 @@ The life of a link is told in links.py; endpoint.py carries out the host's side 
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -34,6 +35,7 @@ MAX_MESSAGE = 128 * 1024
 """Bytes of a message; a hello with 255 links has about 8 KiB."""
 
 MAX_FDS = 4
+FDS_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
 
 Message = dict[str, Any]
 
@@ -48,7 +50,8 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
 
     ValueError when it is not a message; its descriptors are closed then.
     """
-    data, fds, flags, _ = socket.recv_fds(sock, MAX_MESSAGE, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE, FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+    fds = received_fds(ancillary)
     if not data:
         close_all(fds)
         return None
@@ -58,12 +61,21 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         message = json.loads(data)
         if not isinstance(message, dict) or not isinstance(message.get("op"), str):
             raise ValueError("a message is an object with an op")
-    except ValueError:
+    except (ValueError, RecursionError) as error:
         close_all(fds)
-        raise
+        raise ValueError(str(error)) from error
     return message, fds
 
 
 def close_all(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
+
+
+def received_fds(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors among a packet's ancillary data. (socket.recv_fds would make them inheritable.)"""
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)

@@ -21,6 +21,10 @@ from vnicd.memory import Refused
 log = logging.getLogger(__name__)
 
 
+GENERATIONS = 1 << 31
+"""Generations are 32-bit numbers in the directory; a daemon that names another is not to be believed."""
+
+
 class Registrar:
     """`on_lost_tap(port)` is called when a partition daemon says that its interface is gone."""
 
@@ -71,7 +75,7 @@ class Registrar:
                 self.on_lost_tap(self.ports.by_number[channel.port])
             else:
                 self.switch.take(channel.port, message, fds)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             log.warning("port %d sent a message that can't be used: %r", channel.port, error)
             channel.close()
         finally:
@@ -103,7 +107,7 @@ class Registrar:
         returning = len(fds) == 2
         if returning:
             self._take_back(port, fds)
-            port.generation = max(port.generation, int(message["generation"]))
+            port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
         else:
             port.generation += 1
         welcome = {

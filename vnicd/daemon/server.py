@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vnicd import protocol
-from vnicd.errors import VnicdError
+from vnicd.errors import Resources, VnicdError
 from vnicd.protocol import MAX_REQUEST
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ class Server:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.clients >= MAX_CLIENTS:
+            writer.write(
+                protocol.failure(0, Resources(f"the hosting daemon has {MAX_CLIENTS} clients already"))
+            )
             writer.close()
             return
         self.clients += 1
@@ -45,7 +48,9 @@ class Server:
             while line := await asyncio.wait_for(reader.readline(), PATIENCE):
                 writer.write(await self._answer(line))
                 await asyncio.wait_for(writer.drain(), PATIENCE)
-        except (TimeoutError, ConnectionError):
+        except TimeoutError:
+            writer.transport.abort()  # closing would wait for a client that takes nothing
+        except ConnectionError:
             pass
         except ValueError:  # longer than MAX_REQUEST
             writer.write(protocol.failure(0, VnicdError(f"a request has at most {MAX_REQUEST} bytes")))
@@ -54,17 +59,17 @@ class Server:
             writer.close()
 
     async def _answer(self, line: bytes) -> bytes:
-        ident = 0
         try:
             ident, name, params = protocol.parse_request(line)
+        except (ValueError, RecursionError):
+            return protocol.failure(0, VnicdError("this is not a request"))
+        try:
             method = self.methods.get(name)
             if method is None:
                 raise VnicdError(f"there is no method {name[:64]}")
             return protocol.result(ident, await method(params))
         except VnicdError as error:
             return protocol.failure(ident, error)
-        except (ValueError, RecursionError):
-            return protocol.failure(ident, VnicdError("this is not a request"))
         except Exception as error:
             log.exception("a request failed")
             return protocol.failure(

@@ -12,7 +12,7 @@ from vnicd import counters, directory
 from vnicd.config import Options
 from vnicd.daemon.endpoint import Endpoint
 from vnicd.daemon.links import Link, Links
-from vnicd.daemon.messages import Message
+from vnicd.daemon.messages import Message, close_all
 from vnicd.daemon.ports import Port, Ports
 from vnicd.loop import Loop
 
@@ -79,15 +79,21 @@ class Switch:
         asyncio.get_running_loop().call_soon(self.endpoint.handle, message, copies)
 
     def _own_reply(self, message: Message, fds: Sequence[int]) -> None:
-        self.take(0, message, [os.dup(fd) for fd in fds])
+        copies = [os.dup(fd) for fd in fds]
+        self.take(0, message, copies)
+        close_all(copies)
 
     # -------------------------------------------------------------------------------------- reports in
 
     def take(self, number: int, message: Message, fds: list[int]) -> None:
-        """What an end of a link reports; ValueError and the like when it is not well formed."""
+        """What an end of a link reports; ValueError and the like when it is not well formed.
+
+        Descriptors that are used are taken out of `fds`; the others stay the caller's.
+        """
         op = message["op"]
         if op == "made" and len(fds) == 1:
-            self.links.made(number, int(message["link_id"]), fds.pop(), int(message["page_size"]))
+            ident, page_size = int(message["link_id"]), int(message["page_size"])
+            self.links.made(number, ident, fds.pop(), page_size)
         elif op == "made":
             log.warning("port %d can't make its side of a link: %s", number, message.get("error"))
             self.links.failed(number, int(message["link_id"]))

@@ -17,6 +17,9 @@ from vnicd.kernel.netns import inside
 
 KERNEL_MIN = (5, 15)
 
+NEIGHBOURS = 8192
+"""Entries that 64 partitions which all talk to each other fit into: 64 * 63 for IPv4."""
+
 Finding = tuple[str, str, str | None]
 """(ok, warn or fail; what was found; how to mend it)."""
 
@@ -83,7 +86,7 @@ def check_hugepages() -> Finding:
             "the kernel has no 2 MiB hugepages; ordinary pages are used",
             "use a kernel with CONFIG_HUGETLBFS",
         )
-    if int(OVERCOMMIT.read_text()) == 0:
+    if int(OVERCOMMIT.read_text()) == 0 and os.access(OVERCOMMIT, os.W_OK):
         return "ok", "2 MiB hugepages on demand, once the hosting daemon raises nr_overcommit_hugepages", None
     return (
         "warn",
@@ -107,6 +110,18 @@ def check_descriptors() -> Finding:
     return "warn", f"only {hard} open files", "raise the hard limit: ulimit -Hn 4096"
 
 
+def check_neighbours() -> Finding:
+    """The neighbour tables of all namespaces together have one limit; every pair of partitions takes two entries."""
+    limit = int(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").read_text())
+    if limit >= NEIGHBOURS:
+        return "ok", f"up to {limit} neighbours", None
+    return (
+        "warn",
+        f"the machine keeps at most {limit} neighbours, enough for some {int(limit**0.5)} partitions that all talk",
+        f"sysctl net.ipv4.neigh.default.gc_thresh3={NEIGHBOURS}, and the same for ipv6",
+    )
+
+
 def check_ipv6() -> Finding:
     if Path("/proc/net/if_inet6").exists():
         return "ok", "IPv6 is there", None
@@ -123,6 +138,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "memfd": check_memfd,
     "descriptors": check_descriptors,
     "ipv6": check_ipv6,
+    "neighbours": check_neighbours,
 }
 
 

@@ -28,14 +28,15 @@ class Overcommit:
         """Raise the limit to half of the machine's memory, unless it is as high already or does not exist."""
         if not self.limit.exists():
             return
-        alone = self._open()
+        self._open()
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)  # one at a time reads and raises the limit
         before = int(self.limit.read_text())
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // HUGE_PAGE // 2
         if before < most:
-            if alone and os.fstat(self.fd).st_size == 0:
+            if os.fstat(self.fd).st_size == 0:
                 os.pwrite(self.fd, str(before).encode(), 0)
             self.limit.write_text(str(most))
-        fcntl.flock(self.fd, fcntl.LOCK_SH)
+        fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def release(self) -> None:
         """Put the limit back if no other fabric runs."""
@@ -55,19 +56,14 @@ class Overcommit:
         os.close(self.fd)
         self.fd = -1
 
-    def _open(self) -> bool:
-        """Open and lock the ledger; True when nobody else has it, so that its content is ours to write."""
+    def _open(self) -> None:
+        """Open the ledger and hold it shared."""
         while True:
             self.fd = os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            alone = True
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                alone = False
-                fcntl.flock(self.fd, fcntl.LOCK_SH)
+            fcntl.flock(self.fd, fcntl.LOCK_SH)
             try:
                 if os.fstat(self.fd).st_ino == self.ledger.stat().st_ino:
-                    return alone
+                    return
             except FileNotFoundError:
                 pass  # the last one out removed it while we waited
             os.close(self.fd)

@@ -29,10 +29,6 @@ def open_process(pid: int, started: int) -> int | None:
     return None
 
 
-def has_ended(pidfd: int) -> bool:
-    return bool(select.select([pidfd], [], [], 0)[0])
-
-
 def end(pidfd: int, grace: float) -> None:
     """SIGTERM, and SIGKILL after `grace` seconds (or at once for 0); returns when the process has ended."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
