@@ -1,19 +1,20 @@
-"""A fabric at run time: partitions are added, removed, kept alive, and found again after a restart of the host."""
+"""A fabric at run time: partitions are added and removed, and found again after a restart of the hosting daemon."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from vnicd import directory
 from vnicd.config import Options, Paths
 from vnicd.daemon import machine, state
+from vnicd.daemon.actions import Actions
+from vnicd.daemon.keeper import Keeper
 from vnicd.daemon.ports import Port, Ports
 from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Supervisor
@@ -22,19 +23,15 @@ from vnicd.errors import Busy, NotRunning, TimedOut, VnicdError
 from vnicd.kernel import process
 from vnicd.kernel.hugepages import Overcommit
 from vnicd.model import PartitionSpec
-from vnicd.plan import Action, Step, plan
+from vnicd.plan import Action, plan
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 REGISTRATION = 10.0
 """Seconds that a new partition daemon has to register."""
 
 RETURN = 3.0
 """Seconds that daemons which outlived a hosting daemon have to come back before `up` goes on without them."""
-
-GRACE = 1.0
-"""Seconds between SIGTERM and SIGKILL."""
 
 
 class Fabric:
@@ -44,12 +41,12 @@ class Fabric:
         self.ports = Ports(str(paths.root))
         self.switch = Switch(self.ports, options, self._port_up)
         self.supervisor = Supervisor(paths, self._daemon_died)
-        self.registrar = Registrar(paths, options, self.ports, self.switch, self._lost_tap)
+        self.actions = Actions(self.switch, self.supervisor, self._save)
+        self.keeper = Keeper(self.ports, self.actions)
+        self.registrar = Registrar(paths, options, self.ports, self.switch, self.keeper.lost_tap)
         self.overcommit = Overcommit()
-        self.kernel = ThreadPoolExecutor(1, "kernel")
         self.ready = False
         self.down = False
-        self.tasks: set[asyncio.Task[Any]] = set()
         self.changes: set[asyncio.Task[Any]] = set()
         """Requests that make or remove a partition."""
 
@@ -64,15 +61,12 @@ class Fabric:
         self.registrar.listen()
         for port in [port for port in found if port.adding]:
             await self._discard(port)
-        alive = [port for port in found if port.pid and not port.adding]
-        if alive:
-            await asyncio.wait([self._task(port.up.wait()) for port in alive], timeout=RETURN)
+        await _all_up([port for port in found if port.pid and not port.adding], RETURN)
         dead = [port for port in found if not port.adding and not port.pid]
         for port in dead:
-            await self._revive(port)
-        started = [self._task(port.up.wait()) for port in dead if port.pid]
-        if started:
-            await asyncio.wait(started, timeout=REGISTRATION)
+            await self.keeper.revive(port)
+        await _all_up([port for port in dead if port.pid], REGISTRATION)
+        self.keeper.start()
         self.ready = True
 
     def _remember(self, saved: state.Saved) -> Port:
@@ -86,25 +80,31 @@ class Fabric:
         return port
 
     async def take_down(self) -> None:
-        """Remove all partitions and every file of ours."""
+        """Remove all partitions; stop() then removes every file of ours."""
+        if self.down:
+            raise NotRunning("the fabric is being taken down already")
         self.down = True
-        unfinished = self.changes | self.tasks
-        for task in unfinished:
+        for task in self.changes:
             task.cancel()
-        if unfinished:
-            await asyncio.wait(unfinished)
-        await asyncio.gather(*(self._discard(port) for port in list(self.ports)))
+        if self.changes:
+            await asyncio.wait(self.changes)
+        await self.keeper.stop()
+        outcomes = await asyncio.gather(
+            *(self._discard(port) for port in list(self.ports)), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                log.error("a partition can't be taken away: %s", outcome)
         self.overcommit.release()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End the hosting daemon; the partition daemons go on unless the fabric was taken down."""
-        for task in self.tasks:
-            task.cancel()
+        await self.keeper.stop()
         for port in self.ports:
             port.removing = True
         self.registrar.close()
         self.switch.stop()
-        self.kernel.shutdown()
+        self.actions.thread.shutdown()
         self.paths.registration.unlink(missing_ok=True)
         self.paths.control.unlink(missing_ok=True)
         if self.down:
@@ -113,57 +113,63 @@ class Fabric:
     # ------------------------------------------------------------------------------- add and remove
 
     async def add(self, spec: PartitionSpec) -> Port:
-        """Make a partition; when it can't be finished, all that was made of it is taken away again."""
-        port = self.ports.reserve(spec)
-        done: list[Action] = []
-        change = self._begin_change()
-        try:
-            self._save()
-            await self._execute(plan({port.spec.name: port.spec}, {}), port, done)
-            await asyncio.wait_for(port.up.wait(), REGISTRATION)
-            port.adding = False
-            self._save()
-        except BaseException as error:
-            port.removing = True
-            await self._undo(done, port)
-            self._forget(port)
-            if isinstance(error, asyncio.CancelledError) and self.down:
-                raise NotRunning("the fabric is being taken down") from error
-            if isinstance(error, TimeoutError):
-                raise TimedOut(
-                    f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
-                ) from error
-            raise
-        finally:
-            self.changes.discard(change)
-        return port
+        """Make a partition; when it can't be finished, all that was made of it is taken away again.
 
-    def _begin_change(self) -> asyncio.Task[Any]:
+        What is there before the state says that the partition is being added is not ours. So a hosting daemon
+        that is killed here leaves nothing: the next one finds the state and takes away all that it names.
+        """
+        with self._change():
+            port = self.ports.reserve(spec)
+            done: list[Action] = []
+            try:
+                await self.actions.kernel(lambda: machine.check_free(port.spec))
+                self._save()
+                await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
+                await asyncio.wait_for(port.up.wait(), REGISTRATION)
+                port.adding = False
+                self._save()
+            except BaseException as error:
+                port.removing = True
+                await self.actions.undo(done, port)
+                self._forget(port)
+                if isinstance(error, asyncio.CancelledError) and self.down:
+                    raise NotRunning("the fabric is being taken down") from error
+                if isinstance(error, TimeoutError):
+                    text = f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
+                    raise TimedOut(text) from error
+                raise
+            return port
+
+    async def remove(self, port: Port) -> None:
+        """Take a partition away; Busy while another request is at it."""
+        if port.removing or port.adding:
+            raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
+        with self._change():
+            try:
+                await self._discard(port)
+            except BaseException:
+                port.removing = False  # so that it can be tried again
+                raise
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
         """Note the running request as one that take_down() has to end first."""
-        if self.down:
-            raise NotRunning("the fabric is being taken down")
+        if self.down or not self.ready:
+            raise NotRunning("the fabric is being taken down" if self.down else "the fabric is not ready yet")
         task = asyncio.current_task()
         assert task is not None
         self.changes.add(task)
-        return task
-
-    async def remove(self, port: Port) -> None:
-        """Take a partition away; NotFound when another request is at it already."""
-        if port.removing or port.adding:
-            raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
-        change = self._begin_change()
         try:
-            await self._discard(port)
+            yield
         finally:
-            self.changes.discard(change)
+            self.changes.discard(task)
 
     async def _discard(self, port: Port) -> None:
         """Take a partition away, whatever there is of it."""
         port.removing = True
-        actual = await self._kernel(lambda: machine.leftover(port.spec))
-        ours = port.tap >= 0 or not port.adding or port.spec.owns_netns
-        actual = replace(actual, interface=actual.interface and ours, daemon=port.pidfd >= 0)
-        await self._execute(plan({}, {port.spec.name: actual}), port, [])
+        actual = await self.actions.kernel(lambda: machine.leftover(port.spec))
+        actual = replace(actual, daemon=port.pidfd >= 0)
+        await self.actions.execute(plan({}, {port.spec.name: actual}), port)
         self._forget(port)
 
     def _forget(self, port: Port) -> None:
@@ -179,51 +185,6 @@ class Fabric:
             self._save()
         except VnicdError as error:  # the next change that can be written makes up for it
             log.error("%s", error.line())
-
-    # --------------------------------------------------------------------------------------- actions
-
-    async def _execute(self, actions: list[Action], port: Port, done: list[Action]) -> None:
-        """Carry out actions in order, noting in `done` each that has succeeded."""
-        for action in actions:
-            await self._step(action.step, port)
-            done.append(action)
-
-    async def _undo(self, done: list[Action], port: Port) -> None:
-        """Take back what was done, the last first; a step that fails does not keep the others from being undone."""
-        for action in reversed(done):
-            if action.step.undo is not None:
-                try:
-                    await self._step(action.step.undo, port)
-                except (VnicdError, OSError) as error:
-                    log.error("partition %s: %s: %s", port.spec.name, action.step.undo.value, error)
-
-    async def _step(self, step: Step, port: Port) -> None:
-        spec = port.spec
-        if step is Step.MAKE_NAMESPACE:
-            await self._kernel(lambda: machine.make_namespace(spec))
-        elif step is Step.MAKE_INTERFACE:
-            port.close_tap()
-            port.tap = await self._kernel(lambda: machine.make_interface(spec, adopt=not port.adding))
-        elif step is Step.START_DAEMON:
-            self.switch.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
-            self.supervisor.start(port)
-            self._save()
-        elif step is Step.STOP_DAEMON:
-            if port.pidfd < 0:
-                return
-            pidfd = os.dup(port.pidfd)
-            await asyncio.get_running_loop().run_in_executor(None, process.end, pidfd, GRACE)
-            os.close(pidfd)
-            self.supervisor.forget(port)
-        elif step is Step.DELETE_INTERFACE:
-            port.close_tap()
-            await self._kernel(lambda: machine.delete_interface(spec))
-        elif step is Step.DELETE_NAMESPACE:
-            await self._kernel(lambda: machine.delete_namespace(spec))
-
-    async def _kernel(self, work: Callable[[], T]) -> T:
-        """Do something with the kernel in the one thread for that, so that the control socket never waits."""
-        return await asyncio.get_running_loop().run_in_executor(self.kernel, work)
 
     def _save(self) -> None:
         if not self.down:
@@ -245,55 +206,22 @@ class Fabric:
         port.restarts += 1
         self.switch.announce(port, directory.DOWN)
         log.warning("the daemon of partition %s has died", port.spec.name)
-        self._task(self._revive(port, self.supervisor.delay(port)))
+        self.keeper.task(self.keeper.revive(port, self.supervisor.delay(port)))
 
-    def _lost_tap(self, port: Port) -> None:
-        """The interface was deleted from outside: end the daemon, and its restart makes the interface anew."""
-        log.warning("the interface of partition %s is gone", port.spec.name)
-        if port.pidfd >= 0:
-            self._task(asyncio.to_thread(process.end, port.pidfd, GRACE))
 
-    async def _revive(self, port: Port, delay: float = 0.0) -> None:
-        """Bring a partition back to what it should be, and try again when that fails."""
-        await asyncio.sleep(delay)
-        if port.removing:
-            return
-        port.up.clear()
-        try:
-            actual = await self._kernel(lambda: machine.observe(port.spec, port.tap, port.pidfd >= 0))
-            await self._execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port, [])
-        except (VnicdError, OSError) as error:
-            port.state = "failed"
-            port.reason = error.line() if isinstance(error, VnicdError) else str(error)
-            log.error("partition %s can't be brought back: %s", port.spec.name, port.reason)
-            self._task(self._revive(port, max(1.0, self.supervisor.delay(port))))
-
-    def _task(self, work: object) -> asyncio.Task[Any]:
-        """Run a coroutine beside everything else; its errors are logged."""
-
-        async def guarded() -> None:
-            try:
-                await work  # type: ignore[misc]
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                log.exception("a task failed")
-
-        task = asyncio.get_running_loop().create_task(guarded())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
+async def _all_up(ports: list[Port], timeout: float) -> None:
+    """Wait until all these ports are up, or for `timeout` seconds."""
+    if ports:
+        waits: list[Awaitable[Any]] = [asyncio.ensure_future(port.up.wait()) for port in ports]
+        _, late = await asyncio.wait(waits, timeout=timeout)  # type: ignore[type-var]
+        for wait in late:
+            wait.cancel()  # type: ignore[attr-defined]
 
 
 def remove_files(paths: Paths) -> None:
     """Remove the fabric's files and, when nothing else is in it, its directory."""
-    for path in (
-        paths.state,
-        paths.state.with_suffix(".new"),
-        paths.host_lock,
-        paths.control,
-        paths.registration,
-    ):
+    scratch = paths.state.with_suffix(".new")
+    for path in (paths.state, scratch, paths.host_lock, paths.control, paths.registration):
         path.unlink(missing_ok=True)
     shutil.rmtree(paths.logs, ignore_errors=True)
     try:

@@ -63,7 +63,7 @@ class Host:
                 await self.done.wait()
         finally:
             self.server.close()
-            self.fabric.stop()
+            await self.fabric.stop()
 
     def _claim_hugepages(self) -> None:
         if self.options.hugepages == "never":

@@ -14,24 +14,39 @@ from vnicd.plan import Actual
 def observe(spec: PartitionSpec, tap_fd: int, daemon: bool) -> Actual:
     """What there is of a partition whose TAP we hold as `tap_fd` (-1 for none)."""
     namespace = netns.exists(spec.netns_path)
-    held = tap_fd >= 0 and tap.is_alive(tap_fd)
-    return Actual(spec, namespace=namespace, interface=namespace and held, daemon=daemon)
+    held = namespace and tap_fd >= 0 and tap.is_in(tap_fd, spec.netns_path)
+    return Actual(spec, namespace=namespace, interface=held, daemon=daemon)
 
 
 def leftover(spec: PartitionSpec) -> Actual:
     """What there is of a partition that nobody serves; its interface counts if it exists."""
-    namespace = netns.exists(spec.netns_path)
-    there = namespace and netns.inside(spec.netns_path, lambda: interface.index_of(spec.ifname)) is not None
-    return Actual(spec, namespace=namespace, interface=there)
+    entered = netns.exists(spec.netns_path)
+    there = entered and netns.inside(spec.netns_path, lambda: interface.index_of(spec.ifname)) is not None
+    named = spec.owns_netns and Path(spec.netns_path).exists()  # a name may be left without a namespace
+    return Actual(spec, namespace=entered or named, interface=there)
+
+
+def check_free(spec: PartitionSpec) -> None:
+    """Exists, NoNamespace or Busy when something stands where the partition is to be made."""
+    if spec.owns_netns:
+        _check_no_namespace(spec)
+    elif netns.inside(spec.netns_path, lambda: interface.index_of(spec.ifname)) is not None:
+        raise _interface_taken(spec)
+
+
+def _check_no_namespace(spec: PartitionSpec) -> None:
+    name = Path(spec.netns_path).name
+    if netns.exists(spec.netns_path):
+        raise Exists(f"a namespace named {name} exists already", f"attach to it with: --netns {name}")
+
+
+def _interface_taken(spec: PartitionSpec) -> Busy:
+    return Busy(f"an interface named {spec.ifname} is in {spec.netns_path} already", "use another --ifname")
 
 
 def make_namespace(spec: PartitionSpec) -> None:
-    path = Path(spec.netns_path)
-    if path.exists() and netns.exists(spec.netns_path):
-        raise Exists(
-            f"a namespace named {path.name} exists already", f"attach to it with: --netns {path.name}"
-        )
-    path.unlink(missing_ok=True)
+    _check_no_namespace(spec)
+    Path(spec.netns_path).unlink(missing_ok=True)  # a file that no namespace is bound to any more
     netns.create(spec.netns_path)
 
 
@@ -40,9 +55,7 @@ def make_interface(spec: PartitionSpec, adopt: bool) -> int:
 
     def work() -> int:
         if not adopt and interface.index_of(spec.ifname) is not None:
-            raise Busy(
-                f"an interface named {spec.ifname} is in {spec.netns_path} already", "use another --ifname"
-            )
+            raise _interface_taken(spec)
         fd = tap.open_tap(spec.ifname)
         try:
             interface.configure(spec.ifname, spec.mac, spec.mtu, spec.addresses, loopback=spec.owns_netns)

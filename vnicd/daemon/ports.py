@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class Ports:
         self.by_name: dict[str, Port] = {}
         self.by_number: dict[int, Port] = {}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Port]:
         return iter(sorted(self.by_number.values(), key=lambda port: port.number))
 
     def get(self, name: object) -> Port:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import struct
+from pathlib import Path
 
 import pytun
 
@@ -15,6 +16,7 @@ TUNSETPERSIST = 0x400454CB
 TUNSETOFFLOAD = 0x400454D0
 TUNSETVNETHDRSZ = 0x400454D8
 TUNGETIFF = 0x800454D2
+TUNGETDEVNETNS = 0x54E3
 
 # Debian 12's linux/if_tun.h lacks the last two.
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
@@ -67,3 +69,17 @@ def is_alive(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_in(fd: int, netns_path: str) -> bool:
+    """Whether the device behind the fd exists and is in the namespace at `netns_path`."""
+    try:
+        namespace = fcntl.ioctl(fd, TUNGETDEVNETNS)
+    except OSError:
+        return False
+    try:
+        return os.path.samestat(os.fstat(namespace), Path(netns_path).stat())
+    except OSError:
+        return False
+    finally:
+        os.close(namespace)

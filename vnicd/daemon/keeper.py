@@ -1,0 +1,84 @@
+"""The keeper: brings partitions back to what they should be when something of them died or was deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from vnicd.daemon import machine
+from vnicd.daemon.actions import Actions
+from vnicd.daemon.ports import Port, Ports
+from vnicd.errors import VnicdError
+from vnicd.kernel import tap
+from vnicd.plan import plan
+
+log = logging.getLogger(__name__)
+
+LOOK = 1.0
+"""Seconds between two looks whether the namespaces are still there; nobody tells us when one is deleted."""
+
+RETRY = 1.0
+"""Least seconds before a partition that could not be brought back is tried again."""
+
+
+class Keeper:
+    def __init__(self, ports: Ports, actions: Actions) -> None:
+        self.ports = ports
+        self.actions = actions
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        self.task(self._watch_namespaces())
+
+    async def stop(self) -> None:
+        """Leave everything as it is from now on."""
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    def lost_tap(self, port: Port) -> None:
+        """The interface was deleted from outside: end the daemon, and its restart makes the interface anew."""
+        log.warning("the interface of partition %s is gone", port.spec.name)
+        self.task(self.actions.end_daemon(port))
+
+    async def revive(self, port: Port, delay: float = 0.0) -> None:
+        """Make what is missing of a partition and start its daemon; try again later when that fails."""
+        await asyncio.sleep(delay)
+        if port.removing:
+            return
+        port.up.clear()
+        try:
+            actual = await self.actions.kernel(lambda: machine.observe(port.spec, port.tap, port.pidfd >= 0))
+            await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+        except (VnicdError, OSError) as error:
+            port.state = "failed"
+            port.reason = error.line() if isinstance(error, VnicdError) else str(error)
+            log.error("partition %s can't be brought back: %s", port.spec.name, port.reason)
+            self.task(self.revive(port, max(RETRY, self.actions.supervisor.delay(port))))
+
+    def task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside everything else; what goes wrong is logged."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("a task failed")
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _watch_namespaces(self) -> None:
+        """A partition whose namespace has lost its name, or got another under it, is made anew there."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for port in list(self.ports):
+                if port.state != "up" or port.removing or port.adding or port.tap < 0:
+                    continue
+                if tap.is_alive(port.tap) and not tap.is_in(port.tap, port.spec.netns_path):
+                    log.warning("the namespace of partition %s is gone", port.spec.name)
+                    await self.actions.end_daemon(port)
