@@ -1,0 +1,73 @@
+"""What is deleted from outside is made anew: the interface, the namespace, with the addresses, for everybody else as before."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.support.fabric import Fabric
+from tests.support.partition import Partition
+from tests.support.waiting import wait_until
+
+BACK_WITHIN = 8.0
+"""Seconds; it takes one to notice, and the rest is for a loaded machine."""
+
+Pair = tuple[Partition, Partition]
+
+
+@pytest.fixture
+def pair(fabric: Fabric) -> Pair:
+    fabric.up()
+    one, other = fabric.add("a", "10.83.0.1/24", "fd83::1/64"), fabric.add("b", "10.83.0.2/24", "fd83::2/64")
+    other.ping(one.ip, count=3)
+    return one, other
+
+
+def wait_for_ping(one: Partition, target: str) -> None:
+    wait_until(
+        lambda: one.ping(target, "-W", "0.3", count=1).received, BACK_WITHIN, f"{target} answers again"
+    )
+
+
+def delete_interface(victim: Partition) -> None:
+    victim.run(["ip", "link", "del", victim.ifname])
+
+
+def delete_namespace(victim: Partition) -> None:
+    subprocess.run(["ip", "netns", "del", victim.name], check=True)
+
+
+def replace_namespace(victim: Partition) -> None:
+    """Another namespace has its name a moment later."""
+    subprocess.run(["ip", "netns", "del", victim.name], check=True)
+    subprocess.run(["ip", "netns", "add", victim.name], check=True)
+
+
+@pytest.mark.parametrize("harm", [delete_interface, delete_namespace, replace_namespace])
+def test_it_comes_back_with_its_addresses(fabric: Fabric, pair: Pair, harm: object) -> None:
+    victim, peer = pair
+    assert callable(harm)
+    mac = victim.info["mac"]
+    harm(victim)
+    wait_for_ping(peer, victim.ip)
+    wait_for_ping(peer, victim.ip6)
+    wait_until(
+        lambda: victim.run(["ip", "-br", "link", "show", victim.ifname], check=False).returncode == 0,
+        BACK_WITHIN,
+        "the interface is in the namespace of that name",
+    )
+    wait_until(lambda: victim.info["state"] == "up", BACK_WITHIN, "the partition is up")
+    assert mac in victim.run(["ip", "link", "show", victim.ifname]).stdout
+    fabric.down()
+    assert fabric.left_behind() == []
+
+
+def test_an_interface_that_goes_down_and_up(pair: Pair) -> None:
+    victim, peer = pair
+    pid = victim.pid
+    victim.run(["ip", "link", "set", victim.ifname, "down"])
+    assert peer.ping(victim.ip, "-W", "0.2", count=1).received == 0
+    victim.run(["ip", "link", "set", victim.ifname, "up"])
+    wait_for_ping(peer, victim.ip)
+    assert victim.pid == pid
