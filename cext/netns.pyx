@@ -1,10 +1,11 @@
 """Entering network namespaces: the system calls that Python 3.11 does not have."""
 
-from libc.errno cimport errno
+from libc.errno cimport EINVAL, errno
 from libc.string cimport strerror
 from posix.unistd cimport close
 
 import os
+import stat
 
 cdef extern from "<sched.h>" nogil:
     int setns(int fd, int kind)
@@ -28,8 +29,10 @@ cdef check(int result, str what):
 
 
 def join(str path):
-    """Move the calling thread into the network namespace at `path`."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Move the calling thread into the network namespace at `path`; OSError when there is none."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe or a device could block, or do something
+        raise OSError(EINVAL, "not a namespace", path)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         check(setns(fd, CLONE_NEWNET), path)
     finally:

@@ -13,6 +13,9 @@ HugepageMode = Literal["auto", "require", "never"]
 
 DEFAULT_RUNTIME_DIR = "/run/vnicd"
 
+SOCKET_PATH_MAX = 107
+"""Bytes that the kernel grants the path of a Unix socket."""
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -22,7 +25,13 @@ class Paths:
 
     @classmethod
     def from_environment(cls) -> Paths:
-        return cls(Path(os.environ.get("VNICD_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR).absolute())
+        """The paths below VNICD_RUNTIME_DIR; Invalid when they would be too long for a socket."""
+        paths = cls(Path(os.environ.get("VNICD_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR).absolute())
+        if len(os.fsencode(paths.registration)) > SOCKET_PATH_MAX:
+            raise Invalid(
+                f"the runtime directory {paths.root} has too long a name for a socket", "use a shorter one"
+            )
+        return paths
 
     @property
     def control(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -159,5 +160,5 @@ def default_mac(fabric: str, name: str) -> str:
     """The MAC that partition `name` of `fabric` has if none is given: locally administered, always the same."""
     import hashlib  # costs vnicctl 3 ms at every start, and only the hosting daemon needs it
 
-    digest = hashlib.blake2s(f"{fabric}\0{name}".encode(), digest_size=5).digest()
+    digest = hashlib.blake2s(os.fsencode(f"{fabric}\0{name}"), digest_size=5).digest()
     return ":".join(f"{octet:02x}" for octet in (0x02, *digest))

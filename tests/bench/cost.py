@@ -9,9 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 
 from tests.bench.environments import PREFIX, Vnicd
@@ -97,28 +95,10 @@ def _ping_until_answered(environment: Vnicd, address: str, timeout: float = 10) 
             raise ToolFailed(f"{address} does not answer")
 
 
-@contextmanager
-def room_for_neighbours(count: int) -> Iterator[None]:
-    """Lets the kernel remember that many neighbours, in all namespaces together, as long as it is needed.
-
-    The limit is the machine's, 1024 by default, and every pair of partitions has two entries: beyond it ping
-    fails with any kind of network between the namespaces.
-    """
-    limits = [Path(f"/proc/sys/net/ipv4/neigh/default/gc_thresh{number}") for number in (3, 2, 1)]
-    before = [path.read_text() for path in limits]
-    try:
-        for path, value in zip(limits, before, strict=True):
-            path.write_text(str(max(int(value), count)))
-        yield
-    finally:
-        for path, value in zip(limits, before, strict=True):
-            path.write_text(value)
-
-
 def all_pairs(settings: Settings) -> Samples:
     """Seconds from `vnicctl up` until 64 partitions are there and every pair of them has pinged."""
     start = time.monotonic()
-    with room_for_neighbours(4 * ALL_PAIRS), _vnicd(settings, ALL_PARTITIONS - 2) as environment:
+    with _vnicd(settings, ALL_PARTITIONS - 2) as environment:
         names = [environment.fabric.name(label) for label in ("a", "b")]
         addresses = list(environment.address.values())
         for number in range(ALL_PARTITIONS - 2):

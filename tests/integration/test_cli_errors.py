@@ -42,6 +42,8 @@ BAD = [
     (f"{ADD} {{new}} --netns not-there", 9, "not-there"),
     (f"{ADD} {{new}} --netns /proc/1/ns/pid", 9, "/proc/1/ns/pid"),
     (f"{ADD} {{new}} --netns /etc/passwd", 9, "/etc/passwd"),
+    (f"{ADD} {{new}} --netns {{fifo}}", 9, "{fifo}"),
+    (f"{ADD} {{new}} --netns /dev/null", 9, "/dev/null"),
     (f"{ADD} {{new}} --netns relative/path", 7, "relative/path"),
     (f"{ADD} {{new}} --netns {{outside}} --ifname taken0", 15, "taken0"),
     (f"{ADD} {{new}} --netns {{blue}}", 15, "vnic0"),
@@ -88,9 +90,14 @@ def one_line(stderr: str) -> str:
 
 
 @pytest.mark.parametrize("case", BAD, ids=[words for words, *_ in BAD])
-def test_bad_input(shared: Fabric, pair: Pair, outside: str, case: tuple[str, int, str]) -> None:
+def test_bad_input(
+    shared: Fabric, pair: Pair, outside: str, tmp_path: Path, case: tuple[str, int, str]
+) -> None:
     words, code, says = case
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     filled = {"new": shared.name("new"), "blue": pair[0].name, "mac": pair[0].mac, "outside": outside}
+    filled["fifo"] = str(fifo)
     before = state(shared)
     done = shared.cli(*words.format(**filled).split(), check=False)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr

@@ -126,3 +126,22 @@ def test_a_stopped_host_does_not_stop_the_traffic(
     finally:
         os.kill(pid, signal.SIGCONT)
     assert fabric.call("fabric.ping")["ready"]
+
+
+def test_killed_before_a_new_daemon_was_taken_in(fabric: Fabric, linked: tuple[Partition, Partition]) -> None:
+    """The daemon that the next host finds has no TAP, and neither has that host: it begins anew."""
+    blue, green = linked
+    old = green.pid
+    host = fabric.host_pid()
+    os.kill(host, signal.SIGSTOP)
+    os.kill(old, signal.SIGKILL)
+    os.kill(host, signal.SIGCONT)
+    new = wait_until(lambda: fabric.pids() - {host, blue.pid, old}, 5, "a new daemon").pop()
+    os.kill(new, signal.SIGSTOP)
+    os.kill(host, signal.SIGKILL)
+    wait_until(lambda: host not in fabric.pids(), 5, "the host is gone")
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(fabric.up)
+        os.kill(new, signal.SIGCONT)
+        starting.result()
+    wait_until(lambda: blue.ping(green.ip, "-W", "0.3", count=1).received, 10, "green answers again")

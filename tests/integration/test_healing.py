@@ -1,7 +1,9 @@
-"""What is deleted from outside is made anew: the interface, the namespace, with the addresses, for everybody else as before."""
+"""What is deleted from outside is made anew: the interface, the namespace, with the addresses."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 
 import pytest
@@ -61,6 +63,15 @@ def test_it_comes_back_with_its_addresses(fabric: Fabric, pair: Pair, harm: obje
     assert mac in victim.run(["ip", "link", "show", victim.ifname]).stdout
     fabric.down()
     assert fabric.left_behind() == []
+
+
+def test_an_interface_deleted_while_there_is_no_host(fabric: Fabric, pair: Pair) -> None:
+    victim, peer = pair
+    os.kill(fabric.host_pid(), signal.SIGKILL)
+    delete_interface(victim)
+    fabric.up()
+    wait_for_ping(peer, victim.ip)
+    assert victim.info["state"] == "up"
 
 
 def test_an_interface_that_goes_down_and_up(pair: Pair) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from tests.support.fabric import Fabric
 from tests.support.namespaces import named
+from tests.support.waiting import wait_until
 
 
 def by_name(fabric: Fabric, label: str) -> str:
@@ -106,3 +109,39 @@ def test_namespace_of_a_process_that_ended(shared: Fabric) -> None:
     shared.json("status")
     shared.cli("partition", "remove", box.name)
     assert peer.ping(box.ip, count=1).received == 0
+
+
+def test_a_renamed_interface_goes_with_its_partition(shared: Fabric) -> None:
+    path = by_path(shared, "renamed")
+    before = inside(path)
+    box = shared.add("box", netns=path)
+    subprocess.run(["nsenter", f"--net={path}", "ip", "link", "set", box.ifname, "down"], check=True)
+    subprocess.run(
+        ["nsenter", f"--net={path}", "ip", "link", "set", box.ifname, "name", "other0"], check=True
+    )
+    shared.cli("partition", "remove", box.name)
+    assert inside(path) == before
+
+
+@pytest.mark.parametrize("moment", ["namespace is named in the state", "interface is there"])
+def test_nothing_stays_when_the_host_is_killed_during_an_add(fabric: Fabric, moment: str) -> None:
+    """In a namespace that is not ours, where nobody else would take the interface away."""
+    fabric.up()
+    path = by_path(fabric, "killed")
+    before = inside(path)
+    adding = fabric.popen_cli("partition", "add", fabric.name("box"), "--netns", path)
+
+    def reached() -> bool:
+        if moment == "interface is there":
+            return len(inside(path)) > len(before)
+        state = fabric.runtime / "state.json"
+        return state.exists() and path in state.read_text()
+
+    host = fabric.host_pid()
+    wait_until(reached, 5, moment)
+    os.kill(host, signal.SIGKILL)
+    adding.wait()
+    fabric.up()
+    assert inside(path) == before or fabric.call("partition.list")["partitions"]
+    fabric.down()
+    assert inside(path) == before

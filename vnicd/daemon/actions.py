@@ -90,7 +90,7 @@ class Actions:
             await self.end_daemon(port)
             self.supervisor.forget(port)
         elif step is Step.DELETE_INTERFACE:
+            await self.kernel(lambda: machine.delete_interface(spec, port.tap))
             port.close_tap()
-            await self.kernel(lambda: machine.delete_interface(spec))
         elif step is Step.DELETE_NAMESPACE:
             await self.kernel(lambda: machine.delete_namespace(spec))

@@ -20,8 +20,9 @@ from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
 from vnicd.errors import Busy, NotRunning, TimedOut, VnicdError
-from vnicd.kernel import process
+from vnicd.kernel import neighbours, process, tap
 from vnicd.kernel.hugepages import Overcommit
+from vnicd.kernel.limits import SharedLimit
 from vnicd.model import PartitionSpec
 from vnicd.plan import Action, plan
 
@@ -44,7 +45,8 @@ class Fabric:
         self.actions = Actions(self.switch, self.supervisor, self._save)
         self.keeper = Keeper(self.ports, self.actions)
         self.registrar = Registrar(paths, options, self.ports, self.switch, self.keeper.lost_tap)
-        self.overcommit = Overcommit()
+        self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
+        self.limits += neighbours.limits()
         self.ready = False
         self.down = False
         self.changes: set[asyncio.Task[Any]] = set()
@@ -68,6 +70,14 @@ class Fabric:
         await _all_up([port for port in dead if port.pid], REGISTRATION)
         self.keeper.start()
         self.ready = True
+
+    def claim_limits(self) -> None:
+        """Raise what the machine limits too low for us; where that is not allowed, we do with what there is."""
+        for limit in self.limits:
+            try:
+                limit.acquire()
+            except OSError as error:
+                log.warning("%s can't be raised to %d: %s", limit.limit, limit.least, error.strerror)
 
     def _remember(self, saved: state.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
@@ -95,7 +105,8 @@ class Fabric:
         for outcome in outcomes:
             if outcome is not None:
                 log.error("a partition can't be taken away: %s", outcome)
-        self.overcommit.release()
+        for limit in self.limits:
+            limit.release()
 
     async def stop(self) -> None:
         """End the hosting daemon; the partition daemons go on unless the fabric was taken down."""
@@ -167,7 +178,7 @@ class Fabric:
     async def _discard(self, port: Port) -> None:
         """Take a partition away, whatever there is of it."""
         port.removing = True
-        actual = await self.actions.kernel(lambda: machine.leftover(port.spec))
+        actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
         actual = replace(actual, daemon=port.pidfd >= 0)
         await self.actions.execute(plan({}, {port.spec.name: actual}), port)
         self._forget(port)
@@ -177,7 +188,9 @@ class Fabric:
         self.switch.withdraw(port)
         if port.channel is not None:
             port.channel.close()
-        port.close_tap()
+        if port.tap >= 0:
+            tap.let_go(port.tap)
+            port.tap = -1
         port.counters.close()
         self.ports.discard(port)
         self.paths.log(port.spec.name).unlink(missing_ok=True)

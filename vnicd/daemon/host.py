@@ -50,7 +50,8 @@ class Host:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.done.set)
         try:
-            self._claim_hugepages()
+            self.fabric.claim_limits()
+            self._check_hugepages()
             if not take_down:
                 self.paths.control.unlink(missing_ok=True)
                 await self.server.listen(str(self.paths.control))
@@ -65,13 +66,7 @@ class Host:
             self.server.close()
             await self.fabric.stop()
 
-    def _claim_hugepages(self) -> None:
-        if self.options.hugepages == "never":
-            return
-        try:
-            self.fabric.overcommit.acquire()
-        except OSError as error:
-            log.warning("the hugepage limit can't be raised: %s", error)
+    def _check_hugepages(self) -> None:
         if self.options.hugepages == "require" and not memory.huge_pages_available():
             raise NoHugepages(
                 "no 2 MiB hugepage can be had", "see vnicctl doctor, or use: vnicctl up --hugepages auto"
@@ -145,13 +140,19 @@ def main(options: Options, take_down: bool = False) -> None:
     try:
         asyncio.run(_run(paths, options, take_down))
     except VnicdError:
-        if not paths.state.exists():
-            remove_files(paths)
+        _leave_nothing(paths)
         raise
     except OSError as error:
+        _leave_nothing(paths)
         raise Resources(f"the hosting daemon can't go on: {error}") from error
     finally:
         os.close(fd)
+
+
+def _leave_nothing(paths: Paths) -> None:
+    """A start that failed leaves no files, unless they are of an earlier hosting daemon."""
+    if not paths.state.exists():
+        remove_files(paths)
 
 
 async def _run(paths: Paths, options: Options, take_down: bool) -> None:

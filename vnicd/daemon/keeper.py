@@ -73,11 +73,14 @@ class Keeper:
         task.add_done_callback(self.tasks.discard)
 
     async def _watch_namespaces(self) -> None:
-        """A partition whose namespace has lost its name, or got another under it, is made anew there."""
+        """A partition whose namespace has lost its name, or got another under it, is made anew there.
+
+        Only where the namespace is ours: an attached one goes on without the path that it was found by.
+        """
         while True:
             await asyncio.sleep(LOOK)
             for port in list(self.ports):
-                if port.state != "up" or port.removing or port.adding or port.tap < 0:
+                if not port.spec.owns_netns or port.state != "up" or port.removing or port.tap < 0:
                     continue
                 if tap.is_alive(port.tap) and not tap.is_in(port.tap, port.spec.netns_path):
                     log.warning("the namespace of partition %s is gone", port.spec.name)

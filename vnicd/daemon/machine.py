@@ -18,12 +18,18 @@ def observe(spec: PartitionSpec, tap_fd: int, daemon: bool) -> Actual:
     return Actual(spec, namespace=namespace, interface=held, daemon=daemon)
 
 
-def leftover(spec: PartitionSpec) -> Actual:
-    """What there is of a partition that nobody serves; its interface counts if it exists."""
+def leftover(spec: PartitionSpec, tap_fd: int) -> Actual:
+    """What there is of a partition that is to go; its interface counts also when nobody serves it any more."""
     entered = netns.exists(spec.netns_path)
-    there = entered and netns.inside(spec.netns_path, lambda: interface.index_of(spec.ifname)) is not None
     named = spec.owns_netns and Path(spec.netns_path).exists()  # a name may be left without a namespace
+    there = entered and netns.inside(spec.netns_path, lambda: _interface_name(spec, tap_fd)) is not None
     return Actual(spec, namespace=entered or named, interface=there)
+
+
+def _interface_name(spec: PartitionSpec, tap_fd: int) -> str | None:
+    """What the interface is called by now: it may have been renamed from outside."""
+    name = tap.name_of(tap_fd) or spec.ifname
+    return name if interface.index_of(name) is not None else None
 
 
 def check_free(spec: PartitionSpec) -> None:
@@ -68,9 +74,14 @@ def make_interface(spec: PartitionSpec, adopt: bool) -> int:
     return netns.inside(spec.netns_path, work)
 
 
-def delete_interface(spec: PartitionSpec) -> None:
+def delete_interface(spec: PartitionSpec, tap_fd: int) -> None:
+    def work() -> None:
+        name = _interface_name(spec, tap_fd)
+        if name is not None:
+            interface.delete(name)
+
     if netns.exists(spec.netns_path):
-        netns.inside(spec.netns_path, lambda: interface.delete(spec.ifname))
+        netns.inside(spec.netns_path, work)
 
 
 def delete_namespace(spec: PartitionSpec) -> None:

@@ -50,6 +50,8 @@ class Partition:
         self.serving = False
         """Whether the loop reads the TAP."""
         self.stopping = False
+        self.connect_at = 0.0
+        """When to look for the hosting daemon, on the monotonic clock."""
         self.thread: threading.Thread | None = None
 
     # --------------------------------------------------------------------------------------- life
@@ -63,12 +65,12 @@ class Partition:
             signal.signal(number, self._on_signal)
         deadline = time.monotonic() + PATIENCE
         while not self.stopping:
-            if self.host is None and not self._connect():
-                if self.tap < 0 and time.monotonic() > deadline:
-                    print(f"vnicd: partition {self.name}: no hosting daemon answers", file=sys.stderr)
-                    return 3
-                if not self.paths.root.exists():
-                    return 0  # the fabric was taken down while nobody told us
+            if self.tap < 0 and time.monotonic() > deadline:
+                print(f"vnicd: partition {self.name}: no hosting daemon takes it in", file=sys.stderr)
+                return 3
+            due = self.host is None and time.monotonic() >= self.connect_at
+            if due and not self._connect() and not self.paths.root.exists():
+                return 0  # the fabric was taken down while nobody told us
             self._wait(wake)
         if self.loop is not None and self.thread is not None:
             self.loop.stop()
@@ -109,6 +111,8 @@ class Partition:
     # -------------------------------------------------------------------------------- hosting daemon
 
     def _connect(self) -> bool:
+        """Register at the hosting daemon; False when there is none."""
+        self.connect_at = time.monotonic() + RECONNECT
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             sock.connect(str(self.paths.registration))

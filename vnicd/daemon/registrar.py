@@ -105,6 +105,11 @@ class Registrar:
             port.channel.close()
         channel.port, port.channel = port.number, channel
         returning = len(fds) == 2
+        if not tap.is_alive(fds[0] if returning else port.tap):
+            # deleted, or never handed over, while there was no hosting daemon: begin anew
+            channel.port, port.channel = -1, None
+            self.on_lost_tap(port)
+            return
         if returning:
             self._take_back(port, fds)
             port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
@@ -127,8 +132,6 @@ class Registrar:
 
     def _take_back(self, port: Port, fds: list[int]) -> None:
         """The TAP and the counters of a daemon that has outlived the last hosting daemon."""
-        if not tap.is_alive(fds[0]):
-            raise ValueError("it brings no TAP")
         try:
             region = counters.open_shared(os.dup(fds[1]))
         except Refused as error:

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vnicd import memory, netns
-from vnicd.kernel import tap
+from vnicd.kernel import neighbours, tap
 from vnicd.kernel.hugepages import OVERCOMMIT
 from vnicd.kernel.netns import inside
 
 KERNEL_MIN = (5, 15)
-
-NEIGHBOURS = 8192
-"""Entries that 64 partitions which all talk to each other fit into: 64 * 63 for IPv4."""
 
 Finding = tuple[str, str, str | None]
 """(ok, warn or fail; what was found; how to mend it)."""
@@ -111,15 +108,18 @@ def check_descriptors() -> Finding:
 
 
 def check_neighbours() -> Finding:
-    """The neighbour tables of all namespaces together have one limit; every pair of partitions takes two entries."""
-    limit = int(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").read_text())
-    if limit >= NEIGHBOURS:
-        return "ok", f"up to {limit} neighbours", None
-    return (
-        "warn",
-        f"the machine keeps at most {limit} neighbours, enough for some {int(limit**0.5)} partitions that all talk",
-        f"sysctl net.ipv4.neigh.default.gc_thresh3={NEIGHBOURS}, and the same for ipv6",
-    )
+    """Whether all pairs of many partitions may know each other."""
+    low = [
+        limit
+        for limit in neighbours.limits()
+        if limit.limit.exists() and int(limit.limit.read_text()) < limit.least
+    ]
+    if not low:
+        return "ok", "room for the neighbours of 64 partitions that all talk", None
+    if os.access(low[0].limit, os.W_OK):
+        return "ok", "room for neighbours is made while a hosting daemon runs", None
+    remedy = f"set it on the machine itself: echo {low[0].least} > {low[0].limit}"
+    return "warn", "the neighbour tables are small, and can't be enlarged from here", remedy
 
 
 def check_ipv6() -> Finding:

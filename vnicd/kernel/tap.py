@@ -62,13 +62,29 @@ def set_offloads(fd: int) -> None:
         fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
 
 
-def is_alive(fd: int) -> bool:
-    """Whether the device behind the fd still exists."""
+def name_of(fd: int) -> str:
+    """The present name of the device behind the fd, empty when there is none (any more)."""
+    if fd < 0:
+        return ""
     try:
-        fcntl.ioctl(fd, TUNGETIFF, bytes(40))
+        request = fcntl.ioctl(fd, TUNGETIFF, bytes(40))
     except OSError:
-        return False
-    return True
+        return ""
+    return request[:16].rstrip(b"\0").decode()
+
+
+def is_alive(fd: int) -> bool:
+    """Whether the device behind the fd still exists; there is none behind -1."""
+    return bool(name_of(fd))
+
+
+def let_go(fd: int) -> None:
+    """Close the fd; the device goes with it, also where no path leads to its namespace any more."""
+    try:
+        fcntl.ioctl(fd, TUNSETPERSIST, 0)
+    except OSError:
+        pass  # it is gone already
+    os.close(fd)
 
 
 def is_in(fd: int, netns_path: str) -> bool:
