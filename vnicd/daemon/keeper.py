@@ -1,4 +1,16 @@
-"""The keeper: brings partitions back to what they should be when something of them died or was deleted."""
+"""The keeper: brings partitions back to what they should be when something of them died or was deleted.
+
+Theory of operation. There is one way back for everything: the partition daemon ends (by itself, or because we
+end it), its peers are told by the closing of their doorbells and by us, and then the planner compares what
+should be with what there is and names what is missing: namespace, interface, daemon. What is in order stays. A
+TAP persists without a daemon, with its addresses and routes, so the death of a daemon costs only the frames
+that were in its hands.
+
+A hosting daemon that was killed is not missed by partition daemons that have their links: they keep TAP,
+counters and open links, look for a new hosting daemon every 100 ms, and bring all three along when they
+register again. The new one knows from state.json which process serves which partition (by pid and start time,
+so a reused pid deceives nobody), takes back what they bring, and revives those that did not live on.
+"""
 
 from __future__ import annotations
 
