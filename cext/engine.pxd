@@ -14,8 +14,8 @@ cdef enum:
     NO_PORT = 0xFFFF
     TABLE_SIZE = 1024            # MAC table: a power of two, at least four times VN_MAX_PORTS
     BITMAP_WORDS = 4             # VN_MAX_PORTS / 64
-    BATCH = 64                   # frames taken from one source before the next has its turn
-    TAP_BATCH = 32
+    BATCH = 16                   # frames taken from one source before the next has its turn
+    TAP_BATCH = 16
 
     COMMAND_NONE = 0
     COMMAND_ATTACH = 1

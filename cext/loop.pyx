@@ -100,8 +100,7 @@ cdef void run_loop(Engine *e) noexcept nogil:
             last_work = e.now
             if moved >= CROWD:
                 e.busy_at = e.now
-            elif e.now != e.busy_at:
-                sched_yield()  # a program may have been woken by this frame, on this very CPU
+            sched_yield()  # a program may have been woken by this frame, on this very CPU
         elif e.now - last_work >= e.poll_ns:
             sleep_now(e)
             e.now = clock_ns()
