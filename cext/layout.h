@@ -132,7 +132,6 @@ struct vn_directory { /* owner: hosting daemon */
     X(tap_tx_frames) X(tap_tx_bytes)     /* written to the TAP: what the partition receives */                \
     X(rounds) X(sleeps)                  /* of the loop */                                                    \
     X(guess_hits) X(guess_misses)        /* frames read straight into the right ring, or copied there */      \
-    X(merged_frames)                     /* frames written to the TAP as part of a larger one */              \
     X(holds)                             /* times that a full ring made the loop wait */                      \
     X(link_faults)                       /* links dropped because the peer's memory failed a check */
 

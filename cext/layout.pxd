@@ -107,7 +107,6 @@ cdef extern from "layout.h" nogil:
         VN_C_sleeps
         VN_C_guess_hits
         VN_C_guess_misses
-        VN_C_merged_frames
         VN_C_holds
         VN_C_link_faults
 

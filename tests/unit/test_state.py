@@ -15,7 +15,7 @@ from vnicd.model import make_partition
 BLUE = Saved(
     make_partition("blue", ["10.77.0.1/24", "fd00::1/64"], "02:00:00:00:00:01", 9000), 1, False, 4001, 77
 )
-GREEN = Saved(make_partition("green", netns="/proc/77/ns/net", ifname="eth1"), 7, True)
+GREEN = Saved(make_partition("green", None, "02:00:00:00:00:02", None, "eth1", "/proc/77/ns/net"), 7, True)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_directory_that_is_gone(tmp_path: Path) -> None:
 
 def text_with(**changes: object) -> str:
     """A state file in which one partition's item is changed."""
-    item = {"spec": BLUE.spec.to_json(), "port": 1, "adding": False, "pid": 0, "started": 0}
+    item = {"spec": BLUE.spec.to_json(), "port": 1, "unfinished": False, "pid": 0, "started": 0}
     return json.dumps({"version": 1, "partitions": [{**item, **changes}]})
 
 
@@ -87,7 +87,21 @@ def test_a_spec_that_is_damaged_names_the_file(path: Path, spec: dict[str, objec
         load(path)
 
 
-@pytest.mark.parametrize("changes", [{"port": "1"}, {"port": 0}, {"port": 256}, {"port": None}, {"pid": "x"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"port": "1"},
+        {"port": 0},
+        {"port": 256},
+        {"port": None},
+        {"port": 1.5},
+        {"port": True},
+        {"pid": "x"},
+        {"pid": 2**70},
+        {"pid": -1},
+        {"unfinished": 1},
+    ],
+)
 def test_a_port_or_pid_that_can_not_be_is_told(path: Path, changes: dict[str, object]) -> None:
     """They go on to the directory and to pidfd_open, where they end in a traceback."""
     path.write_text(text_with(**changes))
@@ -98,4 +112,13 @@ def test_a_port_or_pid_that_can_not_be_is_told(path: Path, changes: dict[str, ob
 def test_a_state_nested_too_deep_is_told(path: Path) -> None:
     path.write_text('{"partitions": ' + "[" * 100_000)
     with pytest.raises(VnicdError, match="damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize("again", [{"port": 2}, {"port": 1}], ids=["name", "port"])
+def test_what_is_there_twice_is_told(path: Path, again: dict[str, int]) -> None:
+    name = "blue" if again["port"] == 2 else "other"
+    spec = make_partition(name, None, "02:00:00:00:00:03")
+    save(path, [BLUE, Saved(spec, again["port"], False)])
+    with pytest.raises(VnicdError, match="twice"):
         load(path)

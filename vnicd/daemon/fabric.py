@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from vnicd import directory
 from vnicd.config import Options, Paths
@@ -27,6 +26,7 @@ from vnicd.model import PartitionSpec
 from vnicd.plan import Action, plan
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 REGISTRATION = 10.0
 """Seconds that a new partition daemon has to register."""
@@ -81,7 +81,7 @@ class Fabric:
 
     def _remember(self, saved: state.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
-        port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.adding))
+        port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
             port.pid, port.started = saved.pid, saved.started
@@ -110,6 +110,10 @@ class Fabric:
 
     async def stop(self) -> None:
         """End the hosting daemon; the partition daemons go on unless the fabric was taken down."""
+        for task in self.changes:
+            task.cancel()  # what is half made is unmade
+        if self.changes:
+            await asyncio.wait(self.changes)
         await self.keeper.stop()
         for port in self.ports:
             port.removing = True
@@ -121,6 +125,11 @@ class Fabric:
         if self.down:
             remove_files(self.paths)
 
+    def restore_files(self) -> None:
+        """Our files were deleted under us: make them anew."""
+        self.registrar.listen()
+        self._save()
+
     # ------------------------------------------------------------------------------- add and remove
 
     async def add(self, spec: PartitionSpec) -> Port:
@@ -129,59 +138,65 @@ class Fabric:
         What is there before the state says that the partition is being added is not ours. So a hosting daemon
         that is killed here leaves nothing: the next one finds the state and takes away all that it names.
         """
-        with self._change():
-            port = self.ports.reserve(spec)
-            done: list[Action] = []
-            try:
-                await self.actions.kernel(lambda: machine.check_free(port.spec))
-                self._save()
-                await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
-                await asyncio.wait_for(port.up.wait(), REGISTRATION)
-                port.adding = False
-                self._save()
-            except BaseException as error:
-                port.removing = True
-                await self.actions.undo(done, port)
-                self._forget(port)
-                if isinstance(error, asyncio.CancelledError) and self.down:
-                    raise NotRunning("the fabric is being taken down") from error
-                if isinstance(error, TimeoutError):
-                    text = f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
-                    raise TimedOut(text) from error
-                raise
-            return port
+        return await self._change(self._add(spec))
+
+    async def _add(self, spec: PartitionSpec) -> Port:
+        port = self.ports.reserve(spec)
+        done: list[Action] = []
+        try:
+            await self.actions.kernel(lambda: machine.check_free(port.spec))
+            self._save()
+            await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
+            await asyncio.wait_for(port.up.wait(), REGISTRATION)
+            port.adding = False
+            self._save()
+        except BaseException as error:
+            port.removing = True
+            await self.actions.undo(done, port)
+            self._forget(port)
+            if isinstance(error, TimeoutError):
+                text = f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
+                raise TimedOut(text) from error
+            raise
+        return port
 
     async def remove(self, port: Port) -> None:
         """Take a partition away; Busy while another request is at it."""
         if port.removing or port.adding:
             raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
-        with self._change():
-            try:
-                await self._discard(port)
-            except BaseException:
-                port.removing = False  # so that it can be tried again
-                raise
+        await self._change(self._remove(port))
 
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        """Note the running request as one that take_down() has to end first."""
-        if self.down or not self.ready:
-            raise NotRunning("the fabric is being taken down" if self.down else "the fabric is not ready yet")
-        task = asyncio.current_task()
-        assert task is not None
-        self.changes.add(task)
+    async def _remove(self, port: Port) -> None:
         try:
-            yield
-        finally:
-            self.changes.discard(task)
+            await self._discard(port)
+        except BaseException:
+            port.removing = False  # so that it can be tried again
+            raise
+
+    async def _change(self, work: Coroutine[Any, Any, R]) -> R:
+        """Do something that take_down() ends before it begins, in a task of its own."""
+        if self.down or not self.ready:
+            work.close()
+            raise NotRunning("the fabric is being taken down" if self.down else "the fabric is not ready yet")
+        task = asyncio.get_running_loop().create_task(work)
+        self.changes.add(task)
+        task.add_done_callback(self.changes.discard)
+        try:
+            return await asyncio.shield(task)  # it goes on when the client is gone
+        except asyncio.CancelledError as error:
+            if self.down:
+                raise NotRunning("the fabric is being taken down") from error
+            raise
 
     async def _discard(self, port: Port) -> None:
-        """Take a partition away, whatever there is of it."""
+        """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""
         port.removing = True
-        actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
-        actual = replace(actual, daemon=port.pidfd >= 0)
-        await self.actions.execute(plan({}, {port.spec.name: actual}), port)
-        self._forget(port)
+        self._save()
+        async with port.lock:
+            actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
+            actual = replace(actual, daemon=port.pidfd >= 0)
+            await self.actions.execute(plan({}, {port.spec.name: actual}), port)
+            self._forget(port)
 
     def _forget(self, port: Port) -> None:
         """The partition is no more: peers, directory, state and log."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import logging
 import os
 import resource
@@ -15,8 +13,9 @@ from vnicd import __version__, memory
 from vnicd.config import Options, Paths
 from vnicd.daemon import report
 from vnicd.daemon.fabric import Fabric, remove_files
+from vnicd.daemon.lock import HostLock
 from vnicd.daemon.server import Server
-from vnicd.errors import AlreadyRunning, Invalid, NoHugepages, NotPermitted, Resources, VnicdError
+from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources, VnicdError
 from vnicd.model import make_partition
 
 log = logging.getLogger(__name__)
@@ -24,9 +23,14 @@ log = logging.getLogger(__name__)
 SPEC_FIELDS = {"name", "addresses", "mac", "mtu", "ifname", "netns"}
 
 
+LOOK = 1.0
+"""Seconds between two looks whether our files are still there; nobody tells us when they are deleted."""
+
+
 class Host:
-    def __init__(self, paths: Paths, options: Options) -> None:
+    def __init__(self, paths: Paths, options: Options, lock: HostLock) -> None:
         self.fabric = Fabric(paths, options)
+        self.lock = lock
         self.paths = paths
         self.options = options
         self.done = asyncio.Event()
@@ -49,22 +53,47 @@ class Host:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.done.set)
+        loop.set_exception_handler(Complaints().take)
         try:
             self.fabric.claim_limits()
             self._check_hugepages()
             if not take_down:
-                self.paths.control.unlink(missing_ok=True)
-                await self.server.listen(str(self.paths.control))
-                self.paths.control.chmod(0o660)
+                await self._listen()
             await self.fabric.start(revive=not take_down)
             log.info("ready")
             if take_down:
                 await self.fabric.take_down()
             else:
-                await self.done.wait()
+                await self._serve()
         finally:
             self.server.close()
             await self.fabric.stop()
+
+    async def _listen(self) -> None:
+        self.paths.control.unlink(missing_ok=True)
+        await self.server.listen(str(self.paths.control))
+        self.paths.control.chmod(0o660)
+
+    async def _serve(self) -> None:
+        """Until we are told to stop; meanwhile make anew what was deleted of our files."""
+        while not self.done.is_set():
+            try:
+                await asyncio.wait_for(self.done.wait(), LOOK)
+            except TimeoutError:
+                if not self.fabric.down and not self._files_are_whole():
+                    await self._restore_files()
+
+    def _files_are_whole(self) -> bool:
+        paths = (self.paths.control, self.paths.registration)
+        return self.lock.is_whole() and all(path.exists() for path in paths)
+
+    async def _restore_files(self) -> None:
+        log.warning("files in %s were deleted; they are made anew", self.paths.root)
+        if not self.lock.is_whole():
+            self.lock.renew()
+        self.server.close()
+        await self._listen()
+        self.fabric.restore_files()
 
     def _check_hugepages(self) -> None:
         if self.options.hugepages == "require" and not memory.huge_pages_available():
@@ -109,21 +138,16 @@ class Host:
         return self.fabric.ports.get(params.get("name")).to_json()
 
 
-def lock(paths: Paths) -> int:
-    """The fd that makes us the one hosting daemon of this fabric; AlreadyRunning when there is another."""
-    try:
-        paths.root.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fd = os.open(paths.host_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Resources(f"the runtime directory {paths.root} can't be used: {error.strerror}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        raise AlreadyRunning(f"a hosting daemon runs already in {paths.root}") from error
-    return fd
+class Complaints:
+    """What goes wrong in the event loop, such as too few descriptors to accept a client: one line in five seconds."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+
+    def take(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if loop.time() - self.last > 5:
+            self.last = loop.time()
+            log.error("%s: %r", context.get("message"), context.get("exception"))
 
 
 def main(options: Options, take_down: bool = False) -> None:
@@ -135,10 +159,10 @@ def main(options: Options, take_down: bool = False) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     paths = Paths.from_environment()
-    fd = lock(paths)
+    lock = HostLock(paths)
     os.chdir("/")
     try:
-        asyncio.run(_run(paths, options, take_down))
+        asyncio.run(_run(paths, options, lock, take_down))
     except VnicdError:
         _leave_nothing(paths)
         raise
@@ -146,7 +170,7 @@ def main(options: Options, take_down: bool = False) -> None:
         _leave_nothing(paths)
         raise Resources(f"the hosting daemon can't go on: {error}") from error
     finally:
-        os.close(fd)
+        lock.close()
 
 
 def _leave_nothing(paths: Paths) -> None:
@@ -155,5 +179,5 @@ def _leave_nothing(paths: Paths) -> None:
         remove_files(paths)
 
 
-async def _run(paths: Paths, options: Options, take_down: bool) -> None:
-    await Host(paths, options).run(take_down)
+async def _run(paths: Paths, options: Options, lock: HostLock, take_down: bool) -> None:
+    await Host(paths, options, lock).run(take_down)

@@ -59,12 +59,14 @@ class Keeper:
     async def revive(self, port: Port, delay: float = 0.0) -> None:
         """Make what is missing of a partition and start its daemon; try again later when that fails."""
         await asyncio.sleep(delay)
-        if port.removing:
-            return
-        port.up.clear()
         try:
-            actual = await self.actions.kernel(lambda: machine.observe(port.spec, port.tap, port.pidfd >= 0))
-            await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+            async with port.lock:
+                if port.removing:
+                    return
+                port.up.clear()
+                have = port.pidfd >= 0
+                actual = await self.actions.kernel(lambda: machine.observe(port.spec, port.tap, have))
+                await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
         except (VnicdError, OSError) as error:
             port.state = "failed"
             port.reason = error.line() if isinstance(error, VnicdError) else str(error)

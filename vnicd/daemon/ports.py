@@ -40,10 +40,12 @@ class Port:
     restarts: int = 0
     page_size: int = 0
     up: asyncio.Event = field(default_factory=asyncio.Event)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever makes or unmakes something of it."""
 
     @property
     def saved(self) -> Saved:
-        return Saved(self.spec, self.number, self.adding, self.pid, self.started)
+        return Saved(self.spec, self.number, self.adding or self.removing, self.pid, self.started)
 
     def close_tap(self) -> None:
         if self.tap >= 0:

@@ -41,10 +41,13 @@ class Registrar:
         self.ports = ports
         self.switch = switch
         self.on_lost_tap = on_lost_tap
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
 
     def listen(self) -> None:
+        """Take partition daemons in from now on; again when the socket was deleted."""
+        self._close_listener()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.paths.registration.unlink(missing_ok=True)
         self.listener.bind(str(self.paths.registration))
         self.paths.registration.chmod(0o600)
@@ -53,13 +56,18 @@ class Registrar:
         asyncio.get_running_loop().add_reader(self.listener, self._accept)
 
     def close(self) -> None:
-        if self.listener.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self.listener)
-            self.listener.close()
+        self._close_listener()
         for channel in list(self.channels):
             channel.close()
 
+    def _close_listener(self) -> None:
+        if self.listener is not None:
+            asyncio.get_running_loop().remove_reader(self.listener)
+            self.listener.close()
+            self.listener = None
+
     def _accept(self) -> None:
+        assert self.listener is not None
         try:
             sock, _ = self.listener.accept()
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,6 +19,8 @@ PATIENCE = 30.0
 
 MAX_CLIENTS = 512
 
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS, errno.EAGAIN)
+
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
@@ -30,7 +33,7 @@ class Server:
         self.clients = 0
 
     async def listen(self, path: str) -> None:
-        self.server = await asyncio.start_unix_server(self._client, path, limit=MAX_REQUEST, backlog=1024)
+        self.server = await asyncio.start_unix_server(self._client, path, limit=MAX_REQUEST, backlog=128)
 
     def close(self) -> None:
         if self.server is not None:
@@ -70,6 +73,10 @@ class Server:
             return protocol.result(ident, await method(params))
         except VnicdError as error:
             return protocol.failure(ident, error)
+        except OSError as error:
+            log.exception("a request failed")
+            kind = Resources if error.errno in EXHAUSTED else VnicdError
+            return protocol.failure(ident, kind(f"the hosting daemon can't do it: {error}"))
         except Exception as error:
             log.exception("a request failed")
             return protocol.failure(

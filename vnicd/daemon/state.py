@@ -12,6 +12,11 @@ from vnicd.directory import MAX_PORTS
 from vnicd.errors import Resources, VnicdError
 from vnicd.model import PartitionSpec
 
+PID_MAX = 1 << 22
+"""The kernel's own bound."""
+
+HINT = "remove it to start with an empty fabric, and the namespaces that it names with: ip netns del NAME"
+
 
 @dataclass
 class Saved:
@@ -19,8 +24,8 @@ class Saved:
 
     spec: PartitionSpec
     port: int
-    adding: bool
-    """Not complete: a hosting daemon that finds this takes away whatever is there of it."""
+    unfinished: bool
+    """Being added or removed: a hosting daemon that finds this takes away whatever is there of it."""
     pid: int = 0
     started: int = 0
     """With the pid it names the partition daemon for certain (kernel/process.py)."""
@@ -45,16 +50,25 @@ def load(path: Path) -> list[Saved]:
     """The remembered partitions, none if there is no state; VnicdError when the file is damaged."""
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-        return [restore(item) for item in data["partitions"]]
+        found = [restore(item) for item in data["partitions"]]
+        for what in ({saved.spec.name for saved in found}, {saved.port for saved in found}):
+            if len(what) != len(found):
+                raise ValueError("a name or a port is there twice")
+        return found
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, VnicdError) as error:
-        raise VnicdError(f"{path} is damaged: {error}", "remove it to start with an empty fabric") from error
+        raise VnicdError(f"{path} is damaged: {error}", HINT) from error
 
 
 def restore(item: dict[str, Any]) -> Saved:
     """One partition from its JSON; some error that load() knows when it is damaged."""
     saved = Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])})
-    if not 0 < saved.port < MAX_PORTS or saved.pid < 0 or saved.started < 0:
+    numbers = (saved.port, saved.pid, saved.started)
+    if any(type(number) is not int for number in numbers) or type(saved.unfinished) is not bool:
+        raise ValueError(f"partition {saved.spec.name} has a number that is none")
+    if not 0 < saved.port < MAX_PORTS or not 0 <= saved.pid <= PID_MAX or saved.started < 0:
         raise ValueError(f"partition {saved.spec.name} has a port or pid that can't be")
+    if not saved.spec.mac:
+        raise ValueError(f"partition {saved.spec.name} has no MAC address")
     return saved

@@ -1,0 +1,82 @@
+"""The runtime directory: what is deleted of it under a living hosting daemon is made anew; damage is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+
+import pytest
+
+from tests.support.fabric import Fabric
+from tests.support.partition import Partition
+from tests.support.waiting import wait_until
+from vnicd import protocol
+
+BACK_WITHIN = 8.0
+"""Seconds; it takes one to notice, and the rest is for a loaded machine."""
+
+Pair = tuple[Partition, Partition]
+
+
+@pytest.fixture
+def pair(fabric: Fabric) -> Pair:
+    fabric.up()
+    return fabric.add("a", "10.84.0.1/24"), fabric.add("b", "10.84.0.2/24")
+
+
+def answers(fabric: Fabric) -> bool:
+    return fabric.cli("status", check=False).returncode == 0
+
+
+@pytest.mark.parametrize("what", ["directory", "control.sock", "partition.sock", "host.lock"])
+def test_a_host_goes_on_without_its_files(fabric: Fabric, pair: Pair, what: str) -> None:
+    one, other = pair
+    host = fabric.host_pid()
+    if what == "directory":
+        shutil.rmtree(fabric.runtime)
+    else:
+        (fabric.runtime / what).unlink()
+    files = [fabric.runtime / name for name in ("control.sock", "partition.sock", "host.lock", "state.json")]
+    wait_until(lambda: all(file.exists() for file in files), BACK_WITHIN, "the files are there again")
+    wait_until(lambda: answers(fabric), BACK_WITHIN, "the host answers")
+    assert fabric.host_pid() == host
+    assert one.ping(other.ip, count=3).lost == 0
+    assert fabric.cli("up", check=False).returncode == 4
+    os.kill(host, signal.SIGKILL)
+    fabric.up()
+    assert one.ping(other.ip, count=3).lost == 0
+    fabric.down()
+    assert fabric.left_behind() == []
+
+
+def test_a_damaged_state_is_told(fabric: Fabric, pair: Pair) -> None:
+    assert pair
+    state = fabric.runtime / "state.json"
+    good = state.read_text()
+    os.kill(fabric.host_pid(), signal.SIGKILL)
+    state.write_text(good[: len(good) // 2])
+    done = fabric.cli("up", check=False)
+    assert done.returncode == 1
+    assert "state.json is damaged" in done.stderr
+    assert done.stderr.count("\n") == 1
+    state.write_text(good)
+    fabric.up()
+    fabric.down()
+    assert fabric.left_behind() == []
+
+
+def test_down_does_not_wait_for_clients(fabric: Fabric, pair: Pair) -> None:
+    """One has asked for four partitions and keeps its connections open: what is half made is unmade."""
+    assert pair
+    clients = []
+    for number in range(4):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(fabric.runtime / "control.sock"))
+        client.send(protocol.request(1, "partition.add", {"name": fabric.name(f"q{number}")}))
+        clients.append(client)
+    fabric.cli("down", timeout=15)
+    assert fabric.left_behind() == []
+    for client in clients:
+        client.close()
