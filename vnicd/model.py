@@ -90,6 +90,8 @@ def parse_address(text: object) -> Interface:
     ip, net = address.ip, address.network
     if ip.is_multicast or ip.is_unspecified or ip.is_loopback or str(ip) == "255.255.255.255":
         raise Invalid(f"{text} is not an address that an interface can have")
+    if address.version == 6 and address.ip.ipv4_mapped is not None:
+        raise Invalid(f"{text} stands for an IPv4 address", f"write {address.ip.ipv4_mapped}/24, for example")
     if address.version == 4 and net.prefixlen < 31 and ip in (net.network_address, net.broadcast_address):
         raise Invalid(f"{text} is the network or broadcast address of {net}", "choose one between them")
     return address

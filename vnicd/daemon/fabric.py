@@ -79,6 +79,13 @@ class Fabric:
             except OSError as error:
                 log.warning("%s can't be raised to %d: %s", limit.limit, limit.least, error.strerror)
 
+    def release_limits(self) -> None:
+        for limit in self.limits:
+            try:
+                limit.release()
+            except OSError as error:
+                log.error("%s can't be put back: %s", limit.limit, error.strerror)
+
     def _remember(self, saved: state.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
         port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
@@ -105,8 +112,7 @@ class Fabric:
         for outcome in outcomes:
             if outcome is not None:
                 log.error("a partition can't be taken away: %s", outcome)
-        for limit in self.limits:
-            limit.release()
+        self.release_limits()
 
     async def stop(self) -> None:
         """End the hosting daemon; the partition daemons go on unless the fabric was taken down."""

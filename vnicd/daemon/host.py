@@ -68,6 +68,8 @@ class Host:
         finally:
             self.server.close()
             await self.fabric.stop()
+            if not self.paths.state.exists():  # no partition needs them: the start failed, or none was made
+                self.fabric.release_limits()
 
     async def _listen(self) -> None:
         self.paths.control.unlink(missing_ok=True)

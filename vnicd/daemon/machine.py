@@ -44,6 +44,8 @@ def _check_no_namespace(spec: PartitionSpec) -> None:
     name = Path(spec.netns_path).name
     if netns.exists(spec.netns_path):
         raise Exists(f"a namespace named {name} exists already", f"attach to it with: --netns {name}")
+    if Path(spec.netns_path).exists():
+        raise Exists(f"{spec.netns_path} exists and is no namespace", "remove it, or choose another name")
 
 
 def _interface_taken(spec: PartitionSpec) -> Busy:
@@ -52,7 +54,6 @@ def _interface_taken(spec: PartitionSpec) -> Busy:
 
 def make_namespace(spec: PartitionSpec) -> None:
     _check_no_namespace(spec)
-    Path(spec.netns_path).unlink(missing_ok=True)  # a file that no namespace is bound to any more
     netns.create(spec.netns_path)
 
 

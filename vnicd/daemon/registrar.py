@@ -135,7 +135,8 @@ class Registrar:
         links = self.switch.links
         links.port_up(port.number)
         for peer, ident in message["links"] if returning else ():
-            links.adopt(port.number, int(peer), int(ident))
+            if int(peer) in self.ports.by_number:  # a link to a port that is no more has lost its other end
+                links.adopt(port.number, int(peer), int(ident))
         links.request(0, port.number)
 
     def _take_back(self, port: Port, fds: list[int]) -> None:

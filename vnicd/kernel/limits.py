@@ -45,9 +45,9 @@ class SharedLimit:
         except BlockingIOError:
             pass
         else:
-            before = os.pread(self.fd, 32, 0)
-            if before:
-                self.limit.write_text(before.decode())
+            before = os.pread(self.fd, 32, 0).decode()
+            if before and self.limit.read_text().strip() != before:  # it may have been refused to us
+                self.limit.write_text(before)
             self.ledger.unlink(missing_ok=True)
         os.close(self.fd)
         self.fd = -1
