@@ -1,10 +1,11 @@
-"""Fixtures of the unit tests of vnicctl: a runtime directory, and a hosting daemon that pretends."""
+"""Fixtures of the unit tests: a runtime directory, a hosting daemon that pretends, packet sockets, a limit."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakehost import FakeHost
+from tests.support.packets import Pair, open_fds
+from vnicd.kernel.hugepages import Overcommit
 
 FAKE_VNICD = [sys.executable, "-m", "tests.support.fakevnicd"]
 
@@ -68,3 +71,35 @@ def fabric_dir(tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch) ->
     if record.exists():
         with suppress(ProcessLookupError):
             os.kill(json.loads(record.read_text())["pid"], signal.SIGTERM)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two connected packet sockets; the test fails when a descriptor is left open."""
+    before = open_fds()
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.settimeout(10)
+    yield ends
+    for end in ends:
+        end.close()
+    assert open_fds() == before, "a descriptor leaked"
+
+
+@pytest.fixture
+def limit(tmp_path: Path) -> Path:
+    """A file that stands for a limit of the kernel's."""
+    path = tmp_path / "limit"
+    path.write_text("3\n")
+    return path
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def claim(limit: Path, ledger: Path) -> Callable[[], Overcommit]:
+    """Makes the claims of fabrics on that limit."""
+    return lambda: Overcommit(limit, ledger)

@@ -6,51 +6,15 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered
 from vnicd.daemon import channel as module
 from vnicd.daemon import messages
 from vnicd.daemon.channel import Channel
 from vnicd.daemon.messages import Message
-
-Pair = tuple[socket.socket, socket.socket]
-
-GARBAGE = [b"x", b"{", b"[]", b"7", b"null", b"{}", b'{"op": 7}', b"\xff\xfe", b'{"op": "a"} {"op": "b"}']
-DEEP = b'{"op": "made", "x": ' + b"[" * 100_000
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def numbered(number: int) -> int:
-    """A memfd that holds a number."""
-    fd = os.memfd_create("numbered")
-    os.pwrite(fd, b"%d" % number, 0)
-    return fd
-
-
-def number_in(fd: int) -> int:
-    """The number of a memfd, which is closed."""
-    try:
-        return int(os.pread(fd, 10, 0))
-    finally:
-        os.close(fd)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    before = open_fds()
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in ends:
-        end.settimeout(10)
-    yield ends
-    for end in ends:
-        end.close()
-    assert open_fds() == before, "a descriptor leaked"
 
 
 class Listener:

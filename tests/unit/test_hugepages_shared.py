@@ -28,23 +28,6 @@ for word in sys.stdin:
 """
 
 
-@pytest.fixture
-def limit(tmp_path: Path) -> Path:
-    path = tmp_path / "limit"
-    path.write_text("3\n")
-    return path
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
-def claim(limit: Path, ledger: Path) -> Callable[[], Overcommit]:
-    return lambda: Overcommit(limit, ledger)
-
-
 def value(limit: Path) -> int:
     return int(limit.read_text())
 

@@ -4,53 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered, open_fds
 from vnicd.daemon import messages
 from vnicd.daemon.links import Links
 from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE, Message
 from vnicd.daemon.switch import Switch
-
-Pair = tuple[socket.socket, socket.socket]
-
-GARBAGE = [b"x", b"{", b"[]", b"7", b"null", b"{}", b'{"op": 7}', b"\xff\xfe", b'{"op": "a"} {"op": "b"}']
-DEEP = b'{"op": "made", "x": ' + b"[" * 100_000
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def numbered(number: int) -> int:
-    """A memfd that holds a number."""
-    fd = os.memfd_create("numbered")
-    os.pwrite(fd, b"%d" % number, 0)
-    return fd
-
-
-def number_in(fd: int) -> int:
-    """The number of a memfd, which is closed."""
-    try:
-        return int(os.pread(fd, 10, 0))
-    finally:
-        os.close(fd)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    before = open_fds()
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in ends:
-        end.settimeout(10)
-    yield ends
-    for end in ends:
-        end.close()
-    assert open_fds() == before, "a descriptor leaked"
 
 
 def test_a_message_with_descriptors_arrives(pair: Pair) -> None:
