@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SPEC_FIELDS = {"name", "addresses", "mac", "mtu", "ifname", "netns"}
 
 
-LOOK = 1.0
+LOOK = 2.0
 """Seconds between two looks whether our files are still there; nobody tells us when they are deleted."""
 
 

@@ -28,7 +28,7 @@ from vnicd.plan import plan
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0
+LOOK = 2.0
 """Seconds between two looks whether the namespaces are still there; nobody tells us when one is deleted."""
 
 RETRY = 1.0

@@ -18,7 +18,7 @@ from vnicd.loop import Loop
 
 log = logging.getLogger(__name__)
 
-MAINTAIN = 0.5
+MAINTAIN = 1.0
 """Seconds between two looks for links that are late or missing."""
 
 
