@@ -15,7 +15,6 @@ cdef enum:
     TABLE_SIZE = 1024            # MAC table: a power of two, at least four times VN_MAX_PORTS
     BITMAP_WORDS = 4             # VN_MAX_PORTS / 64
     BATCH = 16                   # frames taken from one source before the next has its turn
-    TAP_BATCH = 16
 
     COMMAND_NONE = 0
     COMMAND_ATTACH = 1

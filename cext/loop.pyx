@@ -66,7 +66,7 @@ cdef int work(Engine *e) noexcept nogil:
         n += e.pending.length == 0
     if e.tap >= 0:
         i = 0
-        while i < TAP_BATCH and e.pending.length == 0 and tap_read(e):
+        while i < BATCH and e.pending.length == 0 and tap_read(e):
             i += 1
         n += i
     for i in range(e.active_count):

@@ -55,16 +55,8 @@ class Paths:
     def logs(self) -> Path:
         return self.root / "log"
 
-    @property
-    def partitions(self) -> Path:
-        return self.root / "partitions"
-
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
-
-    def partition_lock(self, name: str) -> Path:
-        """Locked and filled with its pid by a partition daemon for as long as it lives."""
-        return self.partitions / f"{name}.lock"
 
 
 @dataclass(frozen=True)

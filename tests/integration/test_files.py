@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -80,3 +81,25 @@ def test_down_does_not_wait_for_clients(fabric: Fabric, pair: Pair) -> None:
     assert fabric.left_behind() == []
     for client in clients:
         client.close()
+
+
+def test_a_host_that_was_taken_for_gone_leaves_the_next_one_alone(fabric: Fabric, pair: Pair) -> None:
+    """Its directory is deleted while it is stopped, and another one is started: the files are that one's then."""
+    assert pair
+    old = fabric.host_pid()
+    partitions = fabric.pids() - {old}
+    os.kill(old, signal.SIGSTOP)
+    shutil.rmtree(fabric.runtime)
+    fabric.up()
+    new = fabric.host_pid()
+    os.kill(old, signal.SIGCONT)
+    wait_until(lambda: old not in fabric.pids(), BACK_WITHIN, "the old host has given up")
+    assert answers(fabric)
+    assert fabric.host_pid() == new
+    wait_until(
+        lambda: not partitions & fabric.pids(), BACK_WITHIN, "daemons that the new host does not know end"
+    )
+    for partition in pair:
+        subprocess.run(["ip", "netns", "del", partition.name], check=True)
+    fabric.down()
+    assert fabric.left_behind() == []

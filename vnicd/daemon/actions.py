@@ -66,7 +66,7 @@ class Actions:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work)
 
     async def end_daemon(self, port: Port) -> None:
-        """End the daemon of a port and forget it; nothing happens if it has none."""
+        """End the daemon of a port; nothing happens if it has none."""
         if port.pidfd < 0:
             return
         pidfd = os.dup(port.pidfd)

@@ -97,7 +97,7 @@ class Fabric:
         return port
 
     async def take_down(self) -> None:
-        """Remove all partitions; stop() then removes every file of ours."""
+        """Remove all partitions; what is left then are files, and stop() is next."""
         if self.down:
             raise NotRunning("the fabric is being taken down already")
         self.down = True
@@ -126,10 +126,6 @@ class Fabric:
         self.registrar.close()
         self.switch.stop()
         self.actions.thread.shutdown()
-        self.paths.registration.unlink(missing_ok=True)
-        self.paths.control.unlink(missing_ok=True)
-        if self.down:
-            remove_files(self.paths)
 
     def restore_files(self) -> None:
         """Our files were deleted under us: make them anew."""

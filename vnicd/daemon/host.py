@@ -15,7 +15,7 @@ from vnicd.daemon import report
 from vnicd.daemon.fabric import Fabric, remove_files
 from vnicd.daemon.lock import HostLock
 from vnicd.daemon.server import Server
-from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources, VnicdError
+from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
 from vnicd.model import make_partition
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class Host:
             await self.fabric.stop()
             if not self.paths.state.exists():  # no partition needs them: the start failed, or none was made
                 self.fabric.release_limits()
+            if not self.lock.is_lost():
+                self._remove_files()
 
     async def _listen(self) -> None:
         self.paths.control.unlink(missing_ok=True)
@@ -96,6 +98,13 @@ class Host:
         self.server.close()
         await self._listen()
         self.fabric.restore_files()
+
+    def _remove_files(self) -> None:
+        """The sockets, and all else after a `down`."""
+        self.paths.control.unlink(missing_ok=True)
+        self.paths.registration.unlink(missing_ok=True)
+        if self.fabric.down:
+            remove_files(self.paths)
 
     def _check_hugepages(self) -> None:
         if self.options.hugepages == "require" and not memory.huge_pages_available():
@@ -165,20 +174,12 @@ def main(options: Options, take_down: bool = False) -> None:
     os.chdir("/")
     try:
         asyncio.run(_run(paths, options, lock, take_down))
-    except VnicdError:
-        _leave_nothing(paths)
-        raise
     except OSError as error:
-        _leave_nothing(paths)
         raise Resources(f"the hosting daemon can't go on: {error}") from error
     finally:
+        if not lock.is_lost() and not paths.state.exists():
+            remove_files(paths)  # a start that failed, or a fabric that never had a partition, leaves none
         lock.close()
-
-
-def _leave_nothing(paths: Paths) -> None:
-    """A start that failed leaves no files, unless they are of an earlier hosting daemon."""
-    if not paths.state.exists():
-        remove_files(paths)
 
 
 async def _run(paths: Paths, options: Options, lock: HostLock, take_down: bool) -> None:

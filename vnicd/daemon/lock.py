@@ -23,6 +23,10 @@ class HostLock:
         except OSError:
             return False
 
+    def is_lost(self) -> bool:
+        """Whether another process may have made itself the hosting daemon: there is a file, and it is not ours."""
+        return self.paths.host_lock.exists() and not self.is_whole()
+
     def renew(self) -> None:
         """Take it again after the file was deleted under us; AlreadyRunning when another one was faster."""
         old, self.fd = self.fd, self._take()

@@ -70,8 +70,7 @@ def _direction(fabric: Fabric, a: Port | None, b: Port | None) -> Json:
 
     What a partition sent to the hosting daemon is told by the hosting daemon's counters.
     """
-    sender, _ = counters.peer(_counters(fabric, a), b.number if b else 0)
-    _, lost_at_sender = counters.peer(_counters(fabric, a), b.number if b else 0)
+    sender, lost_at_sender = counters.peer(_counters(fabric, a), b.number if b else 0)
     _, lost_at_receiver = counters.peer(_counters(fabric, b), a.number if a else 0)
     drops = {name: lost_at_sender.get(name, 0) for name in SENDER_REASONS}
     for name, n in lost_at_receiver.items():
