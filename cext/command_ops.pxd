@@ -10,7 +10,8 @@ from forward_ops cimport link_release, pull
 from layout cimport *
 from link_ops cimport *
 from ring_ops cimport *
-from poll_ops cimport TOKEN_TAP, unwatch, watch
+from poll_ops cimport TOKEN_LANE, TOKEN_TAP, unwatch, watch
+from shaper_ops cimport set_rate
 
 
 cdef inline bint command_done(Engine *e) noexcept nogil:
@@ -77,6 +78,28 @@ cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
         watch(e, fd, TOKEN_TAP)
 
 
+cdef inline void serve_uplink(Engine *e, Uplink *uplink) noexcept nogil:
+    """Use this uplink from now on, NULL for none; the old one is the control thread's to free."""
+    cdef int i
+    if e.uplink != NULL:
+        for i in range(e.uplink.lane_count):
+            unwatch(e, e.uplink.lanes[i].fd)
+    e.command.uplink, e.uplink = e.uplink, uplink
+    if uplink != NULL:
+        for i in range(uplink.lane_count):
+            watch(e, uplink.lanes[i].fd, TOKEN_LANE + i)
+
+
+cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept nogil:
+    """Bytes per second between a port and the uplink, each way; 0 for no limit."""
+    if (e.up[port].rate != 0) != (rate != 0):
+        e.shaped += 1 if rate else -1
+    set_rate(&e.up[port], rate, e.now)
+    set_rate(&e.down[port], rate, e.now)
+    if rate == 0 and e.links[port] != NULL:
+        release(e, e.links[port])
+
+
 cdef inline void obey(Engine *e) noexcept nogil:
     """Carry out the command in the slot and say so."""
     cdef int kind = e.command.kind, result = 0
@@ -94,6 +117,10 @@ cdef inline void obey(Engine *e) noexcept nogil:
         e.directory_change = <uint64_t>-1
     elif kind == COMMAND_TAP:
         serve_tap(e, e.command.fd)
+    elif kind == COMMAND_UPLINK:
+        serve_uplink(e, e.command.uplink)
+    elif kind == COMMAND_RATE:
+        limit_rate(e, e.command.port, e.command.rate)
     elif kind == COMMAND_STOP:
         e.stop = True
     e.command.fd = result

@@ -10,7 +10,9 @@ import ipaddress
 from vnicd import memory
 
 FREE, LIVE, DOWN = VN_PORT_FREE, VN_PORT_LIVE, VN_PORT_DOWN
+UPLINK, GUARD = VN_UPLINK, VN_GUARD
 MAX_PORTS = VN_MAX_PORTS
+MAX_ADDRESSES = VN_MAX_ADDRESSES
 SIZE = sizeof(vn_directory)
 
 
@@ -53,6 +55,17 @@ cdef class Writer:
             raise ValueError("out of the directory's bounds")
         memset(&entry, 0, sizeof(entry))
         self._store(port, &entry)
+
+    def set_flags(self, int flags):
+        """UPLINK: what is for no port goes to port 0. GUARD: ports send from their own addresses only."""
+        vn_store_relaxed(&self.d.change, self.d.change + 1)
+        vn_fence()
+        self.d.flags = <unsigned int>flags
+        vn_store_release(&self.d.change, self.d.change + 1)
+
+    @property
+    def flags(self):
+        return self.d.flags
 
     cdef void _store(self, int port, const vn_directory_entry *entry):
         vn_store_relaxed(&self.d.change, self.d.change + 1)

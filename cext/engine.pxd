@@ -4,7 +4,7 @@ One thread runs the loop and writes all of this; the control thread touches only
 the event sets, both through the operations in barrier.h.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from layout cimport *
 from ring_ops cimport Rx, Tx
@@ -23,7 +23,12 @@ cdef enum:
     COMMAND_DETACH = 4
     COMMAND_DIRECTORY = 5
     COMMAND_TAP = 6
-    COMMAND_STOP = 7
+    COMMAND_UPLINK = 7
+    COMMAND_RATE = 8
+    COMMAND_STOP = 9
+
+    MAX_LANES = 32               # sockets that the uplink's inbound frames are spread over
+    PORT_ADDRESSES = 17          # VN_MAX_ADDRESSES and the link-local one
 
 
 cdef struct Link:
@@ -40,11 +45,46 @@ cdef struct Link:
     uint64_t held_since          # ns
     uint64_t used                # ns, last frame in either direction
     uint64_t hold_until          # ns: what came from here waits for room elsewhere
+    uint64_t paced_until         # ns: what came from here waits for its rate limit
 
 
 cdef struct MacSlot:
     uint64_t mac                 # 48 bits, 0 for an empty slot
     uint16_t port
+
+
+cdef struct AddressSlot:
+    uint8_t family               # 4, 6, or 0 for an empty slot
+    uint16_t port
+    uint8_t bytes[16]
+
+
+cdef struct Addresses:           # table of IP addresses; two of them, so that a new one is whole before it counts
+    uint32_t size                # slots, a power of two, at least twice the number of addresses
+    AddressSlot *slots
+    AddressSlot *spare
+
+
+cdef struct Shaper:              # a token bucket; `tokens` may become negative by one frame
+    uint64_t rate                # bytes per second, 0 for no limit
+    int64_t tokens               # bytes
+    uint64_t filled_at           # ns
+
+
+cdef struct Lane:                # a packet socket that some ports' frames come in by
+    int fd
+    bint active
+    uint16_t guess               # the port that its last frame was for, or NO_PORT
+    uint64_t hold_until          # ns: its frames wait for room in that port's ring
+
+
+cdef struct Uplink:
+    int transmit                 # packet socket, sends only
+    bint shared                  # all partitions use the NIC's MAC
+    uint64_t mac                 # of the NIC
+    uint32_t mtu
+    int lane_count
+    Lane lanes[MAX_LANES]
 
 
 cdef struct Pending:             # one frame read from the TAP whose ring was full
@@ -58,6 +98,8 @@ cdef struct Command:
     uint16_t port
     Link *link
     const vn_directory *directory
+    Uplink *uplink
+    uint64_t rate
     int fd
 
 
@@ -85,8 +127,16 @@ cdef struct Engine:
     uint64_t port_mac[VN_MAX_PORTS]
     const vn_directory *directory
     uint64_t directory_change    # its version when the table was built
+    uint32_t flags               # of the directory
+    Addresses addresses          # with VN_GUARD: of all ports in the hosting daemon, else our own
+    Uplink *uplink               # hosting daemon; NULL for none
+    int shaped                   # ports with a rate limit
+    Shaper up[VN_MAX_PORTS]      # hosting daemon: from that port to the uplink
+    Shaper down[VN_MAX_PORTS]    # hosting daemon: from the uplink to that port
+    uint64_t told_at             # ns, when a sender was last told that its frame was too big
 
-    char *scratch                # one record
+    char *scratch                # one record, from the TAP
+    char *inward                 # hosting daemon: one record, from the uplink
     Pending pending
     uint64_t now                 # ns, CLOCK_MONOTONIC, at the beginning of the round
     uint64_t poll_ns             # polling time before the loop sleeps, as it has learnt

@@ -1,8 +1,7 @@
 """What is done with a record that came over a link: into the TAP, or in the hosting daemon on to other links.
 
-A record is in its maker's memory and the maker may change it at any time. So its Ethernet header is copied
-once, the copy is judged, and the copy is what is passed on; the rest of the frame is payload that nobody here
-interprets.
+A record is in its maker's memory and the maker may change it at any time. So its headers are copied once, the
+copy is judged, and the copy is what is passed on; the rest of the frame is payload that nobody here interprets.
 
 Order. While a flow moves from the relay to a new direct link, the receiver *holds* the direct link until the
 sender's mark has come through the relay behind the last relayed frame. On the way back (a link that is given
@@ -19,7 +18,10 @@ from layout cimport *
 from link_ops cimport *
 from mac_ops cimport *
 from ring_ops cimport *
+from shaper_ops cimport queue_limit
 from tap_ops cimport *
+from address_ops cimport is_honest
+from uplink_ops cimport COPIED, uplink_admits, uplink_send, wire_bytes
 
 cdef enum:
     HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost
@@ -51,34 +53,41 @@ cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) 
     elif not is_group(headers + VN_VNET_HDR) and mac_at(headers + VN_VNET_HDR) != e.mac:
         drop(e, source, VN_DROP_not_mine)
     else:
-        tap_write(e, source, headers, record.payload, record.length)
+        tap_write(e, source, headers, HEADERS, record.payload, record.length)
     return True
 
 
-cdef inline bint relay_to(Engine *e, Link *to, Link *link, const Record *record, const char *headers) noexcept nogil:
+cdef struct Relayed:             # a record in the hosting daemon
+    const Record *record
+    uint32_t copied              # bytes of its payload in `headers`
+    char headers[COPIED]         # our copy of its beginning
+
+
+cdef inline bint relay_to(Engine *e, Link *to, Link *link, const Relayed *r) noexcept nogil:
     """Copy a record on into another link, with the checked headers; False when that ring is full."""
+    cdef const Record *record = r.record
     cdef char *place = tx_reserve(&to.tx, record.span)
     if place == NULL:
         if to.tx.fault:
             link_gone(e, to)
         return False
     to.stalled = False
-    memcpy(place + sizeof(vn_record), headers, HEADERS)
-    memcpy(place + sizeof(vn_record) + HEADERS, record.payload + HEADERS, record.length - HEADERS)
-    tx_commit(&to.tx, record.length, record.kind, link.peer, record.link_id)
+    memcpy(place + sizeof(vn_record), r.headers, r.copied)
+    memcpy(place + sizeof(vn_record) + r.copied, record.payload + r.copied, record.length - r.copied)
+    tx_commit(&to.tx, record.length, record.kind, link.peer, record.link_id if record.kind == VN_MARK else 0)
     publish(e, to)
     count_peer(e, to.peer, VN_P_tx_frames, 1)
     count_peer(e, to.peer, VN_P_tx_bytes, record.length - VN_VNET_HDR)
     return True
 
 
-cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Record *record, const char *headers) noexcept nogil:
+cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Relayed *r) noexcept nogil:
     """Relay to one port; False while its ring is full and the waiting time is not over."""
     cdef Link *to = e.links[port]
     if to == NULL or not to.open:
         drop(e, link.peer, VN_DROP_no_link if e.port_state[port] == VN_PORT_LIVE else VN_DROP_peer_down)
         return True
-    if relay_to(e, to, link, record, headers):
+    if relay_to(e, to, link, r):
         link.hold_until = 0
         return True
     if not to.stalled and not to.gone and link.hold_until == 0:
@@ -92,39 +101,92 @@ cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Recor
     return True
 
 
-cdef inline void relay_flood(Engine *e, Link *link, const Record *record, const char *headers) noexcept nogil:
-    """Relay to every port but the source; nobody is waited for."""
+cdef inline void relay_flood(Engine *e, Link *link, Relayed *r) noexcept nogil:
+    """To every port but the source, our own interface and the uplink; nobody is waited for."""
     cdef int i
     cdef Link *to
     for i in range(e.linked_count):
         to = e.links[e.linked[i]]
-        if to != link and to.open and not relay_to(e, to, link, record, headers):
+        if to != link and to.open and not relay_to(e, to, link, r):
             drop(e, to.peer, VN_DROP_ring_full)
+    if e.tap >= 0:
+        tap_write(e, link.peer, r.headers, r.copied, r.record.payload, r.record.length)
+    if e.uplink != NULL and not uplink_send(e, link, r.headers, r.copied, r.record.payload, r.record.length):
+        drop(e, link.peer, VN_DROP_over_rate if link.paced_until else VN_DROP_uplink_full)
+        link.paced_until = link.hold_until = 0
+
+
+cdef inline bint take_for_machine(Engine *e, Link *link, Relayed *r) noexcept nogil:
+    """A frame for our own interface; False when it has to wait. Without an uplink of ours that is the way out."""
+    cdef const char *frame = r.headers + VN_VNET_HDR
+    cdef uint32_t bytes = r.record.length - VN_VNET_HDR
+    if e.uplink == NULL and e.up[link.peer].rate:
+        if not uplink_admits(e, link, wire_bytes(r.headers, frame, r.copied - VN_VNET_HDR, bytes)):
+            return False
+    tap_write(e, link.peer, r.headers, r.copied, r.record.payload, r.record.length)
+    return True
+
+
+cdef inline bint forward(Engine *e, Link *link, Relayed *r) noexcept nogil:
+    """A frame from a partition to where its destination is; False when it has to wait."""
+    cdef const char *frame = r.headers + VN_VNET_HDR
+    cdef uint16_t port
+    if is_group(frame):
+        relay_flood(e, link, r)
+        return True
+    port = port_of(e, mac_at(frame))
+    if port == NO_PORT and e.uplink != NULL:
+        return uplink_send(e, link, r.headers, r.copied, r.record.payload, r.record.length)
+    if port == 0:
+        return take_for_machine(e, link, r)
+    if port != NO_PORT and port != link.peer:
+        return relay_or_wait(e, port, link, r)
+    drop(e, link.peer, VN_DROP_no_destination if port == NO_PORT else VN_DROP_own_destination)
+    return True
 
 
 cdef inline bint take_at_host(Engine *e, Link *link, const Record *record) noexcept nogil:
     """A record to relay; False when it has to wait."""
-    cdef char headers[HEADERS]
-    cdef const char *frame = headers + VN_VNET_HDR
+    cdef Relayed r
+    cdef const char *frame = r.headers + VN_VNET_HDR
     cdef uint16_t port
-    vn_copy_once(headers, record.payload, HEADERS)
+    r.record = record
+    r.copied = record.length if record.length < COPIED else COPIED
+    vn_copy_once(r.headers, record.payload, r.copied)
     if record.kind == VN_MARK:
-        port = (<vn_mark *>headers).target
-        return port == 0 or port >= VN_MAX_PORTS or relay_or_wait(e, port, link, record, headers)
-    if link.hold_until == 0:
-        count_peer(e, link.peer, VN_P_rx_frames, 1)
-        count_peer(e, link.peer, VN_P_rx_bytes, record.length - VN_VNET_HDR)
+        port = (<vn_mark *>r.headers).target
+        return port == 0 or port >= VN_MAX_PORTS or relay_or_wait(e, port, link, &r)
     if mac_at(frame + 6) != e.port_mac[link.peer]:
         drop(e, link.peer, VN_DROP_bad_source)
     elif is_reserved(frame):
         drop(e, link.peer, VN_DROP_reserved_multicast)
-    elif is_group(frame):
-        relay_flood(e, link, record, headers)
-    else:
-        port = port_of(e, mac_at(frame))
-        if port != NO_PORT and port != link.peer:
-            return relay_or_wait(e, port, link, record, headers)
-        drop(e, link.peer, VN_DROP_no_destination if port == NO_PORT else VN_DROP_own_destination)
+    elif e.flags & VN_GUARD and not is_honest(e, link.peer, frame, r.copied - VN_VNET_HDR, record.length - VN_VNET_HDR):
+        drop(e, link.peer, VN_DROP_bad_address)
+    elif not forward(e, link, &r):
+        return False
+    count_peer(e, link.peer, VN_P_rx_frames, 1)
+    count_peer(e, link.peer, VN_P_rx_bytes, record.length - VN_VNET_HDR)
+    return True
+
+
+cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
+    """Whether a link's records wait for its port's rate limit; what makes the queue too long is dropped."""
+    cdef Record record
+    cdef uint64_t most
+    if link.paced_until == 0:
+        return False
+    if e.now >= link.paced_until or e.up[link.peer].rate == 0:
+        link.paced_until = 0
+        return False
+    most = queue_limit(&e.up[link.peer])
+    while rx_ready(&link.rx) > most and rx_next(&link.rx, &record):
+        if record.kind == VN_FRAME:
+            drop(e, link.peer, VN_DROP_over_rate)
+        elif not take_at_host(e, link, &record):
+            break
+        rx_consume(&link.rx, &record)
+    if rx_publish(&link.rx):
+        ring_bell(e, link)
     return True
 
 
@@ -138,6 +200,8 @@ cdef inline int pull(Engine *e, Link *link, int most) noexcept nogil:
         if link.held_since == 0 or e.now - link.held_since < HELD_NS:
             return 0
         link_release(e, link)
+    if is_paced(e, link):
+        return 0
     if rx_ready(&link.rx):
         while n < most and rx_next(&link.rx, &record):
             if not (take_at_host(e, link, &record) if e.relays else take_at_partition(e, link, &record)):

@@ -78,7 +78,7 @@ struct vn_record {
     uint32_t length;  /* bytes behind this header: vnet header and frame */
     uint16_t kind;    /* VN_FRAME, VN_MARK */
     uint16_t source;  /* port that the frame came from; on a direct link the maker */
-    uint64_t link_id; /* VN_MARK: the link that is now open; else 0 */
+    uint64_t link_id; /* VN_MARK: the link that is now open; VN_FRAME: bytes of it that its producer's rate limit counts */
 };
 
 enum {
@@ -101,6 +101,11 @@ struct vn_address {
     uint8_t bytes[16];
 };
 
+enum {
+    VN_UPLINK = 1, /* what is for no port goes to the hosting daemon, which has an uplink */
+    VN_GUARD = 2   /* a port may send only from the addresses of its entry, and of its MAC's link-local one */
+};
+
 enum { VN_PORT_FREE = 0, VN_PORT_LIVE = 1, VN_PORT_DOWN = 2 };
 
 struct vn_directory_entry { /* owner: hosting daemon */
@@ -117,7 +122,8 @@ struct vn_directory { /* owner: hosting daemon */
     uint32_t magic;
     uint16_t version;
     uint16_t entry_count;
-    uint8_t pad0[VN_LINE - 8];
+    uint32_t flags; /* VN_UPLINK, VN_GUARD */
+    uint8_t pad0[VN_LINE - 12];
     uint64_t change; /* odd while entries are being written */
     uint8_t pad1[VN_LINE - 8];
     uint8_t pad2[4096 - 2 * VN_LINE];
@@ -133,14 +139,18 @@ struct vn_directory { /* owner: hosting daemon */
     X(rounds) X(sleeps)                  /* of the loop */                                                    \
     X(guess_hits) X(guess_misses)        /* frames read straight into the right ring, or copied there */      \
     X(holds)                             /* times that a full ring made the loop wait */                      \
-    X(link_faults)                       /* links dropped because the peer's memory failed a check */
+    X(link_faults)                       /* links dropped because the peer's memory failed a check */         \
+    X(uplink_rx_frames) X(uplink_rx_bytes) /* read from the uplink and meant for a partition */               \
+    X(uplink_tx_frames) X(uplink_tx_bytes) /* written to the uplink */
 
 /* Of a daemon and one peer. */
 #define VN_PEER_COUNTERS(X)                                                                                  \
     X(tx_frames) X(tx_bytes)             /* to that port, direct or by relay */                               \
     X(tx_relayed)                        /* frames of these that went by relay */                             \
     X(rx_frames) X(rx_bytes)             /* from that port, direct or by relay */                             \
-    X(wakeups)                           /* doorbells rung at that port */
+    X(wakeups)                           /* doorbells rung at that port */                                    \
+    X(up_frames) X(up_bytes)             /* hosting daemon: from that port to the uplink */                   \
+    X(down_frames) X(down_bytes)         /* hosting daemon: from the uplink to that port */
 
 /* Why a frame was not delivered; counted for the peer it concerns, or else for the daemon. */
 #define VN_DROPS(X)                                                                                          \
@@ -155,7 +165,13 @@ struct vn_directory { /* owner: hosting daemon */
     X(bad_frame)          /* shorter than an Ethernet header, or longer than a record */                      \
     X(tap_down)           /* the receiving interface is down or gone */                                       \
     X(tap_refused)        /* the receiving kernel refused it (a malformed offload header, say) */             \
-    X(tap_full)           /* the receiving kernel had no memory for it */
+    X(tap_full)           /* the receiving kernel had no memory for it */                                     \
+    X(bad_address)        /* its source address is not the sender's own, or it answers for another's */       \
+    X(too_big)            /* larger than the uplink's MTU; the sender was told */                             \
+    X(over_rate)          /* beyond the partition's rate limit */                                             \
+    X(uplink_down)        /* the uplink's NIC is down or gone */                                              \
+    X(uplink_refused)     /* the kernel refused it at the uplink (a malformed offload header, say) */         \
+    X(uplink_full)        /* the uplink's queue was full */
 
 #define VN_ENUM_PORT(name) VN_C_##name,
 #define VN_ENUM_PEER(name) VN_P_##name,

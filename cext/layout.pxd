@@ -30,6 +30,8 @@ cdef extern from "layout.h" nogil:
         VN_LINK_REGION
         VN_FRAME
         VN_MARK
+        VN_UPLINK
+        VN_GUARD
         VN_PORT_FREE
         VN_PORT_LIVE
         VN_PORT_DOWN
@@ -75,6 +77,7 @@ cdef extern from "layout.h" nogil:
         uint32_t magic
         uint16_t version
         uint16_t entry_count
+        uint32_t flags
         uint64_t change
         vn_directory_entry entries[256]
 
@@ -109,6 +112,10 @@ cdef extern from "layout.h" nogil:
         VN_C_guess_misses
         VN_C_holds
         VN_C_link_faults
+        VN_C_uplink_rx_frames
+        VN_C_uplink_rx_bytes
+        VN_C_uplink_tx_frames
+        VN_C_uplink_tx_bytes
 
         VN_PEER_COUNTER_COUNT
         VN_P_tx_frames
@@ -117,6 +124,10 @@ cdef extern from "layout.h" nogil:
         VN_P_rx_frames
         VN_P_rx_bytes
         VN_P_wakeups
+        VN_P_up_frames
+        VN_P_up_bytes
+        VN_P_down_frames
+        VN_P_down_bytes
 
         VN_DROP_COUNT
         VN_DROP_bad_source
@@ -131,6 +142,12 @@ cdef extern from "layout.h" nogil:
         VN_DROP_tap_down
         VN_DROP_tap_refused
         VN_DROP_tap_full
+        VN_DROP_bad_address
+        VN_DROP_too_big
+        VN_DROP_over_rate
+        VN_DROP_uplink_down
+        VN_DROP_uplink_refused
+        VN_DROP_uplink_full
 
         VN_FAULT_COUNT
         VN_FAULT_none

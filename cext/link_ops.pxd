@@ -10,13 +10,14 @@ peer dies its end closes, which tells us at once and without the hosting daemon.
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from count_ops cimport *
 from engine cimport *
 from layout cimport *
 from ring_ops cimport *
+from shaper_ops cimport has_tokens
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *buf, size_t n, int flags)
@@ -69,9 +70,27 @@ cdef inline void answer_bell(Engine *e, Link *link) noexcept nogil:
 
 
 cdef inline void publish(Engine *e, Link *link) noexcept nogil:
-    if tx_publish(&link.tx):
+    """Show the peer what was committed: all of it, or with a rate limit what it lets go now."""
+    if e.shaped and e.down[link.peer].rate:
+        release(e, link)
+    elif tx_publish(&link.tx):
         ring_bell(e, link)
     link.used = e.now
+
+
+cdef inline void release(Engine *e, Link *link) noexcept nogil:
+    """Publish committed records as long as there are tokens for those that count; the others pay nothing."""
+    cdef Shaper *limit = &e.down[link.peer]
+    cdef uint64_t cursor = link.tx.published, end, bytes
+    while cursor != link.tx.head:
+        end = tx_next_waiting(&link.tx, cursor, &bytes)
+        if bytes:
+            if limit.rate and not has_tokens(limit, e.now):
+                break
+            limit.tokens -= <int64_t>bytes
+        cursor = end
+    if tx_publish_to(&link.tx, cursor):
+        ring_bell(e, link)
 
 
 cdef inline bint push(Engine *e, Link *link, const char *payload, uint32_t length, uint16_t kind, uint16_t source,

@@ -1,18 +1,8 @@
 """The datapath loop of a daemon: one thread that moves frames between the TAP and the links, without the GIL.
 
-Theory of operation. A round looks at the TAP and at each active link, and moves a bounded batch from each, so
-that none starves the others. While there is work the loop never blocks; every POLL_ROUNDS rounds it asks epoll
-for doorbells of armed links. When work dries up it goes on looking for `poll_us` microseconds with sched_yield
-between the looks, which lets the applications run, then it arms every link, looks once more, and sleeps in
-epoll. How long it polls is learnt: sleeps that end soon lengthen it up to `poll_us`, long ones shorten it to
-nothing. Each frame is published at once: holding it back for a batch costs more latency than the barrier does.
-
-A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
-instead of losing its frames; then the frame is dropped, and further ones are dropped at once until the receiver
-moves. So one stalled receiver delays the others once, by hold_ms.
-
-The control thread never enters this. It hands in finished links through one command slot and waits until the
-loop has taken the command; the loop hands out sets of ports (wanted, gone) and rings an eventfd.
+What the loop does is in run_ops.pxd. The control thread never enters it: it hands in finished links through one
+command slot and waits until the loop has taken the command; the loop hands out sets of ports (wanted, gone) and
+rings an eventfd.
 """
 
 from libc.stdint cimport uint16_t, uint64_t
@@ -22,18 +12,12 @@ from posix.unistd cimport close, read
 from command_ops cimport command_done, obey
 from count_ops cimport *
 from engine cimport *
-from forward_ops cimport pull
 from layout cimport *
 from link_ops cimport *
-from mac_ops cimport read_directory
-from placement_ops cimport choose_cpu, prepare_thread
+from mac_ops cimport mac_at
 from ring_ops cimport *
-from tap_ops cimport retry_pending, tap_read
 from poll_ops cimport *
-from wait_ops cimport gather, sleep_now
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield()
+from run_ops cimport run_loop
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int start, int flags)
@@ -52,66 +36,8 @@ cdef extern from "<poll.h>" nogil:
     int POLLIN
 
 cdef enum:
-    POLL_ROUNDS = 64             # rounds between two looks at the doorbells of armed links
-    CROWD = 4                    # frames in one round that mean more than question and answer
-    SHORT_GAP = 250_000          # ns; work that comes this soon is worth polling for
-    POLL_LEAST = 5_000           # ns; polling for less than a wake-up takes is no use
-
-
-cdef int work(Engine *e) noexcept nogil:
-    """One round; the number of frames moved."""
-    cdef int n = 0, i
-    if e.pending.length:
-        retry_pending(e)
-        n += e.pending.length == 0
-    if e.tap >= 0:
-        i = 0
-        while i < BATCH and e.pending.length == 0 and tap_read(e):
-            i += 1
-        n += i
-    for i in range(e.active_count):
-        n += pull(e, e.links[e.active[i]], BATCH)
-    return n
-
-
-cdef void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
-    """Learn from a sleep: `gap` is the time from the last work to the wake-up, in ns."""
-    if gap < SHORT_GAP:
-        e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
-    else:
-        e.poll_ns //= 2
-
-
-cdef void run_loop(Engine *e) noexcept nogil:
-    cdef uint64_t last_work = clock_ns(), rounds = 0
-    cdef int moved
-    prepare_thread(e)
-    while not e.stop:
-        e.now = clock_ns()
-        if vn_load_acquire(&e.command_seq) != e.done_seq:
-            obey(e)
-            last_work = e.now
-            continue
-        read_directory(e)
-        moved = work(e)
-        rounds += 1
-        count(e, VN_C_rounds, 1)
-        if moved:
-            last_work = e.now
-            if moved >= CROWD:
-                e.busy_at = e.now
-            sched_yield()  # a program may have been woken by this frame, on this very CPU
-        elif e.now - last_work >= e.poll_ns:
-            sleep_now(e)
-            e.now = clock_ns()
-            tune_polling(e, e.now - last_work)
-            last_work = e.now
-            continue
-        else:
-            choose_cpu(e)
-            sched_yield()
-        if rounds % POLL_ROUNDS == 0:
-            gather(e, 0)
+    HOST_ADDRESSES = 16384       # slots for the addresses of all ports, at most 256 * 17
+    OWN_ADDRESSES = 64
 
 
 cdef class Loop:
@@ -133,6 +59,12 @@ cdef class Loop:
             raise MemoryError
         self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
         self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
+        self.e.inward = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
+        self.e.addresses.size = HOST_ADDRESSES if relays else OWN_ADDRESSES
+        self.e.addresses.slots = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
+        self.e.addresses.spare = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
+        if self.e.inward == NULL or self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:
+            raise MemoryError
         self.e.poll_fd = epoll_create1(EPOLL_CLOEXEC)
         self.e.command_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.e.done_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
@@ -163,6 +95,10 @@ cdef class Loop:
             if fd >= 0:
                 close(fd)
         free(self.e.scratch)
+        free(self.e.inward)
+        free(self.e.addresses.slots)
+        free(self.e.addresses.spare)
+        free(self.e.uplink)
         free(self.e)
 
     @property
@@ -204,6 +140,35 @@ cdef class Loop:
     def set_tap(self, int fd):
         """Serve this TAP (non-blocking, IFF_VNET_HDR, header of 10 bytes); -1 for none. The fd stays the caller's."""
         self._command(COMMAND_TAP, fd=fd)
+
+    def set_uplink(self, int transmit, lanes, str mac, int mtu, bint shared):
+        """Serve a NIC: a packet socket to send by and some to read from, non-blocking, with a header of 10 bytes.
+
+        `mac` and `mtu` are the NIC's; with `shared` all partitions have its MAC on the wire. The sockets stay
+        the caller's, who closes them after the next call of this or of clear_uplink().
+        """
+        if len(lanes) > MAX_LANES:
+            raise ValueError(f"at most {MAX_LANES} lanes")
+        cdef Uplink *uplink = <Uplink *>calloc(1, sizeof(Uplink))
+        if uplink == NULL:
+            raise MemoryError
+        packed = bytes.fromhex(mac.replace(":", ""))
+        uplink.transmit, uplink.mtu, uplink.shared = transmit, mtu, shared
+        uplink.mac = mac_at(<const char *>packed)
+        uplink.lane_count = len(lanes)
+        for i, fd in enumerate(lanes):
+            uplink.lanes[<int>i].fd, uplink.lanes[<int>i].guess = fd, NO_PORT
+        self._command(COMMAND_UPLINK, uplink=<size_t>uplink)
+
+    def clear_uplink(self):
+        """Have no uplink; no error when there is none."""
+        self._command(COMMAND_UPLINK)
+
+    def set_rate(self, int port, uint64_t rate):
+        """Bytes per second between a port and the uplink, each way; 0 for no limit."""
+        if not 0 < port < VN_MAX_PORTS:
+            raise ValueError(f"port {port} is out of range")
+        self._command(COMMAND_RATE, port=port, rate=rate)
 
     def set_directory(self, region):
         """Read MACs and states from this mapped directory."""
@@ -264,7 +229,7 @@ cdef class Loop:
     def is_open(self, int peer):
         return self.e.links[peer] != NULL and self.e.links[peer].open
 
-    def _command(self, int kind, int port=0, size_t link=0, size_t directory=0, int fd=-1):
+    def _command(self, int kind, int port=0, size_t link=0, size_t directory=0, int fd=-1, size_t uplink=0, uint64_t rate=0):
         """Put a command into the slot and wait until the loop has obeyed; its result."""
         cdef uint64_t counter
         cdef pollfd waiting
@@ -272,6 +237,8 @@ cdef class Loop:
         self.e.command.port = <uint16_t>port
         self.e.command.link = <Link *>link
         self.e.command.directory = <const vn_directory *>directory
+        self.e.command.uplink = <Uplink *>uplink
+        self.e.command.rate = rate
         self.e.command.fd = fd
         vn_store_release(&self.e.command_seq, self.e.command_seq + 1)
         ring_eventfd(self.e.command_bell)
@@ -282,6 +249,8 @@ cdef class Loop:
             with nogil:
                 poll(&waiting, 1, -1)
             read(self.e.done_bell, &counter, sizeof(counter))
+        if kind == COMMAND_UPLINK:
+            free(self.e.command.uplink)
         return self.e.command.fd
 
 

@@ -1,8 +1,9 @@
 """MAC addresses: the table that the loop builds from the directory, and what a destination means."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from address_ops cimport read_addresses, swap_addresses
 from engine cimport *
 from layout cimport *
 
@@ -54,6 +55,7 @@ cdef inline void read_directory(Engine *e) noexcept nogil:
     cdef uint64_t change
     cdef uint64_t macs[VN_MAX_PORTS]
     cdef uint8_t states[VN_MAX_PORTS]
+    cdef uint32_t flags
     cdef int port
     if d == NULL:
         return
@@ -63,9 +65,13 @@ cdef inline void read_directory(Engine *e) noexcept nogil:
     for port in range(VN_MAX_PORTS):
         macs[port] = mac_at(<const char *>d.entries[port].mac)
         states[port] = d.entries[port].state
+    flags = d.flags
+    read_addresses(e)
     vn_fence()
     if vn_load_acquire(&d.change) != change:
         return
+    e.flags = flags
+    swap_addresses(e)
     memset(e.table, 0, sizeof(e.table))
     for port in range(VN_MAX_PORTS):
         e.port_mac[port] = macs[port] if states[port] != VN_PORT_FREE else 0

@@ -102,15 +102,32 @@ cdef inline void tx_commit(Tx *tx, uint32_t length, uint16_t kind, uint16_t sour
     tx.head += span_of(length)
 
 
-cdef inline bint tx_publish(Tx *tx) noexcept nogil:
-    """Show the consumer what was committed; True when it sleeps and wants a doorbell."""
+cdef inline uint64_t tx_waiting(const Tx *tx) noexcept nogil:
+    """Bytes that are committed and not published."""
+    return tx.head - tx.published
+
+
+cdef inline uint64_t tx_next_waiting(const Tx *tx, uint64_t cursor, uint64_t *link_id) noexcept nogil:
+    """The end of the committed record that begins at `cursor`, and its link_id; the ring is our own memory."""
+    cdef const vn_record *record = <const vn_record *>(tx.data + (cursor & (VN_RING_SIZE - 1)))
+    link_id[0] = record.link_id
+    return cursor + span_of(record.length)
+
+
+cdef inline bint tx_publish_to(Tx *tx, uint64_t cursor) noexcept nogil:
+    """Show the consumer what was committed up to `cursor`; True when it sleeps and wants a doorbell."""
     cdef uint64_t old = tx.published
-    if old == tx.head:
+    if old == cursor:
         return False
-    vn_store_release(&tx.own.head, tx.head)
-    tx.published = tx.head
+    vn_store_release(&tx.own.head, cursor)
+    tx.published = cursor
     vn_fence()
-    return passed(vn_load_relaxed(&tx.peer.wake_at), old, tx.head)
+    return passed(vn_load_relaxed(&tx.peer.wake_at), old, cursor)
+
+
+cdef inline bint tx_publish(Tx *tx) noexcept nogil:
+    """Show the consumer all that was committed; True when it sleeps and wants a doorbell."""
+    return tx_publish_to(tx, tx.head)
 
 
 cdef inline void tx_arm(Tx *tx) noexcept nogil:
@@ -178,6 +195,13 @@ cdef inline bint rx_publish(Rx *rx) noexcept nogil:
     rx.published = rx.tail
     vn_fence()
     return passed(vn_load_relaxed(&rx.peer.want_room), old, rx.tail)
+
+
+cdef inline bint rx_arm_at(Rx *rx, uint64_t most) noexcept nogil:
+    """Ask for a doorbell when more than `most` bytes wait; True when that is so already."""
+    vn_store_relaxed(&rx.own.wake_at, rx.tail + most)
+    vn_fence()
+    return rx_ready(rx) > most or rx.fault != 0
 
 
 cdef inline bint rx_arm(Rx *rx) noexcept nogil:

@@ -10,8 +10,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memmove
 from posix.unistd cimport read
 
+from address_ops cimport is_honest
 from count_ops cimport *
 from engine cimport *
+from inspect_ops cimport PEEK
 from layout cimport *
 from link_ops cimport *
 from mac_ops cimport *
@@ -39,18 +41,25 @@ cdef inline void tap_lost(Engine *e) noexcept nogil:
     ring_eventfd(e.event_bell)
 
 
-cdef inline int classify(Engine *e, const char *frame, uint16_t *port) noexcept nogil:
-    """Where a frame from our TAP goes: sets the port (or FLOOD) and returns -1, or returns the drop reason."""
+cdef inline int classify(Engine *e, const char *frame, uint32_t length, uint16_t *port) noexcept nogil:
+    """Where a frame from our TAP goes: sets the port (or FLOOD) and returns -1, or returns the drop reason.
+
+    With an uplink, what is for no port is the hosting daemon's to send on.
+    """
     cdef uint64_t destination = mac_at(frame)
     port[0] = NO_PORT
     if mac_at(frame + 6) != e.mac:
         return VN_DROP_bad_source
+    if e.flags & VN_GUARD and e.port and not is_honest(e, e.port, frame, length if length < PEEK else PEEK, length):
+        return VN_DROP_bad_address
     if is_group(frame):
         port[0] = FLOOD
         return VN_DROP_reserved_multicast if is_reserved(frame) else -1
     if destination == e.mac:
         return VN_DROP_own_destination
     port[0] = port_of(e, destination)
+    if port[0] == NO_PORT and e.flags & VN_UPLINK and e.port:
+        port[0] = 0
     return VN_DROP_no_destination if port[0] == NO_PORT else -1
 
 
@@ -88,7 +97,7 @@ cdef inline void flood_direct(Engine *e, const char *payload, uint32_t length) n
                 sent(e, link, link.peer, length)
             else:
                 drop(e, link.peer, VN_DROP_ring_full)
-    if not any:
+    if not any and not e.relays:
         drop(e, NO_PORT, VN_DROP_no_link)
 
 
@@ -148,7 +157,7 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
         return True
     if got > BULK:
         e.busy_at = e.now
-    reason = classify(e, payload + VN_VNET_HDR, &port)
+    reason = classify(e, payload + VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &port)
     if reason >= 0:
         drop(e, NO_PORT, reason)
         return True
@@ -179,12 +188,12 @@ cdef inline void hand_over(Engine *e, char *payload, uint32_t length, uint16_t p
     e.pending.until = e.now + e.hold_ns
 
 
-cdef inline void tap_write(Engine *e, uint16_t source, char *headers, const char *payload, uint32_t length) noexcept nogil:
+cdef inline void tap_write(Engine *e, uint16_t source, char *headers, uint32_t copied, const char *payload, uint32_t length) noexcept nogil:
     """Give a frame to the partition: our checked copy of its headers, and the rest straight from the ring."""
     cdef iovec parts[2]
     cdef int reason
-    parts[0].iov_base, parts[0].iov_len = headers, HEADERS
-    parts[1].iov_base, parts[1].iov_len = <void *>(payload + HEADERS), length - HEADERS
+    parts[0].iov_base, parts[0].iov_len = headers, copied
+    parts[1].iov_base, parts[1].iov_len = <void *>(payload + copied), length - copied
     if e.tap < 0:
         drop(e, source, VN_DROP_tap_down)
     elif writev(e.tap, parts, 2) >= 0:

@@ -6,7 +6,10 @@ from vnicd.memory import Region
 FREE: int
 LIVE: int
 DOWN: int
+UPLINK: int
+GUARD: int
 MAX_PORTS: int
+MAX_ADDRESSES: int
 SIZE: int
 
 class Writer:
@@ -14,6 +17,9 @@ class Writer:
     def put(
         self, port: int, state: int, mac: str, generation: int, mtu: int, addresses: Sequence[str]
     ) -> None: ...
+    def set_flags(self, flags: int) -> None: ...
+    @property
+    def flags(self) -> int: ...
     def free(self, port: int) -> None: ...
 
 def open_shared(fd: int) -> Region: ...

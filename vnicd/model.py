@@ -34,10 +34,15 @@ class PartitionSpec:
     addresses: tuple[str, ...] = ()
     """Normal CIDR texts, such as 10.77.0.1/24."""
     mac: str = ""
-    mtu: int = MTU_DEFAULT
+    mtu: int = 0
+    """0 for that of the uplink's NIC, or MTU_DEFAULT while there is none."""
     ifname: str = "vnic0"
     netns: str = ""
     """Path of an existing namespace that it is attached to; empty when vnicd makes one named `name`."""
+    gateways: tuple[str, ...] = ()
+    """Addresses that its default routes lead to, at most one of each family."""
+    rate: int = 0
+    """Most bits per second from and to the uplink, each way; 0 for no limit."""
 
     @property
     def netns_path(self) -> str:
@@ -51,8 +56,11 @@ class PartitionSpec:
         return {
             **self.__dict__,
             "addresses": list(self.addresses),
+            "gateways": list(self.gateways),
             "mac": self.mac or None,
+            "mtu": self.mtu or None,
             "netns": self.netns or None,
+            "rate": self.rate or None,
         }
 
     @classmethod
@@ -64,7 +72,14 @@ class PartitionSpec:
             mtu=data.get("mtu"),
             ifname=data.get("ifname"),
             netns=data.get("netns"),
+            gateways=data.get("gateways"),
+            rate=data.get("rate"),
         )
+
+    def effective_mtu(self, nic_mtu: int | None) -> int:
+        """The MTU that its interface has beside an uplink whose NIC has `nic_mtu`, None without one."""
+        low = MTU_MIN_IPV6 if any(":" in address for address in self.addresses) else MTU_MIN
+        return self.mtu or min(MTU_MAX, max(low, nic_mtu or MTU_DEFAULT))
 
 
 def check_name(name: object) -> str:
@@ -131,6 +146,78 @@ def check_netns(text: object) -> str:
     return text
 
 
+def check_gateways(words: Iterable[object] | None, addresses: list[Interface]) -> tuple[str, ...]:
+    """Gateways that the partition can reach by one of its own addresses."""
+    if words is not None and not isinstance(words, list | tuple):
+        raise Invalid("gateways must be a list")
+    found: dict[int, str] = {}
+    for text in words or ():
+        try:
+            gateway = ipaddress.ip_address(text) if isinstance(text, str) else None
+        except ValueError:
+            gateway = None
+        if gateway is None or "%" in str(text):
+            raise Invalid(
+                f"{text} is not the address of a gateway", "write it without prefix length: 10.0.0.1"
+            )
+        _check_station(gateway, addresses)
+        if gateway.version in found:
+            raise Invalid(f"there can be one IPv{gateway.version} gateway, and {text} is another")
+        if any(gateway == address.ip for address in addresses):
+            raise Invalid(f"the gateway {gateway} is the partition's own address")
+        if not _reaches(addresses, gateway):
+            raise Invalid(
+                f"the gateway {gateway} is in no subnet of the partition's addresses",
+                "give it an address there with: --address",
+            )
+        found[gateway.version] = str(gateway)
+    return tuple(found[version] for version in sorted(found))
+
+
+def _check_station(
+    gateway: ipaddress.IPv4Address | ipaddress.IPv6Address, addresses: list[Interface]
+) -> None:
+    """Invalid when a gateway's address can be no station's, in general or in the partition's subnets."""
+    lengths = [address.network.prefixlen for address in addresses if gateway in address.network]
+    for length in (gateway.max_prefixlen, *lengths):
+        try:
+            parse_address(f"{gateway}/{length}")
+        except Invalid as error:
+            raise Invalid(f"{gateway} can't be a gateway: {error.message}") from error
+
+
+def _reaches(addresses: list[Interface], gateway: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether a gateway is on the link: in a subnet, or beside an address that is a subnet by itself."""
+    same = [address.network for address in addresses if address.version == gateway.version]
+    return (
+        any(gateway in network or network.prefixlen == network.max_prefixlen for network in same)
+        # Every interface has an IPv6 address of that kind.
+        or (gateway.is_link_local and (bool(same) or gateway.version == 6))
+    )
+
+
+_RATE = re.compile(r"([0-9]{1,13}(?:\.[0-9]{1,12})?)\s*([kmgt]?)(?:bit(?:/s|ps)?)?", re.IGNORECASE)
+_RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+RATE_MIN, RATE_MAX = 10**5, 10**12
+
+
+def check_rate(rate: object) -> int:
+    """Bits per second of a number, or of a text as tc takes it: 100mbit, 1.5gbit; 0 for no limit."""
+    value = rate
+    if isinstance(rate, str):
+        match = _RATE.fullmatch(rate.strip())
+        if match is None:
+            raise Invalid(f"{rate!r} is not a rate", "write it as 100mbit or 1.5gbit")
+        amount = float(match[1])
+        # Less than one bit is too little, and not no limit.
+        value = round(amount * _RATE_UNITS[match[2].lower()]) or int(amount > 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Invalid(f"{rate!r} is not a rate")
+    if value and not RATE_MIN <= value <= RATE_MAX:
+        raise Invalid(f"the rate must be 100kbit to 1tbit, not {rate}")
+    return value
+
+
 def make_partition(
     name: object,
     addresses: Iterable[object] | None = None,
@@ -138,6 +225,8 @@ def make_partition(
     mtu: object = None,
     ifname: object = None,
     netns: object = None,
+    gateways: Iterable[object] | None = None,
+    rate: object = None,
 ) -> PartitionSpec:
     """A PartitionSpec from a user's words; Invalid tells which one is wrong."""
     if addresses is not None and not isinstance(addresses, list | tuple):
@@ -152,9 +241,11 @@ def make_partition(
         name=check_name(name),
         addresses=tuple(str(address) for address in parsed),
         mac=check_mac(mac) if mac is not None else "",
-        mtu=check_mtu(MTU_DEFAULT if mtu is None else mtu, has_ipv6),
+        mtu=check_mtu(mtu, has_ipv6) if mtu is not None else 0,
         ifname=check_ifname("vnic0" if ifname is None else ifname),
         netns=check_netns(netns) if netns is not None else "",
+        gateways=check_gateways(gateways, parsed),
+        rate=check_rate(rate) if rate is not None else 0,
     )
 
 

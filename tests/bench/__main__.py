@@ -20,7 +20,7 @@ from tests.bench.figures import Results
 from tests.bench.progress import Progress
 from tests.bench.report import machine, print_machine, print_results
 from tests.bench.runner import SuiteRun, cost_results, run_costs, steps_of
-from tests.bench.suites import NOISE, SUITES, Suite
+from tests.bench.suites import NOISE_SUITES, SUITES, UPLINK_NOISE_SUITES, UPLINK_SUITES, Suite
 from tests.bench.workloads import Settings, Workload
 
 DEFAULT_ROUNDS, DEFAULT_SECONDS, DEFAULT_STEPS = 5, 3.0, 7
@@ -32,10 +32,17 @@ WIDTH = 110
 Plan = list[tuple[Suite, tuple[Workload, ...]]]
 
 
-def names(suites: tuple[Suite, ...]) -> list[str]:
+def offered(uplink: bool, noise: bool) -> tuple[tuple[Suite, ...], tuple[Cost, ...]]:
+    """The suites and costs that there are to choose from."""
+    if noise:
+        return UPLINK_NOISE_SUITES if uplink else NOISE_SUITES, ()
+    return (UPLINK_SUITES, ()) if uplink else (SUITES, COSTS)
+
+
+def names(suites: tuple[Suite, ...], costs: tuple[Cost, ...]) -> list[str]:
     """All that --only takes."""
     found = [name for s in suites for name in (s.name, *(f"{s.name}.{load.name}" for load in s.workloads))]
-    return [*found, "cost", *(f"cost.{cost.name}" for cost in COSTS)]
+    return [*found, *(["cost"] if costs else []), *(f"cost.{cost.name}" for cost in costs)]
 
 
 def selection(only: str, known: list[str]) -> Callable[[str], bool]:
@@ -65,7 +72,10 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 )
 @click.option("--mtu", type=click.IntRange(576, 65000), default=1500, show_default=True)
 @click.option("--quick", is_flag=True, help="One short round: to see that it works, not for figures.")
-@click.option("--noise", is_flag=True, help="veth+bridge against itself, to see how much is chance.")
+@click.option(
+    "--uplink", is_flag=True, help="Traffic with a remote host by the uplink, beside the kernel's ways."
+)
+@click.option("--noise", is_flag=True, help="The kernel's way against itself, to see how much is chance.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also when a bar is missed.")
 def main(
     *,
@@ -76,20 +86,24 @@ def main(
     json_file: Path | None,
     mtu: int,
     quick: bool,
+    uplink: bool,
     noise: bool,
     strict: bool,
 ) -> None:
     """Measures vnicd and veth+bridge in alternating rounds, what vnicd costs, and how it scales.
 
+    With --uplink it measures instead what goes between a remote host and a partition, in bridge and in nat mode.
+
     Exits with 0 when all that was asked for was measured.
     """
-    suites = (NOISE,) if noise else SUITES
+    suites, all_costs = offered(uplink, noise)
+    known = names(suites, all_costs)
     if show_names:
-        click.echo("\n".join(names(suites)))
+        click.echo("\n".join(known))
         return
     if os.geteuid() != 0:
         raise click.ClickException("this needs root, because it makes network namespaces")
-    wanted = selection(only, names(suites))
+    wanted = selection(only, known)
     settings = Settings(
         seconds=seconds or (QUICK_SECONDS if quick else DEFAULT_SECONDS),
         rounds=rounds or (QUICK_ROUNDS if quick else DEFAULT_ROUNDS),
@@ -99,7 +113,7 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     plan = [(suite, chosen) for suite in suites if (chosen := suite.chosen(wanted))]
-    costs = [cost for cost in COSTS if not noise and (wanted("cost") or wanted(f"cost.{cost.name}"))]
+    costs = [cost for cost in all_costs if wanted("cost") or wanted(f"cost.{cost.name}")]
     run = Run(settings)
     complete = run.measure(plan, costs)
     run.report(json_file)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
+from tests.bench.links import add_address, add_bridge, add_veth, ip, join_bridge
 from tests.bench.processes import cpu_seconds
 from tests.support.fabric import Fabric
 
@@ -30,11 +31,6 @@ _counter = itertools.count()
 def unique_tag() -> str:
     """A text that is in no other name on this machine."""
     return f"bench{os.getpid():x}-{next(_counter)}"
-
-
-def ip(*words: str) -> None:
-    """Runs iproute2's `ip`."""
-    subprocess.run(["ip", *words], check=True, stdin=subprocess.DEVNULL)
 
 
 class Environment(ABC):
@@ -55,6 +51,15 @@ class Environment(ABC):
     @abstractmethod
     def namespace(self, side: Side) -> str:
         """Path of an end's namespace."""
+
+    def add_namespace(self, label: str) -> str:
+        """The name of a new namespace with loopback up."""
+        name = f"{label}-{self.tag}"
+        delete = ["ip", "netns", "delete", name]
+        self.stack.callback(subprocess.run, delete, check=False, stderr=subprocess.DEVNULL)
+        ip("netns", "add", name)
+        ip("-n", name, "link", "set", "lo", "up")
+        return name
 
     def argv_in(self, side: Side, command: Sequence[str]) -> list[str]:
         """How to run a command of a workload at one end."""
@@ -91,38 +96,18 @@ class Environment(ABC):
 
 
 class VethBridge(Environment):
-    """What people use: a veth pair from each namespace to a bridge, which is in a namespace of its own.
-
-    Where br_netfilter is loaded it is told to leave the bridge alone, as on a machine without it: the
-    rival is measured at its best.
-    """
+    """What people use: a veth pair from each namespace to a bridge, which is in a namespace of its own."""
 
     name = "veth+bridge"
 
     def make(self) -> None:
         switch = self.add_namespace("switch")
-        hooks = 'for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$f" ] || echo 0 >"$f"; done'
-        ip("netns", "exec", switch, "sh", "-c", hooks)
-        ip("-n", switch, "link", "add", "name", "br0", "type", "bridge")
-        ip("-n", switch, "link", "set", "br0", "mtu", str(self.mtu), "up")
+        add_bridge(switch, self.mtu)
         for side in ("a", "b"):
-            self._attach(switch, self.add_namespace(side), f"port-{side}", f"{self.address[side]}/{PREFIX}")
-
-    def _attach(self, switch: str, end: str, port: str, address: str) -> None:
-        peer = ["peer", "name", "eth0", "netns", end, "mtu", str(self.mtu)]
-        ip("-n", switch, "link", "add", "name", port, "mtu", str(self.mtu), "type", "veth", *peer)
-        ip("-n", switch, "link", "set", port, "master", "br0", "up")
-        ip("-n", end, "address", "add", address, "dev", "eth0")
-        ip("-n", end, "link", "set", "eth0", "up")
-
-    def add_namespace(self, label: str) -> str:
-        """The name of a new namespace with loopback up."""
-        name = f"{label}-{self.tag}"
-        delete = ["ip", "netns", "delete", name]
-        self.stack.callback(subprocess.run, delete, check=False, stderr=subprocess.DEVNULL)
-        ip("netns", "add", name)
-        ip("-n", name, "link", "set", "lo", "up")
-        return name
+            end, port = self.add_namespace(side), f"port-{side}"
+            add_veth(switch, port, end, "eth0", self.mtu)
+            join_bridge(switch, port)
+            add_address(end, "eth0", f"{self.address[side]}/{PREFIX}")
 
     def namespace(self, side: Side) -> str:
         return f"/run/netns/{side}-{self.tag}"

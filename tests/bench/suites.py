@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.bench import workloads as w
 from tests.bench.environments import Environment, VethBridge, Vnicd, VnicdCrowded
 from tests.bench.figures import Bar
+from tests.bench.uplink import KernelBridge, KernelNat, UplinkBridge, UplinkNat
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,40 @@ SCALE = Suite(
 
 SUITES = (FRAMES, SCALE)
 
+UPLINK_BARS = {
+    "tcp": Bar(0.55, 1.0),
+    "tcp_back": Bar(0.55, 1.0),
+    "tcp_p50": Bar(1.0),
+    "udp": Bar(0.4, 1.0),
+    "udp_back": Bar(0.4, 1.0),
+}
 
-class SecondVethBridge(VethBridge):
-    """The reference once more."""
-
-    name = "veth+bridge again"
-
-
-NOISE = Suite(
-    name="noise",
-    title="veth+bridge against itself: how far apart two equal things come out",
-    environments=(SecondVethBridge, VethBridge),
-    workloads=FRAMES.workloads,
-    bars={},
+BRIDGE = Suite(
+    name="bridge",
+    title="the uplink in bridge mode, and the kernel's veth + bridge + veth",
+    environments=(UplinkBridge, KernelBridge),
+    workloads=w.both_ways("from the remote", "to the remote"),
+    bars=UPLINK_BARS,
 )
+
+NAT = Suite(
+    name="nat",
+    title="the uplink in nat mode, and the kernel's bridge and masquerade",
+    environments=(UplinkNat, KernelNat),
+    workloads=w.both_ways("to the remote", "from the remote"),
+    bars=UPLINK_BARS,
+)
+
+UPLINK_SUITES = (BRIDGE, NAT)
+
+
+def against_itself(suite: Suite, name: str) -> Suite:
+    """The reference of a suite twice: how far apart two equal things come out."""
+    reference = suite.environments[1]
+    again = type(f"{reference.__name__}Again", (reference,), {"name": f"{reference.name} again"})
+    title = f"{reference.name} against itself: how far apart two equal things come out"
+    return Suite(name, title, (again, reference), suite.workloads, bars={})
+
+
+NOISE_SUITES = (against_itself(FRAMES, "noise"),)
+UPLINK_NOISE_SUITES = tuple(against_itself(suite, f"noise-{suite.name}") for suite in UPLINK_SUITES)

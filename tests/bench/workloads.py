@@ -24,6 +24,8 @@ from tests.bench.tools import Protocol, run, server
 IPERF_PORT, SOCKPERF_PORT = 5201, 11111
 UDP_PAYLOAD = 64
 PERCENTILES = (50.0, 99.0)
+REVERSE = ("-R",)
+"""Lets the server of iperf3 send."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Workload:
 
 
 def iperf3(environment: Environment, seconds: float, *options: str) -> str:
-    """The report of one iperf3 from a to b."""
+    """The report of one iperf3 whose client is at a and its server at b."""
     receive = ["iperf3", "-s", "-1", "-p", str(IPERF_PORT)]
     send = [
         "iperf3",
@@ -69,19 +71,22 @@ def congestion_control() -> list[str]:
     return ["-C", "cubic"] if "cubic" in known else []
 
 
-def tcp(environment: Environment, settings: Settings, streams: int = 1) -> float:
-    """Gbit/s from a to b."""
-    options = [*congestion_control(), "-P", str(streams)]
+def tcp(environment: Environment, settings: Settings, streams: int = 1, back: bool = False) -> float:
+    """Gbit/s from a to b, or from b to a: a connects in both cases."""
+    options = [*congestion_control(), "-P", str(streams), *(REVERSE if back else ())]
     return parsing.iperf3_tcp(iperf3(environment, settings.seconds, *options))
 
 
-def udp(environment: Environment, seconds: float, per_second: float | None) -> parsing.Datagrams:
-    """64-byte datagrams from a to b, at some rate or as fast as the sender can.
+def udp(
+    environment: Environment, seconds: float, per_second: float | None, back: bool = False
+) -> parsing.Datagrams:
+    """64-byte datagrams from a to b or back, at some rate or as fast as the sender can.
 
     Paced in steps of 0.1 ms: with iperf3's own 1 ms the bursts alone would fill the receiver's socket buffer.
     """
     bits = 0 if per_second is None else round(per_second * UDP_PAYLOAD * 8)
     options = ["-u", "-l", str(UDP_PAYLOAD), "-b", str(bits), "--pacing-timer", "100"]
+    options += REVERSE if back else ()
     return parsing.iperf3_udp(iperf3(environment, seconds, *options))
 
 
@@ -130,24 +135,33 @@ def _ping_pong_metrics(protocol: str) -> tuple[Metric, ...]:
     return tuple(Metric(f"{protocol}_p{p:g}", f"{title}{p:g}", "us", False) for p in PERCENTILES)
 
 
-TCP = Workload(
-    "tcp",
-    (Metric("tcp", "TCP, one stream", "Gbit/s", True),),
-    lambda env, settings: {"tcp": tcp(env, settings)},
-)
+def _tcp_workload(name: str, where: str, back: bool) -> Workload:
+    metric = Metric(name, f"TCP, one stream{where}", "Gbit/s", True)
+    return Workload(name, (metric,), lambda env, settings: {name: tcp(env, settings, back=back)})
+
+
+def _udp_workload(name: str, where: str, back: bool) -> Workload:
+    """Saturated: what arrives, and what was sent meanwhile."""
+    sent = f"{name}_sent"
+
+    def measure(environment: Environment, settings: Settings) -> Mapping[str, float]:
+        found = udp(environment, settings.seconds, None, back)
+        return {name: found.received / 1e3, sent: found.sent / 1e3}
+
+    metrics = (
+        Metric(name, f"UDP 64 B delivered{where or ', saturated'}", "kpps", True),
+        Metric(sent, "UDP 64 B offered meanwhile", "kpps", True),
+    )
+    return Workload(name, metrics, measure)
+
+
+TCP = _tcp_workload("tcp", "", back=False)
 TCP4 = Workload(
     "tcp4",
     (Metric("tcp4", "TCP, four streams", "Gbit/s", True),),
     lambda env, settings: {"tcp4": tcp(env, settings, streams=4)},
 )
-UDP = Workload(
-    "udp",
-    (
-        Metric("udp", "UDP 64 B delivered, saturated", "kpps", True),
-        Metric("udp_sent", "UDP 64 B offered meanwhile", "kpps", True),
-    ),
-    lambda env, settings: _thousands(udp(env, settings.seconds, None)),
-)
+UDP = _udp_workload("udp", "", back=False)
 UDP_CLEAN = Workload(
     "udp_clean", (Metric("udp_clean", "UDP 64 B, under 0.1% lost", "kpps", True),), udp_clean
 )
@@ -170,5 +184,12 @@ CPU_PER_FRAME = Workload(
 )
 
 
-def _thousands(trial: parsing.Datagrams) -> Mapping[str, float]:
-    return {"udp": trial.received / 1e3, "udp_sent": trial.sent / 1e3}
+def both_ways(there: str, back: str) -> tuple[Workload, ...]:
+    """TCP and UDP in each direction, and TCP ping-pong; the texts say what a to b is, and b to a."""
+    return (
+        _tcp_workload("tcp", f", {there}", back=False),
+        _tcp_workload("tcp_back", f", {back}", back=True),
+        TCP_PING_PONG,
+        _udp_workload("udp", f", {there}", back=False),
+        _udp_workload("udp_back", f", {back}", back=True),
+    )

@@ -26,8 +26,10 @@ M = TypeVar("M", bound=AbstractContextManager[Any])
 class Fabric:
     """Starts nothing by itself: `up` does. `close` takes all down and fails when something stays behind."""
 
-    def __init__(self, runtime: Path, tag: str) -> None:
+    def __init__(self, runtime: Path, tag: str, netns: str = "") -> None:
         self.runtime, self.tag = runtime, tag
+        self.netns = netns
+        """Path of the namespace that its host is started in; empty for that of the tests."""
         self.env = {**os.environ, "VNICD_RUNTIME_DIR": str(runtime)}
         self._stack = ExitStack()
 
@@ -43,7 +45,7 @@ class Fabric:
     def cli(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """The finished vnicctl; AssertionError with its output when it failed and `check` is set."""
         done = subprocess.run(
-            [str(VNICCTL), *argv], check=False, capture_output=True, text=True, timeout=timeout, env=self.env
+            self._vnicctl(argv), check=False, capture_output=True, text=True, timeout=timeout, env=self.env
         )
         if check and done.returncode:
             raise AssertionError(
@@ -65,7 +67,12 @@ class Fabric:
         return process
 
     def popen_cli(self, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
-        return self.popen([str(VNICCTL), *argv], **options)
+        return self.popen(self._vnicctl(argv), **options)
+
+    def _vnicctl(self, argv: tuple[str, ...]) -> Argv:
+        """The command line. Who starts a host, as `down` may too, must be where it belongs; others may be anywhere."""
+        starts = self.netns and argv[:1] in (("up",), ("down",))
+        return [*(["nsenter", f"--net={self.netns}", "--"] if starts else []), str(VNICCTL), *argv]
 
     def up(self, *options: str) -> Fabric:
         self.cli("up", *options)
@@ -75,9 +82,14 @@ class Fabric:
         self.cli("down")
 
     def add(self, label: str, *addresses: str, **options: object) -> Partition:
-        """A new partition; options such as mtu=9000 become --mtu 9000."""
-        argv = [text for address in addresses for text in ("--address", address)]
-        argv += [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        """A new partition; options such as mtu=9000 become --mtu 9000, and a tuple gives the option again for each."""
+        given = {"address": addresses, **options}
+        argv = [
+            text
+            for key, value in given.items()
+            for each in (value if isinstance(value, tuple) else (value,))
+            for text in (f"--{key}", str(each))
+        ]
         self.cli("partition", "add", self.name(label), *argv)
         return self.partition(label)
 

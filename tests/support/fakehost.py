@@ -46,6 +46,37 @@ def link(one: str, other: str, ways: list[dict[str, Any]], path: str, state: str
     return {"ports": [one, other], "path": path, "state": state, "page_size": page_size, "directions": ways}
 
 
+def uplink(**more: Any) -> dict[str, Any]:
+    offloads = {
+        "tx-checksum": True,
+        "tso4": True,
+        "tso6": True,
+        "uso": False,
+        "rx-checksum": True,
+        "gro": True,
+    }
+    return {
+        "nic": "eth1",
+        "mode": "bridge",
+        "backend": "packet",
+        "state": "up",
+        "reason": "",
+        "mac": "02:00:00:00:00:e1",
+        "mtu": 1500,
+        "speed_mbit": 10000,
+        "carrier": True,
+        "offloads": offloads,
+        "ifname": "vnicd0",
+        "subnets": [],
+        "publish": [],
+        "propagate_link": False,
+        "default_route": False,
+        "counters": {"rx_frames": 20, "rx_bytes": 30000, "tx_frames": 1234587, "tx_bytes": 1851880500},
+        "drops": {"no_destination": 3, "bad_source": 0},
+        **more,
+    }
+
+
 BLUE, GREEN = partition("blue", 1), partition("green", 2, state="starting", pid=None, addresses=[])
 RED = partition("red", 3, state="failed", pid=None, netns="/proc/77/ns/net", netns_owned=False)
 
@@ -68,6 +99,9 @@ ANSWERS: dict[str, Answer] = {
     "partition.show": BLUE,
     "partition.add": BLUE,
     "partition.remove": {},
+    "uplink.show": {"uplink": uplink()},
+    "uplink.set": {"uplink": uplink()},
+    "uplink.clear": {},
     "links": {
         "links": [
             link("host", "blue", [way("host", "blue"), way("blue", "host")], "direct", "up"),

@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vnicd.cli import units
+from vnicd.model import RATE_MAX, RATE_MIN, check_rate
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,29 @@ def test_duration(seconds: float, text: str) -> None:
     assert units.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        (None, "-"),
+        (0, "-"),
+        (999, "999 bit/s"),
+        (100_000, "100 kbit/s"),
+        (100_000_000, "100 Mbit/s"),
+        (999_999_999, "999.999999 Mbit/s"),
+        (1_500_000_000, "1.5 Gbit/s"),
+        (400_000_000_000, "400 Gbit/s"),
+        (10**12, "1 Tbit/s"),
+    ],
+)
+def test_rate(bits: int | None, text: str) -> None:
+    assert units.rate(bits) == text
+
+
+@given(st.integers(RATE_MIN, RATE_MAX))
+def test_a_rate_that_is_shown_can_be_given(bits: int) -> None:
+    assert check_rate(units.rate(bits)) == bits
+
+
 def test_drops_names_what_happened() -> None:
     assert units.drops({"ring_full": 1234, "bad_source": 0, "no_link": 1}) == "ring_full 1,234, no_link 1"
     assert units.drops({"ring_full": 0}) == "-"
@@ -46,7 +72,7 @@ def test_netns() -> None:
     assert units.netns("") == "-"
 
 
-@pytest.mark.parametrize("module", ["partition", "exec"])
+@pytest.mark.parametrize("module", ["partition", "uplink", "exec"])
 def test_quick_commands_import_little(module: str) -> None:
     code = f"import sys, vnicd.cli.app, vnicd.cli.{module}, vnicd.model; print(*sys.modules)"
     loaded = subprocess.run(

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "vnicd"
 EXTENSIONS = {path.stem for path in (ROOT / "cext").glob("*.pyx")}
 
 LAYERS = (
-    {"", "errors", "model"},
+    {"", "errors", "model", "uplink", "addresses", "nat", "lanes"},
     {"config", "plan", "protocol"},
     {"kernel", *EXTENSIONS},
     {"daemon"},
@@ -24,7 +24,7 @@ LAYERS = (
 )
 """Parts of the package, lowest layer first; "" is vnicd itself. A part imports from its layer or below."""
 
-CLI_MAY_IMPORT = {"", "cli", "errors", "model", "config", "protocol", "netns"}
+CLI_MAY_IMPORT = {"", "cli", "errors", "model", "uplink", "config", "protocol", "netns"}
 
 THIRD_PARTY = {
     "cli": {"click", "rich"},

@@ -15,6 +15,8 @@ from vnicd.errors import Invalid, VnicdError
 from vnicd.model import (
     MAX_ADDRESSES,
     MTU_DEFAULT,
+    RATE_MAX,
+    RATE_MIN,
     PartitionSpec,
     check_ifname,
     check_mac,
@@ -32,7 +34,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 
-OPTIONS = ("addresses", "mac", "mtu", "ifname", "netns")
+OPTIONS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate")
 
 SPECS = st.builds(
     make_partition,
@@ -44,6 +46,8 @@ SPECS = st.builds(
     mtu=st.none() | st.integers(576, 65000),
     ifname=st.none() | st.sampled_from(["eth1", "a.100", "x" * 15]),
     netns=st.none() | st.sampled_from(["box", "/proc/77/ns/net"]),
+    gateways=st.none() | st.lists(st.just("fe80::1"), max_size=1),
+    rate=st.none() | st.integers(RATE_MIN, RATE_MAX),
 )
 
 
@@ -170,9 +174,31 @@ def test_an_ipv6_address_needs_an_mtu_for_it() -> None:
         make_partition("a", ["fd00::1/64"], mtu=576)
 
 
+@pytest.mark.parametrize(
+    ("mtu", "addresses", "nic_mtu", "effective"),
+    [
+        (None, [], None, MTU_DEFAULT),
+        (None, [], 9000, 9000),
+        (None, [], 1400, 1400),
+        (None, [], 65536, 65000),
+        (None, [], 300, 576),
+        (None, ["10.0.0.1/24"], 600, 600),
+        (None, ["10.0.0.1/24", "fd00::1/64"], 600, 1280),
+        (900, [], 9000, 900),
+        (9000, [], 1500, 9000),
+        (1500, [], None, 1500),
+    ],
+)
+def test_an_mtu_that_nobody_asked_for_follows_the_nic(
+    mtu: int | None, addresses: list[str], nic_mtu: int | None, effective: int
+) -> None:
+    assert make_partition("a", addresses, mtu=mtu).effective_mtu(nic_mtu) == effective
+
+
 def test_what_was_not_said_has_a_default() -> None:
     spec = make_partition("a")
-    assert spec == PartitionSpec("a", mtu=MTU_DEFAULT, ifname="vnic0")
+    assert spec == PartitionSpec("a", mtu=0, ifname="vnic0", gateways=(), rate=0)
+    assert PartitionSpec.from_json({"name": "a"}) == spec
     assert (spec.netns_path, spec.owns_netns) == ("/run/netns/a", True)
     attached = make_partition("a", netns="/proc/77/ns/net")
     assert (attached.netns_path, attached.owns_netns) == ("/proc/77/ns/net", False)

@@ -11,11 +11,14 @@ import pytest
 from vnicd.daemon.state import Saved, load, save
 from vnicd.errors import Resources, VnicdError
 from vnicd.model import make_partition
+from vnicd.uplink import make_uplink
 
 BLUE = Saved(
     make_partition("blue", ["10.77.0.1/24", "fd00::1/64"], "02:00:00:00:00:01", 9000), 1, False, 4001, 77
 )
 GREEN = Saved(make_partition("green", None, "02:00:00:00:00:02", None, "eth1", "/proc/77/ns/net"), 7, True)
+
+UPLINK = make_uplink("eth1", "nat", publish=["8080:web:80"], propagate_link=True)
 
 
 @pytest.fixture
@@ -25,16 +28,16 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_saved_is_loaded_again(path: Path) -> None:
     save(path, [BLUE, GREEN])
-    assert load(path) == [BLUE, GREEN]
-    save(path, [GREEN])
-    assert load(path) == [GREEN]
+    assert load(path) == ([BLUE, GREEN], None)
+    save(path, [GREEN], UPLINK)
+    assert load(path) == ([GREEN], UPLINK)
     assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
 def test_no_state_is_an_empty_fabric(path: Path) -> None:
-    assert load(path) == []
+    assert load(path) == ([], None)
     save(path, [])
-    assert load(path) == []
+    assert load(path) == ([], None)
 
 
 def test_the_state_is_replaced_and_never_half_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +49,7 @@ def test_the_state_is_replaced_and_never_half_written(path: Path, monkeypatch: p
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Resources, match="No space left"):
         save(path, [BLUE, GREEN])
-    assert load(path) == [BLUE]
+    assert load(path) == ([BLUE], None)
     assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
@@ -65,7 +68,8 @@ def text_with(**changes: object) -> str:
     "text",
     ["", "{", "[]", "null", "7", "{}", '{"partitions": 7}', '{"partitions": [7]}', '{"partitions": [{}]}',
      text_with(unknown=1), text_with(spec=None), text_with(spec={}), text_with(spec={"name": "a/b"}),
-     text_with(spec={"name": "a", "mtu": 7}), text_with()[:-9]],
+     text_with(spec={"name": "a", "mtu": 7}), text_with()[:-9],
+     '{"uplink": 7, "partitions": []}', '{"uplink": {"mode": "nat"}, "partitions": []}'],
 )  # fmt: skip
 def test_a_damaged_state_is_told(path: Path, text: str) -> None:
     path.write_text(text)

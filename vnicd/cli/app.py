@@ -16,6 +16,7 @@ COMMANDS = {
     "up": "vnicd.cli.up:up",
     "down": "vnicd.cli.down:down",
     "partition": "vnicd.cli.partition:partition",
+    "uplink": "vnicd.cli.uplink:uplink",
     "exec": "vnicd.cli.exec:exec_",
     "status": "vnicd.cli.status:status",
     "links": "vnicd.cli.links:links",

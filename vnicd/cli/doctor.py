@@ -8,8 +8,21 @@ from typing import Any
 import click
 
 from vnicd.cli import output, process
+from vnicd.cli.client import call
 from vnicd.cli.params import json_option
 from vnicd.errors import VnicdError
+
+UPLINK_TIMEOUT = 2.0
+"""Seconds that a fabric has to tell of its uplink."""
+
+REMEDIES = {
+    "no-carrier": "look at the cable of {nic}, and at what is at its other end",
+    "down": "ip link set {nic} up",
+    "absent": "it is used again when it is back; if it does not come: vnicctl uplink clear",
+}
+"""By the state of an uplink that nothing passes."""
+
+OTHER_REMEDY = "see host.log in the log directory of the fabric, and set the uplink again"
 
 
 @click.command()
@@ -26,6 +39,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
       vnicctl doctor --json | jq '.checks[] | select(.status != "ok")'
     """
     data = _check()
+    data["checks"] += _uplink()
     output.emit(data, as_json, _show)
     if any(check["status"] == "fail" for check in data["checks"]):
         context.exit(VnicdError.exit_code)
@@ -37,6 +51,26 @@ def _check() -> Any:
         return json.loads(done.stdout)
     except ValueError:
         raise process.failure("vnicd check", done.returncode, done.stderr) from None
+
+
+def _uplink() -> list[dict[str, Any]]:
+    """What is to be said of the uplink, if a fabric is up and has one."""
+    try:
+        uplink = call("uplink.show", timeout=UPLINK_TIMEOUT)["uplink"]
+    except VnicdError:
+        return []
+    if uplink is None:
+        return []
+    nic, state = uplink["nic"], uplink["state"]
+    detail, remedy = f"{nic} is shared ({uplink['mode']})", None
+    if state != "up":
+        detail = f"{nic}: {uplink['reason'] or state}"
+        remedy = REMEDIES.get(state, OTHER_REMEDY).format(nic=nic)
+    elif uplink["default_route"]:
+        detail = f"{nic} carries this machine's default route, and partitions share it"
+        remedy = "keep another way in; if it is not meant: vnicctl uplink clear"
+    status = "warn" if remedy else "ok"
+    return [{"name": "uplink", "status": status, "detail": detail, "remedy": remedy}]
 
 
 def _show(data: dict[str, Any]) -> None:

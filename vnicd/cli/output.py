@@ -22,6 +22,9 @@ _STYLES = {
     "warn": "yellow",
     "failed": "red",
     "fail": "red",
+    "no-carrier": "yellow",
+    "down": "red",
+    "absent": "red",
 }
 """Colours of the words that tell a state; on a terminal only."""
 

@@ -14,7 +14,7 @@ from vnicd.cli.params import json_option, name_argument
 CHANGE_TIMEOUT = 30.0
 """Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
 
-HEADERS = ("NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "NAMESPACE", "ADDRESSES")
+HEADERS = ("NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "NAMESPACE", "RATE", "GATEWAYS", "ADDRESSES")
 
 
 @click.group(cls=Group, aliases={"rm": "remove", "del": "remove", "ls": "list"})
@@ -28,29 +28,57 @@ def partition() -> None:
     "--address", "addresses", metavar="CIDR", multiple=True, help="IPv4 or IPv6 address; repeatable."
 )
 @click.option("--mac", metavar="MAC", help="MAC address; by default one made from the name.")
-@click.option("--mtu", metavar="N", type=int, help="Largest packet in bytes, 576 to 65000; default 1500.")
+@click.option(
+    "--mtu",
+    metavar="N",
+    type=int,
+    help="Largest packet in bytes, 576 to 65000; by default that of the uplink's NIC, or else 1500.",
+)
+@click.option(
+    "--gateway",
+    "gateways",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Where its default route leads; one for IPv4, one for IPv6.",
+)
+@click.option(
+    "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it: 100mbit."
+)
 @click.option("--ifname", metavar="NAME", default="vnic0", show_default=True, help="Its interface's name.")
 @click.option("--netns", metavar="NAME|PATH", help="Attach this namespace instead of making one called NAME.")
 def add(
-    *, name: str, addresses: tuple[str, ...], mac: str | None, mtu: int | None, ifname: str, netns: str | None
+    *,
+    name: str,
+    addresses: tuple[str, ...],
+    mac: str | None,
+    mtu: int | None,
+    gateways: tuple[str, ...],
+    rate: str | None,
+    ifname: str,
+    netns: str | None,
 ) -> None:
     """Give a network namespace a NIC of the fabric.
 
     Without --netns the namespace is made, and goes when the partition is removed.
+    Without --address it has none, but behind an uplink in nat mode it is given
+    addresses and gateways.
 
     \b
     Examples:
       vnicctl partition add blue --address 10.77.0.1/24 --address fd00:77::1/64
       vnicctl partition add jumbo --mtu 9000 --mac 02:00:00:00:00:07
       vnicctl partition add web --netns /proc/4711/ns/net --ifname vnic0
+      vnicctl partition add db --address 10.0.0.5/24 --gateway 10.0.0.1 --rate 100mbit
     """
     from vnicd.model import make_partition
 
-    spec = make_partition(name, addresses, mac, mtu, ifname, netns)
-    # An MTU that nobody asked for is the host's to choose.
-    added = call("partition.add", {**spec.to_json(), "mtu": mtu}, timeout=CHANGE_TIMEOUT)
+    spec = make_partition(name, addresses, mac, mtu, ifname, netns, gateways, rate)
+    added = call("partition.add", spec.to_json(), timeout=CHANGE_TIMEOUT)
     where = units.netns(added["netns"])
-    click.echo(f"{added['name']}: {added['ifname']} in namespace {where}, {added['mac']}, MTU {added['mtu']}")
+    words = [f"{added['ifname']} in namespace {where}", added["mac"], f"MTU {added['mtu']}"]
+    if not spec.addresses:
+        words += added["addresses"]
+    click.echo(f"{added['name']}: {', '.join(words)}")
 
 
 @partition.command()
@@ -96,6 +124,8 @@ def show(name: str, as_json: bool) -> None:
 
 
 def _show_list(data: dict[str, Any]) -> None:
+    """Rates and gateways have columns when a partition has one."""
+    partitions = data["partitions"]
     rows = [
         [
             each["name"],
@@ -105,11 +135,19 @@ def _show_list(data: dict[str, Any]) -> None:
             each["mac"],
             str(each["mtu"]),
             units.netns(each["netns"]),
+            units.rate(each.get("rate")),
+            ", ".join(each.get("gateways") or ()) or units.NONE,
             ", ".join(each["addresses"]) or units.NONE,
         ]
-        for each in data["partitions"]
+        for each in partitions
     ]
-    output.table(HEADERS, rows, right=("PID", "MTU"))
+    hidden = {key.upper() for key in ("rate", "gateways") if not any(each.get(key) for each in partitions)}
+    kept = [index for index, header in enumerate(HEADERS) if header not in hidden]
+    output.table(
+        [HEADERS[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        right=("PID", "MTU", "RATE"),
+    )
 
 
 def _show_one(data: dict[str, Any]) -> None:
@@ -124,6 +162,8 @@ def _show_one(data: dict[str, Any]) -> None:
             ("mac", data["mac"]),
             ("mtu", str(data["mtu"])),
             *(("address", address) for address in data["addresses"]),
+            *(("gateway", gateway) for gateway in data.get("gateways") or ()),
+            *([("rate", f"{units.rate(data['rate'])} each way")] if data.get("rate") else []),
             ("namespace", f"{data['netns']} ({owned})"),
             ("pages", units.size(data["page_size"])),
             ("restarts", str(data["restarts"])),

@@ -34,6 +34,9 @@ def _show(data: dict[str, Any]) -> None:
         ("daemon", f"pid {fabric['pid']}, version {fabric['version']}, up {uptime}"),
         ("memory", f"{units.size(fabric['page_size'])} pages (hugepages {fabric['hugepages']})"),
     ]
+    uplink = fabric.get("uplink")
+    if uplink:
+        head.append(("uplink", f"{uplink['nic']} ({uplink['mode']}), {uplink['state']}"))
     if fabric.get("degraded"):
         head.append(("degraded", fabric["degraded"]))
     output.columns(head)
@@ -46,7 +49,7 @@ def show_ports(ports: list[dict[str, Any]]) -> None:
 
 
 def _row(port: dict[str, Any]) -> list[str]:
-    """A port's line; port 0 has no more than a name, a state and a process as long as it has no interface."""
+    """A port's line; port 0 has no more than a name, a state and a process while there is no uplink."""
     return [
         str(port["port"]),
         port["name"],

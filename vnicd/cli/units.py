@@ -7,6 +7,8 @@ from collections.abc import Mapping
 NONE = "-"
 """Stands in a table where there is nothing to tell."""
 
+_RATE_UNITS = {"T": 10**12, "G": 10**9, "M": 10**6, "k": 10**3}
+
 NETNS_DIRECTORY = "/run/netns/"
 
 
@@ -25,6 +27,20 @@ def size(value: int | None) -> str:
         amount /= 1024
     digits = f"{amount:.0f}" if amount == int(amount) or amount >= 100 else f"{amount:.1f}"
     return f"{digits}{unit}"
+
+
+def rate(bits: int | None) -> str:
+    """Bits per second in the largest unit that leaves a number of at least one, exactly: 1.5 Gbit/s.
+
+    --rate takes it as it is.
+    """
+    if not bits:
+        return NONE
+    amount, unit = next(
+        ((bits / size, unit) for unit, size in _RATE_UNITS.items() if bits >= size), (float(bits), "")
+    )
+    digits = f"{amount:.9f}".rstrip("0").rstrip(".")
+    return f"{digits} {unit}bit/s"
 
 
 def duration(seconds: float) -> str:

@@ -81,7 +81,10 @@ class Actions:
             await self.kernel(lambda: machine.make_namespace(spec))
         elif step is Step.MAKE_INTERFACE:
             port.close_tap()
-            port.tap = await self.kernel(lambda: machine.make_interface(spec, adopt=not port.adding))
+            port.carrier = True
+            port.tap = await self.kernel(
+                lambda: machine.make_interface(spec, port.mtu, adopt=not port.adding)
+            )
         elif step is Step.START_DAEMON:
             self.switch.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
             self.supervisor.start(port)

@@ -18,12 +18,14 @@ from vnicd.daemon.ports import Port, Ports
 from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
-from vnicd.errors import Busy, NotRunning, TimedOut, VnicdError
+from vnicd.daemon.uplink import Uplink
+from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.kernel import neighbours, process, tap
 from vnicd.kernel.hugepages import Overcommit
 from vnicd.kernel.limits import SharedLimit
 from vnicd.model import PartitionSpec
 from vnicd.plan import Action, plan
+from vnicd.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -44,6 +46,8 @@ class Fabric:
         self.supervisor = Supervisor(paths, self._daemon_died)
         self.actions = Actions(self.switch, self.supervisor, self._save)
         self.keeper = Keeper(self.ports, self.actions)
+        self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
+        self.switch.on_lost_tap = self.uplink.lost_interface
         self.registrar = Registrar(paths, options, self.ports, self.switch, self.keeper.lost_tap)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
@@ -57,9 +61,14 @@ class Fabric:
     async def start(self, revive: bool = True) -> None:
         """Take up what an earlier hosting daemon has left and, unless it is to be removed at once, revive it."""
         self.switch.start()
-        found = [self._remember(saved) for saved in state.load(self.paths.state)]
+        partitions, uplink = state.load(self.paths.state)
+        found = [self._remember(saved) for saved in partitions]
         if not revive:
+            if uplink is not None:
+                await self.uplink.clean(uplink)
             return
+        if uplink is not None:
+            await self.uplink.restore(uplink)
         self.registrar.listen()
         for port in [port for port in found if port.adding]:
             await self._discard(port)
@@ -89,6 +98,7 @@ class Fabric:
     def _remember(self, saved: state.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
         port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
+        port.mtu = self.uplink.mtu(saved.spec)
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
             port.pid, port.started = saved.pid, saved.started
@@ -112,6 +122,7 @@ class Fabric:
         for outcome in outcomes:
             if outcome is not None:
                 log.error("a partition can't be taken away: %s", outcome)
+        await self.uplink.clear()
         self.release_limits()
 
     async def stop(self) -> None:
@@ -121,6 +132,7 @@ class Fabric:
         if self.changes:
             await asyncio.wait(self.changes)
         await self.keeper.stop()
+        await self.uplink.stop()
         for port in self.ports:
             port.removing = True
         self.registrar.close()
@@ -143,13 +155,15 @@ class Fabric:
         return await self._change(self._add(spec))
 
     async def _add(self, spec: PartitionSpec) -> Port:
-        port = self.ports.reserve(spec)
+        port = self.ports.reserve(self.uplink.complete(spec))
+        port.mtu = self.uplink.mtu(port.spec)
         done: list[Action] = []
         try:
             await self.actions.kernel(lambda: machine.check_free(port.spec))
             self._save()
             await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
             await asyncio.wait_for(port.up.wait(), REGISTRATION)
+            await self.uplink.admit()
             port.adding = False
             self._save()
         except BaseException as error:
@@ -161,6 +175,22 @@ class Fabric:
                 raise TimedOut(text) from error
             raise
         return port
+
+    async def set_uplink(self, spec: UplinkSpec) -> None:
+        async def work() -> None:
+            await self.uplink.set(spec)
+            self._save()
+
+        await self._change(work())
+
+    async def clear_uplink(self) -> None:
+        async def work() -> None:
+            await self.uplink.clear()
+            self._save()
+
+        if self.uplink.spec is None:
+            raise NotFound("no uplink is set", "set one with: vnicctl uplink set NIC")
+        await self._change(work())
 
     async def remove(self, port: Port) -> None:
         """Take a partition away; Busy while another request is at it."""
@@ -210,6 +240,7 @@ class Fabric:
             port.tap = -1
         port.counters.close()
         self.ports.discard(port)
+        self.uplink.forget()
         self.paths.log(port.spec.name).unlink(missing_ok=True)
         try:
             self._save()
@@ -218,7 +249,7 @@ class Fabric:
 
     def _save(self) -> None:
         if not self.down:
-            state.save(self.paths.state, [port.saved for port in self.ports])
+            state.save(self.paths.state, [port.saved for port in self.ports], self.uplink.spec)
 
     # ---------------------------------------------------------------------------------------- events
 

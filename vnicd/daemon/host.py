@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+from dataclasses import fields
 from typing import Any
 
 from vnicd import __version__, memory
@@ -16,11 +17,13 @@ from vnicd.daemon.fabric import Fabric, remove_files
 from vnicd.daemon.lock import HostLock
 from vnicd.daemon.server import Server
 from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
-from vnicd.model import make_partition
+from vnicd.model import PartitionSpec, make_partition
+from vnicd.uplink import UplinkSpec, make_uplink
 
 log = logging.getLogger(__name__)
 
-SPEC_FIELDS = {"name", "addresses", "mac", "mtu", "ifname", "netns"}
+SPEC_FIELDS = {field.name for field in fields(PartitionSpec)}
+UPLINK_FIELDS = {field.name for field in fields(UplinkSpec)}
 
 
 LOOK = 2.0
@@ -45,6 +48,9 @@ class Host:
                 "partition.remove": self._remove,
                 "partition.list": self._list,
                 "partition.show": self._show,
+                "uplink.set": self._set_uplink,
+                "uplink.show": self._show_uplink,
+                "uplink.clear": self._clear_uplink,
             }
         )
 
@@ -147,6 +153,20 @@ class Host:
 
     async def _show(self, params: dict[str, Any]) -> Any:
         return self.fabric.ports.get(params.get("name")).to_json()
+
+    async def _set_uplink(self, params: dict[str, Any]) -> Any:
+        unknown = set(params) - UPLINK_FIELDS
+        if unknown:
+            raise Invalid(f"an uplink has no {', '.join(sorted(unknown))}")
+        await self.fabric.set_uplink(make_uplink(**{"nic": None, **params}))
+        return {"uplink": self.fabric.uplink.to_json()}
+
+    async def _show_uplink(self, params: dict[str, Any]) -> Any:
+        return {"uplink": self.fabric.uplink.to_json()}
+
+    async def _clear_uplink(self, params: dict[str, Any]) -> Any:
+        await self.fabric.clear_uplink()
+        return {}
 
 
 class Complaints:

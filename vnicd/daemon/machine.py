@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vnicd.errors import Busy, Exists, VnicdError
-from vnicd.kernel import interface, netns, tap
+from vnicd.kernel import interface, netns, tap, vnic
 from vnicd.model import PartitionSpec
 from vnicd.plan import Actual
 
@@ -57,7 +57,7 @@ def make_namespace(spec: PartitionSpec) -> None:
     netns.create(spec.netns_path)
 
 
-def make_interface(spec: PartitionSpec, adopt: bool) -> int:
+def make_interface(spec: PartitionSpec, mtu: int, adopt: bool) -> int:
     """The fd of the partition's TAP, configured; an interface that is there already is only taken if `adopt`."""
 
     def work() -> int:
@@ -65,7 +65,8 @@ def make_interface(spec: PartitionSpec, adopt: bool) -> int:
             raise _interface_taken(spec)
         fd = tap.open_tap(spec.ifname)
         try:
-            interface.configure(spec.ifname, spec.mac, spec.mtu, spec.addresses, loopback=spec.owns_netns)
+            interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
+            vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
         except (VnicdError, OSError):
             interface.delete(spec.ifname)
             os.close(fd)
@@ -73,6 +74,17 @@ def make_interface(spec: PartitionSpec, adopt: bool) -> int:
         return fd
 
     return netns.inside(spec.netns_path, work)
+
+
+def set_mtu(spec: PartitionSpec, tap_fd: int, mtu: int) -> None:
+    """Change the MTU of a partition's interface, wherever it is and whatever it is called by now."""
+
+    def work() -> None:
+        name = _interface_name(spec, tap_fd)
+        if name is not None:
+            vnic.set_mtu(name, mtu)
+
+    netns.inside(spec.netns_path, work)
 
 
 def delete_interface(spec: PartitionSpec, tap_fd: int) -> None:

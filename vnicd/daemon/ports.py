@@ -13,7 +13,7 @@ from vnicd import counters, directory
 from vnicd.daemon.state import Saved
 from vnicd.errors import Exists, NotFound, Resources, Taken
 from vnicd.memory import Region
-from vnicd.model import PartitionSpec, default_mac
+from vnicd.model import MTU_DEFAULT, PartitionSpec, default_mac
 
 if TYPE_CHECKING:
     from vnicd.daemon.channel import Channel
@@ -39,6 +39,10 @@ class Port:
     generation: int = 0
     restarts: int = 0
     page_size: int = 0
+    mtu: int = MTU_DEFAULT
+    """That its interface has."""
+    carrier: bool = True
+    """Whether its interface says that it is connected."""
     up: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever makes or unmakes something of it."""
@@ -61,7 +65,9 @@ class Port:
             "pid": self.pid or None,
             "mac": self.spec.mac,
             "addresses": list(self.spec.addresses),
-            "mtu": self.spec.mtu,
+            "mtu": self.mtu,
+            "gateways": list(self.spec.gateways),
+            "rate": self.spec.rate or None,
             "ifname": self.spec.ifname,
             "netns": self.spec.netns_path,
             "netns_owned": self.spec.owns_netns,

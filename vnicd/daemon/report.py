@@ -25,9 +25,10 @@ def status(fabric: Fabric) -> Json:
     if not huge and fabric.options.hugepages != "never":
         degraded = "no hugepages can be had, so new links use ordinary pages"
     page_size = memory.HUGE_PAGE if huge else memory.SMALL_PAGE
+    uplink = fabric.uplink.to_json() or {}
     host = {"port": 0, "name": "host", "state": "up", "pid": os.getpid(), "page_size": page_size,
-            "mac": None, "addresses": [], "mtu": None, "ifname": None, "netns": None, "generation": 1,
-            "restarts": 0}  # fmt: skip
+            "mac": fabric.uplink.vnic_mac, "addresses": uplink.get("subnets", []), "mtu": uplink.get("mtu"),
+            "ifname": uplink.get("ifname"), "netns": None, "generation": 1, "restarts": 0}  # fmt: skip
     return {
         "fabric": {
             "runtime_dir": str(fabric.paths.root),
@@ -37,6 +38,7 @@ def status(fabric: Fabric) -> Json:
             "hugepages": fabric.options.hugepages,
             "page_size": page_size,
             "degraded": degraded,
+            "uplink": {key: uplink[key] for key in ("nic", "mode", "state")} if uplink else None,
         },
         "ports": [host, *(port.to_json() for port in fabric.ports)],
     }

@@ -11,6 +11,7 @@ from typing import Any
 from vnicd.directory import MAX_PORTS
 from vnicd.errors import Resources, VnicdError
 from vnicd.model import PartitionSpec
+from vnicd.uplink import UplinkSpec
 
 PID_MAX = 1 << 22
 """The kernel's own bound."""
@@ -31,13 +32,14 @@ class Saved:
     """With the pid it names the partition daemon for certain (kernel/process.py)."""
 
 
-def save(path: Path, partitions: list[Saved]) -> None:
+def save(path: Path, partitions: list[Saved], uplink: UplinkSpec | None = None) -> None:
     """Write the state; Resources when it can't be written, and then the old one stands."""
     items = [{**saved.__dict__, "spec": saved.spec.to_json()} for saved in partitions]
+    about = uplink.to_json() if uplink is not None else None
     scratch = path.with_suffix(".new")
     try:
         with scratch.open("w") as file:
-            json.dump({"version": 1, "partitions": items}, file, indent=1)
+            json.dump({"version": 1, "uplink": about, "partitions": items}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -46,17 +48,18 @@ def save(path: Path, partitions: list[Saved]) -> None:
         raise Resources(f"{path} can't be written: {error.strerror}") from error
 
 
-def load(path: Path) -> list[Saved]:
-    """The remembered partitions, none if there is no state; VnicdError when the file is damaged."""
+def load(path: Path) -> tuple[list[Saved], UplinkSpec | None]:
+    """The remembered partitions and uplink, none if there is no state; VnicdError when the file is damaged."""
     try:
         data: dict[str, Any] = json.loads(path.read_text())
         found = [restore(item) for item in data["partitions"]]
         for what in ({saved.spec.name for saved in found}, {saved.port for saved in found}):
             if len(what) != len(found):
                 raise ValueError("a name or a port is there twice")
-        return found
+        about = data.get("uplink")
+        return found, UplinkSpec.from_json(about) if about is not None else None
     except FileNotFoundError:
-        return []
+        return [], None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, VnicdError) as error:
         raise VnicdError(f"{path} is damaged: {error}", HINT) from error
 

@@ -38,6 +38,10 @@ class Switch:
         self.endpoint = Endpoint(0, self.loop, options.hugepages, self._own_reply)
         self.thread = threading.Thread(target=self.loop.run, name="loop", daemon=True)
         self.timer: asyncio.TimerHandle | None = None
+        self.rates: dict[int, int] = {}
+        """Rate limits that the loop knows, in bits per second, by port."""
+        self.on_lost_tap: Callable[[], None] = lambda: None
+        """Called when port 0's interface was deleted from outside."""
 
     def start(self) -> None:
         self.thread.start()
@@ -55,12 +59,21 @@ class Switch:
     def announce(self, port: Port, state: int) -> None:
         """Write a port's entry in the directory."""
         spec = port.spec
-        self.directory.put(port.number, state, spec.mac, port.generation, spec.mtu, spec.addresses)
+        self.directory.put(port.number, state, spec.mac, port.generation, port.mtu, spec.addresses)
+        self.set_rate(port)
+
+    def set_rate(self, port: Port) -> None:
+        """Hold a port to its rate limit."""
+        if self.rates.get(port.number, 0) != port.spec.rate:
+            self.loop.set_rate(port.number, port.spec.rate // 8)
+            self.rates[port.number] = port.spec.rate
 
     def withdraw(self, port: Port) -> None:
         """The port is no more: its links end and its number is free."""
         self.links.port_down(port.number)
         self.directory.free(port.number)
+        if self.rates.pop(port.number, 0):
+            self.loop.set_rate(port.number, 0)
 
     # ----------------------------------------------------------------------------------- orders out
 
@@ -118,7 +131,9 @@ class Switch:
         self.links.failed(number, ident, fault=reason != "dead")
 
     def _serve_loop(self) -> None:
-        _, gone, _ = self.loop.take_events()
+        _, gone, tap_gone = self.loop.take_events()
+        if tap_gone:
+            self.on_lost_tap()
         for peer, reason in gone.items():
             ident = self.loop.link_id(peer)
             self.loop.detach(peer)

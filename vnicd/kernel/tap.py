@@ -26,11 +26,11 @@ VNET_HEADER = 10
 """Bytes of the virtio_net_hdr before each frame (VN_VNET_HDR in cext/layout.h)."""
 
 
-def open_tap(ifname: str) -> int:
+def open_tap(ifname: str, persist: bool = True) -> int:
     """A non-blocking fd of the TAP `ifname` in the calling thread's namespace; made if it is not there.
 
-    The device persists when the fd is closed, so its addresses and routes outlive every daemon. Busy when
-    another process serves it.
+    The device persists when the fd is closed, so its addresses and routes outlive every daemon; without `persist` it
+    goes with its last fd. Busy when another process serves it.
     """
     try:
         tap = pytun.TunTapDevice(name=ifname, flags=pytun.IFF_TAP | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR)
@@ -43,7 +43,7 @@ def open_tap(ifname: str) -> int:
         raise Unsupported(f"no TAP device can be made: {error.args[-1]}", "see: vnicctl doctor") from error
     fd = os.dup(tap.fileno())
     try:
-        fcntl.ioctl(fd, TUNSETPERSIST, 1)
+        fcntl.ioctl(fd, TUNSETPERSIST, int(persist))
         fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER))
         set_offloads(fd)
         os.set_blocking(fd, False)

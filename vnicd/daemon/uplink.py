@@ -1,0 +1,305 @@
+"""The uplink of a fabric at run time: set, cleared, shown, and following its NIC.
+
+Theory of operation. Whatever changes - a user's word, a partition, the NIC - ends in sync(): the kernel thread
+brings the machine in line (gear.py), then this thread tells the loop, the directory and the partitions'
+interfaces what follows. One sync runs at a time, and what is asked for meanwhile is one more. An uplink whose NIC
+is gone stays set, and is taken up again when a NIC of that name is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from vnicd import counters, directory
+from vnicd.daemon import machine
+from vnicd.daemon.gear import Gear, Wanted, clean
+from vnicd.daemon.ports import Port, Ports
+from vnicd.daemon.switch import Switch
+from vnicd.errors import Invalid, NotFound, VnicdError
+from vnicd.kernel import nic, vnic, watch
+from vnicd.kernel.nic import Facts
+from vnicd.model import PartitionSpec, check_mtu, default_mac
+from vnicd.uplink import UplinkSpec, default_gateways, free_addresses
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SETTLE = 0.05
+"""Seconds that news of interfaces are gathered before they are looked at together."""
+
+RETRY = 1.0
+"""Seconds after which a sync that failed is tried again."""
+
+
+class Kernel(Protocol):
+    """Runs blocking work in the one thread for that."""
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
+
+
+class Uplink:
+    def __init__(self, fabric: str, ports: Ports, switch: Switch, kernel: Kernel) -> None:
+        self.ports = ports
+        self.switch = switch
+        self.kernel = kernel
+        self.mac = default_mac(fabric, "host")
+        self.table = "vnicd_" + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
+        self.gear = Gear(self.table)
+        self.spec: UplinkSpec | None = None
+        self.facts: Facts | None = None
+        self.reason = ""
+        """Why the last sync failed."""
+        self.lock = asyncio.Lock()
+        self.watch: socket.socket | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------------------------ user's words
+
+    async def set(self, spec: UplinkSpec) -> None:
+        """Use this uplink instead of the one there was; when it can't be, all stays as it was."""
+        found = await self.kernel(lambda: nic.look(spec.nic))
+        if found is None:
+            raise NotFound(f"there is no interface {spec.nic}", "list them with: ip link")
+        if not found.ethernet or spec.nic == self.gear.ifname:
+            raise Invalid(f"{spec.nic} is no network adapter", "name one of those in: ip link")
+        before = self.spec
+        self.spec = spec
+        try:
+            await self.sync()
+        except BaseException:
+            self.spec = before
+            await (self.sync() if before is not None else self._drop())
+            raise
+        self._listen()
+
+    async def restore(self, spec: UplinkSpec) -> None:
+        """Take up the uplink of an earlier hosting daemon, also while its NIC is not there."""
+        self.spec = spec
+        self._listen()
+        await self._try_sync()
+
+    async def clear(self) -> None:
+        """Have no uplink any more; what was changed of the machine is put back."""
+        self._ignore()
+        self.spec = None
+        await self._drop()
+
+    async def stop(self) -> None:
+        """The hosting daemon ends, and the uplink stays set for the next one."""
+        self._ignore()
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    async def clean(self, spec: UplinkSpec) -> None:
+        """Take away what a hosting daemon that is no more has left."""
+        await self.kernel(lambda: clean(self.table, spec))
+
+    # ----------------------------------------------------------------------------------- for partitions
+
+    def mtu(self, spec: PartitionSpec) -> int:
+        return spec.effective_mtu(self.facts.mtu if self.facts is not None else None)
+
+    def complete(self, spec: PartitionSpec) -> PartitionSpec:
+        """A new partition's spec with what the uplink gives it; Invalid when it asks for too much."""
+        if self.facts is not None and spec.mtu > self.facts.mtu:
+            hint = f"give it at most {self.facts.mtu}, or make that of {self.facts.name} larger"
+            raise Invalid(f"the MTU {spec.mtu} is larger than the uplink's", hint)
+        if self.spec is None or self.spec.mode != "nat":
+            return spec
+        if not spec.addresses:
+            taken = [text for port in self.ports for text in port.spec.addresses]
+            spec = replace(spec, addresses=free_addresses(self.spec, taken))
+            if spec.mtu:
+                check_mtu(spec.mtu, any(":" in address for address in spec.addresses))
+        return replace(spec, gateways=spec.gateways or default_gateways(self.spec, spec.addresses))
+
+    async def admit(self) -> None:
+        """Make the uplink ready for a partition that was just added."""
+        if self.spec is not None:
+            await self.sync()
+
+    def forget(self) -> None:
+        """A partition is no more."""
+        if self.spec is not None:
+            self._soon(0)
+
+    # ----------------------------------------------------------------------------------------- syncing
+
+    async def sync(self) -> None:
+        async with self.lock:
+            spec = self.spec
+            if spec is None:
+                return
+            wanted = self._wanted(spec)
+            try:
+                facts = await self.kernel(lambda: self.gear.bring(wanted))
+            except (VnicdError, OSError) as error:
+                self.reason = error.line() if isinstance(error, VnicdError) else str(error)
+                raise
+            self.reason = ""
+            if self.spec is spec:
+                self.facts = facts
+                self._tell_loop(spec)
+                await self.kernel(lambda: self._follow(spec.propagate_link))
+
+    def _wanted(self, spec: UplinkSpec) -> Wanted:
+        ports = [port for port in self.ports if not port.removing]
+        return Wanted(
+            spec,
+            self.mac,
+            {port.number: port.spec.mac for port in ports},
+            {port.number: port.spec.addresses for port in ports},
+            {port.spec.name: port.number for port in ports},
+        )
+
+    def _tell_loop(self, spec: UplinkSpec) -> None:
+        """The directory, port 0's interface, and the sockets."""
+        loop, facts = self.switch.loop, self.facts
+        is_nat = spec.mode == "nat"
+        addresses = spec.subnets if is_nat else facts.addresses if facts else ()
+        mac = self.vnic_mac or self.mac
+        mtu = facts.mtu if facts is not None else 1500
+        self.switch.directory.put(0, directory.LIVE, mac, 1, mtu, addresses[: directory.MAX_ADDRESSES])
+        flags = (0 if is_nat else directory.UPLINK) | (directory.GUARD if spec.guards_addresses else 0)
+        self.switch.directory.set_flags(flags)
+        loop.set_tap(self.gear.vnic)
+        if self.gear.sockets and facts is not None:
+            *lanes, transmit = self.gear.sockets
+            loop.set_uplink(transmit, lanes, facts.mac, facts.mtu, spec.mode == "shared")
+        else:
+            loop.clear_uplink()
+        self.gear.close_retired()
+        for port in self.ports:
+            self.switch.set_rate(port)
+
+    def _follow(self, propagate: bool) -> None:
+        """What the partitions' interfaces take over from the NIC: MTU and carrier. In the kernel thread."""
+        carrier = not propagate or (self.facts is not None and self.facts.carrier)
+        for port in list(self.ports):
+            try:
+                self._follow_one(port, carrier)
+            except (VnicdError, OSError) as error:
+                log.warning("partition %s can't follow the uplink: %s", port.spec.name, error)
+
+    def _follow_one(self, port: Port, carrier: bool) -> None:
+        mtu = self.mtu(port.spec)
+        if port.tap < 0 or port.removing:
+            return
+        if mtu != port.mtu:
+            machine.set_mtu(port.spec, port.tap, mtu)
+            port.mtu = mtu
+        if carrier != port.carrier:
+            vnic.set_carrier(port.tap, carrier)
+            port.carrier = carrier
+
+    async def _drop(self) -> None:
+        """Let go of everything."""
+        async with self.lock:
+            self.facts, self.reason = None, ""
+            loop = self.switch.loop
+            self.switch.directory.set_flags(0)
+            self.switch.directory.free(0)
+            loop.set_tap(-1)
+            loop.clear_uplink()
+            await self.kernel(self.gear.release)
+            await self.kernel(lambda: self._follow(False))
+
+    # ------------------------------------------------------------------------------------------ events
+
+    def _listen(self) -> None:
+        if self.watch is None:
+            self.watch = watch.open_watch()
+            asyncio.get_running_loop().add_reader(self.watch, self._news)
+            self._soon(0)  # what happened before we listened
+
+    def _ignore(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.watch is not None:
+            asyncio.get_running_loop().remove_reader(self.watch)
+            self.watch.close()
+            self.watch = None
+
+    def _news(self) -> None:
+        if self.watch is not None and watch.drain(self.watch):
+            self._soon(SETTLE)
+
+    def lost_interface(self) -> None:
+        """Port 0's interface was deleted from outside."""
+        self._soon(0)
+
+    def _soon(self, delay: float) -> None:
+        if self.timer is None and self.watch is not None:
+            self.timer = asyncio.get_running_loop().call_later(delay, self._begin_sync)
+
+    def _begin_sync(self) -> None:
+        self.timer = None
+        task = asyncio.get_running_loop().create_task(self._try_sync())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _try_sync(self) -> None:
+        try:
+            await self.sync()
+        except (VnicdError, OSError) as error:
+            log.error("the uplink can't be made ready: %s", self.reason or error)
+            self._soon(RETRY)
+
+    # ------------------------------------------------------------------------------------------ report
+
+    @property
+    def state(self) -> str:
+        if self.reason:
+            return "failed"
+        if self.facts is None:
+            return "absent"
+        return "down" if not self.facts.up else "up" if self.facts.carrier else "no-carrier"
+
+    @property
+    def vnic_mac(self) -> str | None:
+        """The MAC of port 0's interface."""
+        if self.spec is None:
+            return None
+        return self.mac if self.spec.mode == "nat" or self.facts is None else self.facts.mac
+
+    def to_json(self) -> dict[str, Any] | None:
+        if self.spec is None:
+            return None
+        facts, ours = self.facts, counters.port(self.switch.counters)
+        drops = counters.drops(self.switch.counters)
+        sources = THROUGH_MACHINE if self.spec.mode == "nat" else THROUGH_SOCKETS
+        return {
+            **self.spec.to_json(),
+            "backend": "packet",
+            "state": self.state,
+            "reason": self.reason,
+            "mac": facts.mac if facts else None,
+            "mtu": facts.mtu if facts else None,
+            "speed_mbit": facts.speed_mbit if facts else None,
+            "carrier": bool(facts and facts.carrier),
+            "offloads": facts.offloads if facts else {},
+            "default_route": bool(facts and facts.default_route),
+            "ifname": self.gear.ifname or None,
+            "counters": {way: ours[source] for way, source in sources.items()},
+            "drops": {reason: n for reason, n in drops.items() if n and reason in DROPS},
+        }
+
+
+WAYS = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
+THROUGH_SOCKETS = {way: f"uplink_{way}" for way in WAYS}
+THROUGH_MACHINE = {way: f"tap_{way}" for way in WAYS}
+"""Counters of what comes in and goes out; in nat mode all of it passes port 0's interface."""
+
+DROPS = ("too_big", "over_rate", "bad_address", "uplink_down", "uplink_refused", "uplink_full")
+"""Reasons that have to do with the uplink."""

@@ -1,0 +1,134 @@
+"""The machine's NIC: what it is and can do at present, and the claim of one fabric on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vnicd.errors import Busy
+from vnicd.kernel import ethtool
+from vnicd.kernel.interface import index_of
+
+ARPHRD_ETHER = 1
+IFF_UP, IFF_LOOPBACK = 0x1, 0x8
+SCOPE_GLOBAL = 0
+TABLE_MAIN = 254
+RUN = Path("/run")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A NIC as it is at the moment."""
+
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    """Whether it is switched on."""
+    carrier: bool
+    """Whether its cable leads anywhere."""
+    speed_mbit: int | None
+    offloads: dict[str, bool]
+    """Those of ethtool.FEATURES: True for those that are on."""
+    addresses: tuple[str, ...]
+    """The machine's own on it, with prefix lengths; only those of global scope."""
+    default_route: bool
+    """Whether a default route of the machine leads through it."""
+    ethernet: bool
+
+
+def look(nic: str) -> Facts | None:
+    """The facts of the NIC of that name in this namespace, None when there is none."""
+    index = index_of(nic)
+    if index is None:
+        return None
+    try:
+        with IPRoute(strict_check=True) as route:
+            link = route.link("get", index=index)[0]
+            addresses = _addresses(route, index)
+            default_route = _has_default_route(route, index)
+    except NetlinkError:
+        if index_of(nic) is None:
+            return None  # it has just gone
+        raise
+    offloads, speed = ethtool.query(index)
+    flags = link["flags"]
+    return Facts(
+        index,
+        link.get_attr("IFLA_IFNAME"),
+        link.get_attr("IFLA_ADDRESS") or "",
+        link.get_attr("IFLA_MTU"),
+        bool(flags & IFF_UP),
+        bool(link.get_attr("IFLA_CARRIER")),
+        speed,
+        offloads,
+        addresses,
+        default_route,
+        link["ifi_type"] == ARPHRD_ETHER and not flags & IFF_LOOPBACK,
+    )
+
+
+def _addresses(route: IPRoute, index: int) -> tuple[str, ...]:
+    return tuple(
+        f"{each.get_attr('IFA_LOCAL') or each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}"
+        for each in route.get_addr(index=index)
+        if each["scope"] == SCOPE_GLOBAL
+    )
+
+
+def _has_default_route(route: IPRoute, index: int) -> bool:
+    """Whether the main table has one; the kernel leaves out routes of other interfaces."""
+    return any(
+        each["dst_len"] == 0
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for each in route.route("dump", family=family, table=TABLE_MAIN, oif=index)
+    )
+
+
+def namespace() -> int:
+    """What tells this thread's network namespace from others: its inode."""
+    return Path("/proc/thread-self/ns/net").stat().st_ino
+
+
+def claim(index: int) -> int:
+    """A descriptor that stands for this fabric's claim on the NIC of that index; Busy when another has it.
+
+    The claim ends with the process, or with `release`.
+    """
+    path = RUN / f"vnicd-{namespace()}-nic-{index}.lock"
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(fd, 32, 0).decode().strip()
+            os.close(fd)
+            raise Busy(
+                f"another fabric has this NIC as its uplink (process {owner or 'unknown'})",
+                "clear its uplink first: VNICD_RUNTIME_DIR=... vnicctl uplink clear",
+            ) from error
+        if _is_at(fd, path):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            return fd
+        os.close(fd)  # its owner has removed it between our open and lock
+
+
+def release(fd: int) -> None:
+    """Give up a claim."""
+    Path(f"/proc/self/fd/{fd}").readlink().unlink(missing_ok=True)
+    os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
