@@ -13,7 +13,7 @@ from 0 in the network header, which can be read there also where a driver has pu
 frame's end ends the program with 0, the waste lane.
 
 MAC and IP addresses are looked up by a binary search tree on their low 32 bits, which mostly tell them apart; the rest
-is compared in the leaf. Of an IPv6 address the rest is 96 bits, and a 32-bit sum of them is compared. So a lane is a
+is compared in the leaf. Of an IPv6 address the rest is 96 bits, and a 32-bit hash of them is compared. So a lane is a
 hint (also because the kernel numbers the lanes anew while the NIC goes down or up): who reads a lane looks at each
 frame again.
 
@@ -42,7 +42,7 @@ Block = list[Instruction]
 _LD_W, _LD_H, _LD_B, _LD_W_IND, _LD_MEM = 0x20, 0x28, 0x30, 0x40, 0x60
 _LDX_IMM, _LDX_MEM, _ST, _STX = 0x01, 0x61, 0x02, 0x03
 _JA, _JEQ, _JGE, _JSET, _JEQ_X = 0x05, 0x15, 0x35, 0x45, 0x1D
-_ADD_X, _MUL, _TAX, _RET = 0x0C, 0x24, 0x07, 0x06
+_ADD_X, _XOR_X, _MUL, _RSH, _TAX, _RET = 0x0C, 0xAC, 0x24, 0x74, 0x07, 0x06
 
 _IPV4, _ARP, _IPV6 = 0x0800, 0x0806, 0x86DD
 _ICMPV6, _SOLICITATION = 58, 135
@@ -149,24 +149,30 @@ def _group(frame: _Frame) -> Block:
 
 
 def _load_ipv6(frame: _Frame) -> Block:
-    """The address at X: its low 32 bits in A, the sum of the rest (see _ipv6_key) in memory 0."""
+    """The address at X: its low 32 bits in A, the hash of the rest (see _ipv6_key) in memory 0."""
 
     def word(number: int) -> Instruction:
         return _ld(_LD_W_IND, frame.network + 4 * number)
 
     add = [_ld(_LDX_MEM, 0), (_ADD_X, 0, 0, 0)]
-    times = [_ld(_MUL, _FACTOR), _ld(_ST, 0)]
+    stir = [(_TAX, 0, 0, 0), _ld(_RSH, 15), (_XOR_X, 0, 0, 0), _ld(_MUL, _FACTOR), _ld(_ST, 0)]
     restore = _ld(_LDX_MEM, 1)
-    start = [_ld(_STX, 1), word(0), *times, word(1), *add, *times]
-    return [*start, restore, word(2), *add, _ld(_ST, 0), restore, word(3)]
+    first_two = [_ld(_STX, 1), word(0), *stir, restore, word(1), *add, *stir]
+    return [*first_two, restore, word(2), *add, _ld(_ST, 0), restore, word(3)]
 
 
-_FACTOR = 31
+_FACTOR = 0x9E3779B1
 
 
 def _ipv6_key(packed: bytes, lane: int) -> Key:
     first, second, third, low = struct.unpack("!4I", packed)
-    return low, ((first * _FACTOR + second) * _FACTOR + third) & 0xFFFFFFFF, lane
+    return low, (_stir(_stir(first) + second) + third) & 0xFFFFFFFF, lane
+
+
+def _stir(word: int) -> int:
+    """Makes a small change of a word a large one; the shift, that it does not stay in the highest bit."""
+    word &= 0xFFFFFFFF
+    return (word ^ word >> 15) * _FACTOR & 0xFFFFFFFF
 
 
 def _mac_words(mac: str) -> tuple[int, int]:

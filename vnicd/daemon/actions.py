@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from vnicd import directory
 from vnicd.daemon import machine
-from vnicd.daemon.ports import Port
+from vnicd.daemon.ports import Following, Port
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
 from vnicd.errors import VnicdError
@@ -81,9 +81,9 @@ class Actions:
             await self.kernel(lambda: machine.make_namespace(spec))
         elif step is Step.MAKE_INTERFACE:
             port.close_tap()
-            port.carrier = True
+            port.following = Following(port.following.mtu)
             port.tap = await self.kernel(
-                lambda: machine.make_interface(spec, port.mtu, adopt=not port.adding)
+                lambda: machine.make_interface(spec, port.following.mtu, adopt=not port.adding)
             )
         elif step is Step.START_DAEMON:
             self.switch.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning

@@ -14,7 +14,7 @@ from vnicd.config import Options, Paths
 from vnicd.daemon import machine, state
 from vnicd.daemon.actions import Actions
 from vnicd.daemon.keeper import Keeper
-from vnicd.daemon.ports import Port, Ports
+from vnicd.daemon.ports import Following, Port, Ports
 from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
@@ -98,7 +98,7 @@ class Fabric:
     def _remember(self, saved: state.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
         port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
-        port.mtu = self.uplink.mtu(saved.spec)
+        port.following = Following(self.uplink.mtu(saved.spec))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
             port.pid, port.started = saved.pid, saved.started
@@ -156,7 +156,7 @@ class Fabric:
 
     async def _add(self, spec: PartitionSpec) -> Port:
         port = self.ports.reserve(self.uplink.complete(spec))
-        port.mtu = self.uplink.mtu(port.spec)
+        port.following = Following(self.uplink.mtu(port.spec))
         done: list[Action] = []
         try:
             await self.actions.kernel(lambda: machine.check_free(port.spec))
@@ -240,7 +240,7 @@ class Fabric:
             port.tap = -1
         port.counters.close()
         self.ports.discard(port)
-        self.uplink.forget()
+        self.uplink.look_again()
         self.paths.log(port.spec.name).unlink(missing_ok=True)
         try:
             self._save()
@@ -256,6 +256,8 @@ class Fabric:
     def _port_up(self, port: Port) -> None:
         port.state, port.reason = "up", ""
         self.switch.announce(port, directory.LIVE)
+        if not port.adding:
+            self.uplink.look_again()
         port.up.set()
 
     def _daemon_died(self, port: Port) -> None:

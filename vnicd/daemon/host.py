@@ -159,10 +159,10 @@ class Host:
         if unknown:
             raise Invalid(f"an uplink has no {', '.join(sorted(unknown))}")
         await self.fabric.set_uplink(make_uplink(**{"nic": None, **params}))
-        return {"uplink": self.fabric.uplink.to_json()}
+        return {"uplink": report.uplink(self.fabric)}
 
     async def _show_uplink(self, params: dict[str, Any]) -> Any:
-        return {"uplink": self.fabric.uplink.to_json()}
+        return {"uplink": report.uplink(self.fabric)}
 
     async def _clear_uplink(self, params: dict[str, Any]) -> Any:
         await self.fabric.clear_uplink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vnicd.daemon.ports import Following
 from vnicd.errors import Busy, Exists, VnicdError
 from vnicd.kernel import interface, netns, tap, vnic
 from vnicd.model import PartitionSpec
@@ -76,15 +77,19 @@ def make_interface(spec: PartitionSpec, mtu: int, adopt: bool) -> int:
     return netns.inside(spec.netns_path, work)
 
 
-def set_mtu(spec: PartitionSpec, tap_fd: int, mtu: int) -> None:
-    """Change the MTU of a partition's interface, wherever it is and whatever it is called by now."""
+def follow(spec: PartitionSpec, tap_fd: int, wanted: Following, have: Following) -> None:
+    """Change what a partition's interface takes over, wherever it is and whatever it is called by now."""
+    if wanted.carrier != have.carrier:
+        vnic.set_carrier(tap_fd, wanted.carrier)
 
     def work() -> None:
         name = _interface_name(spec, tap_fd)
         if name is not None:
-            vnic.set_mtu(name, mtu)
+            vnic.set_mtu(name, wanted.mtu)
+            interface.set_autoconf(name, wanted.autoconf)
 
-    netns.inside(spec.netns_path, work)
+    if (wanted.mtu, wanted.autoconf) != (have.mtu, have.autoconf):
+        netns.inside(spec.netns_path, work)
 
 
 def delete_interface(spec: PartitionSpec, tap_fd: int) -> None:

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from vnicd.daemon.channel import Channel
 
 
+@dataclass(frozen=True)
+class Following:
+    """What a partition's interface takes over from the uplink: its MTU (unless it has one of its own), whether it
+    is connected, and whether it makes itself addresses when a router advertises some."""
+
+    mtu: int = MTU_DEFAULT
+    carrier: bool = True
+    autoconf: bool = True
+
+
 @dataclass
 class Port:
     """One partition at run time."""
@@ -39,10 +49,7 @@ class Port:
     generation: int = 0
     restarts: int = 0
     page_size: int = 0
-    mtu: int = MTU_DEFAULT
-    """That its interface has."""
-    carrier: bool = True
-    """Whether its interface says that it is connected."""
+    following: Following = Following()
     up: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever makes or unmakes something of it."""
@@ -65,7 +72,7 @@ class Port:
             "pid": self.pid or None,
             "mac": self.spec.mac,
             "addresses": list(self.spec.addresses),
-            "mtu": self.mtu,
+            "mtu": self.following.mtu,
             "gateways": list(self.spec.gateways),
             "rate": self.spec.rate or None,
             "ifname": self.spec.ifname,

@@ -25,10 +25,10 @@ def status(fabric: Fabric) -> Json:
     if not huge and fabric.options.hugepages != "never":
         degraded = "no hugepages can be had, so new links use ordinary pages"
     page_size = memory.HUGE_PAGE if huge else memory.SMALL_PAGE
-    uplink = fabric.uplink.to_json() or {}
+    shared = uplink(fabric) or {}
     host = {"port": 0, "name": "host", "state": "up", "pid": os.getpid(), "page_size": page_size,
-            "mac": fabric.uplink.vnic_mac, "addresses": uplink.get("subnets", []), "mtu": uplink.get("mtu"),
-            "ifname": uplink.get("ifname"), "netns": None, "generation": 1, "restarts": 0}  # fmt: skip
+            "mac": fabric.uplink.vnic_mac, "addresses": shared.get("subnets", []), "mtu": shared.get("mtu"),
+            "ifname": shared.get("ifname"), "netns": None, "generation": 1, "restarts": 0}  # fmt: skip
     return {
         "fabric": {
             "runtime_dir": str(fabric.paths.root),
@@ -38,10 +38,38 @@ def status(fabric: Fabric) -> Json:
             "hugepages": fabric.options.hugepages,
             "page_size": page_size,
             "degraded": degraded,
-            "uplink": {key: uplink[key] for key in ("nic", "mode", "state")} if uplink else None,
+            "uplink": {key: shared[key] for key in ("nic", "mode", "state")} if shared else None,
         },
         "ports": [host, *(port.to_json() for port in fabric.ports)],
     }
+
+
+def uplink(fabric: Fabric) -> Json | None:
+    """The uplink, None when none is set."""
+    spec, facts = fabric.uplink.spec, fabric.uplink.facts
+    if spec is None:
+        return None
+    ours, drops = counters.port(fabric.switch.counters), counters.drops(fabric.switch.counters)
+    through = "tap" if spec.mode == "nat" else "uplink"  # in nat mode all passes port 0's interface
+    return {
+        **spec.to_json(),
+        "backend": "packet",
+        "state": fabric.uplink.state,
+        "reason": fabric.uplink.reason,
+        "mac": facts.mac if facts else None,
+        "mtu": facts.mtu if facts else None,
+        "speed_mbit": facts.speed_mbit if facts else None,
+        "carrier": bool(facts and facts.carrier),
+        "offloads": facts.offloads if facts else {},
+        "default_route": bool(facts and facts.default_route),
+        "ifname": fabric.uplink.gear.ifname or None,
+        "counters": {way: ours[f"{through}_{way}"] for way in UPLINK_COUNTERS},
+        "drops": {reason: n for reason, n in drops.items() if n and reason in UPLINK_DROPS},
+    }
+
+
+UPLINK_COUNTERS = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
+UPLINK_DROPS = ("too_big", "over_rate", "bad_address", "uplink_down", "uplink_refused", "uplink_full")
 
 
 def links(fabric: Fabric) -> Json:

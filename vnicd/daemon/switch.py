@@ -59,7 +59,7 @@ class Switch:
     def announce(self, port: Port, state: int) -> None:
         """Write a port's entry in the directory."""
         spec = port.spec
-        self.directory.put(port.number, state, spec.mac, port.generation, port.mtu, spec.addresses)
+        self.directory.put(port.number, state, spec.mac, port.generation, port.following.mtu, spec.addresses)
         self.set_rate(port)
 
     def set_rate(self, port: Port) -> None:

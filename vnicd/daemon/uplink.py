@@ -15,15 +15,15 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from vnicd import counters, directory
+from vnicd import directory
 from vnicd.daemon import machine
 from vnicd.daemon.gear import Gear, Wanted, clean
-from vnicd.daemon.ports import Port, Ports
+from vnicd.daemon.ports import Following, Ports
 from vnicd.daemon.switch import Switch
 from vnicd.errors import Invalid, NotFound, VnicdError
-from vnicd.kernel import nic, vnic, watch
+from vnicd.kernel import nic, watch
 from vnicd.kernel.nic import Facts
 from vnicd.model import PartitionSpec, check_mtu, default_mac
 from vnicd.uplink import UplinkSpec, default_gateways, free_addresses
@@ -128,8 +128,8 @@ class Uplink:
         if self.spec is not None:
             await self.sync()
 
-    def forget(self) -> None:
-        """A partition is no more."""
+    def look_again(self) -> None:
+        """A partition is no more, or has come back."""
         if self.spec is not None:
             self._soon(0)
 
@@ -150,7 +150,7 @@ class Uplink:
             if self.spec is spec:
                 self.facts = facts
                 self._tell_loop(spec)
-                await self.kernel(lambda: self._follow(spec.propagate_link))
+                await self.kernel(lambda: self._follow(spec))
 
     def _wanted(self, spec: UplinkSpec) -> Wanted:
         ports = [port for port in self.ports if not port.removing]
@@ -182,25 +182,23 @@ class Uplink:
         for port in self.ports:
             self.switch.set_rate(port)
 
-    def _follow(self, propagate: bool) -> None:
-        """What the partitions' interfaces take over from the NIC: MTU and carrier. In the kernel thread."""
+    def _follow(self, spec: UplinkSpec | None) -> None:
+        """What the partitions' interfaces take over from the uplink. In the kernel thread."""
+        propagate = spec is not None and spec.propagate_link
         carrier = not propagate or (self.facts is not None and self.facts.carrier)
+        autoconf = (
+            spec is None or spec.mode != "shared"
+        )  # addresses that nobody registered are of no use there
         for port in list(self.ports):
+            if port.tap < 0 or port.removing:
+                continue
+            wanted = Following(self.mtu(port.spec), carrier, autoconf)
             try:
-                self._follow_one(port, carrier)
+                machine.follow(port.spec, port.tap, wanted, port.following)
             except (VnicdError, OSError) as error:
                 log.warning("partition %s can't follow the uplink: %s", port.spec.name, error)
-
-    def _follow_one(self, port: Port, carrier: bool) -> None:
-        mtu = self.mtu(port.spec)
-        if port.tap < 0 or port.removing:
-            return
-        if mtu != port.mtu:
-            machine.set_mtu(port.spec, port.tap, mtu)
-            port.mtu = mtu
-        if carrier != port.carrier:
-            vnic.set_carrier(port.tap, carrier)
-            port.carrier = carrier
+            else:
+                port.following = wanted
 
     async def _drop(self) -> None:
         """Let go of everything."""
@@ -212,7 +210,7 @@ class Uplink:
             loop.set_tap(-1)
             loop.clear_uplink()
             await self.kernel(self.gear.release)
-            await self.kernel(lambda: self._follow(False))
+            await self.kernel(lambda: self._follow(None))
 
     # ------------------------------------------------------------------------------------------ events
 
@@ -256,8 +254,6 @@ class Uplink:
             log.error("the uplink can't be made ready: %s", self.reason or error)
             self._soon(RETRY)
 
-    # ------------------------------------------------------------------------------------------ report
-
     @property
     def state(self) -> str:
         if self.reason:
@@ -272,34 +268,3 @@ class Uplink:
         if self.spec is None:
             return None
         return self.mac if self.spec.mode == "nat" or self.facts is None else self.facts.mac
-
-    def to_json(self) -> dict[str, Any] | None:
-        if self.spec is None:
-            return None
-        facts, ours = self.facts, counters.port(self.switch.counters)
-        drops = counters.drops(self.switch.counters)
-        sources = THROUGH_MACHINE if self.spec.mode == "nat" else THROUGH_SOCKETS
-        return {
-            **self.spec.to_json(),
-            "backend": "packet",
-            "state": self.state,
-            "reason": self.reason,
-            "mac": facts.mac if facts else None,
-            "mtu": facts.mtu if facts else None,
-            "speed_mbit": facts.speed_mbit if facts else None,
-            "carrier": bool(facts and facts.carrier),
-            "offloads": facts.offloads if facts else {},
-            "default_route": bool(facts and facts.default_route),
-            "ifname": self.gear.ifname or None,
-            "counters": {way: ours[source] for way, source in sources.items()},
-            "drops": {reason: n for reason, n in drops.items() if n and reason in DROPS},
-        }
-
-
-WAYS = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
-THROUGH_SOCKETS = {way: f"uplink_{way}" for way in WAYS}
-THROUGH_MACHINE = {way: f"tap_{way}" for way in WAYS}
-"""Counters of what comes in and goes out; in nat mode all of it passes port 0's interface."""
-
-DROPS = ("too_big", "over_rate", "bad_address", "uplink_down", "uplink_refused", "uplink_full")
-"""Reasons that have to do with the uplink."""

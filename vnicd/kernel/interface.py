@@ -67,6 +67,13 @@ def disable_detection(ifname: str) -> None:
         path.write_text("0")
 
 
+def set_autoconf(ifname: str, on: bool) -> None:
+    """Whether the interface makes itself IPv6 addresses of advertised prefixes."""
+    path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/autoconf")
+    if path.exists():
+        path.write_text(str(int(on)))
+
+
 def delete(ifname: str) -> None:
     """Delete an interface; no error when it is gone already."""
     index = index_of(ifname)
