@@ -6,8 +6,9 @@ frames wait in the lane's socket, and overflow there at no other port's cost. On
 what is whose; the filter in front of the lanes may let through too much.
 """
 
+from libc.errno cimport EINVAL, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from posix.unistd cimport read
 
 from address_ops cimport *
@@ -60,21 +61,33 @@ cdef inline void deliver_to_all(Engine *e, const char *payload, uint32_t length)
         deliver(e, e.linked[i], payload, length)
 
 
+cdef inline bint claims_ours(const Engine *e, const char *frame, const Inspected *found) noexcept nogil:
+    """Whether a frame from outside says that it comes from a partition, or that a partition's address is its own."""
+    cdef uint16_t claimed = claimed_target(frame, found)
+    cdef uint16_t port = port_of_address(e, frame + found.source, family_of(found))
+    if (port == NO_PORT or port == 0) and claimed:
+        port = port_of_address(e, frame + claimed, 6)
+    return port != NO_PORT and port != 0
+
+
+cdef inline bint is_announcement(const char *frame, const Inspected *found) noexcept nogil:
+    """Whether ARP tells of its sender unasked, as a router does that takes over from another."""
+    return memcmp(frame + found.source, frame + found.target, 4) == 0
+
+
 cdef inline uint16_t whose_in_shared(Engine *e, char *frame, uint32_t length, bint *to_all) noexcept nogil:
     """The port that a frame to the shared MAC is for, by its addresses; rewritten for it. NO_PORT for none."""
     cdef Inspected found
-    cdef uint16_t port, at, source
-    cdef uint32_t seen = length if length < PEEK else PEEK
-    inspect(frame, seen, length, &found)
+    cdef uint16_t port, at
+    inspect(frame, length, length, &found)  # all of it is in memory of ours
     if found.kind == FRAME_OTHER or found.kind == FRAME_BAD:
         to_all[0] = is_group(frame) and found.kind == FRAME_OTHER
         return NO_PORT
-    source = port_of_address(e, frame + found.source, family_of(&found))
-    if source != NO_PORT and source != 0:
-        drop(e, source, VN_DROP_bad_address)  # it comes from outside and claims to be one of ours
+    if claims_ours(e, frame, &found):
+        drop(e, NO_PORT, VN_DROP_bad_address)
         return NO_PORT
     at = nd_target(&found) if found.icmp6 == ND_NS else 0
-    if is_group(frame) and found.kind != FRAME_ARP and at == 0:
+    if is_group(frame) and at == 0 and (found.kind != FRAME_ARP or is_announcement(frame, &found)):
         to_all[0] = True
         return NO_PORT
     port = port_of_address(e, frame + (at if at else found.target), family_of(&found))
@@ -133,6 +146,9 @@ cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
             place = tx_reserve(&link.tx, VN_RECORD_MAX)
     payload = (place if place != NULL else e.inward) + sizeof(vn_record)
     got = read(lane.fd, payload, PAYLOAD_MAX)
+    if got < 0 and errno == EINVAL:  # a frame that the kernel can't put in a vnet header, and has thrown away
+        drop(e, NO_PORT, VN_DROP_bad_frame)
+        return True
     if got < 0:
         return False  # nothing there; or the NIC went down, of which the control thread hears by netlink
     if got < HEADERS or got >= PAYLOAD_MAX:

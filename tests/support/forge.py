@@ -8,7 +8,8 @@ import socket
 import struct
 import time
 
-from tests.support.frames import BROADCAST, Seen, Tap, frame, octets
+from tests.support.datagrams import SO_RCVBUFFORCE
+from tests.support.frames import BROADCAST, ETH_P_ALL, Seen, Tap, frame, octets
 from tests.support.partition import Partition
 
 ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
@@ -87,7 +88,11 @@ def say(partition: Partition, *frames: bytes) -> None:
 
 
 class Ear(Tap):
-    """Hears all frames that arrive at an interface; a context manager."""
+    """Hears all frames that arrive at an interface, also while nobody reads them; a context manager."""
+
+    def __init__(self, partition: Partition, ethertype: int = ETH_P_ALL) -> None:
+        super().__init__(partition, ethertype)
+        self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 256 << 20)
 
     def __enter__(self) -> Ear:
         return self
@@ -102,10 +107,16 @@ class Ear(Tap):
         while not (seen and mark in seen[-1].payload):
             left = deadline - time.monotonic()
             arrived = left > 0 and select.select([self._sock], [], [], left)[0]
-            assert arrived, f"{mark!r} was not heard within {timeout:g} s, only {seen}"
+            assert arrived, f"{mark!r} was not heard within {timeout:g} s, only {_brief(seen)}"
             if (one := self._next()) is not None:
                 seen.append(one)
         return seen
+
+
+def _brief(seen: list[Seen]) -> str:
+    """The last of them, without most of what they carry."""
+    shown = [f"{one.source} to {one.to} {one.ethertype:04x} {one.payload[:40].hex()}" for one in seen[-20:]]
+    return f"{len(seen)} frames, at the end {shown}"
 
 
 def is_unicast(seen: Seen) -> bool:

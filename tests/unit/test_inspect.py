@@ -13,13 +13,8 @@ from vnicd import packets
 
 NIC = bytes.fromhex("020000000001")
 WEB = bytes.fromhex("52540000abcd")
-OTHER, ARP, IPV4, IPV6, BAD = (
-    packets.FRAME_OTHER,
-    packets.FRAME_ARP,
-    packets.FRAME_IPV4,
-    packets.FRAME_IPV6,
-    packets.FRAME_BAD,
-)
+OTHER, ARP, BAD = packets.FRAME_OTHER, packets.FRAME_ARP, packets.FRAME_BAD
+IPV4, IPV6 = packets.FRAME_IPV4, packets.FRAME_IPV6
 HOP, TCP, ROUTING, FRAGMENT, AH, ICMPV6, NONE, OPTIONS = 0, 6, 43, 44, 51, 58, 59, 60
 ND = {packets.ND_RS: 8, packets.ND_RA: 16, packets.ND_NS: 24, packets.ND_NA: 24, packets.ND_REDIRECT: 40}
 """The fixed part's length of each neighbour discovery message."""
@@ -125,7 +120,7 @@ def test_ipv4_and_its_addresses() -> None:
     assert not packets.inspect(ipv4(offset=0x4000))["later"]
     assert not packets.inspect(ipv4(offset=0x2000))["later"]
     assert packets.inspect(ipv4(offset=1))["later"]
-    assert packets.inspect(ipv4(offset=0x3FFF))["later"]
+    assert packets.inspect(ipv4(offset=0x1000))["later"]
     assert kind(ipv4(rest=b"")) == IPV4
     assert kind(ipv4(first=0x4F)) == IPV4
     assert kind(ipv4()[:60], 65535) == IPV4, "the total length is not judged"
@@ -187,6 +182,15 @@ def test_a_chain_that_runs_out_is_bad() -> None:
     assert kind(ipv6(OPTIONS, extension(ICMPV6))) == BAD
 
 
+def test_a_chain_longer_than_offsets_can_tell_is_bad() -> None:
+    chain = (bytes([OPTIONS, 255]) + bytes(2046)) * 31
+    for units, expected in ((220, IPV6), (250, BAD)):
+        last = bytes([ICMPV6, units]) + bytes(6 + 8 * units)
+        found = packets.inspect(ipv6(OPTIONS, chain + last + b"\x80" + bytes(7)))
+        assert found["kind"] == expected
+        assert found["icmp6_at"] == (ICMP6_AT + len(chain + last) if expected == IPV6 else 0)
+
+
 def test_what_lies_behind_the_payload_is_not_taken_for_the_message() -> None:
     harmless = b"\x80" + bytes(7)
     assert kind(ipv6(OPTIONS, extension(ICMPV6) + harmless, says=8)) == BAD
@@ -211,6 +215,7 @@ def test_other_fragments_pass() -> None:
     found = packets.inspect(ipv6(FRAGMENT, fragment(ICMPV6, offset=1) + nd(packets.ND_NA)))
     assert (found["kind"], found["later"], found["icmp6"]) == (IPV6, 1, 0)
     assert packets.inspect(ipv6(FRAGMENT, fragment(OPTIONS, offset=1)))["later"]
+    assert kind(ipv6(FRAGMENT, fragment(OPTIONS, offset=1)[:7])) == BAD
     assert not packets.inspect(ipv6(FRAGMENT, fragment(TCP) + bytes(20)))["later"]
 
 
@@ -287,6 +292,9 @@ def test_the_link_addresses_of_arp() -> None:
 )
 @example(packets.ND_NA, [b"\2\1"], bytes(6), b"\xff" * 6, "none")
 @example(packets.ND_NA, [b"\2\1"], b"\xff" * 6, bytes(6), "none")
+@example(
+    packets.ND_NA, [b"\2\1"], b"\xff\xff\xff\xff\xc7\x31", b"\xff\xff\xff\xff\x19\x12", "none"
+)  # carries twice
 def test_the_link_addresses_of_neighbour_discovery(
     message: int, options: list[bytes], old: bytes, new: bytes, chain: str
 ) -> None:

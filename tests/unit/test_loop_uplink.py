@@ -166,6 +166,12 @@ def test_shared_inbound_frames_are_told_apart_by_address(shared: UplinkBench) ->
     assert shared.peers[1].receive() is None and shared.peers[2].receive() is None
 
 
+def test_a_router_that_moves_is_heard_by_all(shared: UplinkBench) -> None:
+    announcement = arp(1, BROADCAST, OUT, (OUT, IP_OUT), ("00:00:00:00:00:00", IP_OUT))
+    shared.inbound(announcement)
+    assert shared.receive(1)[2] == shared.receive(2)[2] == announcement
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
@@ -97,14 +98,21 @@ def test_only_what_was_looked_at_is_quoted() -> None:
         )
 
 
+def test_what_is_behind_the_frame_is_not_quoted() -> None:
+    for frame in (ipv4(rest=ramp(1480)), ipv6(rest=ramp(1460))):
+        assert packets.too_big(frame, 60, 100) == packets.too_big(frame[:100], 60)
+
+
 def test_too_little_to_quote_is_not_answered() -> None:
     for frame, needed in (
         (ipv4(), 14 + 20 + 8),
         (ipv4(options=bytes(40)), 14 + 60 + 8),
+        (ipv4(1, b"\x08" + bytes(1479)), 14 + 20 + 8),
         (ipv6(), 14 + 40 + 8),
     ):
         assert packets.too_big(frame[:needed], 1400, len(frame))
-        assert not packets.too_big(frame[: needed - 1], 1400, len(frame))
+        for short in (needed - 1, needed - 8):
+            assert not packets.too_big(frame[:short], 1400, len(frame))
 
 
 FOUR = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255"]
@@ -127,8 +135,8 @@ def test_ipv6_addresses_that_are_no_single_host_are_not_answered(address: str) -
 
 @pytest.mark.parametrize("make", [ipv4, ipv6])
 @pytest.mark.parametrize("macs", [GROUP + WEB, b"\xff" * 6 + WEB, ROUTER + GROUP])
-def test_group_macs_are_not_answered(make: type[bytes], macs: bytes) -> None:
-    assert not packets.too_big(make(macs=macs), 1400)  # type: ignore[call-arg]
+def test_group_macs_are_not_answered(make: Callable[..., bytes], macs: bytes) -> None:
+    assert not packets.too_big(make(macs=macs), 1400)
 
 
 def test_fragments_other_than_the_first_are_not_answered() -> None:
@@ -176,7 +184,7 @@ def test_what_a_super_frame_becomes(kind: int, start: int, transport: int) -> No
     frame = bytearray(packets.PEEK)
     frame[start + 12] = 0xF if kind == UDP_L4 else transport << 2 | 0xF
     headers = start + transport
-    for count, rest in ((44, 0), (44, 1), (0, 7), (1, 0)):
+    for count, rest in ((44, 0), (44, 1), (0, 7), (1, 0), (0, 0)):
         length = headers + 1448 * count + rest
         largest = min(length, headers + 1448)
         frames = max(1, count + bool(rest))
