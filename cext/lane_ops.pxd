@@ -19,21 +19,8 @@ from layout cimport *
 from link_ops cimport *
 from mac_ops cimport *
 from ring_ops cimport *
-from shaper_ops cimport queue_limit
+from shaper_ops cimport metered, queue_is_long
 from tap_ops cimport BULK, HEADERS, PAYLOAD_MAX
-
-cdef inline bint queue_is_long(const Engine *e, const Link *link) noexcept nogil:
-    """Whether more waits for a port's rate limit than may."""
-    return e.down[link.peer].rate and tx_waiting(&link.tx) > queue_limit(&e.down[link.peer])
-
-
-cdef inline uint64_t metered(const Engine *e, uint16_t port, const char *payload, uint32_t length) noexcept nogil:
-    """What a record's link_id says of a frame that the port's rate limit counts."""
-    cdef uint32_t bytes = length - VN_VNET_HDR
-    if e.down[port].rate == 0:
-        return 0
-    return wire_bytes(payload, payload + VN_VNET_HDR, bytes if bytes < PEEK else PEEK, bytes)
-
 
 cdef inline void arrived(Engine *e, uint16_t port, uint32_t length) noexcept nogil:
     count_peer(e, port, VN_P_tx_frames, 1)

@@ -6,10 +6,12 @@ Downwards, records are written into the ring at once but published only as there
 itself how many bytes count (`link_id`): all bytes of the frame on the wire, with the headers of each segment.
 """
 
-from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from engine cimport *
+from inspect_ops cimport PEEK, wire_bytes
 from layout cimport *
+from ring_ops cimport tx_waiting
 
 cdef enum:
     BURST_NS = 10_000_000        # time whose tokens are kept: longer than a sleep of the loop is ever late
@@ -50,3 +52,16 @@ cdef inline uint64_t queue_limit(const Shaper *s) noexcept nogil:
     if limit < QUEUE_LEAST:
         limit = QUEUE_LEAST
     return limit if limit < VN_RING_SIZE // 2 else VN_RING_SIZE // 2
+
+
+cdef inline bint queue_is_long(const Engine *e, const Link *link) noexcept nogil:
+    """Whether more waits for a port's rate limit than may."""
+    return e.down[link.peer].rate != 0 and tx_waiting(&link.tx) > queue_limit(&e.down[link.peer])
+
+
+cdef inline uint64_t metered(const Engine *e, uint16_t port, const char *payload, uint32_t length) noexcept nogil:
+    """What a record's link_id says of a frame that the port's rate limit counts."""
+    cdef uint32_t bytes = length - VN_VNET_HDR
+    if e.down[port].rate == 0:
+        return 0
+    return wire_bytes(payload, payload + VN_VNET_HDR, bytes if bytes < PEEK else PEEK, bytes)

@@ -19,6 +19,7 @@ from link_ops cimport *
 from mac_ops cimport *
 from poll_ops cimport unwatch
 from ring_ops cimport *
+from shaper_ops cimport metered, queue_is_long
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -101,6 +102,11 @@ cdef inline void flood_direct(Engine *e, const char *payload, uint32_t length) n
         drop(e, NO_PORT, VN_DROP_no_link)
 
 
+cdef inline bint is_metered(const Engine *e, const Link *link) noexcept nogil:
+    """Whether what comes from our interface counts for a rate limit: where it is the way to the outside (nat mode)."""
+    return e.shaped and e.uplink == NULL and e.down[link.peer].rate
+
+
 cdef inline bint send_out(Engine *e, const char *payload, uint32_t length, uint16_t port) noexcept nogil:
     """Copy a frame from the TAP into the right link; False when its ring is full and may soon have room."""
     cdef Link *link = route(e, port)
@@ -111,7 +117,10 @@ cdef inline bint send_out(Engine *e, const char *payload, uint32_t length, uint1
         else:
             drop(e, port, VN_DROP_no_link if e.port_state[port] == VN_PORT_LIVE else VN_DROP_peer_down)
         return True
-    if push(e, link, payload, length, VN_FRAME, e.port, 0):
+    if is_metered(e, link) and queue_is_long(e, link):
+        drop(e, peer, VN_DROP_over_rate)
+        return True
+    if push(e, link, payload, length, VN_FRAME, e.port, metered(e, port, payload, length) if is_metered(e, link) else 0):
         sent(e, link, port, length)
         return True
     if link.stalled or link.gone:
@@ -142,7 +151,7 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
     cdef uint16_t port
     cdef int reason
     cdef ssize_t got
-    if guess != NULL and guess.open:
+    if guess != NULL and guess.open and not is_metered(e, guess):
         place = tx_reserve(&guess.tx, VN_RECORD_MAX)
     payload = (place if place != NULL else e.scratch) + sizeof(vn_record)
     got = read(e.tap, payload, PAYLOAD_MAX)

@@ -105,32 +105,32 @@ def test_a_nic_is_claimed_by_one(wire: Wire) -> None:
     with pytest.raises(Busy, match=rf"process {os.getpid()}\)"):
         claimed_twice(wire, index)
     assert not lock(wire, index).exists()
-    fd = wire.inside(lambda: nic.claim(index))
-    other = wire.inside(lambda: nic.claim(index + 1))
+    fd = wire.inside(lambda: nic.claim(index, "eth1"))
+    other = wire.inside(lambda: nic.claim(index + 1, "other"))
     for each in (fd, other):
         nic.release(each)
     assert not lock(wire, index).exists()
 
 
 def claimed_twice(wire: Wire, index: int) -> None:
-    fd = wire.inside(lambda: nic.claim(index))
+    fd = wire.inside(lambda: nic.claim(index, "eth1"))
     try:
-        wire.inside(lambda: nic.claim(index))
+        wire.inside(lambda: nic.claim(index, "eth1"))
     finally:
         nic.release(fd)
 
 
 def test_a_claim_ends_with_its_process(wire: Wire) -> None:
     index = facts(wire).index
-    code = f"from vnicd.kernel import nic; nic.claim({index}); print('claimed', flush=True); input()"
+    code = f"from vnicd.kernel import nic; nic.claim({index}, "eth1"); print('claimed', flush=True); input()"
     argv = ["nsenter", f"--net={NETNS / wire.here}", sys.executable, "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as owner:
         assert owner.stdout
         wait_for_output(owner.stdout, b"claimed", 10)
         with pytest.raises(Busy, match=f"process {owner.pid}"):
-            wire.inside(lambda: nic.claim(index))
+            wire.inside(lambda: nic.claim(index, "eth1"))
         owner.send_signal(signal.SIGKILL)
-    nic.release(wire.inside(lambda: nic.claim(index)))
+    nic.release(wire.inside(lambda: nic.claim(index, "eth1")))
 
 
 def test_changes_are_news(wire: Wire) -> None:

@@ -102,6 +102,12 @@ class Gear:
             self.forwarding = None
         self._hold(None)
 
+    def leave(self) -> None:
+        """The hosting daemon ends and the uplink stays set: let the next one have the NIC."""
+        if self.lock >= 0:
+            nic.release(self.lock)
+            self.lock, self.locked = -1, 0
+
     def close_retired(self) -> None:
         while self.retired:
             os.close(self.retired.pop())
@@ -111,7 +117,7 @@ class Gear:
         index = facts.index if facts is not None else 0
         if index == self.locked:
             return
-        lock = nic.claim(index) if index else -1
+        lock = nic.claim(index, facts.name) if facts is not None else -1
         if self.lock >= 0:
             nic.release(self.lock)
         self.lock, self.locked = lock, index
@@ -189,3 +195,4 @@ def clean(table: str, spec: UplinkSpec) -> None:
     if spec.mode != "bridge":
         firewall.remove(table)
     settle()
+    nic.sweep()

@@ -99,6 +99,7 @@ class Uplink:
             task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks)
+        await self.kernel(self.gear.leave)
 
     async def clean(self, spec: UplinkSpec) -> None:
         """Take away what a hosting daemon that is no more has left."""

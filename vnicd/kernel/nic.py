@@ -97,7 +97,23 @@ def namespace() -> int:
     return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
-def claim(index: int) -> int:
+def sweep() -> None:
+    """Remove the files of claims whose processes are no more."""
+    for path in RUN.glob(f"vnicd-{namespace()}-nic-*.lock"):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass  # somebody's
+        finally:
+            os.close(fd)
+
+
+def claim(index: int, name: str) -> int:
     """A descriptor that stands for this fabric's claim on the NIC of that index; Busy when another has it.
 
     The claim ends with the process, or with `release`.
@@ -111,7 +127,7 @@ def claim(index: int) -> int:
             owner = os.pread(fd, 32, 0).decode().strip()
             os.close(fd)
             raise Busy(
-                f"another fabric has this NIC as its uplink (process {owner or 'unknown'})",
+                f"{name} is the uplink of another fabric (process {owner or 'unknown'})",
                 "clear its uplink first: VNICD_RUNTIME_DIR=... vnicctl uplink clear",
             ) from error
         if _is_at(fd, path):
