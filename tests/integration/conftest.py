@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from tests.support.fabric import VNICCTL, Fabric
 from tests.support.leaks import differences, inventory
 from tests.support.partition import Partition
+from tests.support.uplink import MODES, Machine, Uplinked
 from tests.support.waiting import wait_until
 
 BASE = Path(f"/run/vnicd-test-{os.getpid()}")
@@ -23,10 +24,11 @@ BASE = Path(f"/run/vnicd-test-{os.getpid()}")
 TAG = f"{os.getpid() % 100_000}f"
 """In the name of every partition and namespace of this session."""
 
-TOOLS = ("ip", "nsenter", "unshare", "ping", "iperf3", "ethtool", "tcpdump")
+TOOLS = ("ip", "nsenter", "unshare", "ping", "iperf3", "ethtool", "tcpdump", "nft", "dnsmasq", "udhcpc")
 
 Pair = tuple[Partition, Partition]
 MakeFabric = Callable[..., Fabric]
+MakeMachine = Callable[[], Machine]
 
 _numbers = itertools.count(1)
 _living: list[Fabric] = []
@@ -62,11 +64,6 @@ def nothing_left() -> Iterator[None]:
         shutil.rmtree(BASE)
 
 
-def _fabric() -> Fabric:
-    number = next(_numbers)
-    return Fabric(BASE / f"f{number}", f"{TAG}{number}")
-
-
 @pytest.fixture(scope="module")
 def make_module_fabric() -> Iterator[MakeFabric]:
     """Makes fabrics that live until the end of the module."""
@@ -82,14 +79,56 @@ def make_fabric() -> Iterator[MakeFabric]:
 def _make() -> Iterator[MakeFabric]:
     with ExitStack() as stack:
 
-        def make() -> Fabric:
-            fabric = _fabric()
-            _living.append(fabric)
-            stack.callback(_living.remove, fabric)
-            stack.callback(fabric.close)
+        def make(netns: str = "") -> Fabric:
+            number = next(_numbers)
+            fabric = Fabric(BASE / f"f{number}", f"{TAG}{number}", netns)
+            _live(stack, fabric, fabric.close)
             return fabric
 
         yield make
+
+
+def _live(stack: ExitStack, fabric: Fabric, close: Callable[[], None]) -> None:
+    _living.append(fabric)
+    stack.callback(_living.remove, fabric)
+    stack.callback(close)
+
+
+@pytest.fixture(scope="module")
+def make_module_machine() -> Iterator[MakeMachine]:
+    """Makes machines with a NIC, and a fabric in each, that live until the end of the module."""
+    yield from _make_machines()
+
+
+@pytest.fixture
+def make_machine() -> Iterator[MakeMachine]:
+    """Makes machines that live until the end of the test."""
+    yield from _make_machines()
+
+
+def _make_machines() -> Iterator[MakeMachine]:
+    with ExitStack() as stack:
+
+        def make() -> Machine:
+            number = next(_numbers)
+            machine = Machine(BASE / f"f{number}", f"{TAG}{number}")
+            _live(stack, machine.fabric, machine.close)
+            return machine.build()
+
+        yield make
+
+
+@pytest.fixture
+def machine(make_machine: MakeMachine) -> Machine:
+    """A machine of this test alone; its fabric is not started."""
+    return make_machine()
+
+
+@pytest.fixture(scope="session", params=MODES)
+def uplinked(request: pytest.FixtureRequest) -> Iterator[Uplinked]:
+    """A machine with an uplink of each mode in turn and two partitions; all tests share it, and leave it as it was."""
+    with contextmanager(_make_machines)() as make:
+        yield Uplinked.start(make(), request.param)
 
 
 @pytest.fixture

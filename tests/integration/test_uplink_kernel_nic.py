@@ -122,7 +122,7 @@ def claimed_twice(wire: Wire, index: int) -> None:
 
 def test_a_claim_ends_with_its_process(wire: Wire) -> None:
     index = facts(wire).index
-    code = f"from vnicd.kernel import nic; nic.claim({index}, "eth1"); print('claimed', flush=True); input()"
+    code = f"from vnicd.kernel import nic; nic.claim({index}, 'eth1'); print('claimed', flush=True); input()"
     argv = ["nsenter", f"--net={NETNS / wire.here}", sys.executable, "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as owner:
         assert owner.stdout
