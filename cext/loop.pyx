@@ -52,6 +52,8 @@ cdef class Loop:
     cdef object counters, directory
     cdef bint running
     cdef dict regions            # port -> the two Regions of its link, kept mapped while the loop uses them
+    cdef dict tails              # (port, link id) -> where records were left waiting at the last is_moving()
+    cdef object rounds           # of the loop, at that time
 
     def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int hold_ms=10, int want_ms=500):
         self.e = <Engine *>calloc(1, sizeof(Engine))
@@ -73,7 +75,7 @@ cdef class Loop:
             raise OSError("no descriptors or memory for the loop")
         if not 0 <= port < VN_MAX_PORTS:
             raise ValueError(f"port {port} is out of range")
-        self.regions = {}
+        self.regions, self.tails, self.rounds = {}, {}, -1
         self.counters = counters
         self.e.counters = <vn_counters *><size_t>counters.address
         self.e.port = <uint16_t>port
@@ -134,6 +136,31 @@ cdef class Loop:
         cdef uint64_t now = clock_ns()
         cdef int port
         return {port: max(0, <long long>(now - self.e.links[port].used)) for port in self.regions}
+
+    def is_moving(self):
+        """False when records or frames wait and none was taken since the last call: the loop hangs.
+
+        To be called from time to time, seconds apart. A link that is held back, or waits for its rate limit, does
+        not count; nor does one that has just come.
+        """
+        cdef Link *link
+        cdef pollfd waiting
+        cdef uint64_t rounds = vn_load_relaxed(&self.e.counters.values[VN_C_rounds])
+        stuck = False
+        tails = {}
+        for port in self.regions:
+            link = self.e.links[<int>port]
+            if link == NULL or link.gone or link.held or link.paced_until:
+                continue
+            tail = vn_load_relaxed(&link.rx.own.tail)
+            if vn_load_acquire(&link.rx.peer.head) != tail:
+                tails[port, link.id] = tail
+                stuck = stuck or self.tails.get((port, link.id)) == tail
+        waiting.fd, waiting.events = self.e.tap, POLLIN
+        if self.e.tap >= 0 and rounds == self.rounds and poll(&waiting, 1, 0) == 1:
+            stuck = True
+        self.tails, self.rounds = tails, rounds
+        return not stuck
 
     # ---------------------------------------------------------------------------------------- commands
 

@@ -9,12 +9,13 @@ import sys
 
 from vnicd.errors import VnicdError
 
-USAGE = """Usage: vnicd host [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
+USAGE = """Usage: vnicd host [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N] [--units]
        vnicd partition NAME
        vnicd check [--json]
        vnicd teardown
 
-host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd)
+host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --units its
+           partition daemons are systemd units, vnicd-partition@NAME.service
 partition  the daemon of one partition; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
 teardown   remove what a fabric without a hosting daemon has left
@@ -62,6 +63,8 @@ def run_host(words: list[str]) -> int:
         "--idle-timeout": str(Options.idle_timeout),
         "--poll-us": str(Options.poll_us),
     }
+    units = "--units" in words
+    words = [word for word in words if word != "--units"]
     if len(words) % 2 or any(word not in options for word in words[::2]):
         print(USAGE, file=sys.stderr)
         return 2
@@ -70,7 +73,7 @@ def run_host(words: list[str]) -> int:
         idle_timeout, poll_us = float(options["--idle-timeout"]), int(options["--poll-us"])
     except ValueError as error:
         raise Invalid(f"this is not a number: {error}") from error
-    chosen = make_options(options["--hugepages"], idle_timeout, poll_us)
+    chosen = make_options(options["--hugepages"], idle_timeout, poll_us, units)
     from vnicd.daemon import host
 
     host.main(chosen)

@@ -68,9 +68,11 @@ class Options:
     """Seconds without a frame after which a direct link is given back."""
     poll_us: int = 100
     """Most microseconds that a loop polls before it sleeps; it learns how long is worth it."""
+    units: bool = False
+    """Whether partition daemons are systemd units; else they are children of the hosting daemon."""
 
 
-def make_options(hugepages: str, idle_timeout: float, poll_us: int) -> Options:
+def make_options(hugepages: str, idle_timeout: float, poll_us: int, units: bool = False) -> Options:
     """Options from a user's words; Invalid when one is out of its range."""
     if hugepages not in get_args(HugepageMode):
         raise Invalid(f"hugepages must be auto, require or never, not {hugepages}")
@@ -78,4 +80,4 @@ def make_options(hugepages: str, idle_timeout: float, poll_us: int) -> Options:
         raise Invalid(f"the idle timeout must be 0.1 to 86400 seconds, not {idle_timeout:g}")
     if not 0 <= poll_us <= 1000:
         raise Invalid(f"the polling time must be 0 to 1000 microseconds, not {poll_us}")
-    return Options(cast(HugepageMode, hugepages), idle_timeout, poll_us)
+    return Options(cast(HugepageMode, hugepages), idle_timeout, poll_us, units)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,14 +14,10 @@ from vnicd.daemon.ports import Following, Port
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
 from vnicd.errors import VnicdError
-from vnicd.kernel import process
 from vnicd.plan import Action, Step
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-GRACE = 1.0
-"""Seconds between SIGTERM and SIGKILL."""
 
 
 class Actions:
@@ -67,13 +62,7 @@ class Actions:
 
     async def end_daemon(self, port: Port) -> None:
         """End the daemon of a port; nothing happens if it has none."""
-        if port.pidfd < 0:
-            return
-        pidfd = os.dup(port.pidfd)
-        try:
-            await asyncio.to_thread(process.end, pidfd, GRACE)
-        finally:
-            os.close(pidfd)
+        await self.supervisor.end(port)
 
     async def _step(self, step: Step, port: Port) -> None:
         spec = port.spec

@@ -16,8 +16,9 @@ from vnicd.daemon.actions import Actions
 from vnicd.daemon.keeper import Keeper
 from vnicd.daemon.ports import Following, Port, Ports
 from vnicd.daemon.registrar import Registrar
-from vnicd.daemon.supervisor import Supervisor
+from vnicd.daemon.supervisor import Children, Supervisor
 from vnicd.daemon.switch import Switch
+from vnicd.daemon.units import Units
 from vnicd.daemon.uplink import Uplink
 from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.kernel import neighbours, process, tap
@@ -43,12 +44,15 @@ class Fabric:
         self.options = options
         self.ports = Ports(str(paths.root))
         self.switch = Switch(self.ports, options, self._port_up)
-        self.supervisor = Supervisor(paths, self._daemon_died)
+        kind = Units if options.units else Children
+        self.supervisor: Supervisor = kind(paths, self._daemon_died)
         self.actions = Actions(self.switch, self.supervisor, self._save)
         self.keeper = Keeper(self.ports, self.actions)
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
-        self.registrar = Registrar(paths, options, self.ports, self.switch, self.keeper.lost_tap)
+        self.registrar = Registrar(
+            paths, options, self.ports, self.switch, self.supervisor, self.keeper.lost_tap
+        )
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
         self.ready = False
@@ -76,7 +80,7 @@ class Fabric:
         dead = [port for port in found if not port.adding and not port.pid]
         for port in dead:
             await self.keeper.revive(port)
-        await _all_up([port for port in dead if port.pid], REGISTRATION)
+        await _all_up([port for port in dead if port.state == "starting"], REGISTRATION)
         self.keeper.start()
         self.ready = True
 
@@ -101,8 +105,7 @@ class Fabric:
         port.following = Following(self.uplink.mtu(saved.spec))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
-            port.pid, port.started = saved.pid, saved.started
-            self.supervisor.adopt(port, pidfd)
+            self.supervisor.adopt(port, saved.pid, pidfd)
         self.switch.announce(port, directory.LIVE if pidfd is not None else directory.DOWN)
         return port
 

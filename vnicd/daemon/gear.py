@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from vnicd import lanes, nat
+from vnicd import announce, lanes, nat
 from vnicd.addresses import alone, check_uplink, host, link_local, within
 from vnicd.kernel import firewall, nic, packet, tap, vnic
 from vnicd.kernel.forwarding import Forwarding, settle
@@ -63,6 +64,8 @@ class Gear:
     """Index and mode (shared) of the NIC that the sockets are for."""
     program: bytes = b""
     memberships: set[str] = field(default_factory=set)
+    announced: set[tuple[str, str]] = field(default_factory=set)
+    """MAC and address that the network was told of."""
     script: str = ""
     firewall_mode: str = ""
     forwarding: Forwarding | None = None
@@ -109,8 +112,11 @@ class Gear:
             self.lock, self.locked = -1, 0
 
     def close_retired(self) -> None:
-        while self.retired:
-            os.close(self.retired.pop())
+        """All at once: for each packet socket the kernel waits some 20 ms until no CPU uses it any more."""
+        if self.retired:
+            with ThreadPoolExecutor(len(self.retired)) as pool:
+                list(pool.map(os.close, self.retired))
+            self.retired.clear()
 
     def _hold(self, facts: Facts | None) -> None:
         """Be the only fabric on this NIC."""
@@ -154,10 +160,26 @@ class Gear:
         self.program = program
         receive = self.sockets[0]
         self.memberships = packet.set_memberships(receive, facts.index, set(macs), self.memberships, True)
+        self._announce(wanted, facts)
+
+    def _announce(self, wanted: Wanted, facts: Facts) -> None:
+        """Tell the network of each address that is new, or is at another MAC or behind another cable than before."""
+        if not facts.carrier:
+            self.announced = set()
+            return
+        shared = wanted.spec.mode == "shared"
+        now = {(facts.mac if shared else wanted.macs[port], each) for each, port in wanted.hosts.items()}
+        for mac, each in sorted(now - self.announced):
+            try:
+                os.write(self.sockets[-1], bytes(tap.VNET_HEADER) + announce.frame(mac, each))
+            except OSError as error:
+                log.warning("%s can't be announced on %s: %s", each, facts.name, error.strerror)
+        self.announced = now
 
     def _close_sockets(self) -> None:
         self.retired += self.sockets
         self.sockets, self.memberships, self.bound, self.program = [], set(), (0, False), b""
+        self.announced = set()
 
     def _load_firewall(self, wanted: Wanted) -> None:
         spec = wanted.spec

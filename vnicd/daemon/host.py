@@ -15,6 +15,7 @@ from vnicd.config import Options, Paths
 from vnicd.daemon import report
 from vnicd.daemon.fabric import Fabric, remove_files
 from vnicd.daemon.lock import HostLock
+from vnicd.daemon.notify import Notifier
 from vnicd.daemon.server import Server
 from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
 from vnicd.model import PartitionSpec, make_partition
@@ -37,6 +38,7 @@ class Host:
         self.paths = paths
         self.options = options
         self.done = asyncio.Event()
+        self.notify = Notifier()
         self.server = Server(
             {
                 "fabric.ping": self._ping,
@@ -67,11 +69,13 @@ class Host:
                 await self._listen()
             await self.fabric.start(revive=not take_down)
             log.info("ready")
+            self._tell_systemd()
             if take_down:
                 await self.fabric.take_down()
             else:
                 await self._serve()
         finally:
+            self.notify.stopping()
             self.server.close()
             await self.fabric.stop()
             if not self.paths.state.exists():  # no partition needs them: the start failed, or none was made
@@ -92,6 +96,14 @@ class Host:
             except TimeoutError:
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
+
+    def _tell_systemd(self) -> None:
+        """That we are ready and how the fabric is; from time to time, and that the datapath goes on, if it does."""
+        self.notify.ready(report.line(self.fabric))
+        if self.notify.watchdog:
+            if self.fabric.switch.loop.is_moving():
+                self.notify.alive()
+            asyncio.get_running_loop().call_later(self.notify.watchdog, self._tell_systemd)
 
     def _files_are_whole(self) -> bool:
         paths = (self.paths.control, self.paths.registration)

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 
 from vnicd import counters, directory
 from vnicd.config import Paths
-from vnicd.daemon import messages
+from vnicd.daemon import messages, privileges
 from vnicd.daemon.endpoint import Endpoint
 from vnicd.daemon.messages import Message
+from vnicd.daemon.notify import Notifier
 from vnicd.loop import Loop
 from vnicd.memory import Refused, Region
 
@@ -53,6 +54,9 @@ class Partition:
         self.connect_at = 0.0
         """When to look for the hosting daemon, on the monotonic clock."""
         self.thread: threading.Thread | None = None
+        self.notify = Notifier()
+        self.sign_at = time.monotonic()
+        """When systemd expects the next sign of life, on the monotonic clock."""
 
     # --------------------------------------------------------------------------------------- life
 
@@ -72,6 +76,7 @@ class Partition:
             if due and not self._connect() and not self.paths.root.exists():
                 return 0  # the fabric was taken down while nobody told us
             self._wait(wake)
+        self.notify.stopping()
         if self.loop is not None and self.thread is not None:
             self.loop.stop()
             self.thread.join()
@@ -96,8 +101,20 @@ class Partition:
         if self.endpoint is not None:
             self.endpoint.tick()
             self._report_idle()
+        self._give_sign()
+
+    def _give_sign(self) -> None:
+        """Tell systemd that the datapath goes on, if it does; else it will end us and start us anew."""
+        if self.notify.watchdog and time.monotonic() >= self.sign_at:
+            self.sign_at = time.monotonic() + self.notify.watchdog
+            if self.loop is None or self.loop.is_moving():
+                self.notify.alive()
 
     def _timeout(self) -> float:
+        """Seconds until there is something to do, a sign of life included."""
+        return min(self._next_work(), self.notify.watchdog or 1e6)
+
+    def _next_work(self) -> float:
         """Seconds until there is something to do without being told; endless for a fabric at rest."""
         if self.host is None:
             return RECONNECT
@@ -161,6 +178,7 @@ class Partition:
         elif message["op"] == "open" and not self.serving and self.loop is not None:
             self.loop.set_tap(self.tap)  # not before there is a way out for what the partition says first
             self.serving = True
+            self.notify.ready(f"serving port {self.port}")
 
     def _welcome(self, message: Message, fds: list[int]) -> None:
         """The host has taken us in: the directory, and at the first time the TAP and the counters."""
@@ -205,6 +223,7 @@ class Partition:
 
 
 def main(name: str) -> int:
+    privileges.drop()
     try:
         return Partition(name, Paths.from_environment()).run()
     except Refused as error:

@@ -14,8 +14,9 @@ from vnicd.daemon import messages
 from vnicd.daemon.channel import Channel
 from vnicd.daemon.messages import Message
 from vnicd.daemon.ports import Port, Ports
+from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
-from vnicd.kernel import process, tap
+from vnicd.kernel import tap
 from vnicd.memory import Refused
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ class Registrar:
         options: Options,
         ports: Ports,
         switch: Switch,
+        supervisor: Supervisor,
         on_lost_tap: Callable[[Port], None],
     ) -> None:
         self.paths = paths
         self.options = options
         self.ports = ports
         self.switch = switch
+        self.supervisor = supervisor
         self.on_lost_tap = on_lost_tap
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
@@ -50,7 +53,7 @@ class Registrar:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.paths.registration.unlink(missing_ok=True)
         self.listener.bind(str(self.paths.registration))
-        self.paths.registration.chmod(0o600)
+        self.paths.registration.chmod(0o666)  # partition daemons are unprivileged; who they are is checked
         self.listener.listen(256)
         self.listener.setblocking(False)
         asyncio.get_running_loop().add_reader(self.listener, self._accept)
@@ -73,7 +76,10 @@ class Registrar:
         except OSError as error:
             log.warning("a partition daemon can't be taken in: %s", error.strerror)
             return
-        self.channels.add(Channel(sock, self._message, self._end))
+        channel = Channel(sock, self._message, self._end)
+        self.channels.add(channel)
+        if not any(self.supervisor.owns(port, channel.pid) for port in self.ports):
+            self._turn_away(channel)
 
     def _message(self, channel: Channel, message: Message, fds: list[int]) -> None:
         try:
@@ -89,6 +95,11 @@ class Registrar:
         finally:
             messages.close_all(fds)
 
+    def _turn_away(self, channel: Channel) -> None:
+        log.warning("process %d is not the daemon of a partition", channel.pid)
+        channel.send({"op": "stop"})
+        channel.close()
+
     def _end(self, channel: Channel) -> None:
         self.channels.discard(channel)
         port = self.ports.by_number.get(channel.port)
@@ -102,13 +113,12 @@ class Registrar:
             message["op"] != "hello"
             or port is None
             or port.removing
-            or channel.pid != port.pid
-            or process.start_time(port.pid) != port.started
+            or not self.supervisor.owns(port, channel.pid)
         ):
-            log.warning("process %d is not the daemon of partition %s", channel.pid, message.get("name"))
-            channel.send({"op": "stop"})
-            channel.close()
+            self._turn_away(channel)
             return
+        if port.pid != channel.pid:  # somebody else has started it anew, under systemd
+            self.supervisor.adopt(port, channel.pid, os.pidfd_open(channel.pid))
         if port.channel is not None:
             port.channel.close()
         channel.port, port.channel = port.number, channel

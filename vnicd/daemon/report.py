@@ -44,6 +44,16 @@ def status(fabric: Fabric) -> Json:
     }
 
 
+def line(fabric: Fabric) -> str:
+    """The fabric in a few words."""
+    ports = list(fabric.ports)
+    ready = sum(port.state == "up" for port in ports)
+    text = f"{ready} of {len(ports)} partitions up"
+    if fabric.uplink.spec is None:
+        return text
+    return f"{text}, uplink {fabric.uplink.spec.nic} ({fabric.uplink.spec.mode}) {fabric.uplink.state}"
+
+
 def uplink(fabric: Fabric) -> Json | None:
     """The uplink, None when none is set."""
     spec, facts = fabric.uplink.spec, fabric.uplink.facts

@@ -6,7 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from vnicd.config import Paths
 from vnicd.daemon.ports import Port
@@ -15,22 +17,89 @@ from vnicd.kernel import process
 BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0
 """Seconds before a daemon that died young is started again; doubles each time."""
 
+GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+
 LIVED = 5.0
 """Seconds after which a daemon's death counts as its first."""
 
 
-class Supervisor:
-    """`on_death(port)` is called when a watched daemon has ended."""
+class Supervisor(ABC):
+    """Watches partition daemons; `on_death(port)` is called when one has ended. How they start is a subclass's."""
 
     def __init__(self, paths: Paths, on_death: Callable[[Port], None]) -> None:
         self.paths = paths
         self.on_death = on_death
-        self.children: dict[int, subprocess.Popen[bytes]] = {}
         self.births: dict[str, float] = {}
         self.backoffs: dict[str, float] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    def start(self, port: Port) -> None:
+        """Start the daemon of a port, which is to outlive us. It registers by itself."""
+
+    @abstractmethod
+    def owns(self, port: Port, pid: int) -> bool:
+        """Whether a process is the daemon of this port."""
+
+    @abstractmethod
+    async def end(self, port: Port) -> None:
+        """End the daemon of a port; nothing happens if it has none."""
+
+    def is_running(self, port: Port) -> bool:
+        return port.pidfd >= 0
+
+    def adopt(self, port: Port, pid: int, pidfd: int) -> None:
+        """Watch a daemon that an earlier hosting daemon has started, or somebody else."""
+        self.forget(port)
+        port.pid, port.started = pid, process.start_time(pid) or 0
+        self.watch(port, pidfd)
+
+    def forget(self, port: Port) -> None:
+        """Watch it no longer."""
+        if port.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(port.pidfd)
+            os.close(port.pidfd)
+            port.pidfd = -1
+        port.pid = port.started = 0
+
+    def born(self, port: Port) -> None:
+        """Note the time of a start, from which the next delay follows."""
+        self.births[port.spec.name] = asyncio.get_running_loop().time()
+
+    def delay(self, port: Port) -> float:
+        """Seconds to wait before the next start: none for the first death, more for each that follows closely."""
+        name, now = port.spec.name, asyncio.get_running_loop().time()
+        if now - self.births.get(name, -LIVED) >= LIVED:
+            self.backoffs[name] = 0.0
+        wait = self.backoffs.get(name, 0.0)
+        self.backoffs[name] = min(max(BACKOFF_FIRST, 2 * wait), BACKOFF_MAX)
+        return wait
+
+    def watch(self, port: Port, pidfd: int) -> None:
+        port.pidfd = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._ended, port, pidfd)
+
+    def tell(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something without waiting for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _ended(self, port: Port, pidfd: int) -> None:
+        if port.pidfd == pidfd:
+            self.forget(port)
+            self.on_death(port)
+
+
+class Children(Supervisor):
+    """Partition daemons as children of ours, each in a session of its own."""
+
+    def __init__(self, paths: Paths, on_death: Callable[[Port], None]) -> None:
+        super().__init__(paths, on_death)
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, port: Port) -> None:
-        """Start the daemon of a port. It has a session of its own: it is to outlive us."""
         name = port.spec.name
         self.paths.logs.mkdir(mode=0o755, exist_ok=True)
         with self.paths.log(name).open("ab") as log:
@@ -43,40 +112,25 @@ class Supervisor:
                 env={**os.environ, "VNICD_RUNTIME_DIR": str(self.paths.root)},
             )
         self.children[child.pid] = child
-        self.births[name] = asyncio.get_running_loop().time()
+        self.born(port)
         port.pid, port.started = child.pid, process.start_time(child.pid) or 0
         port.state = "starting"
-        self._watch(port, os.pidfd_open(child.pid))
+        self.watch(port, os.pidfd_open(child.pid))
 
-    def adopt(self, port: Port, pidfd: int) -> None:
-        """Watch a daemon that an earlier hosting daemon has started."""
-        self._watch(port, pidfd)
+    def owns(self, port: Port, pid: int) -> bool:
+        return pid == port.pid and process.start_time(pid) == port.started
+
+    async def end(self, port: Port) -> None:
+        if port.pidfd < 0:
+            return
+        pidfd = os.dup(port.pidfd)
+        try:
+            await asyncio.to_thread(process.end, pidfd, GRACE)
+        finally:
+            os.close(pidfd)
 
     def forget(self, port: Port) -> None:
-        """Watch it no longer."""
-        if port.pidfd >= 0:
-            asyncio.get_running_loop().remove_reader(port.pidfd)
-            os.close(port.pidfd)
-            port.pidfd = -1
         child = self.children.pop(port.pid, None)
+        super().forget(port)
         if child is not None:
             child.poll()
-        port.pid = port.started = 0
-
-    def delay(self, port: Port) -> float:
-        """Seconds to wait before the next start: none for the first death, more for each that follows closely."""
-        name, now = port.spec.name, asyncio.get_running_loop().time()
-        if now - self.births.get(name, -LIVED) >= LIVED:
-            self.backoffs[name] = 0.0
-        wait = self.backoffs.get(name, 0.0)
-        self.backoffs[name] = min(max(BACKOFF_FIRST, 2 * wait), BACKOFF_MAX)
-        return wait
-
-    def _watch(self, port: Port, pidfd: int) -> None:
-        port.pidfd = pidfd
-        asyncio.get_running_loop().add_reader(pidfd, self._ended, port, pidfd)
-
-    def _ended(self, port: Port, pidfd: int) -> None:
-        if port.pidfd == pidfd:
-            self.forget(port)
-            self.on_death(port)

@@ -151,6 +151,7 @@ class Uplink:
             if self.spec is spec:
                 self.facts = facts
                 self._tell_loop(spec)
+                await self.kernel(self.gear.close_retired)
                 await self.kernel(lambda: self._follow(spec))
 
     def _wanted(self, spec: UplinkSpec) -> Wanted:
@@ -179,7 +180,6 @@ class Uplink:
             loop.set_uplink(transmit, lanes, facts.mac, facts.mtu, spec.mode == "shared")
         else:
             loop.clear_uplink()
-        self.gear.close_retired()
         for port in self.ports:
             self.switch.set_rate(port)
 

@@ -1,0 +1,25 @@
+"""What a daemon gives up for good: the system calls for it that Python does not have."""
+
+from libc.errno cimport errno
+from libc.string cimport strerror
+
+cdef extern from "<sys/prctl.h>" nogil:
+    int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+    int PR_SET_NO_NEW_PRIVS
+
+cdef extern from "<sys/mman.h>" nogil:
+    int mlockall(int flags)
+    int MCL_CURRENT
+    int MCL_FUTURE
+    int MCL_ONFAULT
+
+
+def no_new_privileges():
+    """Neither this process nor what it may start can gain privileges by execve(2)."""
+    if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(errno, strerror(errno).decode(), "no_new_privs")
+
+
+def lock_memory():
+    """Keep each page in memory once it was touched: a datapath must not wait for the swap. False when refused."""
+    return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0

@@ -1,0 +1,62 @@
+"""Partition daemons as systemd units: systemd starts, confines and watches them, and we tell it which there are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from vnicd.daemon.ports import Port
+from vnicd.daemon.supervisor import Supervisor
+from vnicd.errors import VnicdError
+
+log = logging.getLogger(__name__)
+
+PREFIX, SUFFIX = "vnicd-partition@", ".service"
+
+
+def unit_name(name: str) -> str:
+    """The unit of a partition; partition names need no escaping there."""
+    return f"{PREFIX}{name}{SUFFIX}"
+
+
+def unit_of(pid: int) -> str:
+    """The unit that a process belongs to, by its control group, which only root can change; empty when unknown."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    groups = [line.split(":", 2)[2] for line in lines if line.startswith("0::")]
+    parts = groups[0].split("/") if groups else []
+    return next((part for part in reversed(parts) if part.endswith(SUFFIX)), "")
+
+
+class Units(Supervisor):
+    """Starts and stops `vnicd-partition@NAME.service`; whatever process registers from within that unit is its daemon.
+
+    So a unit that was restarted by systemd, or by hand, is taken in again without a word from us.
+    """
+
+    def start(self, port: Port) -> None:
+        port.state = "starting"
+        self.born(port)
+        self.tell(self._systemctl("start", "--no-block", unit_name(port.spec.name)))
+
+    def owns(self, port: Port, pid: int) -> bool:
+        return unit_of(pid) == unit_name(port.spec.name)
+
+    async def end(self, port: Port) -> None:
+        await self._systemctl("stop", unit_name(port.spec.name))
+
+    async def _systemctl(self, *words: str) -> None:
+        null = asyncio.subprocess.DEVNULL
+        pipe = asyncio.subprocess.PIPE
+        try:
+            child = await asyncio.create_subprocess_exec(
+                "systemctl", *words, stdin=null, stdout=null, stderr=pipe
+            )
+        except OSError as error:
+            raise VnicdError(f"systemctl can't be run: {error.strerror}") from error
+        _, complaint = await child.communicate()
+        if child.returncode:
+            log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
