@@ -23,11 +23,14 @@ def create():
 
 
 def open_shared(int fd, bint writable=False):
-    """Map a counters memfd; memory.Refused when it is of another version or no such thing."""
+    """Map a counters memfd; memory.Refused when it is of a later version or no such thing.
+
+    Counters are only ever added at the end of their kind, so those of an earlier version are a part of ours.
+    """
     region = memory.open_shared(fd, sizeof(vn_counters), writable, one_writer=False)
     cdef const vn_counters *c = <const vn_counters *><size_t>region.address
-    if (c.magic != VN_COUNTERS_MAGIC or c.version != VN_VERSION or c.port_counters != VN_PORT_COUNTER_COUNT
-            or c.peer_counters != VN_PEER_COUNTER_COUNT or c.drop_counters != VN_DROP_COUNT):
+    if (c.magic != VN_COUNTERS_MAGIC or c.version != VN_VERSION or c.port_counters > VN_PORT_COUNTER_COUNT
+            or c.peer_counters > VN_PEER_COUNTER_COUNT or c.drop_counters > VN_DROP_COUNT):
         raise memory.Refused("it does not hold the counters of this version")
     return region
 

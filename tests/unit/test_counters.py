@@ -100,6 +100,16 @@ def test_a_peer_out_of_range(port: int) -> None:
         counters.peer(counters.create(), port)
 
 
+@pytest.mark.parametrize("offset", [6, 8, 10])
+def test_counters_of_an_earlier_version_are_a_part_of_ours(offset: int) -> None:
+    """What a partition daemon has kept that was started before an upgrade."""
+    made = counters.create()
+    (now,) = struct.unpack_from("H", view(made), offset)
+    struct.pack_into("H", view(made), offset, now - 1)
+    count(made, VALUES, 7)
+    assert counters.port(counters.open_shared(os.dup(made.fd)))[counters.PORT_NAMES[0]] == 7
+
+
 @pytest.mark.parametrize("offset", [0, 4, 6, 8, 10])
 def test_counters_of_another_version_are_refused(offset: int) -> None:
     """Magic, version, and the numbers of port, peer and drop counters."""

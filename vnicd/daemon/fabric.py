@@ -51,7 +51,13 @@ class Fabric:
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
         self.registrar = Registrar(
-            paths, options, self.ports, self.switch, self.supervisor, self.keeper.lost_tap
+            paths,
+            options,
+            self.ports,
+            self.switch,
+            self.supervisor,
+            self.keeper.lost_tap,
+            self.keeper.outdated,
         )
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()

@@ -56,6 +56,10 @@ class Keeper:
         log.warning("the interface of partition %s is gone", port.spec.name)
         self.task(self.actions.end_daemon(port))
 
+    def outdated(self, port: Port) -> None:
+        """The daemon is of a version that we can't work with: its restart makes it one of ours."""
+        self.task(self.actions.end_daemon(port))
+
     async def revive(self, port: Port, delay: float = 0.0) -> None:
         """Make what is missing of a partition and start its daemon; try again later when that fails."""
         await asyncio.sleep(delay)

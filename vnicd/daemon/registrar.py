@@ -1,4 +1,9 @@
-"""Where partition daemons register: checks who they are, and hands them their TAP, counters and the directory."""
+"""Where partition daemons register: checks who they are, and hands them their TAP, counters and the directory.
+
+After an upgrade the partition daemons of the old version register at a hosting daemon of the new one. As long as the
+shared memory has the same layout (VN_VERSION; counters may have been added) they go on without a frame lost; else
+they are started anew, which costs what the death of a daemon costs.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +42,7 @@ class Registrar:
         switch: Switch,
         supervisor: Supervisor,
         on_lost_tap: Callable[[Port], None],
+        on_outdated: Callable[[Port], None],
     ) -> None:
         self.paths = paths
         self.options = options
@@ -44,6 +50,7 @@ class Registrar:
         self.switch = switch
         self.supervisor = supervisor
         self.on_lost_tap = on_lost_tap
+        self.on_outdated = on_outdated
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
 
@@ -128,8 +135,11 @@ class Registrar:
             channel.port, port.channel = -1, None
             self.on_lost_tap(port)
             return
+        if returning and not self._take_back(port, fds):
+            channel.port, port.channel = -1, None
+            self.on_outdated(port)
+            return
         if returning:
-            self._take_back(port, fds)
             port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
         else:
             port.generation += 1
@@ -149,14 +159,16 @@ class Registrar:
                 links.adopt(port.number, int(peer), int(ident))
         links.request(0, port.number)
 
-    def _take_back(self, port: Port, fds: list[int]) -> None:
-        """The TAP and the counters of a daemon that has outlived the last hosting daemon."""
+    def _take_back(self, port: Port, fds: list[int]) -> bool:
+        """The TAP and the counters of a daemon that has outlived the last hosting daemon; False when they don't fit."""
         try:
             region = counters.open_shared(os.dup(fds[1]))
         except Refused as error:
-            raise ValueError(f"it brings no counters: {error}") from error
+            log.warning("the daemon of partition %s is of another version: %s", port.spec.name, error)
+            return False
         port.counters.close()
         port.counters = region
         port.close_tap()
         port.tap = fds[0]
         fds[:] = fds[1:]
+        return True
