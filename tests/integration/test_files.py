@@ -52,6 +52,23 @@ def test_a_host_goes_on_without_its_files(fabric: Fabric, pair: Pair, what: str)
     assert fabric.left_behind() == []
 
 
+def test_a_directory_that_only_root_can_reach(fabric: Fabric) -> None:
+    """Partition daemons are not root, and yet find a new hosting daemon."""
+    parent = fabric.runtime.parent
+    mode = parent.stat().st_mode
+    parent.chmod(0o700)
+    try:
+        fabric.up()
+        one, other = fabric.add("a", "10.84.0.1/24"), fabric.add("b", "10.84.0.2/24")
+        before = {port["pid"] for port in fabric.call("partition.list")["partitions"]}
+        os.kill(fabric.host_pid(), signal.SIGKILL)
+        fabric.up()
+        assert one.ping(other.ip, count=3).lost == 0
+        assert {port["pid"] for port in fabric.call("partition.list")["partitions"]} == before
+    finally:
+        parent.chmod(mode)
+
+
 def test_a_damaged_state_is_told(fabric: Fabric, pair: Pair) -> None:
     assert pair
     state = fabric.runtime / "state.json"

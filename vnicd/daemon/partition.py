@@ -73,7 +73,7 @@ class Partition:
                 print(f"vnicd: partition {self.name}: no hosting daemon takes it in", file=sys.stderr)
                 return 3
             due = self.host is None and time.monotonic() >= self.connect_at
-            if due and not self._connect() and not self.paths.root.exists():
+            if due and not self._connect() and self._fabric_is_gone():
                 return 0  # the fabric was taken down while nobody told us
             self._wait(wake)
         self.notify.stopping()
@@ -130,11 +130,8 @@ class Partition:
     def _connect(self) -> bool:
         """Register at the hosting daemon; False when there is none."""
         self.connect_at = time.monotonic() + RECONNECT
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            sock.connect(str(self.paths.registration))
-        except OSError:
-            sock.close()
+        sock = self._connected(self.paths.registration.name) or self._connected(str(self.paths.registration))
+        if sock is None:
             return False
         self.host = sock
         hello: Message = {"op": "hello", "name": self.name, "port": self.port, "generation": self.generation}
@@ -142,6 +139,20 @@ class Partition:
         fds = [self.tap, self.counters.fd] if self.tap >= 0 and self.counters else []
         self._reply(hello, fds)
         return True
+
+    def _connected(self, path: str) -> socket.socket | None:
+        """A socket that is connected to `path`. We are in the runtime directory, to which no path may lead us any more."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.connect(path)
+        except OSError:
+            sock.close()
+            return None
+        return sock
+
+    def _fabric_is_gone(self) -> bool:
+        """Whether the runtime directory was removed, as `down` does."""
+        return os.stat(".").st_nlink == 0 and not os.path.exists(self.paths.root)
 
     def _reply(self, message: Message, fds: Sequence[int]) -> None:
         if self.host is None:
@@ -223,9 +234,14 @@ class Partition:
 
 
 def main(name: str) -> int:
-    privileges.drop()
+    paths = Paths.from_environment()
     try:
-        return Partition(name, Paths.from_environment()).run()
+        os.chdir(paths.root)  # while we still may, wherever it lies
+        privileges.drop()
+        return Partition(name, paths).run()
+    except OSError as error:
+        print(f"vnicd: partition {name}: {error}", file=sys.stderr)
+        return 1
     except Refused as error:
         print(f"vnicd: partition {name}: the hosting daemon sent bad memory: {error}", file=sys.stderr)
         return 1
