@@ -89,13 +89,16 @@ cdef inline uint8_t family_of(const Inspected *found) noexcept nogil:
     return 6 if found.kind == FRAME_IPV6 else 4
 
 
-cdef inline bint is_honest(const Engine *e, uint16_t port, const char *frame, uint32_t copied, uint32_t length) noexcept nogil:
-    """Whether all addresses that a frame claims are the port's own; `frame` is our copy of its beginning."""
+cdef inline bint is_honest(const Engine *e, uint16_t port, const char *vnet, const char *frame, uint32_t copied, uint32_t length) noexcept nogil:
+    """Whether all addresses that a frame claims are the port's own; `vnet` and `frame` are our copy of its beginning.
+
+    What is neither IP nor ARP can't be judged (it may carry either in another encapsulation), and is refused.
+    """
     cdef Inspected found
     cdef uint16_t claimed
     inspect(frame, copied, length, &found)
-    if found.kind == FRAME_OTHER:
-        return True
+    if found.kind == FRAME_OTHER or not checksum_is_honest(vnet, &found):
+        return False
     if found.kind == FRAME_BAD or found.icmp6 == ND_RA or found.icmp6 == ND_REDIRECT:
         return False  # a partition is nobody's router
     if found.kind == FRAME_ARP and not arp_sender_is(frame, frame + 6):

@@ -46,6 +46,8 @@ cdef struct Link:
     uint64_t used                # ns, last frame in either direction
     uint64_t hold_until          # ns: what came from here waits for room elsewhere
     uint64_t paced_until         # ns: what came from here waits for its rate limit
+    bint overfull                # too much waits for it: what the limit does not let go now is dropped
+    uint64_t told_at             # ns, when the sender was last told that its frame was too big
 
 
 cdef struct MacSlot:
@@ -133,7 +135,6 @@ cdef struct Engine:
     int shaped                   # ports with a rate limit
     Shaper up[VN_MAX_PORTS]      # hosting daemon: from that port to the uplink
     Shaper down[VN_MAX_PORTS]    # hosting daemon: from the uplink to that port
-    uint64_t told_at             # ns, when a sender was last told that its frame was too big
 
     char *scratch                # one record, from the TAP
     char *inward                 # hosting daemon: one record, from the uplink

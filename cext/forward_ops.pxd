@@ -21,7 +21,7 @@ from ring_ops cimport *
 from shaper_ops cimport queue_limit
 from tap_ops cimport *
 from address_ops cimport is_honest
-from uplink_ops cimport COPIED, uplink_admits, uplink_send, wire_bytes
+from uplink_ops cimport COPIED, over_rate, uplink_admits, uplink_send, wire_bytes
 
 cdef enum:
     HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost
@@ -112,8 +112,8 @@ cdef inline void relay_flood(Engine *e, Link *link, Relayed *r) noexcept nogil:
     if e.tap >= 0:
         tap_write(e, link.peer, r.headers, r.copied, r.record.payload, r.record.length)
     if e.uplink != NULL and not uplink_send(e, link, r.headers, r.copied, r.record.payload, r.record.length):
-        drop(e, link.peer, VN_DROP_over_rate if link.paced_until else VN_DROP_uplink_full)
-        link.paced_until = link.hold_until = 0
+        drop(e, link.peer, VN_DROP_uplink_full)
+        link.hold_until = 0
 
 
 cdef inline bint take_for_machine(Engine *e, Link *link, Relayed *r) noexcept nogil:
@@ -121,8 +121,8 @@ cdef inline bint take_for_machine(Engine *e, Link *link, Relayed *r) noexcept no
     cdef const char *frame = r.headers + VN_VNET_HDR
     cdef uint32_t bytes = r.record.length - VN_VNET_HDR
     if e.uplink == NULL and e.up[link.peer].rate:
-        if not uplink_admits(e, link, wire_bytes(r.headers, frame, r.copied - VN_VNET_HDR, bytes)):
-            return False
+        if not uplink_admits(e, link, frame, wire_bytes(r.headers, frame, r.copied - VN_VNET_HDR, bytes)):
+            return over_rate(e, link)
     tap_write(e, link.peer, r.headers, r.copied, r.record.payload, r.record.length)
     return True
 
@@ -160,7 +160,7 @@ cdef inline bint take_at_host(Engine *e, Link *link, const Record *record) noexc
         drop(e, link.peer, VN_DROP_bad_source)
     elif is_reserved(frame):
         drop(e, link.peer, VN_DROP_reserved_multicast)
-    elif e.flags & VN_GUARD and not is_honest(e, link.peer, frame, r.copied - VN_VNET_HDR, record.length - VN_VNET_HDR):
+    elif e.flags & VN_GUARD and not is_honest(e, link.peer, r.headers, frame, r.copied - VN_VNET_HDR, record.length - VN_VNET_HDR):
         drop(e, link.peer, VN_DROP_bad_address)
     elif not forward(e, link, &r):
         return False
@@ -170,7 +170,10 @@ cdef inline bint take_at_host(Engine *e, Link *link, const Record *record) noexc
 
 
 cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
-    """Whether a link's records wait for its port's rate limit; what makes the queue too long is dropped."""
+    """Whether a link's records wait for its port's rate limit.
+
+    What makes the queue too long is taken out at its head: what is for the uplink is dropped, all else forwarded.
+    """
     cdef Record record
     cdef uint64_t most
     if link.paced_until == 0:
@@ -179,12 +182,10 @@ cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
         link.paced_until = 0
         return False
     most = queue_limit(&e.up[link.peer])
-    while rx_ready(&link.rx) > most and rx_next(&link.rx, &record):
-        if record.kind == VN_FRAME:
-            drop(e, link.peer, VN_DROP_over_rate)
-        elif not take_at_host(e, link, &record):
-            break
+    link.overfull = True
+    while rx_ready(&link.rx) > most and rx_next(&link.rx, &record) and take_at_host(e, link, &record):
         rx_consume(&link.rx, &record)
+    link.overfull = False
     if rx_publish(&link.rx):
         ring_bell(e, link)
     return True

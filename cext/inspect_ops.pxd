@@ -37,6 +37,7 @@ cdef enum:
     IPV6_END = 54
     ICMP = 1
     ICMPV6 = 58
+    VNET_NEEDS_CSUM = 1
     GSO_TCPV4 = 1
     GSO_TCPV6 = 4
     GSO_UDP_L4 = 5
@@ -51,10 +52,18 @@ cdef struct Inspected:
     uint16_t target              # offset of the address that it is for (ARP: target protocol address; IP: destination)
     uint8_t protocol             # of IP: what follows its headers
     uint8_t later                # of IP: a fragment other than the first
+    uint16_t upper               # of IP: offset of what follows its headers
 
 
 cdef inline uint16_t be16(const char *p) noexcept nogil:
     return <uint16_t>((<uint8_t>p[0] << 8) | <uint8_t>p[1])
+
+
+cdef inline uint16_t be16_host(const char *p) noexcept nogil:
+    """A field of a vnet header, which has the byte order of the machine."""
+    cdef uint16_t value
+    memcpy(&value, p, 2)
+    return value
 
 
 cdef inline void put_be16(char *p, uint32_t value) noexcept nogil:
@@ -108,7 +117,7 @@ cdef inline int inspect_ipv4(const char *frame, uint32_t copied, Inspected *foun
     if header < 20 or VN_ETH_HDR + header > copied:
         return FRAME_BAD
     found.source, found.target = 26, 30
-    found.protocol = <uint8_t>frame[23]
+    found.protocol, found.upper = <uint8_t>frame[23], <uint16_t>(VN_ETH_HDR + header)
     found.later = (be16(frame + 20) & 0x1FFF) != 0
     return FRAME_IPV4
 
@@ -135,6 +144,7 @@ cdef inline int inspect_ipv6(const char *frame, uint32_t copied, Inspected *foun
             found.later = (be16(frame + at + 2) & 0xFFF8) != 0
         found.protocol = <uint8_t>frame[at]
         if found.later:
+            found.upper = <uint16_t>(at + 8)
             return FRAME_IPV6
         if header == 44:
             at += 8
@@ -143,7 +153,7 @@ cdef inline int inspect_ipv6(const char *frame, uint32_t copied, Inspected *foun
         else:
             at += (<uint32_t><uint8_t>frame[at + 1] + 1) * 8
         header = found.protocol
-    found.protocol = header
+    found.protocol, found.upper = header, <uint16_t>at
     if at > end or (header == ICMPV6 and at == end):
         return FRAME_BAD
     if header == ICMPV6:
@@ -201,6 +211,24 @@ cdef inline uint16_t claimed_target(const char *frame, const Inspected *found) n
     if found.icmp6 == ND_NA or (found.icmp6 == ND_NS and claims_unspecified(frame, found)):
         return nd_target(found)
     return 0
+
+
+cdef inline bint checksum_is_honest(const char *vnet, const Inspected *found) noexcept nogil:
+    """Whether the checksum that is still to be written lies behind the addresses that a frame claims.
+
+    Whoever finishes it writes two bytes at csum_start + csum_offset, after all checks: it must be a transport's own.
+    In neighbour discovery only its own checksum field will do, as addresses lie behind that.
+    """
+    cdef uint16_t start, offset
+    if not vnet[0] & VNET_NEEDS_CSUM:
+        return True
+    memcpy(&start, vnet + 6, 2)
+    memcpy(&offset, vnet + 8, 2)
+    if found.kind != FRAME_IPV4 and found.kind != FRAME_IPV6:
+        return False
+    if is_nd(found):
+        return start == found.icmp6_at and offset == 2
+    return start >= found.upper and not found.later
 
 
 cdef inline bint arp_sender_is(const char *frame, const char *mac) noexcept nogil:

@@ -50,7 +50,7 @@ cdef inline void deliver_to_all(Engine *e, const char *payload, uint32_t length)
 
 cdef inline bint claims_ours(const Engine *e, const char *frame, const Inspected *found) noexcept nogil:
     """Whether a frame from outside says that it comes from a partition, or that a partition's address is its own."""
-    cdef uint16_t claimed = claimed_target(frame, found)
+    cdef uint16_t claimed = nd_target(found) if found.icmp6 == ND_NA else 0  # who only asks is to be answered
     cdef uint16_t port = port_of_address(e, frame + found.source, family_of(found))
     if (port == NO_PORT or port == 0) and claimed:
         port = port_of_address(e, frame + claimed, 6)

@@ -12,6 +12,7 @@ cdef extern from "<sched.h>" nogil:
     int c_unshare "unshare"(int flags)
     int CLONE_NEWNET
     int CLONE_NEWNS
+    int CLONE_FS
 
 cdef extern from "<sys/mount.h>" nogil:
     int c_mount "mount"(const char *source, const char *target, const char *kind, unsigned long flags, const void *data)
@@ -35,6 +36,16 @@ def join(str path):
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         check(setns(fd, CLONE_NEWNET), path)
+    finally:
+        os.close(fd)
+
+
+def join_mounts(str path):
+    """Move the calling thread into the mount namespace at `path`; its current directory is its own from now on."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(c_unshare(CLONE_FS), "unshare")  # who shares those with other threads can't change the mounts alone
+        check(setns(fd, CLONE_NEWNS), path)
     finally:
         os.close(fd)
 

@@ -51,7 +51,7 @@ cdef inline int classify(Engine *e, const char *frame, uint32_t length, uint16_t
     port[0] = NO_PORT
     if mac_at(frame + 6) != e.mac:
         return VN_DROP_bad_source
-    if e.flags & VN_GUARD and e.port and not is_honest(e, e.port, frame, length if length < PEEK else PEEK, length):
+    if e.flags & VN_GUARD and e.port and not is_honest(e, e.port, frame - VN_VNET_HDR, frame, length if length < PEEK else PEEK, length):
         return VN_DROP_bad_address
     if is_group(frame):
         port[0] = FLOOD

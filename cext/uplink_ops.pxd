@@ -31,11 +31,11 @@ cdef inline void tell_too_big(Engine *e, Link *link, const char *frame, uint32_t
     """Answer the sender as a router would whose next hop takes only so much."""
     cdef char answer[VN_VNET_HDR + 1500]
     cdef uint32_t n
-    if e.now - e.told_at < TELL_NS:
+    if e.now - link.told_at < TELL_NS:
         return
-    e.told_at = e.now
     n = too_big(answer, frame, copied, length, found, e.uplink.mtu)
     if n and link.open:
+        link.told_at = e.now
         push(e, link, answer, n, VN_FRAME, 0, 0)
 
 
@@ -63,16 +63,34 @@ cdef inline bint uplink_write(Engine *e, Link *link, char *headers, uint32_t cop
     return True
 
 
-cdef inline bint uplink_admits(Engine *e, Link *link, uint64_t bytes) noexcept nogil:
-    """Whether the port's rate limit lets a frame go now; else it waits in the ring until `paced_until`."""
+cdef inline bint uplink_admits(Engine *e, Link *link, const char *frame, uint64_t bytes) noexcept nogil:
+    """Whether the port's rate limit lets a frame go now.
+
+    A group frame can't wait for the uplink alone, and without those no neighbour is found: it goes on credit, as
+    long as a queue's worth is not used up.
+    """
     cdef Shaper *limit = &e.up[link.peer]
     if limit.rate == 0:
         return True
-    if has_tokens(limit, e.now):
+    if has_tokens(limit, e.now) or (is_group(frame) and limit.tokens > -<int64_t>queue_limit(limit)):
         limit.tokens -= <int64_t>bytes
         return True
-    link.paced_until = tokens_at(limit, e.now)
     return False
+
+
+cdef inline bint over_rate(Engine *e, Link *link) noexcept nogil:
+    """The rate limit does not let a frame go now: drop it, and be done with it, or (False) let it wait in the ring."""
+    if link.overfull:
+        drop(e, link.peer, VN_DROP_over_rate)
+        return True
+    link.paced_until = tokens_at(&e.up[link.peer], e.now)
+    return False
+
+
+cdef inline bint is_tagged(const char *frame) noexcept nogil:
+    """Whether a frame has a VLAN tag (0x8100, 0x88a8, 0x9100 to 0x9300)."""
+    cdef uint16_t kind = be16(frame + 12)
+    return kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200 or kind == 0x9300
 
 
 cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copied, const char *payload, uint32_t length) noexcept nogil:
@@ -80,13 +98,19 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
     cdef Inspected found
     cdef char *frame = headers + VN_VNET_HDR
     cdef uint32_t seen = copied - VN_VNET_HDR, bytes = length - VN_VNET_HDR
+    if is_tagged(frame) or (headers[0] & VNET_NEEDS_CSUM and be16_host(headers + 6) < IPV4_END):
+        drop(e, link.peer, VN_DROP_bad_frame)  # none may reach other VLANs, or rewrite the MACs behind our back
+        return True
     if segment_size(headers, frame, seen, bytes) > e.uplink.mtu:
         inspect(frame, seen, bytes, &found)
         tell_too_big(e, link, frame, seen, bytes, &found)
         drop(e, link.peer, VN_DROP_too_big)
         return True
-    if not uplink_admits(e, link, wire_bytes(headers, frame, seen, bytes)):
-        return False
+    if not uplink_admits(e, link, frame, wire_bytes(headers, frame, seen, bytes)):
+        if not is_group(frame):
+            return over_rate(e, link)
+        drop(e, link.peer, VN_DROP_over_rate)
+        return True
     if e.uplink.shared:
         inspect(frame, seen, bytes, &found)
         memcpy(frame + 6, &e.uplink.mac, 6)

@@ -9,12 +9,14 @@ import sys
 
 from vnicd.errors import VnicdError
 
-USAGE = """Usage: vnicd host [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N] [--units]
+USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
+                  [--units]
        vnicd partition NAME
        vnicd check [--json]
        vnicd teardown
 
-host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --units its
+host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --config it is made
+           as FILE declares it, and other options given here go before those in FILE; with --units its
            partition daemons are systemd units, vnicd-partition@NAME.service
 partition  the daemon of one partition; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
@@ -55,28 +57,30 @@ def run(words: list[str]) -> int:
 
 
 def run_host(words: list[str]) -> int:
+    from pathlib import Path
+
+    from vnicd import fabricfile
     from vnicd.config import Options, make_options
     from vnicd.errors import Invalid
 
-    options = {
-        "--hugepages": "auto",
-        "--idle-timeout": str(Options.idle_timeout),
-        "--poll-us": str(Options.poll_us),
-    }
+    known = ("--config", "--hugepages", "--idle-timeout", "--poll-us")
     units = "--units" in words
     words = [word for word in words if word != "--units"]
-    if len(words) % 2 or any(word not in options for word in words[::2]):
+    if len(words) % 2 or any(word not in known for word in words[::2]):
         print(USAGE, file=sys.stderr)
         return 2
-    options.update(zip(words[::2], words[1::2], strict=True))
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    declared = fabricfile.load(Path(given["--config"])) if "--config" in given else None
+    base = declared.options if declared is not None else Options()
     try:
-        idle_timeout, poll_us = float(options["--idle-timeout"]), int(options["--poll-us"])
+        idle_timeout = float(given.get("--idle-timeout", base.idle_timeout))
+        poll_us = int(given.get("--poll-us", base.poll_us))
     except ValueError as error:
         raise Invalid(f"this is not a number: {error}") from error
-    chosen = make_options(options["--hugepages"], idle_timeout, poll_us, units)
+    chosen = make_options(given.get("--hugepages", base.hugepages), idle_timeout, poll_us, units)
     from vnicd.daemon import host
 
-    host.main(chosen)
+    host.main(chosen, declared=declared)
     return 0
 
 

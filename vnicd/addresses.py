@@ -32,14 +32,14 @@ def link_local(mac: str) -> str:
 
 def check_uplink(
     spec: UplinkSpec,
-    nic_mac: str,
+    mac: str,
     nic_addresses: Iterable[str],
     macs: Iterable[str],
     hosts: Mapping[str, int],
 ) -> None:
     """Taken or Invalid when the machine and its partitions would be in each other's way.
 
-    `hosts` are the partitions' addresses without prefix lengths, `macs` their MAC addresses.
+    `hosts` are the partitions' addresses without prefix lengths, `macs` their MAC addresses, `mac` is that of port 0.
     """
     machine = [ipaddress.ip_interface(text) for text in nic_addresses]
     for own in (*machine, *spec.gateways):
@@ -47,8 +47,8 @@ def check_uplink(
             raise Taken(
                 f"a partition has the address {own.ip}, which is this machine's", "give it another one"
             )
-    if spec.mode != "nat" and nic_mac in macs:
-        raise Taken(f"a partition has the MAC address of {spec.nic}", "give it another one")
+    if mac in macs:
+        raise Taken(f"a partition has the MAC address {mac}, which is this machine's", "give it another one")
     for gateway in spec.gateways:
         for own in machine:
             if own.version == gateway.version and own.network.overlaps(gateway.network):

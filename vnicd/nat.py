@@ -25,9 +25,18 @@ _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
 
 
 def ruleset(
-    table: str, vnic: str, nic: str, spec: UplinkSpec, addresses: Mapping[str, tuple[str, ...]]
+    table: str,
+    vnic: str,
+    nic: str,
+    spec: UplinkSpec,
+    addresses: Mapping[str, tuple[str, ...]],
+    is_router: bool = False,
 ) -> str:
-    """The script for nat mode: `vnic` is port 0's interface, `addresses` are those of the partitions by name."""
+    """The script for nat mode: `vnic` is port 0's interface, `addresses` are those of the partitions by name.
+
+    The kernel forwards by the interface that a packet comes in by, to anywhere. So it is said here between which
+    two it may; `is_router` tells that the machine forwarded what came in by the NIC before, and is to go on.
+    """
     out, inside = _quoted(nic), _quoted(vnic)
     published = list(_published(spec, addresses))
     chains = {
@@ -40,7 +49,9 @@ def ruleset(
             *_own_sources(spec, inside),
             "ct state established,related accept",
             "ct status dnat accept",
-            f"iifname {out} oifname {inside} drop",
+            f"oifname {inside} iifname != {inside} drop",
+            f"iifname {inside} oifname != {{ {out}, {inside} }} drop",
+            *([] if is_router else [f"iifname {out} oifname != {inside} drop"]),
         ],
     }
     return _script("inet", table, chains)
@@ -89,7 +100,7 @@ def _destination(each: Publish, version: int) -> str:
     if not each.address:
         return f"{keyword} daddr != {_LOOPBACK[version]} fib daddr type local"
     given = ipaddress.ip_address(each.address)
-    return f"{keyword} daddr {given}" if given.version == version else ""
+    return f"{keyword} daddr {given} fib daddr type local" if given.version == version else ""
 
 
 def _target(spec: UplinkSpec, found: list[Interface]) -> str:

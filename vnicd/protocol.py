@@ -11,8 +11,11 @@ from typing import Any
 
 from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError, from_code
 
-MAX_REQUEST = 64 * 1024
-"""Longest request line in bytes that the hosting daemon reads."""
+MAX_REQUEST = 1 << 20
+"""Longest request line in bytes that the hosting daemon reads: a fabric of the most partitions fits well."""
+
+MAX_DEPTH = 16
+"""How deep lists and objects may be nested in a request."""
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a client waits for a reply."""
@@ -24,13 +27,24 @@ def request(ident: int, method: str, params: dict[str, Any]) -> bytes:
 
 def parse_request(line: bytes) -> tuple[int, str, dict[str, Any]]:
     """(id, method, params) of a request line; ValueError when it is not one."""
-    message = json.loads(line)
-    if not isinstance(message, dict):
+    message = json.loads(line.decode(), parse_constant=_no_constant)
+    if not isinstance(message, dict) or not _is_shallow(message, MAX_DEPTH):
         raise ValueError("a request is an object")
     ident, method, params = message.get("id", 0), message.get("method"), message.get("params", {})
-    if not isinstance(ident, int) or not isinstance(method, str) or not isinstance(params, dict):
+    if type(ident) is not int or not isinstance(method, str) or not isinstance(params, dict):
         raise ValueError("a request has an integer id, a method name and a params object")
     return ident, method, params
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(each, depth - 1) for each in inner)
 
 
 def result(ident: int, value: Any) -> bytes:
@@ -68,7 +82,10 @@ class Client:
                     f"no hosting daemon answers at {self.path}", "start one with: vnicctl up"
                 ) from error
             except PermissionError as error:
-                raise NotPermitted(f"not allowed to use {self.path}", "run vnicctl as root") from error
+                raise NotPermitted(
+                    f"not allowed to use {self.path}",
+                    "run vnicctl with sudo, or to read, join the group vnicd",
+                ) from error
             except TimeoutError as error:
                 raise TimedOut(f"the hosting daemon did not answer {method} in {timeout:g} s") from error
         return self._unwrap(reply)

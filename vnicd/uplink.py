@@ -104,6 +104,20 @@ def make_uplink(
     )
 
 
+UNUSABLE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/3",
+        "::/16",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+"""Networks whose addresses no partition can have."""
+
 DEFAULT_SUBNETS = ("10.78.0.1/24", "fd78::1/64")
 
 
@@ -147,7 +161,7 @@ def _gateway(text: object) -> Interface:
     longest = 30 if given.version == 4 else 126
     if not 8 <= network.prefixlen <= longest:
         raise Invalid(f"the prefix length of the subnet {text} must be 8 to {longest}")
-    if network.is_multicast or network.is_loopback or network.is_link_local or network.is_unspecified:
+    if any(network.version == each.version and network.overlaps(each) for each in UNUSABLE):
         raise Invalid(f"partitions can't have addresses of {network}")
     ip = given.ip if given.ip != network.network_address else network.network_address + 1
     return parse_address(f"{ip}/{network.prefixlen}")

@@ -47,9 +47,16 @@ class Peer:
         view = memory.open_shared(os.dup(theirs.fd), memory.LINK_SIZE)
         return cls(port, to, link_id, own, view, ring.Producer(own, view), ring.Consumer(own, view), bell)
 
-    def send(self, data: bytes, kind: int = ring.FRAME, source: int | None = None, link_id: int = 0) -> None:
+    def send(
+        self,
+        data: bytes,
+        kind: int = ring.FRAME,
+        source: int | None = None,
+        link_id: int = 0,
+        vnet: bytes = VNET,
+    ) -> None:
         """Write one frame (a vnet header is put before it) and ring the doorbell, needed or not."""
-        payload = data if kind == ring.MARK else VNET + data
+        payload = data if kind == ring.MARK else vnet + data
         source = self.port if source is None else source
         assert self.producer.write(payload, kind, source, link_id)
         self.producer.publish()

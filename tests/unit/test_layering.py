@@ -16,15 +16,15 @@ PACKAGE = ROOT / "vnicd"
 EXTENSIONS = {path.stem for path in (ROOT / "cext").glob("*.pyx")}
 
 LAYERS = (
-    {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes"},
-    {"config", "plan", "protocol"},
+    {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes", "tomlines"},
+    {"config", "fabricfile", "plan", "protocol"},
     {"kernel", *EXTENSIONS},
     {"daemon"},
     {"__main__"},
 )
 """Parts of the package, lowest layer first; "" is vnicd itself. A part imports from its layer or below."""
 
-CLI_MAY_IMPORT = {"", "cli", "errors", "model", "uplink", "config", "protocol", "netns"}
+CLI_MAY_IMPORT = {"", "cli", "errors", "model", "uplink", "config", "fabricfile", "protocol", "netns"}
 
 THIRD_PARTY = {
     "cli": {"click", "rich"},

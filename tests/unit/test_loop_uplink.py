@@ -189,6 +189,53 @@ def test_shared_addresses_of_others_are_refused(shared: UplinkBench, data: bytes
     assert shared.outbound_peek() is None and shared.peers[2].receive() is None
 
 
+def partial(start: int, offset: int) -> bytes:
+    """A vnet header that leaves a checksum to be written."""
+    return struct.pack("=BBHHHH", 1, 0, 0, 0, start, offset)
+
+
+def test_a_checksum_is_written_behind_the_addresses_only(shared: UplinkBench) -> None:
+    honest = ipv4(OUT, A, IP_OUT, IP_A, bytes(40))
+    shared.peers[1].send(honest, vnet=partial(34, 6))
+    assert shared.outbound() == ipv4(OUT, NIC, IP_OUT, IP_A, bytes(40))
+    for start, offset in ((20, 6), (20, 8), (33, 6), (14, 12)):
+        shared.peers[1].send(honest, vnet=partial(start, offset))
+    shared.peers[1].send(arp(2, OUT, A, (A, IP_A), (OUT, IP_OUT)), vnet=partial(34, 6))
+    wait_until(lambda: shared.drops().get("bad_address") == 5, 5, "five frames refused")
+    assert shared.outbound_peek() is None
+
+
+@pytest.mark.parametrize("kind", [b"\x88\xb5", b"\x88\x8e", b"\x00\x26", b"\x81\x00", b"\x92\x00"])
+def test_what_cannot_be_judged_is_refused(shared: UplinkBench, kind: bytes) -> None:
+    shared.peers[1].send(mac_bytes(OUT) + mac_bytes(A) + kind + bytes(50))
+    shared.wait_for_drop("bad_address")
+    assert shared.outbound_peek() is None
+
+
+@pytest.mark.parametrize("kind", [b"\x81\x00", b"\x88\xa8", b"\x93\x00"])
+def test_no_partition_reaches_other_vlans(bridge: UplinkBench, kind: bytes) -> None:
+    bridge.peers[1].send(mac_bytes(OUT) + mac_bytes(A) + kind + b"\0\5\x08\0" + bytes(50))
+    bridge.wait_for_drop("bad_frame")
+    assert bridge.outbound_peek() is None
+
+
+def test_no_checksum_is_written_over_a_mac(bridge: UplinkBench) -> None:
+    bridge.peers[1].send(frame(OUT, A, bytes(50)), vnet=partial(6, 0))
+    bridge.wait_for_drop("bad_frame")
+    assert bridge.outbound_peek() is None
+
+
+def test_who_asks_for_a_taken_address_is_answered(shared: UplinkBench) -> None:
+    """Duplicate address detection from outside: a solicitation from :: for a partition's address."""
+    target = socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    group = socket.inet_pton(socket.AF_INET6, "ff02::1:ff00:1")
+    body = b"\x87\0\0\0" + bytes(4) + target
+    header = struct.pack(">IHBB", 6 << 28, len(body), 58, 255) + bytes(16) + group
+    solicitation = mac_bytes("33:33:ff:00:00:01") + mac_bytes(OUT) + b"\x86\xdd" + header + body
+    shared.inbound(solicitation)
+    assert shared.receive(1)[2] == solicitation
+
+
 def test_from_outside_nobody_is_one_of_ours(shared: UplinkBench) -> None:
     shared.inbound(ipv4(NIC, OUT, IP_B, IP_A))
     shared.wait_for_drop("bad_address")
@@ -216,6 +263,19 @@ def test_a_rate_limit_holds_inward(jumbo: UplinkBench) -> None:
     holds_for(lambda: counters.port(jumbo.counters)["uplink_tx_frames"] == 0, 0.01, "nothing goes out")
     assert [jumbo.receive(1)[2] for _ in range(4)] == [data] * 4
     assert jumbo.receive(1)[2] == frame(A, B, b"not counted, but behind")
+
+
+def test_what_is_not_for_the_uplink_is_not_lost_with_it(jumbo: UplinkBench) -> None:
+    """Beyond its limit, a partition still resolves neighbours outside, and reaches the machine."""
+    jumbo.loop.set_rate(1, 12_500)
+    for _ in range(4):
+        jumbo.peers[1].send(frame(OUT, A, bytes(30_000)))
+    jumbo.peers[1].send(frame(HOST, A, b"to the machine"))
+    jumbo.peers[1].send(frame(BROADCAST, A, b"who has"))
+    jumbo.peers[1].send(frame(OUT, A, bytes(60_000)))
+    jumbo.wait_for_drop("over_rate")
+    assert jumbo.tap_receive() == frame(HOST, A, b"to the machine")
+    assert frame(BROADCAST, A, b"who has") in (jumbo.outbound(), jumbo.outbound())
 
 
 def test_what_is_beyond_the_limit_is_dropped_and_counted(jumbo: UplinkBench) -> None:

@@ -50,7 +50,9 @@ def test_forwarding() -> None:
         'iifname "vnicd0" meta nfproto ipv6 drop',
         "ct state established,related accept",
         "ct status dnat accept",
-        'iifname "eth1" oifname "vnicd0" drop',
+        'oifname "vnicd0" iifname != "vnicd0" drop',
+        'iifname "vnicd0" oifname != { "eth1", "vnicd0" } drop',
+        'iifname "eth1" oifname != "vnicd0" drop',
     ]
 
 
@@ -68,8 +70,8 @@ def test_a_port_is_published_in_each_family_of_the_partition() -> None:
 
 def test_a_port_is_published_on_one_address() -> None:
     assert rules(nat("10.0.0.2:8080:web:80", "[2001:db8::2]:81:web:80"), "published") == [
-        "ip daddr 10.0.0.2 tcp dport 8080 dnat ip to 10.78.0.5:80",
-        "ip6 daddr 2001:db8::2 tcp dport 81 dnat ip6 to [fd78::5]:80",
+        "ip daddr 10.0.0.2 fib daddr type local tcp dport 8080 dnat ip to 10.78.0.5:80",
+        "ip6 daddr 2001:db8::2 fib daddr type local tcp dport 81 dnat ip6 to [fd78::5]:80",
     ]
 
 

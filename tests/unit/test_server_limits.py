@@ -1,94 +1,121 @@
-"""What the control server does not put up with: too many clients, silent ones, and ones that take no answer."""
+"""What the control server does not put up with: silent clients, ones that take no answer, ones that ask too much."""
 
 from __future__ import annotations
 
 import asyncio
 import select
-import socket
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.control import ANSWER, ASK, CHANGE, Bench, needs_root, serve
+from tests.support.users import NOBODY
 from vnicd.daemon import server as module
-from vnicd.daemon.server import Server
-
-Connect = Callable[[], Awaitable[socket.socket]]
+from vnicd.daemon.access import MAX_READING_REQUEST
 
 
-async def big(params: dict[str, Any]) -> Any:
-    return "x" * 1_000_000
+def limit(monkeypatch: pytest.MonkeyPatch, **values: float) -> None:
+    for name, value in values.items():
+        monkeypatch.setattr(module, name, value)
 
 
-async def small(params: dict[str, Any]) -> Any:
-    return {}
-
-
-def serve(path: Path, test: Callable[[Server, Connect], Awaitable[None]]) -> None:
-    """Run a test beside a Server in one event loop."""
-
-    async def connect() -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, str(path))
-        return sock
-
-    async def run() -> None:
-        server = Server({"big": big, "small": small})
-        await server.listen(str(path))
-        await asyncio.wait_for(test(server, connect), 10)
-        server.close()
-
-    asyncio.run(run())
-
-
-async def receive(sock: socket.socket) -> bytes:
-    return await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
-
-
-def test_a_client_beyond_the_limit_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CLIENTS", 2)
-
-    async def test(server: Server, connect: Connect) -> None:
-        with await connect() as one, await connect() as two, await connect() as third:
-            for sock in (one, two):
-                sock.send(b'{"method": "small"}\n')
-                assert await receive(sock) == b'{"id": 0, "result": {}}\n'
-            assert b"clients already" in await receive(third)
-            one.shutdown(socket.SHUT_WR)
-            assert await receive(one) == b""
-            with await connect() as fourth:
-                fourth.send(b'{"method": "small"}\n')
-                assert await receive(fourth) == b'{"id": 0, "result": {}}\n'
-
-    serve(tmp_path / "sock", test)
-
-
-@pytest.mark.parametrize("start", [b"", b'{"method": "sm'])
+@pytest.mark.parametrize("start", [b"", b'{"method": "sm', ASK])
 def test_a_client_that_says_nothing_for_too_long_is_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bytes
+    monkeypatch: pytest.MonkeyPatch, start: bytes
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    limit(monkeypatch, PATIENCE=0.05)
 
-    async def test(server: Server, connect: Connect) -> None:
-        with await connect() as sock:
-            sock.send(start)
-            assert await receive(sock) == b""
-        assert server.clients == 0
+    async def test(bench: Bench) -> None:
+        sock = bench.connect(say=start)
+        if start == ASK:
+            assert await bench.answer(sock) == ANSWER
+        assert await bench.answer(sock) is None
+        assert bench.server.clients == 0
 
-    serve(tmp_path / "sock", test)
+    serve(test)
 
 
-def test_a_client_that_takes_no_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_says_a_byte_now_and_then_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit(monkeypatch, PATIENCE=0.1)
+
+    async def test(bench: Bench) -> None:
+        sock, other = bench.connect(), bench.connect()
+        with pytest.raises(BrokenPipeError):
+            while True:
+                sock.send(b" ")
+                assert await bench.ask(other) == ANSWER
+
+    serve(test)
+
+
+def test_a_client_that_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not counted any more, so it must not keep a descriptor and a megabyte of the host either."""
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    limit(monkeypatch, PATIENCE=0.05)
 
-    async def test(server: Server, connect: Connect) -> None:
-        with await connect() as sock:
-            sock.send(b'{"method": "big"}\n')
-            poller = select.poll()
-            poller.register(sock, select.POLLHUP)
-            assert await asyncio.to_thread(poller.poll, 1000), "the host still holds the connection"
+    async def test(bench: Bench) -> None:
+        sock = bench.connect(say=b'{"method": "big"}\n')
+        poller = select.poll()
+        poller.register(sock, select.POLLHUP)
+        assert await asyncio.to_thread(poller.poll, 1000), "the host still holds the connection"
 
-    serve(tmp_path / "sock", test)
+    serve(test)
+
+
+@needs_root
+def test_answers_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that took none is cut off for the sake of the next."""
+    limit(monkeypatch, MAX_UNTAKEN=2_000_000)
+
+    async def test(bench: Bench) -> None:
+        lazy = [bench.connect(NOBODY, b'{"method": "big"}\n' * 5) for _ in range(20)]
+        assert await bench.ask(bench.connect(NOBODY)) == ANSWER
+        waiting = [len(session.outbox) for session in bench.server.owners[NOBODY, 0].sessions]
+        assert 1_000_000 < sum(waiting) <= 2_000_000
+        last = await bench.answer(lazy[-1])
+        assert len(last["result"]) == 1_000_000
+
+    serve(test)
+
+
+@needs_root
+def test_one_users_many_requests_take_turns_with_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are waiting, root's is answered after a few of them."""
+
+    async def test(bench: Bench) -> None:
+        done = 0
+
+        async def count(params: dict[str, Any]) -> Any:
+            nonlocal done
+            done += 1
+            return {}
+
+        bench.server.methods["small"] = count
+        crowd = [bench.connect(NOBODY, ASK * 100) for _ in range(100)]
+        root = bench.connect()
+        while done < 100:
+            await bench.ask(root, b'{"method": "big"}\n')
+        before = done
+        root.send(CHANGE)
+        assert await bench.answer(root) == ANSWER
+        assert done - before < 10
+        assert await bench.answer(crowd[0]) == ANSWER
+
+    serve(test)
+
+
+@needs_root
+def test_what_somebody_else_may_not_do() -> None:
+    async def test(bench: Bench) -> None:
+        sock = bench.connect(NOBODY)
+        refused = await bench.ask(sock, b'{"id": 5, "method": "change"}\n')
+        assert (refused["id"], refused["error"]["code"]) == (5, "not_permitted")
+        assert refused["error"]["message"] == "only root can change it"
+        assert await bench.ask(sock) == ANSWER
+        sock.send(b"x" * (MAX_READING_REQUEST + 1))
+        long = await bench.answer(sock)
+        assert (
+            long["error"]["code"] == "not_permitted" and str(MAX_READING_REQUEST) in long["error"]["message"]
+        )
+        assert await bench.answer(sock) is None
+
+    serve(test)

@@ -17,6 +17,8 @@ COMMANDS = {
     "down": "vnicd.cli.down:down",
     "partition": "vnicd.cli.partition:partition",
     "uplink": "vnicd.cli.uplink:uplink",
+    "apply": "vnicd.cli.apply:apply",
+    "config": "vnicd.cli.config:config",
     "exec": "vnicd.cli.exec:exec_",
     "status": "vnicd.cli.status:status",
     "links": "vnicd.cli.links:links",

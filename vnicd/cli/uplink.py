@@ -11,6 +11,7 @@ from vnicd.cli import output, units
 from vnicd.cli.client import call
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, partition_names
+from vnicd.errors import Busy
 
 CHANGE_TIMEOUT = 30.0
 """Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
@@ -115,6 +116,8 @@ def set_(
 
     spec = make_uplink(nic, mode, backend, subnets, publish, propagate_link)
     data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
+    if data is None:
+        raise Busy("another request has cleared the uplink meanwhile", "see: vnicctl uplink show")
     click.echo(f"uplink: {', '.join(_summary(data))}")
     if data["default_route"]:
         click.echo(f"warning: {DEFAULT_ROUTE.format(nic=data['nic'])}", err=True)

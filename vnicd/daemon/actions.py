@@ -70,7 +70,7 @@ class Actions:
             await self.kernel(lambda: machine.make_namespace(spec))
         elif step is Step.MAKE_INTERFACE:
             port.close_tap()
-            port.following = Following(port.following.mtu)
+            port.following = port.followed = Following(port.following.mtu)
             port.tap = await self.kernel(
                 lambda: machine.make_interface(spec, port.following.mtu, adopt=not port.adding)
             )

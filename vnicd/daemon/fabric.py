@@ -13,6 +13,7 @@ from vnicd import directory
 from vnicd.config import Options, Paths
 from vnicd.daemon import machine, state
 from vnicd.daemon.actions import Actions
+from vnicd.daemon.alter import Alteration
 from vnicd.daemon.keeper import Keeper
 from vnicd.daemon.ports import Following, Port, Ports
 from vnicd.daemon.registrar import Registrar
@@ -50,6 +51,7 @@ class Fabric:
         self.keeper = Keeper(self.ports, self.actions)
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
+        self.alteration = Alteration(self.ports, self.actions, self.uplink)
         self.registrar = Registrar(
             paths,
             options,
@@ -73,9 +75,8 @@ class Fabric:
         self.switch.start()
         partitions, uplink = state.load(self.paths.state)
         found = [self._remember(saved) for saved in partitions]
+        await self.uplink.clean()
         if not revive:
-            if uplink is not None:
-                await self.uplink.clean(uplink)
             return
         if uplink is not None:
             await self.uplink.restore(uplink)
@@ -155,16 +156,19 @@ class Fabric:
 
     # ------------------------------------------------------------------------------- add and remove
 
-    async def add(self, spec: PartitionSpec) -> Port:
+    async def add(self, spec: PartitionSpec, is_whole: bool = False) -> Port:
         """Make a partition; when it can't be finished, all that was made of it is taken away again.
 
         What is there before the state says that the partition is being added is not ours. So a hosting daemon
-        that is killed here leaves nothing: the next one finds the state and takes away all that it names.
+        that is killed here leaves nothing: the next one finds the state and takes away all that it names. The
+        uplink gives it what is missing unless the spec `is_whole`.
         """
-        return await self._change(self._add(spec))
+        return await self._change(self._add(spec, is_whole))
 
-    async def _add(self, spec: PartitionSpec) -> Port:
-        port = self.ports.reserve(self.uplink.complete(spec))
+    async def _add(self, spec: PartitionSpec, is_whole: bool) -> Port:
+        if is_whole:
+            self.uplink.check(spec)
+        port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
         port.following = Following(self.uplink.mtu(port.spec))
         done: list[Action] = []
         try:
@@ -185,20 +189,26 @@ class Fabric:
             raise
         return port
 
-    async def set_uplink(self, spec: UplinkSpec) -> None:
+    async def alter(self, port: Port, spec: PartitionSpec) -> None:
+        """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
+        await self._change(self.alteration.alter(port, spec))
+
+    async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:
         async def work() -> None:
-            await self.uplink.set(spec)
-            self._save()
+            async with self.uplink.changing:
+                await self.uplink.set(spec, absent)
+                self._save()
 
         await self._change(work())
 
     async def clear_uplink(self) -> None:
         async def work() -> None:
-            await self.uplink.clear()
-            self._save()
+            async with self.uplink.changing:
+                if self.uplink.spec is None:
+                    raise NotFound("no uplink is set", "set one with: vnicctl uplink set NIC")
+                await self.uplink.clear()
+                self._save()
 
-        if self.uplink.spec is None:
-            raise NotFound("no uplink is set", "set one with: vnicctl uplink set NIC")
         await self._change(work())
 
     async def remove(self, port: Port) -> None:
@@ -216,9 +226,11 @@ class Fabric:
 
     async def _change(self, work: Coroutine[Any, Any, R]) -> R:
         """Do something that take_down() ends before it begins, in a task of its own."""
-        if self.down or not self.ready:
+        try:
+            self.check_ready()
+        except NotRunning:
             work.close()
-            raise NotRunning("the fabric is being taken down" if self.down else "the fabric is not ready yet")
+            raise
         task = asyncio.get_running_loop().create_task(work)
         self.changes.add(task)
         task.add_done_callback(self.changes.discard)
@@ -228,6 +240,11 @@ class Fabric:
             if self.down:
                 raise NotRunning("the fabric is being taken down") from error
             raise
+
+    def check_ready(self) -> None:
+        """NotRunning while nothing can be changed."""
+        if self.down or not self.ready:
+            raise NotRunning("the fabric is being taken down" if self.down else "the fabric is not ready yet")
 
     async def _discard(self, port: Port) -> None:
         """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""

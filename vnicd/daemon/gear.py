@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from vnicd import announce, lanes, nat
 from vnicd.addresses import alone, check_uplink, host, link_local, within
 from vnicd.kernel import firewall, nic, packet, tap, vnic
-from vnicd.kernel.forwarding import Forwarding, settle
+from vnicd.kernel.forwarding import Forwarding, forwards, settle
+from vnicd.kernel.interface import index_of
 from vnicd.kernel.nic import Facts
-from vnicd.model import MTU_DEFAULT
+from vnicd.model import MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_MIN_IPV6
 from vnicd.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,10 @@ class Wanted:
     addresses: Mapping[int, tuple[str, ...]]
     """CIDR texts of each port."""
     names: Mapping[str, int]
+
+    def mac(self, facts: Facts | None) -> str:
+        """Of port 0's interface."""
+        return self.own_mac if self.spec.mode == "nat" or facts is None else facts.mac
 
     @property
     def hosts(self) -> dict[str, int]:
@@ -64,6 +69,8 @@ class Gear:
     """Index and mode (shared) of the NIC that the sockets are for."""
     program: bytes = b""
     memberships: set[str] = field(default_factory=set)
+    router: tuple[str, bool] = ("", False)
+    """A NIC, and whether the machine forwarded what came in by it."""
     announced: set[tuple[str, str]] = field(default_factory=set)
     """MAC and address that the network was told of."""
     script: str = ""
@@ -80,7 +87,7 @@ class Gear:
         self._hold(facts)
         if facts is not None:
             macs = wanted.macs.values()
-            check_uplink(wanted.spec, facts.mac, facts.addresses, macs, wanted.hosts)
+            check_uplink(wanted.spec, wanted.mac(facts), facts.addresses, macs, wanted.hosts)
         self._make_vnic(wanted, facts)
         if facts is None or wanted.spec.mode == "nat":
             self._close_sockets()
@@ -130,7 +137,8 @@ class Gear:
 
     def _make_vnic(self, wanted: Wanted, facts: Facts | None) -> None:
         """Port 0's interface: in nat mode the gateway; else as if it were the NIC, for the partitions only."""
-        if not tap.is_alive(self.vnic):
+        self.ifname = tap.name_of(self.vnic)
+        if index_of(self.ifname) is None:  # deleted, or moved to where we can't use it
             if self.vnic >= 0:
                 self.retired.append(self.vnic)
             self.vnic, self.ifname = vnic.make_vnic()
@@ -138,9 +146,9 @@ class Gear:
         own = wanted.spec.subnets if is_nat else alone(facts.addresses if facts else ())
         subnets = [gateway.network for gateway in wanted.spec.gateways]
         routes = [each for each in wanted.hosts if not any(within(each, subnet) for subnet in subnets)]
-        mac = wanted.own_mac if is_nat or facts is None else facts.mac
-        mtu = facts.mtu if facts is not None else MTU_DEFAULT
-        vnic.configure_vnic(self.ifname, mac, mtu, tuple(own), tuple(routes))
+        least = MTU_MIN_IPV6 if any(":" in each for each in (*own, *routes)) else MTU_MIN
+        mtu = min(MTU_MAX, max(least, facts.mtu)) if facts is not None else MTU_DEFAULT
+        vnic.configure_vnic(self.ifname, wanted.mac(facts), mtu, tuple(own), tuple(routes))
 
     def _open_sockets(self, wanted: Wanted, facts: Facts) -> None:
         shared = wanted.spec.mode == "shared"
@@ -185,7 +193,7 @@ class Gear:
         spec = wanted.spec
         if spec.mode == "nat":
             by_name = {name: wanted.addresses[port] for name, port in wanted.names.items()}
-            script = nat.ruleset(self.table, self.ifname, spec.nic, spec, by_name)
+            script = nat.ruleset(self.table, self.ifname, spec.nic, spec, by_name, self._is_router(spec.nic))
         elif spec.mode == "shared":
             script = nat.bypass(self.table, spec.nic, list(wanted.hosts))
         else:
@@ -194,9 +202,16 @@ class Gear:
             return
         if self.script and self.firewall_mode != spec.mode:
             firewall.remove(self.table)
+            self.script = ""
         if script:
             firewall.load(script)
         self.script, self.firewall_mode = script, spec.mode
+
+    def _is_router(self, name: str) -> bool:
+        """Whether the machine forwarded what came in by the NIC before we made it."""
+        if self.router[0] != name:
+            self.router = (name, forwards(name))
+        return self.router[1]
 
     def _forward(self, wanted: Wanted, facts: Facts | None) -> None:
         """nat mode needs a machine that forwards between port 0's interface and the NIC."""
@@ -212,9 +227,8 @@ class Gear:
             self.forwarding.claim()
 
 
-def clean(table: str, spec: UplinkSpec) -> None:
-    """Take away what a hosting daemon that was killed has left of its uplink."""
-    if spec.mode != "bridge":
-        firewall.remove(table)
+def clean(table: str) -> None:
+    """Take away what a hosting daemon that was killed has left of an uplink, whatever the state says of it."""
+    firewall.remove(table)
     settle()
     nic.sweep()

@@ -12,12 +12,14 @@ from typing import Any
 
 from vnicd import __version__, memory
 from vnicd.config import Options, Paths
-from vnicd.daemon import report
+from vnicd.daemon import access, report
+from vnicd.daemon.apply import Applier
 from vnicd.daemon.fabric import Fabric, remove_files
 from vnicd.daemon.lock import HostLock
-from vnicd.daemon.notify import Notifier
+from vnicd.daemon.notify import Notifier, listening_sockets
 from vnicd.daemon.server import Server
 from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
+from vnicd.fabricfile import Declared
 from vnicd.model import PartitionSpec, make_partition
 from vnicd.uplink import UplinkSpec, make_uplink
 
@@ -32,13 +34,21 @@ LOOK = 2.0
 
 
 class Host:
-    def __init__(self, paths: Paths, options: Options, lock: HostLock) -> None:
+    def __init__(
+        self, paths: Paths, options: Options, lock: HostLock, declared: Declared | None = None
+    ) -> None:
         self.fabric = Fabric(paths, options)
+        self.applier = Applier(self.fabric)
+        self.declared = declared
         self.lock = lock
         self.paths = paths
         self.options = options
         self.done = asyncio.Event()
         self.notify = Notifier()
+        self.handed = listening_sockets()
+        """The control socket, when systemd has opened it."""
+        self.activated = bool(self.handed)
+        """Whether its file is systemd's."""
         self.server = Server(
             {
                 "fabric.ping": self._ping,
@@ -53,6 +63,8 @@ class Host:
                 "uplink.set": self._set_uplink,
                 "uplink.show": self._show_uplink,
                 "uplink.clear": self._clear_uplink,
+                "fabric.apply": self.applier.apply_method,
+                "config.export": self.applier.export_method,
             }
         )
 
@@ -68,6 +80,8 @@ class Host:
             if not take_down:
                 await self._listen()
             await self.fabric.start(revive=not take_down)
+            if self.declared is not None and not take_down:
+                await self.applier.apply_at_start(self.declared, self.done)
             log.info("ready")
             self._tell_systemd()
             if take_down:
@@ -84,9 +98,12 @@ class Host:
                 self._remove_files()
 
     async def _listen(self) -> None:
+        if self.handed:
+            await self.server.listen(self.handed.pop(0))
+            return
         self.paths.control.unlink(missing_ok=True)
         await self.server.listen(str(self.paths.control))
-        self.paths.control.chmod(0o660)
+        access.open_to_group(self.paths.control)
 
     async def _serve(self) -> None:
         """Until we are told to stop; meanwhile make anew what was deleted of our files."""
@@ -119,7 +136,8 @@ class Host:
 
     def _remove_files(self) -> None:
         """The sockets, and all else after a `down`."""
-        self.paths.control.unlink(missing_ok=True)
+        if not self.activated:
+            self.paths.control.unlink(missing_ok=True)
         self.paths.registration.unlink(missing_ok=True)
         if self.fabric.down:
             remove_files(self.paths)
@@ -138,6 +156,7 @@ class Host:
 
     async def _down(self, params: dict[str, Any]) -> Any:
         await self.fabric.take_down()
+        await self.fabric.supervisor.end_service()
         asyncio.get_running_loop().call_later(0.01, self.done.set)
         return {}
 
@@ -193,8 +212,11 @@ class Complaints:
             log.error("%s: %r", context.get("message"), context.get("exception"))
 
 
-def main(options: Options, take_down: bool = False) -> None:
-    """Run the hosting daemon of the fabric in VNICD_RUNTIME_DIR; VnicdError when it can't start."""
+def main(options: Options, take_down: bool = False, declared: Declared | None = None) -> None:
+    """Run the hosting daemon of the fabric in VNICD_RUNTIME_DIR; VnicdError when it can't start.
+
+    What is `declared` is applied as soon as it is ready.
+    """
     if os.geteuid() != 0:
         raise NotPermitted("the hosting daemon needs root")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -205,7 +227,7 @@ def main(options: Options, take_down: bool = False) -> None:
     lock = HostLock(paths)
     os.chdir("/")
     try:
-        asyncio.run(_run(paths, options, lock, take_down))
+        asyncio.run(_run(paths, options, lock, take_down, declared))
     except OSError as error:
         raise Resources(f"the hosting daemon can't go on: {error}") from error
     finally:
@@ -214,5 +236,7 @@ def main(options: Options, take_down: bool = False) -> None:
         lock.close()
 
 
-async def _run(paths: Paths, options: Options, lock: HostLock, take_down: bool) -> None:
-    await Host(paths, options, lock).run(take_down)
+async def _run(
+    paths: Paths, options: Options, lock: HostLock, take_down: bool, declared: Declared | None
+) -> None:
+    await Host(paths, options, lock, declared).run(take_down)

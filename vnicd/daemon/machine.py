@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterable
 from pathlib import Path
 
+from vnicd import announce
+from vnicd.addresses import host
 from vnicd.daemon.ports import Following
-from vnicd.errors import Busy, Exists, VnicdError
-from vnicd.kernel import interface, netns, tap, vnic
+from vnicd.errors import Busy, Exists, NoNamespace, VnicdError
+from vnicd.kernel import interface, netns, readdress, tap, vnic
 from vnicd.model import PartitionSpec
 from vnicd.plan import Actual
 
@@ -77,9 +81,9 @@ def make_interface(spec: PartitionSpec, mtu: int, adopt: bool) -> int:
     return netns.inside(spec.netns_path, work)
 
 
-def follow(spec: PartitionSpec, tap_fd: int, wanted: Following, have: Following) -> None:
+def follow(spec: PartitionSpec, tap_fd: int, wanted: Following, have: Following | None) -> None:
     """Change what a partition's interface takes over, wherever it is and whatever it is called by now."""
-    if wanted.carrier != have.carrier:
+    if have is None or wanted.carrier != have.carrier:
         vnic.set_carrier(tap_fd, wanted.carrier)
 
     def work() -> None:
@@ -88,8 +92,40 @@ def follow(spec: PartitionSpec, tap_fd: int, wanted: Following, have: Following)
             vnic.set_mtu(name, wanted.mtu)
             interface.set_autoconf(name, wanted.autoconf)
 
-    if (wanted.mtu, wanted.autoconf) != (have.mtu, have.autoconf):
+    if have is None or (wanted.mtu, wanted.autoconf) != (have.mtu, have.autoconf):
         netns.inside(spec.netns_path, work)
+
+
+def alter(
+    old: PartitionSpec, new: PartitionSpec, tap_fd: int, wanted: Following, have: Following | None
+) -> None:
+    """Give a partition's interface what `new` says instead of `old`; nothing to do while there is none."""
+
+    def work() -> None:
+        name = _interface_name(new, tap_fd)
+        if name is not None:
+            readdress.change(name, old.addresses, new.addresses)
+            vnic.add_default_routes(name, new.gateways, new.addresses)
+            readdress.drop_default_routes(name, set(old.gateways) - set(new.gateways))
+
+    if netns.exists(new.netns_path):
+        follow(new, tap_fd, wanted, have)
+        netns.inside(new.netns_path, work)
+
+
+def announce_addresses(spec: PartitionSpec, addresses: Iterable[str], tap_fd: int) -> None:
+    """Tell the neighbours that these addresses are this partition's: somebody else may have had them."""
+
+    def work() -> None:
+        name = _interface_name(spec, tap_fd)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            for text in addresses if name is not None else ():
+                sock.sendto(announce.frame(spec.mac, host(text)), (name, 0))
+
+    try:
+        netns.inside(spec.netns_path, work)
+    except (NoNamespace, OSError):
+        pass  # the namespace is gone, or the interface is down: nobody hears it
 
 
 def delete_interface(spec: PartitionSpec, tap_fd: int) -> None:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from vnicd import counters, directory
 from vnicd.config import Paths
@@ -141,7 +142,10 @@ class Partition:
         return True
 
     def _connected(self, path: str) -> socket.socket | None:
-        """A socket that is connected to `path`. We are in the runtime directory, to which no path may lead us any more."""
+        """A socket that is connected to `path`.
+
+        We are in the runtime directory; whether an absolute path still leads there is not for us to say.
+        """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             sock.connect(path)
@@ -152,7 +156,10 @@ class Partition:
 
     def _fabric_is_gone(self) -> bool:
         """Whether the runtime directory was removed, as `down` does."""
-        return os.stat(".").st_nlink == 0 and not os.path.exists(self.paths.root)
+        try:
+            return Path().stat().st_nlink == 0 and not self.paths.root.exists()
+        except PermissionError:
+            return True
 
     def _reply(self, message: Message, fds: Sequence[int]) -> None:
         if self.host is None:

@@ -50,6 +50,9 @@ class Port:
     restarts: int = 0
     page_size: int = 0
     following: Following = Following()
+    """What its interface is to have."""
+    followed: Following | None = None
+    """What it has for certain; None when another hosting daemon has made it."""
     up: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever makes or unmakes something of it."""
@@ -109,7 +112,7 @@ class Ports:
         for other in self.by_number.values():
             if other.spec.mac == mac:
                 raise Taken(f"the MAC address {mac} belongs to partition {other.spec.name}")
-            self._check_addresses(spec, other.spec)
+        self.check_addresses(spec)
         number = next((n for n in range(1, directory.MAX_PORTS) if n not in self.by_number), None)
         if number is None:
             raise Resources(f"all {directory.MAX_PORTS - 1} ports are in use")
@@ -127,9 +130,10 @@ class Ports:
         if self.by_number.get(port.number) is port:
             del self.by_number[port.number]
 
-    @staticmethod
-    def _check_addresses(spec: PartitionSpec, other: PartitionSpec) -> None:
-        taken = {ipaddress.ip_interface(text).ip for text in other.addresses}
-        for text in spec.addresses:
-            if ipaddress.ip_interface(text).ip in taken:
-                raise Taken(f"the address {text} belongs to partition {other.name}")
+    def check_addresses(self, spec: PartitionSpec) -> None:
+        """Taken when another partition has one of these addresses."""
+        wanted = {ipaddress.ip_interface(text).ip: text for text in spec.addresses}
+        for other in self.by_number.values():
+            for text in other.spec.addresses if other.spec.name != spec.name else ():
+                if (ip := ipaddress.ip_interface(text).ip) in wanted:
+                    raise Taken(f"the address {wanted[ip]} belongs to partition {other.spec.name}")

@@ -46,8 +46,9 @@ class Supervisor(ABC):
     async def end(self, port: Port) -> None:
         """End the daemon of a port; nothing happens if it has none."""
 
-    def is_running(self, port: Port) -> bool:
-        return port.pidfd >= 0
+    @abstractmethod
+    async def end_service(self) -> None:
+        """The fabric was taken down, and nobody is to start the hosting daemon again."""
 
     def adopt(self, port: Port, pid: int, pidfd: int) -> None:
         """Watch a daemon that an earlier hosting daemon has started, or somebody else."""
@@ -128,6 +129,9 @@ class Children(Supervisor):
             await asyncio.to_thread(process.end, pidfd, GRACE)
         finally:
             os.close(pidfd)
+
+    async def end_service(self) -> None:
+        """Nobody would."""
 
     def forget(self, port: Port) -> None:
         child = self.children.pop(port.pid, None)

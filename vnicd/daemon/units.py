@@ -48,6 +48,9 @@ class Units(Supervisor):
     async def end(self, port: Port) -> None:
         await self._systemctl("stop", unit_name(port.spec.name))
 
+    async def end_service(self) -> None:
+        await self._systemctl("stop", "--no-block", "vnicd.socket", "vnicd.service")
+
     async def _systemctl(self, *words: str) -> None:
         null = asyncio.subprocess.DEVNULL
         pipe = asyncio.subprocess.PIPE

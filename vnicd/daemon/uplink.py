@@ -56,6 +56,8 @@ class Uplink:
         self.facts: Facts | None = None
         self.reason = ""
         """Why the last sync failed."""
+        self.changing = asyncio.Lock()
+        """Held by whoever sets or clears the uplink, until that is saved."""
         self.lock = asyncio.Lock()
         self.watch: socket.socket | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -63,21 +65,26 @@ class Uplink:
 
     # ------------------------------------------------------------------------------------ user's words
 
-    async def set(self, spec: UplinkSpec) -> None:
-        """Use this uplink instead of the one there was; when it can't be, all stays as it was."""
+    async def set(self, spec: UplinkSpec, absent: bool = False) -> None:
+        """Use this uplink instead of the one there was; when it can't be, all stays as it was.
+
+        With `absent` its NIC may come later.
+        """
         found = await self.kernel(lambda: nic.look(spec.nic))
-        if found is None:
+        if found is None and not absent:
             raise NotFound(f"there is no interface {spec.nic}", "list them with: ip link")
-        if not found.ethernet or spec.nic == self.gear.ifname:
+        if found is not None and (not found.ethernet or spec.nic == self.gear.ifname):
             raise Invalid(f"{spec.nic} is no network adapter", "name one of those in: ip link")
+        spec = (
+            replace(spec, nic=found.name) if found is not None else spec
+        )  # it may have been an alternative name
         before = self.spec
-        self.spec = spec
         try:
-            await self.sync()
+            await self.sync(spec)
         except BaseException:
-            self.spec = before
             await (self.sync() if before is not None else self._drop())
             raise
+        self.spec = spec
         self._listen()
 
     async def restore(self, spec: UplinkSpec) -> None:
@@ -101,9 +108,9 @@ class Uplink:
             await asyncio.wait(self.tasks)
         await self.kernel(self.gear.leave)
 
-    async def clean(self, spec: UplinkSpec) -> None:
+    async def clean(self) -> None:
         """Take away what a hosting daemon that is no more has left."""
-        await self.kernel(lambda: clean(self.table, spec))
+        await self.kernel(lambda: clean(self.table))
 
     # ----------------------------------------------------------------------------------- for partitions
 
@@ -112,9 +119,7 @@ class Uplink:
 
     def complete(self, spec: PartitionSpec) -> PartitionSpec:
         """A new partition's spec with what the uplink gives it; Invalid when it asks for too much."""
-        if self.facts is not None and spec.mtu > self.facts.mtu:
-            hint = f"give it at most {self.facts.mtu}, or make that of {self.facts.name} larger"
-            raise Invalid(f"the MTU {spec.mtu} is larger than the uplink's", hint)
+        self.check(spec)
         if self.spec is None or self.spec.mode != "nat":
             return spec
         if not spec.addresses:
@@ -123,6 +128,12 @@ class Uplink:
             if spec.mtu:
                 check_mtu(spec.mtu, any(":" in address for address in spec.addresses))
         return replace(spec, gateways=spec.gateways or default_gateways(self.spec, spec.addresses))
+
+    def check(self, spec: PartitionSpec) -> None:
+        """Invalid when a partition has a larger MTU than the uplink can have."""
+        if self.facts is not None and spec.mtu > self.facts.mtu:
+            hint = f"give it at most {self.facts.mtu}, or make that of {self.facts.name} larger"
+            raise Invalid(f"the MTU {spec.mtu} is larger than the uplink's", hint)
 
     async def admit(self) -> None:
         """Make the uplink ready for a partition that was just added."""
@@ -136,9 +147,10 @@ class Uplink:
 
     # ----------------------------------------------------------------------------------------- syncing
 
-    async def sync(self) -> None:
+    async def sync(self, wish: UplinkSpec | None = None) -> None:
+        """Bring all in line with the uplink, or with a wish that becomes it if this succeeds."""
         async with self.lock:
-            spec = self.spec
+            spec = wish or self.spec
             if spec is None:
                 return
             wanted = self._wanted(spec)
@@ -148,11 +160,10 @@ class Uplink:
                 self.reason = error.line() if isinstance(error, VnicdError) else str(error)
                 raise
             self.reason = ""
-            if self.spec is spec:
-                self.facts = facts
-                self._tell_loop(spec)
-                await self.kernel(self.gear.close_retired)
-                await self.kernel(lambda: self._follow(spec))
+            self.facts = facts
+            self._tell_loop(spec)
+            await self.kernel(self.gear.close_retired)
+            await self.kernel(lambda: self._follow(spec))
 
     def _wanted(self, spec: UplinkSpec) -> Wanted:
         ports = [port for port in self.ports if not port.removing]
@@ -169,7 +180,7 @@ class Uplink:
         loop, facts = self.switch.loop, self.facts
         is_nat = spec.mode == "nat"
         addresses = spec.subnets if is_nat else facts.addresses if facts else ()
-        mac = self.vnic_mac or self.mac
+        mac = self.mac if is_nat or facts is None else facts.mac
         mtu = facts.mtu if facts is not None else 1500
         self.switch.directory.put(0, directory.LIVE, mac, 1, mtu, addresses[: directory.MAX_ADDRESSES])
         flags = (0 if is_nat else directory.UPLINK) | (directory.GUARD if spec.guards_addresses else 0)
@@ -195,11 +206,11 @@ class Uplink:
                 continue
             wanted = Following(self.mtu(port.spec), carrier, autoconf)
             try:
-                machine.follow(port.spec, port.tap, wanted, port.following)
+                machine.follow(port.spec, port.tap, wanted, port.followed)
             except (VnicdError, OSError) as error:
                 log.warning("partition %s can't follow the uplink: %s", port.spec.name, error)
             else:
-                port.following = wanted
+                port.following = port.followed = wanted
 
     async def _drop(self) -> None:
         """Let go of everything."""

@@ -120,6 +120,12 @@ class Forwarding:
         settle()
 
 
+def forwards(interface: str) -> bool:
+    """Whether the machine forwards IPv4 packets that come in by an interface."""
+    path = CONF / "ipv4/conf" / interface / "forwarding"
+    return path.exists() and path.read_text().strip() != "0"
+
+
 def settle() -> None:
     """Make up for fabrics that were killed in this namespace."""
     for ledger in RUN.glob(f"{_prefix()}*.lock"):

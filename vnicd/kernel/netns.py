@@ -15,22 +15,17 @@ T = TypeVar("T")
 
 NETNS_DIR = Path("/run/netns")
 
+MOUNT_NAMESPACE = "VNICD_MOUNT_NAMESPACE"
+"""Variable that names the mount namespace which the whole machine sees, where a daemon has one of its own."""
 
-def inside(path: str, work: Callable[[], T]) -> T:
-    """The result of `work` done inside the namespace at `path`.
 
-    It runs in a new thread that ends with it, so that no other thread ever changes its namespace. What it
-    raises is raised here; NoNamespace when there is no namespace at `path`.
-    """
+def _in_thread(work: Callable[[], T]) -> T:
+    """The result of `work` in a new thread, which ends with it; what it raises is raised here."""
     outcome: list[T] = []
     problem: list[BaseException] = []
 
     def run() -> None:
         try:
-            try:
-                netns.join(path)
-            except OSError as error:
-                raise NoNamespace(f"there is no network namespace at {path}") from error
             outcome.append(work())
         except BaseException as error:  # carried over to the caller's thread
             problem.append(error)
@@ -43,6 +38,22 @@ def inside(path: str, work: Callable[[], T]) -> T:
     return outcome[0]
 
 
+def inside(path: str, work: Callable[[], T]) -> T:
+    """The result of `work` done inside the namespace at `path`; NoNamespace when there is none.
+
+    It runs in a thread of its own, so that no other thread ever changes its namespace.
+    """
+
+    def run() -> T:
+        try:
+            netns.join(path)
+        except OSError as error:
+            raise NoNamespace(f"there is no network namespace at {path}") from error
+        return work()
+
+    return _in_thread(run)
+
+
 def exists(path: str) -> bool:
     """Whether a namespace can be entered at `path`."""
     try:
@@ -52,32 +63,46 @@ def exists(path: str) -> bool:
     return True
 
 
-def create(path: str) -> None:
-    """Make a namespace and keep it alive by a bind mount at `path`, as `ip netns add` does."""
-    NETNS_DIR.mkdir(mode=0o755, exist_ok=True)
-    netns.share(str(NETNS_DIR))
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
-    problem: list[OSError] = []
+def _mounting(work: Callable[[], None]) -> None:
+    """Do `work` where mounts are seen by the whole machine: a confined daemon's own are seen by it alone."""
 
     def run() -> None:
+        if namespace := os.environ.get(MOUNT_NAMESPACE):
+            try:
+                netns.join_mounts(namespace)
+            except OSError as error:
+                text = f"the mounts of {namespace}, where namespaces get their names, can't be reached"
+                raise Unsupported(f"{text}: {error.strerror}") from error
+        work()
+
+    _in_thread(run)
+
+
+def create(path: str) -> None:
+    """Make a namespace and keep it alive by a bind mount at `path`, as `ip netns add` does."""
+
+    def work() -> None:
+        NETNS_DIR.mkdir(mode=0o755, exist_ok=True)
+        netns.share(str(NETNS_DIR))
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
         try:
             netns.unshare()
             netns.bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", path)
         except OSError as error:
-            problem.append(error)
+            Path(path).unlink()
+            raise Unsupported(f"no network namespace can be made: {error.strerror}") from error
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if problem:
-        Path(path).unlink()
-        raise Unsupported(f"no network namespace can be made: {problem[0].strerror}") from problem[0]
+    _mounting(work)
 
 
 def delete(path: str) -> None:
     """Take the name away; the namespace lives on while processes are in it. No error when it is gone already."""
-    try:
-        netns.unbind(path)
-    except OSError:
-        pass  # not mounted: a file that was left between open and bind
-    Path(path).unlink(missing_ok=True)
+
+    def work() -> None:
+        try:
+            netns.unbind(path)
+        except OSError:
+            pass  # not mounted: a file that was left between open and bind
+        Path(path).unlink(missing_ok=True)
+
+    _mounting(work)
