@@ -107,10 +107,10 @@ cdef inline uint64_t tx_waiting(const Tx *tx) noexcept nogil:
     return tx.head - tx.published
 
 
-cdef inline uint64_t tx_next_waiting(const Tx *tx, uint64_t cursor, uint64_t *link_id) noexcept nogil:
-    """The end of the committed record that begins at `cursor`, and its link_id; the ring is our own memory."""
+cdef inline uint64_t tx_next_waiting(const Tx *tx, uint64_t cursor, uint64_t *bytes) noexcept nogil:
+    """The end of the committed record that begins at `cursor`, and what of it counts; the ring is our own memory."""
     cdef const vn_record *record = <const vn_record *>(tx.data + (cursor & (VN_RING_SIZE - 1)))
-    link_id[0] = record.link_id
+    bytes[0] = record.link_id if record.kind == VN_FRAME else 0
     return cursor + span_of(record.length)
 
 

@@ -18,7 +18,7 @@ cdef enum:
     BURST_LEAST = 16384          # bytes
     FILL_NS = 100_000_000        # longest time that is filled at once; keeps the product within 64 bits
     QUEUE_NS = 50_000_000        # longest time that a record waits
-    QUEUE_LEAST = 65536          # bytes: a super-frame
+    QUEUE_LEAST = 131072         # bytes: two super-frames; with one, TCP could not keep the line busy
 
 
 cdef inline void set_rate(Shaper *s, uint64_t rate, uint64_t now) noexcept nogil:

@@ -210,8 +210,9 @@ cdef inline void tap_write(Engine *e, uint16_t source, char *headers, uint32_t c
             e.busy_at = e.now
         count(e, VN_C_tap_tx_frames, 1)
         count(e, VN_C_tap_tx_bytes, length - VN_VNET_HDR)
-        count_peer(e, source, VN_P_rx_frames, 1)
-        count_peer(e, source, VN_P_rx_bytes, length - VN_VNET_HDR)
+        if not e.relays:  # the hosting daemon has counted it for whatever becomes of it
+            count_peer(e, source, VN_P_rx_frames, 1)
+            count_peer(e, source, VN_P_rx_bytes, length - VN_VNET_HDR)
     else:
         reason = VN_DROP_tap_down
         if errno == EINVAL:

@@ -50,6 +50,11 @@ class Declared:
             ordered = tuple(sorted(self.uplink.publish, key=lambda each: (each.name, each.port, str(each))))
             object.__setattr__(self, "uplink", replace(self.uplink, publish=ordered))
 
+    @property
+    def is_something(self) -> bool:
+        """Whether it names an uplink or a partition; a start with a file that does not leaves the fabric as it is."""
+        return self.uplink is not None or bool(self.partitions)
+
 
 def load(path: Path) -> Declared:
     """The fabric that a file declares; VnicdError when it can't be read or has a mistake."""

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.conftest import MakeMachine
 from tests.support.datagrams import udp
 from tests.support.fabric import Fabric
-from tests.support.forge import Ear, packed, say
+from tests.support.forge import REQUEST, Ear, arp, packed, say
 from tests.support.frames import BROADCAST, EXPERIMENTAL, frame
 from tests.support.partition import Partition
 from tests.support.streams import MEGABYTE, exchange, family_of, listen
@@ -107,7 +107,7 @@ def test_nobody_outside_gets_in_unasked(nat: Uplinked) -> None:
         remote.run(["ip", "route", "add", subnet, "via", router])
         assert remote.ping(target, "-W", "0.3", "-p", "badbad", count=3).received == 0
         remote.run(["ip", "route", "del", subnet])
-    say(nat.db, frame(BROADCAST, nat.db.mac, EXPERIMENTAL, b"end"))
+    say(nat.db, arp(REQUEST, nat.db.mac, nat.db.ip, nat.db.ip, b"end", to=BROADCAST))
     assert not [seen for seen in ear.until(b"end") if b"\xba\xdb\xad" in seen.payload]
 
 

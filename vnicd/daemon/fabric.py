@@ -48,19 +48,11 @@ class Fabric:
         kind = Units if options.units else Children
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
         self.actions = Actions(self.switch, self.supervisor, self._save)
-        self.keeper = Keeper(self.ports, self.actions)
+        self.keeper = Keeper(self.ports, self.actions, self._save)
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
         self.alteration = Alteration(self.ports, self.actions, self.uplink)
-        self.registrar = Registrar(
-            paths,
-            options,
-            self.ports,
-            self.switch,
-            self.supervisor,
-            self.keeper.lost_tap,
-            self.keeper.outdated,
-        )
+        self.registrar = Registrar(paths, options, self.ports, self.switch, self.supervisor, self.keeper)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
         self.ready = False

@@ -80,7 +80,7 @@ class Host:
             if not take_down:
                 await self._listen()
             await self.fabric.start(revive=not take_down)
-            if self.declared is not None and not take_down:
+            if self.declared is not None and self.declared.is_something and not take_down:
                 await self.applier.apply_at_start(self.declared, self.done)
             log.info("ready")
             self._tell_systemd()

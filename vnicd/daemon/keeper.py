@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vnicd.daemon import machine
@@ -36,8 +36,11 @@ RETRY = 1.0
 
 
 class Keeper:
-    def __init__(self, ports: Ports, actions: Actions) -> None:
+    """`save()` writes the state."""
+
+    def __init__(self, ports: Ports, actions: Actions, save: Callable[[], None]) -> None:
         self.ports = ports
+        self.save = save
         self.actions = actions
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -55,6 +58,26 @@ class Keeper:
         """The interface was deleted from outside: end the daemon, and its restart makes the interface anew."""
         log.warning("the interface of partition %s is gone", port.spec.name)
         self.task(self.actions.end_daemon(port))
+
+    def remember(self) -> None:
+        """A daemon that we did not start serves a partition: a next hosting daemon must know it."""
+        try:
+            self.save()
+        except VnicdError as error:
+            log.error("%s", error.line())
+
+    def give_tap(self, port: Port, then: Callable[[], None]) -> None:
+        """A new daemon is there for a partition whose interface we do not have in hand; do the rest when we have."""
+
+        async def work() -> None:
+            async with port.lock:
+                if port.removing:
+                    return
+                actual = await self.actions.kernel(lambda: machine.observe(port.spec, port.tap, True))
+                await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+            then()
+
+        self.task(work())
 
     def outdated(self, port: Port) -> None:
         """The daemon is of a version that we can't work with: its restart makes it one of ours."""

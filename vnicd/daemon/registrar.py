@@ -11,12 +11,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
 
 from vnicd import counters
 from vnicd.config import Options, Paths
-from vnicd.daemon import messages
+from vnicd.daemon import messages, privileges
 from vnicd.daemon.channel import Channel
+from vnicd.daemon.keeper import Keeper
 from vnicd.daemon.messages import Message
 from vnicd.daemon.ports import Port, Ports
 from vnicd.daemon.supervisor import Supervisor
@@ -32,8 +32,6 @@ GENERATIONS = 1 << 31
 
 
 class Registrar:
-    """`on_lost_tap(port)` is called when a partition daemon says that its interface is gone."""
-
     def __init__(
         self,
         paths: Paths,
@@ -41,16 +39,14 @@ class Registrar:
         ports: Ports,
         switch: Switch,
         supervisor: Supervisor,
-        on_lost_tap: Callable[[Port], None],
-        on_outdated: Callable[[Port], None],
+        keeper: Keeper,
     ) -> None:
         self.paths = paths
         self.options = options
         self.ports = ports
         self.switch = switch
         self.supervisor = supervisor
-        self.on_lost_tap = on_lost_tap
-        self.on_outdated = on_outdated
+        self.keeper = keeper
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
 
@@ -60,7 +56,8 @@ class Registrar:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.paths.registration.unlink(missing_ok=True)
         self.listener.bind(str(self.paths.registration))
-        self.paths.registration.chmod(0o666)  # partition daemons are unprivileged; who they are is checked
+        os.chown(self.paths.registration, 0, privileges.identity()[1])  # partition daemons are not root
+        self.paths.registration.chmod(0o660)
         self.listener.listen(256)
         self.listener.setblocking(False)
         asyncio.get_running_loop().add_reader(self.listener, self._accept)
@@ -93,7 +90,7 @@ class Registrar:
             if channel.port < 0:
                 self._hello(channel, message, fds)
             elif message["op"] == "tap_gone":
-                self.on_lost_tap(self.ports.by_number[channel.port])
+                self.keeper.lost_tap(self.ports.by_number[channel.port])
             else:
                 self.switch.take(channel.port, message, fds)
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
@@ -126,18 +123,22 @@ class Registrar:
             return
         if port.pid != channel.pid:  # somebody else has started it anew, under systemd
             self.supervisor.adopt(port, channel.pid, os.pidfd_open(channel.pid))
+            self.keeper.remember()
         if port.channel is not None:
             port.channel.close()
         channel.port, port.channel = port.number, channel
         returning = len(fds) == 2
         if not tap.is_alive(fds[0] if returning else port.tap):
-            # deleted, or never handed over, while there was no hosting daemon: begin anew
+            # deleted, or never handed over, while there was no hosting daemon
             channel.port, port.channel = -1, None
-            self.on_lost_tap(port)
+            if returning:
+                self.keeper.lost_tap(port)
+            else:
+                self.keeper.give_tap(port, lambda: self._hello(channel, message, []))
             return
         if returning and not self._take_back(port, fds):
             channel.port, port.channel = -1, None
-            self.on_outdated(port)
+            self.keeper.outdated(port)
             return
         if returning:
             port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)

@@ -34,6 +34,9 @@ T = TypeVar("T")
 SETTLE = 0.05
 """Seconds that news of interfaces are gathered before they are looked at together."""
 
+GLANCE = 0.3
+"""Seconds between two looks at the NIC's carrier."""
+
 RETRY = 1.0
 """Seconds after which a sync that failed is tried again."""
 
@@ -61,6 +64,7 @@ class Uplink:
         self.lock = asyncio.Lock()
         self.watch: socket.socket | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.glance: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------------------------ user's words
@@ -231,15 +235,25 @@ class Uplink:
             self.watch = watch.open_watch()
             asyncio.get_running_loop().add_reader(self.watch, self._news)
             self._soon(0)  # what happened before we listened
+            self._glance()
 
     def _ignore(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self.glance):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.glance = None
         if self.watch is not None:
             asyncio.get_running_loop().remove_reader(self.watch)
             self.watch.close()
             self.watch = None
+
+    def _glance(self) -> None:
+        """Look for the cable, of which the kernel's news may be late."""
+        if self.watch is None:
+            return
+        if self.facts is not None and self.facts.up and watch.has_link(self.facts.name) != self.facts.carrier:
+            self._soon(0)
+        self.glance = asyncio.get_running_loop().call_later(GLANCE, self._glance)
 
     def _news(self) -> None:
         if self.watch is not None and watch.drain(self.watch):

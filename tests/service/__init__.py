@@ -1,0 +1,1 @@
+"""Tests of vnicd as a service: installed in a container with a systemd of its own."""

@@ -1,0 +1,94 @@
+"""`systemctl reload vnicd`: the fabric follows the file, and what is unchanged does not notice."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.service.conftest import Pair
+from tests.service.service import DECLARED, HOST, PAIR, Service, unit
+from tests.support.load import Load
+from tests.support.waiting import wait_until
+
+RED = '\n[partitions.red]\naddresses = ["10.77.0.4/24"]\n'
+
+
+def pids(service: Service, *names: str) -> list[int]:
+    return [service.main_pid(name) for name in names]
+
+
+def test_only_the_difference_changes(service: Service, pair: Pair) -> None:
+    """A partition comes and goes, the uplink goes and comes, while a pair that is declared the same talks."""
+    units = (HOST, unit("blue"), unit("green"))
+    before = pids(service, *units)
+    with Load(*pair) as load:
+        load.wait_until_it_flows(5)
+        service.declare(DECLARED + RED)
+        service.container.systemctl("reload", "vnicd")
+        service.wait_up("blue", "green", "red")
+        red = service.partition("red")
+        assert red.ping(pair[0].ip, count=10).lost == 0
+        service.declare(DECLARED)
+        service.container.systemctl("reload", "vnicd")
+        service.wait_up("blue", "green")
+        load.wait_until_it_flows(5)
+    load.check_content()
+    assert (load["ping"].lost, load["udp"].lost) == (0, 0), str(load)
+    assert pids(service, *units) == before
+    assert unit("red") not in service.units()
+
+
+def test_a_changed_partition_keeps_its_daemon(service: Service, pair: Pair) -> None:
+    before = pids(service, unit("blue"), unit("green"))
+    text = DECLARED.replace('["10.77.0.3/24"]', '["10.77.0.3/24", "10.77.0.33/24"]')
+    with Load(*pair) as load:
+        load.wait_until_it_flows(5)
+        service.declare(text)
+        service.container.systemctl("reload", "vnicd")
+        assert pair[0].ping("10.77.0.33", count=10).lost == 0
+        load.wait_until_it_flows(5)
+    load.check_content()
+    assert (load["ping"].lost, load["udp"].lost) == (0, 0), str(load)
+    assert pids(service, unit("blue"), unit("green")) == before
+
+
+def test_a_reload_of_the_same_file_changes_nothing(service: Service, pair: Pair) -> None:
+    done = service.cli("apply", "--dry-run")
+    assert "nothing to change" in done.stdout
+    units = (HOST, unit("blue"), unit("green"))
+    before = pids(service, *units)
+    service.container.systemctl("reload", "vnicd")
+    assert pids(service, *units) == before
+
+
+def test_a_wrong_file_fails_the_reload_and_changes_nothing(service: Service, pair: Pair) -> None:
+    before = service.call("partition.list")
+    service.declare(DECLARED + '\n[partitions.red]\nadresses = ["10.77.0.4/24"]\n')
+    done = subprocess.run(service.container.inside(["systemctl", "reload", "vnicd"]), capture_output=True)
+    assert done.returncode
+    line = DECLARED.count("\n") + 3
+    journal = service.container.journal("--unit=vnicd", "--lines=10")
+    assert f"/etc/vnicd/vnicd.toml:{line}: " in journal
+    assert "adresses" in journal
+    assert service.call("partition.list") == before
+    assert service.container.systemctl("is-active", "vnicd").strip() == "active"
+    assert pair[0].ping(pair[1].ip, count=10).lost == 0
+
+
+@pytest.mark.parametrize("wrong", ["[partitions.red\n", 'hugepages = "sometimes"\n'])
+def test_a_wrong_file_is_told_of_when_the_service_starts(service: Service, pair: Pair, wrong: str) -> None:
+    """It fails with one line of ours; once the file is right again, it starts."""
+    service.container.systemctl("stop", "vnicd")
+    service.declare(wrong + PAIR)
+    done = subprocess.run(service.container.inside(["systemctl", "start", "vnicd"]), capture_output=True)
+    try:
+        assert done.returncode
+        journal = service.container.journal("--unit=vnicd", "--lines=20")
+        assert "/etc/vnicd/vnicd.toml:1: " in journal
+        assert "Traceback" not in journal
+        assert pair[0].ping(pair[1].ip, count=10).lost == 0, "a direct pair needs no host"
+    finally:
+        service.container.systemctl("stop", "vnicd")
+        service.settle()
+    wait_until(lambda: "2 of 2" in service.container.show(HOST, "StatusText"), 10, "it runs again")

@@ -1,0 +1,82 @@
+"""A daemon whose datapath hangs is ended and started anew, also when the rest of it lives."""
+
+from __future__ import annotations
+
+from tests.service.conftest import Pair
+from tests.service.service import HOST, Service, unit
+from tests.support.load import Load
+from tests.support.tracing import held, second_thread
+from tests.support.waiting import holds_for, wait_until
+
+SLACK = 12.0
+"""Seconds after the watchdog's time in which systemd has ended the daemon and started it again."""
+
+
+def limit(service: Service, name: str) -> float:
+    """The time in seconds in which a unit has to give a sign of life."""
+    text = service.container.show(name, "WatchdogUSec")
+    assert text.endswith("s") and "min" not in text
+    return float(text.removesuffix("s"))
+
+
+def restarted(service: Service, name: str, former: int) -> bool:
+    return (
+        service.main_pid(name) not in (0, former) and service.container.show(name, "ActiveState") == "active"
+    )
+
+
+def test_a_stopped_partition_daemon_is_replaced(service: Service, pair: Pair) -> None:
+    blue, green = pair
+    name, former = unit("green"), service.main_pid(unit("green"))
+    before = service.kernel_state(green)
+    with Load(blue, green, "tcp", "ping") as load:
+        load.wait_until_it_flows(5)
+        service.container.run(["kill", "-STOP", str(former)])
+        wait_until(
+            lambda: restarted(service, name, former),
+            limit(service, name) + SLACK,
+            "systemd replaced the daemon",
+        )
+        load.wait_until_it_flows(10)
+    load.check_content()
+    assert service.kernel_state(green) == before
+    assert "Watchdog timeout" in service.container.journal(f"--unit={name}")
+
+
+def test_a_hanging_loop_is_noticed_though_the_daemon_lives(service: Service, pair: Pair) -> None:
+    """Only the thread of the loop is stopped: the main thread still runs and could go on feeding the watchdog."""
+    blue, green = pair
+    name, former = unit("green"), service.main_pid(unit("green"))
+    pid = service.container.pid_here(former)
+    with held(pid, second_thread(pid)), Load(blue, green, "tcp", "ping") as load:
+        wait_until(
+            lambda: restarted(service, name, former),
+            limit(service, name) + SLACK,
+            "systemd replaced the daemon",
+        )
+        load.wait_until_it_flows(10)
+    load.check_content()
+    assert "Watchdog timeout" in service.container.journal(f"--unit={name}")
+
+
+def test_a_fabric_at_rest_is_left_alone(service: Service, pair: Pair) -> None:
+    units = (HOST, unit("blue"), unit("green"))
+    before = [service.main_pid(name) for name in units]
+    seconds = max(limit(service, name) for name in units) * 1.5
+    holds_for(lambda: [service.main_pid(name) for name in units] == before, seconds, "no daemon is restarted")
+
+
+def test_a_stopped_host_is_replaced_and_direct_traffic_does_not_notice(service: Service, pair: Pair) -> None:
+    former = service.main_pid(HOST)
+    with Load(*pair) as load:
+        load.wait_until_it_flows(5)
+        service.container.run(["kill", "-STOP", str(former)])
+        wait_until(
+            lambda: restarted(service, HOST, former),
+            limit(service, HOST) + SLACK + 20,
+            "systemd replaced the host",
+        )
+        load.wait_until_it_flows(5)
+    load.check_content()
+    assert (load["ping"].lost, load["udp"].lost) == (0, 0), str(load)
+    service.wait_up("blue", "green")
