@@ -10,7 +10,11 @@ import click
 from vnicd.cli import output, process
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
-from vnicd.errors import VnicdError
+from vnicd.config import Paths
+from vnicd.errors import NotRunning, TimedOut, VnicdError
+
+FABRIC_TIMEOUT = 2.0
+"""Seconds that a fabric has to tell how it is."""
 
 UPLINK_TIMEOUT = 2.0
 """Seconds that a fabric has to tell of its uplink."""
@@ -39,7 +43,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
       vnicctl doctor --json | jq '.checks[] | select(.status != "ok")'
     """
     data = _check()
-    data["checks"] += _uplink()
+    data["checks"] += [*_fabric(), *_uplink()]
     output.emit(data, as_json, _show)
     if any(check["status"] == "fail" for check in data["checks"]):
         context.exit(VnicdError.exit_code)
@@ -51,6 +55,32 @@ def _check() -> Any:
         return json.loads(done.stdout)
     except ValueError:
         raise process.failure("vnicd check", done.returncode, done.stderr) from None
+
+
+def _fabric() -> list[dict[str, Any]]:
+    """What is wrong with the fabric, if one is up or was."""
+    paths = Paths.from_environment()
+    try:
+        found: list[dict[str, Any]] = call("fabric.check", timeout=FABRIC_TIMEOUT)["checks"]
+        return found
+    except NotRunning:
+        if not paths.state.exists():
+            return []
+        detail, remedy = "the hosting daemon is dead, and its partitions wait for: vnicctl up", "vnicctl up"
+    except TimedOut:
+        pid = _host_pid(paths)
+        detail = f"the hosting daemon, pid {pid}, does not answer"
+        remedy = f"if it was stopped: kill -CONT {pid}; else: kill -9 {pid}, and then vnicctl up"
+    except VnicdError as error:
+        detail, remedy = error.message, error.hint
+    return [{"name": "fabric", "status": "warn", "detail": detail, "remedy": remedy}]
+
+
+def _host_pid(paths: Paths) -> str:
+    try:
+        return paths.host_lock.read_text() or "?"
+    except OSError:
+        return "?"
 
 
 def _uplink() -> list[dict[str, Any]]:

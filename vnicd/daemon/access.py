@@ -39,6 +39,7 @@ class Rule:
 
 RULES = {
     "fabric.ping": Rule(params={}),
+    "fabric.check": Rule(params={}),
     "status": Rule(params={}),
     "links": Rule(params={}),
     "stats": Rule(params={"name": str}),

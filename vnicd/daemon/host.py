@@ -12,7 +12,7 @@ from typing import Any
 
 from vnicd import __version__, memory
 from vnicd.config import Options, Paths
-from vnicd.daemon import access, report
+from vnicd.daemon import access, diagnosis, report
 from vnicd.daemon.apply import Applier
 from vnicd.daemon.fabric import Fabric, remove_files
 from vnicd.daemon.lock import HostLock
@@ -53,6 +53,7 @@ class Host:
             {
                 "fabric.ping": self._ping,
                 "fabric.down": self._down,
+                "fabric.check": self._check,
                 "status": self._status,
                 "links": self._links,
                 "stats": self._stats,
@@ -159,6 +160,9 @@ class Host:
         await self.fabric.supervisor.end_service()
         asyncio.get_running_loop().call_later(0.01, self.done.set)
         return {}
+
+    async def _check(self, params: dict[str, Any]) -> Any:
+        return {"checks": await diagnosis.examine(self.fabric)}
 
     async def _status(self, params: dict[str, Any]) -> Any:
         return report.status(self.fabric)

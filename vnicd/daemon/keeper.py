@@ -70,12 +70,19 @@ class Keeper:
         """A new daemon is there for a partition whose interface we do not have in hand; do the rest when we have."""
 
         async def work() -> None:
-            async with port.lock:
-                if port.removing:
-                    return
-                actual = await self.actions.kernel(lambda: machine.observe(port.spec, port.tap, True))
-                await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
-            then()
+            try:
+                async with port.lock:
+                    if port.removing:
+                        return
+                    have = await self.actions.kernel(lambda: machine.observe(port.spec, port.tap, True))
+                    await self.actions.execute(
+                        plan({port.spec.name: port.spec}, {port.spec.name: have}), port
+                    )
+            except (VnicdError, OSError) as error:
+                log.warning("partition %s has no interface: %s", port.spec.name, error)
+                await self.actions.end_daemon(port)  # and begin anew, as often as it takes
+            else:
+                then()
 
         self.task(work())
 

@@ -128,6 +128,16 @@ def announce_addresses(spec: PartitionSpec, addresses: Iterable[str], tap_fd: in
         pass  # the namespace is gone, or the interface is down: nobody hears it
 
 
+def is_up(spec: PartitionSpec, tap_fd: int) -> bool:
+    """Whether a partition's interface is set up."""
+
+    def work() -> bool:
+        name = _interface_name(spec, tap_fd)
+        return name is not None and interface.is_up(name)
+
+    return netns.inside(spec.netns_path, work)
+
+
 def delete_interface(spec: PartitionSpec, tap_fd: int) -> None:
     def work() -> None:
         name = _interface_name(spec, tap_fd)

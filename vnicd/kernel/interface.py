@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import socket
+import struct
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -12,6 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from vnicd.errors import Invalid
 
 IFA_F_NODAD = 0x02
+SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
 
 
 def index_of(ifname: str) -> int | None:
@@ -65,6 +68,16 @@ def disable_detection(ifname: str) -> None:
     path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/accept_dad")
     if path.exists():
         path.write_text("0")
+
+
+def is_up(ifname: str) -> bool:
+    """Whether an interface is set up, with or without a carrier; False when there is none of that name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16s24x", ifname.encode()))
+        except OSError:
+            return False
+    return bool(struct.unpack_from("H", answer, 16)[0] & IFF_UP)
 
 
 def set_autoconf(ifname: str, on: bool) -> None:
