@@ -5,6 +5,7 @@ Parsed by hand and importing only what each one needs, because a partition daemo
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from vnicd.errors import VnicdError
@@ -29,7 +30,8 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     except VnicdError as error:
-        print(f"vnicd: {error.line()}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log may be on a disk that is full
+            print(f"vnicd: {error.line()}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

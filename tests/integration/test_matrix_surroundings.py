@@ -104,7 +104,6 @@ def test_down_with_a_full_disk(small_disk: Path, cramped: Fabric) -> None:
     assert cramped.left_behind() == []
 
 
-@pytest.mark.xfail(strict=True, reason="up says nothing of the disk, and leaves its directory")
 def test_up_with_a_full_disk(small_disk: Path, cramped: Fabric) -> None:
     """A clear line, or it works; nothing half is left."""
     filler = fill(small_disk)

@@ -10,7 +10,7 @@ from typing import IO
 
 import vnicd
 from vnicd.config import Paths
-from vnicd.errors import BY_CODE, VnicdError
+from vnicd.errors import BY_CODE, Resources, VnicdError
 
 _PREFIX = "vnicd: "
 _BY_EXIT_CODE = {cls.exit_code: cls for cls in BY_CODE.values()}
@@ -52,6 +52,8 @@ def failure(what: str, exit_code: int, stderr: str) -> VnicdError:
     said = lines[-1].removeprefix(_PREFIX) if lines else ""
     if exit_code < 0:
         return VnicdError(f"{what} was killed by signal {-exit_code}", said)
+    if not said and exit_code == Resources.exit_code:
+        said = f"{what} could not even write its log: No space left, or too little of something else"
     error = _BY_EXIT_CODE.get(exit_code, VnicdError)(
         said or f"{what} exited with {exit_code}, saying nothing"
     )

@@ -49,6 +49,11 @@ class HostLock:
             os.close(fd)
             hint = f"if it does not answer: kill {pid}, and then vnicctl up or down"
             raise AlreadyRunning(f"a hosting daemon, pid {pid}, runs already in {root}", hint) from error
-        os.truncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        try:
+            os.truncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            self.paths.host_lock.unlink(missing_ok=True)
+            os.close(fd)
+            raise Resources(f"{self.paths.host_lock} can't be written: {error.strerror}") from error
         return fd
