@@ -99,6 +99,7 @@ ANSWERS: dict[str, Answer] = {
     "partition.show": BLUE,
     "partition.add": BLUE,
     "partition.remove": {},
+    "fabric.check": {"checks": []},
     "uplink.show": {"uplink": uplink()},
     "uplink.set": {"uplink": uplink()},
     "uplink.clear": {},

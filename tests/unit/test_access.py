@@ -17,7 +17,7 @@ from vnicd.daemon.access import RULES, Rule, check
 from vnicd.errors import Invalid, NotPermitted
 from vnicd.protocol import MAX_REQUEST
 
-READING = {"fabric.ping", "status", "links", "stats", "partition.list", "partition.show", "uplink.show",
+READING = {"fabric.check", "fabric.ping", "status", "links", "stats", "partition.list", "partition.show", "uplink.show",
            "config.export"}  # fmt: skip
 CHANGING = set(RULES) - READING
 
