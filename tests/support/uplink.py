@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,11 +212,12 @@ def _ip(*argv: str) -> None:
 
 
 def _sysctls() -> list[str]:
-    """The settings of interfaces in the calling thread's namespace."""
+    """The settings of interfaces in the calling thread's namespace; those of one that is just going go with it."""
     base = Path("/proc/sys/net")
     paths = [*base.glob("ipv4/conf/*/*"), *base.glob("ipv6/conf/*/*"), base / "ipv4/ip_forward"]
-    return [
-        f"{path.relative_to(base)} = {path.read_text().strip()}"
-        for path in paths
-        if path.name != "stable_secret"
-    ]
+    shown = []
+    for path in paths:
+        if path.name != "stable_secret":
+            with suppress(FileNotFoundError):
+                shown.append(f"{path.relative_to(base)} = {path.read_text().strip()}")
+    return shown
