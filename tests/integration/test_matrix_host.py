@@ -173,6 +173,6 @@ def test_host_and_all_partitions_at_once(fabric: Fabric) -> None:
         starting.communicate(timeout=60)
         fabric.cli("up", check=False)
         load.wait_until_it_flows(20)
-    load.check_content(in_order=False)  # where both ends died, datagrams on their way may be overtaken
+    load.check_content()
     fabric.down()
     assert fabric.left_behind() == []

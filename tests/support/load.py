@@ -293,10 +293,9 @@ class Load:
                 f"{kind} flows, {self.label}",
             )
 
-    def check_content(self, in_order: bool = True) -> None:
+    def check_content(self) -> None:
         """Whatever happened: a stream is complete and right, nothing came twice or was overtaken."""
         for outcome in self.outcomes.values():
-            wrong = outcome.wrong and (in_order or outcome.kind != "udp")
-            assert not wrong and not outcome.error, str(self)
+            assert not outcome.wrong and not outcome.error, str(self)
         if "tcp" in self.outcomes:
             assert not self["tcp"].lost, str(self)
