@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vnicd.kernel.limits import open_ledger
 from vnicd.kernel.nic import namespace
 
 CONF = Path("/proc/sys/net")
@@ -49,7 +50,7 @@ class Settings:
     def acquire(self) -> None:
         """Set what is not set yet; as often as you like."""
         if self.fd < 0:
-            self._open()
+            self.fd = open_ledger(self.ledger)
         fcntl.lockf(self.fd, fcntl.LOCK_EX)  # one at a time reads and changes the settings
         try:
             old = _read(self.fd)
@@ -71,18 +72,6 @@ class Settings:
             _settle(self.ledger, self.fd)
             os.close(self.fd)
             self.fd = -1
-
-    def _open(self) -> None:
-        """Open the ledger and hold it shared."""
-        while True:
-            self.fd = os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self.fd, fcntl.LOCK_SH)
-            try:
-                if os.path.samestat(os.fstat(self.fd), self.ledger.stat()):
-                    return
-            except FileNotFoundError:
-                pass  # the last one out removed it while we waited
-            os.close(self.fd)
 
 
 class Forwarding:

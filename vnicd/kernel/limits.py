@@ -25,7 +25,7 @@ class SharedLimit:
         """Raise the limit, unless it is as high already or does not exist; OSError when it can't be written."""
         if not self.limit.exists():
             return
-        self._open()
+        self.fd = open_ledger(self.ledger)
         fcntl.lockf(self.fd, fcntl.LOCK_EX)  # one at a time reads and raises the limit
         before = int(self.limit.read_text())
         if before < self.least:
@@ -52,14 +52,15 @@ class SharedLimit:
         os.close(self.fd)
         self.fd = -1
 
-    def _open(self) -> None:
-        """Open the ledger and hold it shared."""
-        while True:
-            self.fd = os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self.fd, fcntl.LOCK_SH)
-            try:
-                if os.fstat(self.fd).st_ino == self.ledger.stat().st_ino:
-                    return
-            except FileNotFoundError:
-                pass  # the last one out removed it while we waited
-            os.close(self.fd)
+
+def open_ledger(path: Path) -> int:
+    """A descriptor of a ledger, held shared; the file is made if it is not there."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        try:
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                return fd
+        except FileNotFoundError:
+            pass  # the last one out removed it while we waited
+        os.close(fd)
