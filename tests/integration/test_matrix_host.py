@@ -161,6 +161,7 @@ def test_host_and_all_partitions_at_once(fabric: Fabric) -> None:
     """Also of the `up` that follows one may be killed: a single one more brings everything back."""
     fabric.up()
     ends = [fabric.add(label, f"10.89.1.{n}/24") for n, label in enumerate("ab", 1)]
+    ends[0].know(ends[1])
     assert ends[0].ping(ends[1].ip, count=5).lost == 0
     with Load(*ends) as load:
         load.wait_until_it_flows(10)
@@ -174,5 +175,6 @@ def test_host_and_all_partitions_at_once(fabric: Fabric) -> None:
         fabric.cli("up", check=False)
         load.wait_until_it_flows(20)
     load.check_content()
+    assert "PERMANENT" in ends[0].run(["ip", "neigh"]).stdout, "a user's neighbours stay"
     fabric.down()
     assert fabric.left_behind() == []

@@ -112,6 +112,7 @@ def test_a_new_host_takes_back_a_partition_that_was_restarted(service: Service, 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_the_host_and_the_partitions_may_be_restarted(service: Service, pair: Pair, at_once: bool) -> None:
     """Together, and one right after the other: what the partitions' kernels have stays."""
+    pair[0].know(pair[1])
     before = [service.kernel_state(one) for one in pair]
     names = [HOST, unit("blue"), unit("green")]
     with Load(*pair) as load, Load(pair[1], pair[0], "tcp") as back:

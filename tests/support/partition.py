@@ -108,6 +108,9 @@ class Partition:
         return self.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def know(self, other: Partition) -> None:
-        """Enters the other's MAC address for good, so that not even ARP precedes the first frame."""
+        """Enters the other's MAC address for good, so that not even ARP precedes the first frame.
+
+        Also for order: when a kernel has found a lost neighbour again, new datagrams overtake those that waited.
+        """
         for address in other._plain():
             self.run(["ip", "neigh", "replace", address, "lladdr", other.mac, "dev", self.ifname])

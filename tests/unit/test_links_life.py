@@ -195,3 +195,19 @@ def test_an_end_that_returns_has_not_closed(fabric: Fabric) -> None:
     fabric.links.adopt(1, 2, ident)
     fabric.links.closed(2, ident)
     assert ident in fabric.links.by_id
+
+
+def test_traffic_gets_a_link_only_when_both_relays_are_up(fabric: Fabric) -> None:
+    """Otherwise the mark that keeps the order of what the relay carries would find no way, or nobody waiting."""
+    fabric.join(0, 1)
+    fabric.make(0, 2)
+    fabric.links.want(1, 2)
+    fabric.links.want(2, 1)
+    assert (1, 2) not in fabric.links.links
+    for port in (0, 2):
+        fabric.links.attached(port, fabric.ident(0, 2), "")
+    fabric.links.want(1, 2)
+    assert fabric.links.links[1, 2].state is State.MAKING
+    fabric.links.want(1, 1)
+    fabric.links.want(1, 9)
+    assert len(fabric.links.links) == 3

@@ -102,6 +102,16 @@ class Links:
         self._add(link)
         self._order(link, "make")
 
+    def want(self, a: int, b: int) -> None:
+        """Traffic of `a` asks for a link to `b`: it gets one as soon as the relays of both are up.
+
+        Only then does the mark that orders what went by relay before what goes by the link find its way, and only
+        then does the receiver wait for it (cext/forward_ops.pxd).
+        """
+        relays = [self.links.get(pair(0, port)) for port in (a, b)]
+        if all(relay is not None and relay.state is State.UP for relay in relays):
+            self.request(a, b)
+
     def adopt(self, port: int, peer: int, ident: int) -> None:
         """A registering port says that it has this link already: the host was restarted under it."""
         key = pair(port, peer)
@@ -109,10 +119,12 @@ class Links:
         if link is None and ident not in self.by_id and port != peer:
             link = Link(key, ident, State.ATTACHING, self.clock())
             self._add(link)
-        if link is None or link.ident != ident or link.state is not State.ATTACHING:
+        if link is not None and link.ident == ident and link.state is not State.ATTACHING:
+            self._end(link)  # an end that has lost track of it
+        elif link is None or link.ident != ident:
             self.send(port, {"op": "drop", "link_id": ident, "peer": peer}, ())
-            return
-        self._answer(link, port)
+        else:
+            self._answer(link, port)
 
     def made(self, port: int, ident: int, fd: int, page_size: int) -> None:
         """An end has made its side of the memory; the fd is ours from now on."""

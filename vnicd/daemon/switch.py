@@ -118,7 +118,7 @@ class Switch:
             self.links.closed(number, int(message["link_id"]))
         elif op == "want":
             for peer in message["ports"]:
-                self.links.request(number, int(peer))
+                self.links.want(number, int(peer))
         elif op == "idle":
             for _, ident in message["links"]:
                 self.links.idle(number, int(ident))

@@ -28,7 +28,8 @@ def index_of(ifname: str) -> int | None:
 def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopback: bool) -> None:
     """Give an interface its MAC, MTU and addresses and set it up, and the loopback as well if it is ours.
 
-    IPv6 addresses skip duplicate address detection: the hosting daemon has made sure that they are unique,
+    What is so already is not set again: a kernel that is told a MAC forgets all neighbours, those that the user
+    entered for good as well, and datagrams that wait for a neighbour may be overtaken by later ones. IPv6 addresses skip duplicate address detection: the hosting daemon has made sure that they are unique,
     and so they can be used at once.
     """
     disable_detection(ifname)
@@ -37,8 +38,11 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopb
         try:
             if loopback:
                 route.link("set", index=1, state="up")
-            route.link("set", index=index, address=mac)
-            route.link("set", index=index, mtu=mtu)
+            link = route.link("get", index=index)[0]
+            if link.get_attr("IFLA_ADDRESS") != mac:
+                route.link("set", index=index, address=mac)
+            if link.get_attr("IFLA_MTU") != mtu:
+                route.link("set", index=index, mtu=mtu)
             route.link("set", index=index, state="up")
             for text in addresses:
                 add_address(route, index, text)
