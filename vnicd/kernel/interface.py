@@ -29,7 +29,9 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopb
     """Give an interface its MAC, MTU and addresses and set it up, and the loopback as well if it is ours.
 
     What is so already is not set again: a kernel that is told a MAC forgets all neighbours, those that the user
-    entered for good as well, and datagrams that wait for a neighbour may be overtaken by later ones. IPv6 addresses skip duplicate address detection: the hosting daemon has made sure that they are unique,
+    entered for good as well, and datagrams that wait for a neighbour may be overtaken by later ones.
+
+    IPv6 addresses skip duplicate address detection: the hosting daemon has made sure that they are unique,
     and so they can be used at once.
     """
     disable_detection(ifname)
