@@ -2,5 +2,5 @@
 
 import pytest
 
-for module in ("waiting", "fabric", "partition", "streams", "datagrams", "frames"):
+for module in ("waiting", "fabric", "partition", "streams", "datagrams", "frames", "direct", "servers"):
     pytest.register_assert_rewrite(f"tests.support.{module}")

@@ -20,8 +20,11 @@ from tests.bench.figures import Results
 from tests.bench.progress import Progress
 from tests.bench.report import machine, print_machine, print_results
 from tests.bench.runner import SuiteRun, cost_results, run_costs, steps_of
+from tests.bench.sockets import SOCKET_NOISE_SUITES, SOCKET_SUITES, prepare
 from tests.bench.suites import NOISE_SUITES, SUITES, UPLINK_NOISE_SUITES, UPLINK_SUITES, Suite
+from tests.bench.tools import ToolFailed
 from tests.bench.workloads import Settings, Workload
+from tests.support.servers import missing_programs
 
 DEFAULT_ROUNDS, DEFAULT_SECONDS, DEFAULT_STEPS = 5, 3.0, 7
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_STEPS = 1, 1.0, 4
@@ -32,8 +35,10 @@ WIDTH = 110
 Plan = list[tuple[Suite, tuple[Workload, ...]]]
 
 
-def offered(uplink: bool, noise: bool) -> tuple[tuple[Suite, ...], tuple[Cost, ...]]:
+def offered(uplink: bool, noise: bool, sockets: bool = False) -> tuple[tuple[Suite, ...], tuple[Cost, ...]]:
     """The suites and costs that there are to choose from."""
+    if sockets:
+        return SOCKET_NOISE_SUITES if noise else SOCKET_SUITES, ()
     if noise:
         return UPLINK_NOISE_SUITES if uplink else NOISE_SUITES, ()
     return (UPLINK_SUITES, ()) if uplink else (SUITES, COSTS)
@@ -75,6 +80,7 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 @click.option(
     "--uplink", is_flag=True, help="Traffic with a remote host by the uplink, beside the kernel's ways."
 )
+@click.option("--sockets", is_flag=True, help="Well-known programs with direct sockets, beside the kernel's way.")
 @click.option("--noise", is_flag=True, help="The kernel's way against itself, to see how much is chance.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also when a bar is missed.")
 def main(
@@ -87,22 +93,31 @@ def main(
     mtu: int,
     quick: bool,
     uplink: bool,
+    sockets: bool,
     noise: bool,
     strict: bool,
 ) -> None:
     """Measures vnicd and veth+bridge in alternating rounds, what vnicd costs, and how it scales.
 
-    With --uplink it measures instead what goes between a remote host and a partition, in bridge and in nat mode.
+    With --uplink it measures instead what goes between a remote host and a partition, in bridge and in nat mode. With
+    --sockets it measures direct sockets: iperf3, sockperf, redis, nginx, PostgreSQL, and making connections.
 
     Exits with 0 when all that was asked for was measured.
     """
-    suites, all_costs = offered(uplink, noise)
+    if uplink and sockets:
+        raise click.UsageError("--uplink and --sockets are two different runs")
+    suites, all_costs = offered(uplink, noise, sockets)
     known = names(suites, all_costs)
     if show_names:
         click.echo("\n".join(known))
         return
     if os.geteuid() != 0:
         raise click.ClickException("this needs root, because it makes network namespaces")
+    if sockets:
+        try:
+            prepare(missing_programs())
+        except ToolFailed as error:
+            raise click.ClickException(str(error)) from error
     wanted = selection(only, known)
     settings = Settings(
         seconds=seconds or (QUICK_SECONDS if quick else DEFAULT_SECONDS),

@@ -1,4 +1,4 @@
-"""Reading what iperf3, sockperf, ping and /proc say (pure)."""
+"""Reading what the programs that measure and /proc say (pure)."""
 
 from __future__ import annotations
 
@@ -85,6 +85,40 @@ def ping_flood(text: str) -> Flood:
     if not counts or not times or not int(counts[3]):
         raise Unreadable(f"ping got no answers: {text[-200:]!r}")
     return Flood(rtt_us=float(times[1]) * 1000, per_second=int(counts[2]) * 1000 / int(counts[3]))
+
+
+def redis_per_second(text: str) -> float:
+    """Requests per second of the last test in what `redis-benchmark --csv` prints."""
+    rows = [line.split(",") for line in text.splitlines() if line.startswith('"')]
+    try:
+        return float(rows[-1][1].strip('"'))
+    except (IndexError, ValueError) as error:
+        raise Unreadable(f"redis-benchmark reports no rate: {text[-200:]!r}") from error
+
+
+def wrk_per_second(text: str) -> float:
+    """Requests per second, if all of them were answered well."""
+    found = re.search(r"Requests/sec:\s*([0-9.]+)", text)
+    errors = re.search(r"(Non-2xx.*|Socket errors: (?!connect 0, read 0, write 0, timeout 0).*)", text)
+    if errors or not found or not float(found[1]):
+        raise Unreadable(f"wrk: {errors[1] if errors else text[-200:]!r}")
+    return float(found[1])
+
+
+def pgbench_per_second(text: str) -> float:
+    """Transactions per second, without the time that connecting took."""
+    found = re.search(r"tps = ([0-9.]+) \(without initial connection time\)", text)
+    if not found or "number of failed transactions: 0 " not in text:
+        raise Unreadable(f"pgbench: {text[-200:]!r}")
+    return float(found[1])
+
+
+def per_second(text: str) -> float:
+    """What our own program prints."""
+    found = re.match(r"([0-9.]+) per second", text)
+    if not found:
+        raise Unreadable(f"connect: {text[-200:]!r}")
+    return float(found[1])
 
 
 _SHARED_MEMORY = ("/memfd:", "/anon_hugepage", "/dev/shm/")

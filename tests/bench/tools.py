@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,9 +48,14 @@ def run(environment: Environment, side: Side, command: Sequence[str], seconds: f
 
 @contextmanager
 def server(
-    environment: Environment, side: Side, command: Sequence[str], port: int, kind: Protocol
+    environment: Environment,
+    side: Side,
+    command: Sequence[str],
+    port: int,
+    kind: Protocol,
+    stop: signal.Signals = signal.SIGKILL,
 ) -> Iterator[None]:
-    """`command`, from when its port is open until the measurement is over."""
+    """`command`, from when its port is open until the measurement is over; `stop` is what ends it."""
     process = subprocess.Popen(
         environment.argv_in(side, command),
         stdin=subprocess.DEVNULL,
@@ -67,8 +73,13 @@ def server(
         wait_until(ready, READY_TIMEOUT, f"{command[0]} listens on {kind} port {port}")
         yield
     finally:
-        process.kill()
-        process.wait()
+        process.send_signal(stop)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            process.wait()
+            raise ToolFailed(f"{command[0]} did not end on {stop.name}") from error
 
 
 def _is_open(pid: int, namespace: int, port: int, kind: str) -> bool:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.direct import End, Ends
 from tests.support.fabric import VNICCTL, Fabric
 from tests.support.leaks import differences, inventory
 from tests.support.partition import Partition
+from tests.support.servers import missing_programs
 from tests.support.uplink import MODES, Machine, Uplinked
 from tests.support.waiting import wait_until
 
@@ -149,6 +151,29 @@ def pair(shared: Fabric) -> Pair:
     blue = shared.add("blue", "10.77.0.1/24", "fd77::1/64")
     green = shared.add("green", "10.77.0.2/24", "fd77::2/64")
     return blue, green
+
+
+PROVIDERS = {"both": (True, True), "server": (False, True), "client": (True, False), "neither": (False, False)}
+"""Who has the provider of direct sockets: the client, the server."""
+
+
+@pytest.fixture(params=PROVIDERS)
+def ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
+    """A client's and a server's end in two partitions, with the provider in each way that there is."""
+    return _ends(pair, request.param)
+
+
+@pytest.fixture(params=("both", "neither"))
+def equal_ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
+    """The same, with the provider at both ends or at none."""
+    return _ends(pair, request.param)
+
+
+def _ends(pair: Pair, who: str) -> Ends:
+    if lacking := missing_programs():
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    client, server = PROVIDERS[who]
+    return Ends(End(pair[0], client), End(pair[1], server))
 
 
 @pytest.hookimpl(wrapper=True)

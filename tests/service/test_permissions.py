@@ -14,6 +14,7 @@ READING = [
     ["status"],
     ["stats"],
     ["links"],
+    ["sockets"],
     ["partition", "list"],
     ["partition", "show", "blue"],
     ["uplink", "show"],

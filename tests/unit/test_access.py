@@ -18,7 +18,7 @@ from vnicd.errors import Invalid, NotPermitted
 from vnicd.protocol import MAX_REQUEST
 
 READING = {"fabric.check", "fabric.ping", "status", "links", "stats", "partition.list", "partition.show", "uplink.show",
-           "config.export"}  # fmt: skip
+           "config.export", "sockets.list"}  # fmt: skip
 CHANGING = set(RULES) - READING
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")

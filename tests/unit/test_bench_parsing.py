@@ -101,6 +101,47 @@ def test_ping_without_answers() -> None:
         parsing.ping_flood("9 packets transmitted, 0 received, 100% packet loss, time 2000ms\n")
 
 
+def test_redis_benchmark_of_which_the_last_test_counts() -> None:
+    head = '"test","rps","avg_latency_ms"\n'
+    assert parsing.redis_per_second(f'{head}"SET","100.00","0.7"\n"GET","44444.44","0.769"\n') == 44444.44
+    for text in ("", head, "Could not connect to Redis"):
+        with pytest.raises(parsing.Unreadable):
+            parsing.redis_per_second(text)
+
+
+def test_wrk() -> None:
+    assert parsing.wrk_per_second("  Thread Stats\nRequests/sec:  59123.50\nTransfer/sec: 9MB\n") == 59123.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Requests/sec:      0.00\n",
+        "  Socket errors: connect 0, read 3, write 0, timeout 0\nRequests/sec:  9.00\n",
+        "  Non-2xx or 3xx responses: 4\nRequests/sec:  9.00\n",
+    ],
+)
+def test_wrk_with_failed_requests(text: str) -> None:
+    with pytest.raises(parsing.Unreadable):
+        parsing.wrk_per_second(text)
+
+
+def test_pgbench() -> None:
+    end = "tps = 14400.5 (without initial connection time)\n"
+    good = "number of failed transactions: 0 (0.000%)\n"
+    assert parsing.pgbench_per_second(good + end) == 14400.5
+    for text in ("", end, good, "number of failed transactions: 1 (0.001%)\n" + end):
+        with pytest.raises(parsing.Unreadable):
+            parsing.pgbench_per_second(text)
+
+
+def test_connections_per_second() -> None:
+    assert parsing.per_second("10900.3 per second\n") == 10900.3
+    with pytest.raises(parsing.Unreadable):
+        parsing.per_second("")
+
+
 def test_own_memory_leaves_out_the_rings() -> None:
     assert parsing.own_pss(SMAPS) == (40 + 100 + 12) * 1024
 

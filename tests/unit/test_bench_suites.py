@@ -8,6 +8,7 @@ import click
 import pytest
 
 from tests.bench.__main__ import names, offered, selection
+from tests.bench.sockets import IDLE, PRELOAD, SOCKET_NOISE_SUITES, SOCKET_SUITES, SOCKETS, Direct, Loopback
 from tests.bench.suites import (
     BRIDGE,
     NAT,
@@ -20,8 +21,8 @@ from tests.bench.suites import (
 )
 from tests.bench.uplink import GATEWAY, MACHINE, SUBNET, BehindNic
 
-COMPARING = (*SUITES, *UPLINK_SUITES)
-ALL = (*COMPARING, *NOISE_SUITES, *UPLINK_NOISE_SUITES)
+COMPARING = (*SUITES, *UPLINK_SUITES, *SOCKET_SUITES)
+ALL = (*COMPARING, *NOISE_SUITES, *UPLINK_NOISE_SUITES, *SOCKET_NOISE_SUITES)
 
 
 def metrics(suite: Suite) -> list[str]:
@@ -42,7 +43,16 @@ def test_no_two_workloads_of_a_suite_give_the_same_figure(suite: Suite) -> None:
 
 @pytest.mark.parametrize("suite", ALL, ids=lambda suite: suite.name)
 def test_figures_are_told_apart_by_environments_of_different_names(suite: Suite) -> None:
-    assert len({kind.name for kind in suite.environments}) == len(suite.environments) == 2
+    assert len({kind.name for kind in suite.environments}) == len(suite.environments)
+    assert len(suite.environments) == (3 if suite is SOCKETS else 2)
+
+
+def test_direct_sockets_are_compared_with_the_same_but_for_one_thing() -> None:
+    crowded, alone = IDLE.environments
+    assert issubclass(crowded, Direct) and issubclass(alone, Direct)
+    assert (crowded.idle_connections, alone.idle_connections) == (1000, 0)
+    assert all(issubclass(kind, Loopback) for kind in PRELOAD.environments)
+    assert {kind(1500).address["b"] for kind in PRELOAD.environments} == {"127.0.0.1"}
 
 
 def test_noise_is_the_reference_twice_and_has_no_bars() -> None:
@@ -113,6 +123,16 @@ def test_what_there_is_to_choose_from(uplink: bool, noise: bool, present: set[st
     assert present <= set(known)
     assert not absent & set(known)
     assert len(set(known)) == len(known)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_there_is_to_choose_from_of_direct_sockets(noise: bool) -> None:
+    known = set(names(*offered(uplink=False, noise=noise, sockets=True)))
+    wanted = (
+        {"noise-sockets.redis_1"} if noise else {"sockets.redis_1", "sockets.pgbench", "idle", "preload.http"}
+    )
+    assert wanted <= known
+    assert not {"frames", "cost", "bridge"} & known
 
 
 def test_a_selection_is_by_suite_or_by_workload() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,12 @@ def enter(path):
     if fault:
         raise OSError(getattr(errno, fault), os.strerror(getattr(errno, fault)))
     os.environ["ENTERED"] = path
+if place := os.environ.pop("LIBRARY", ""):
+    import pathlib
+    from vnicd.cli import library
+    library.place = lambda: pathlib.Path(place)
+    if preloaded := os.environ.pop("PRELOADED", ""):
+        os.environ["LD_PRELOAD"] = preloaded
 sys.modules["vnicd.netns"] = types.SimpleNamespace(enter=enter)
 from vnicd.cli.main import main
 sys.exit(main())
@@ -56,6 +63,38 @@ def test_it_runs_in_the_namespace(host: FakeHost) -> None:
 def test_all_words_after_the_name_are_the_commands(words: list[str], output: str) -> None:
     done = run(*words)
     assert (done.returncode, done.stdout) == (0, output)
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for the provider; the loader complains of it and goes on."""
+    path = tmp_path / "libvnicd-sockets.so"
+    path.write_bytes(b"")
+    monkeypatch.setenv("LIBRARY", str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--direct", "blue", "--"], ["blue", "--direct", "--"], ["blue", "--direct"], ["--direct", "--", "blue", "--"]],
+)
+def test_direct_preloads_the_library(words: list[str], library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before, after in (("", str(library)), ("/x.so y.so", f"/x.so:y.so:{library}"), (str(library), str(library))):
+        monkeypatch.setenv("PRELOADED", before)
+        done = run(*words, "printenv", "LD_PRELOAD", "ENTERED")
+        assert (done.returncode, done.stdout) == (0, f"{after}\n/run/netns/blue\n")
+
+
+def test_without_direct_nothing_is_preloaded() -> None:
+    assert run("blue", "--", "printenv", "LD_PRELOAD").returncode == 1
+    assert run("blue", "--", "--direct").returncode == 127, "after the -- it is a command"
+
+
+def test_direct_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIBRARY", "/nowhere/libvnicd-sockets.so")
+    code, line = failure(run("--direct", "blue", "--", "ls"))
+    assert code == 125
+    assert line.startswith("there is no /nowhere/libvnicd-sockets.so; build it with")
 
 
 def test_signals_are_the_commands_own() -> None:

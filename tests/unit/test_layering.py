@@ -16,8 +16,8 @@ PACKAGE = ROOT / "vnicd"
 EXTENSIONS = {path.stem for path in (ROOT / "cext").glob("*.pyx")}
 
 LAYERS = (
-    {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes", "tomlines"},
-    {"config", "fabricfile", "plan", "protocol"},
+    {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes", "tomlines", "sockets"},
+    {"connections", "config", "fabricfile", "plan", "protocol"},
     {"kernel", *EXTENSIONS},
     {"daemon"},
     {"__main__"},

@@ -22,6 +22,7 @@ COMMANDS = {
     "exec": "vnicd.cli.exec:exec_",
     "status": "vnicd.cli.status:status",
     "links": "vnicd.cli.links:links",
+    "sockets": "vnicd.cli.sockets:sockets",
     "stats": "vnicd.cli.stats:stats",
     "doctor": "vnicd.cli.doctor:doctor",
     "completion": "vnicd.cli.completion:completion",

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from vnicd.cli import library
 from vnicd.cli.client import call
 from vnicd.cli.params import partition_names
 from vnicd.cli.report import line_and_code
@@ -34,7 +35,7 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
     """Programs for the command's first word, then files."""
     from click.shell_completion import CompletionItem
 
-    words = [word for word in context.params.get("command") or () if word != "--"]
+    words = [word for word in context.params.get("command") or () if word not in ("--", "--direct")]
     if words or "/" in incomplete or not incomplete:
         return [CompletionItem(incomplete, type="file")]
     found: set[str] = set()
@@ -48,8 +49,9 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
     name="exec",
     cls=_Exec,
     context_settings={"allow_interspersed_args": False},  # from NAME on, all words are the command's
-    options_metavar="",
+    options_metavar="[--direct]",
 )
+@click.option("--direct", is_flag=True, help="Its TCP connections to other partitions skip the protocol stack.")
 @click.argument("name", shell_complete=partition_names)
 @click.argument(
     "command",
@@ -58,22 +60,34 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
     metavar="-- COMMAND...",
     shell_complete=_completion,
 )
-def exec_(name: str, command: tuple[str, ...]) -> None:
+def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
     """Run a command in a partition's namespace.
 
     The exit code and signals are the command's own; 127 when there is no such
     command, 126 when it can't be run, 125 when vnicctl itself fails.
 
+    With --direct, before NAME or right after it, the command's TCP connections with
+    programs of other partitions that were started so carry their bytes through shared
+    memory. See: vnicctl sockets
+
     \b
     Examples:
       vnicctl exec blue -- ping -c 3 10.77.0.2
       vnicctl exec blue -- bash
+      vnicctl exec blue --direct -- redis-server --bind 10.77.0.1
     """
-    words = command[1:] if command[:1] == ("--",) else command
+    words = command
+    if words[:1] == ("--direct",):  # no program is called that
+        direct, words = True, words[1:]
+    if words[:1] == ("--",):
+        words = words[1:]
     try:
         if not words:
             raise VnicdError("missing the command to run", f"for example: vnicctl exec {name} -- bash")
+        preload = library.preload(os.environ) if direct else None
         _enter(call("partition.show", {"name": name})["netns"])
+        if preload is not None:
+            os.environ[library.PRELOAD] = preload
     except Exception as error:
         raise _failure(line_and_code(error)[0], FAILED) from error
     _become(words)

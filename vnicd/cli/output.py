@@ -19,6 +19,8 @@ _STYLES = {
     "starting": "yellow",
     "making": "yellow",
     "closing": "yellow",
+    "offered": "yellow",
+    "reset": "red",
     "warn": "yellow",
     "failed": "red",
     "fail": "red",

@@ -42,6 +42,7 @@ RULES = {
     "fabric.check": Rule(params={}),
     "status": Rule(params={}),
     "links": Rule(params={}),
+    "sockets.list": Rule(params={}),
     "stats": Rule(params={"name": str}),
     "partition.list": Rule(params={}),
     "partition.show": Rule(params={"name": str}),

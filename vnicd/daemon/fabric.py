@@ -14,6 +14,7 @@ from vnicd.config import Options, Paths
 from vnicd.daemon import machine, state
 from vnicd.daemon.actions import Actions
 from vnicd.daemon.alter import Alteration
+from vnicd.daemon.brokerage import Brokerage
 from vnicd.daemon.keeper import Keeper
 from vnicd.daemon.ports import Following, Port, Ports
 from vnicd.daemon.registrar import Registrar
@@ -51,6 +52,7 @@ class Fabric:
         self.keeper = Keeper(self.ports, self.actions, self._save)
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
+        self.brokerage = Brokerage(self.ports, self.actions.kernel)
         self.alteration = Alteration(self.ports, self.actions, self.uplink)
         self.registrar = Registrar(paths, options, self.ports, self.switch, self.supervisor, self.keeper)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
@@ -134,6 +136,7 @@ class Fabric:
         if self.changes:
             await asyncio.wait(self.changes)
         await self.keeper.stop()
+        await self.brokerage.stop()
         await self.uplink.stop()
         for port in self.ports:
             port.removing = True
@@ -171,6 +174,7 @@ class Fabric:
             await self.uplink.admit()
             port.adding = False
             self._save()
+            await self.brokerage.follow()
         except BaseException as error:
             port.removing = True
             await self.actions.undo(done, port)
@@ -184,6 +188,7 @@ class Fabric:
     async def alter(self, port: Port, spec: PartitionSpec) -> None:
         """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
         await self._change(self.alteration.alter(port, spec))
+        await self.brokerage.follow()
 
     async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:
         async def work() -> None:
@@ -242,6 +247,7 @@ class Fabric:
         """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""
         port.removing = True
         self._save()
+        await self.brokerage.follow()
         async with port.lock:
             actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
             actual = replace(actual, daemon=port.pidfd >= 0)
@@ -276,6 +282,7 @@ class Fabric:
         self.switch.announce(port, directory.LIVE)
         if not port.adding:
             self.uplink.look_again()
+            self.brokerage.follow_soon()
         port.up.set()
 
     def _daemon_died(self, port: Port) -> None:

@@ -56,6 +56,7 @@ class Host:
                 "fabric.check": self._check,
                 "status": self._status,
                 "links": self._links,
+                "sockets.list": self._list_sockets,
                 "stats": self._stats,
                 "partition.add": self._add,
                 "partition.remove": self._remove,
@@ -114,6 +115,7 @@ class Host:
             except TimeoutError:
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
+                await self.fabric.brokerage.follow()
 
     def _tell_systemd(self) -> None:
         """That we are ready and how the fabric is; from time to time, and that the datapath goes on, if it does."""
@@ -169,6 +171,9 @@ class Host:
 
     async def _links(self, params: dict[str, Any]) -> Any:
         return report.links(self.fabric)
+
+    async def _list_sockets(self, params: dict[str, Any]) -> Any:
+        return await self.fabric.brokerage.list()
 
     async def _stats(self, params: dict[str, Any]) -> Any:
         return report.stats(self.fabric, params.get("name"))

@@ -87,15 +87,20 @@ def let_go(fd: int) -> None:
     os.close(fd)
 
 
+def namespace(fd: int) -> int:
+    """An fd of the namespace that the device behind the fd is in; OSError when there is no device."""
+    return fcntl.ioctl(fd, TUNGETDEVNETNS)
+
+
 def is_in(fd: int, netns_path: str) -> bool:
     """Whether the device behind the fd exists and is in the namespace at `netns_path`."""
     try:
-        namespace = fcntl.ioctl(fd, TUNGETDEVNETNS)
+        own = namespace(fd)
     except OSError:
         return False
     try:
-        return os.path.samestat(os.fstat(namespace), Path(netns_path).stat())
+        return os.path.samestat(os.fstat(own), Path(netns_path).stat())
     except OSError:
         return False
     finally:
-        os.close(namespace)
+        os.close(own)

@@ -1,0 +1,236 @@
+/* listen and accept: the marker that tells the broker of a listener with the provider, and taking what clients offer. */
+#include "internal.h"
+#include "parts.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct listener {
+    struct entry entry;
+    int marker;          /* bound to the listener's name; -1: another one is */
+    int inside, outside; /* of its door; -1 without */
+    int family;
+};
+
+static void listener_destroy(struct entry *entry) {
+    struct listener *listener = (struct listener *)entry;
+    int saved = errno;
+    if (listener->marker >= 0)
+        hidden_close(listener->marker);
+    if (listener->inside >= 0)
+        hidden_close(listener->inside);
+    if (listener->outside >= 0)
+        hidden_close(listener->outside);
+    free(listener);
+    errno = saved;
+}
+
+int listener_door(struct entry *entry) {
+    return ((struct listener *)entry)->inside;
+}
+
+bool listener_waiting(struct entry *entry) {
+    (void)entry;   /* what waits at the door waits in the kernel */
+    return false;
+}
+
+static int mark(const struct vn_address *address) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char text[INET6_ADDRSTRLEN];
+    inet_ntop(address->family, address->ip, text, sizeof(text));
+    int length = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_LISTENER_NAME, address->port, text);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) != 0) {
+        real_close(fd);   /* another process listens at the same address, by SO_REUSEPORT or after a fork */
+        return -1;
+    }
+    return hide(fd);
+}
+
+void listener_adopt(int fd) {
+    struct sockaddr_storage name;
+    struct vn_address address;
+    socklen_t room = sizeof(name), length = sizeof(int);
+    int listens = 0, type = 0, saved = errno, door[2] = {-1, -1};
+    if (vn_settings.off || entry_of(fd) != NULL || (unsigned)fd >= VN_MAX_FD)
+        return;
+    bool is_one = real_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens;
+    length = sizeof(int);
+    is_one = is_one && real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+    is_one = is_one && real_getsockname(fd, (struct sockaddr *)&name, &room) == 0 &&
+             address_from(&address, (struct sockaddr *)&name, room);
+    struct listener *listener = is_one ? calloc(1, sizeof(*listener)) : NULL;
+    if (listener != NULL) {
+        listener->entry = (struct entry){VN_LISTENER, 1, listener_destroy};
+        listener->family = name.ss_family;
+        broker_has_offers();   /* says hello now, so that the first accept need not */
+        listener->marker = mark(&address);
+        door_open(door);
+        listener->inside = door[0];
+        listener->outside = door[1];
+        entry_set(fd, &listener->entry);
+        epoll_leave(fd);       /* it may be in a set already, without its door */
+        epoll_rejoin(fd);
+    }
+    errno = saved;
+}
+
+EXPORT int listen(int fd, int backlog) {
+    READY();
+    int result = real_listen(fd, backlog);
+    if (result == 0)
+        listener_adopt(fd);
+    return result;
+}
+
+/* The accepting end of what was offered; NULL when it can't be: then the other end is told by the bell's end. */
+static struct conn *answer(int bell, int memfd, const struct vn_address *local, const struct vn_address *remote,
+                           const struct listener *listener) {
+    struct vn_answer message = {VN_ANSWER_MAGIC, 0};
+    struct vn_half *own = NULL;
+    const struct vn_half *peer = half_map(memfd);
+    int fds[2] = {peer != NULL ? half_make(&own, local, remote, true) : -1, listener->outside};
+    struct conn *conn = fds[0] >= 0 ? conn_new(own, -1) : NULL;
+    message.doors = listener->outside >= 0;
+    if (conn == NULL || !message_send(bell, &message, sizeof(message), fds, message.doors ? 2 : 1, MSG_DONTWAIT)) {
+        if (conn != NULL)
+            conn_release(conn);
+        else
+            half_unmap(own);
+        half_unmap(peer);
+        conn = NULL;
+    } else {
+        conn->peer = peer;
+        conn->phase = VN_DIRECT;
+        conn->family = listener->family;
+    }
+    if (fds[0] >= 0)
+        real_close(fds[0]);
+    return conn;
+}
+
+/* One that knocked, as a new descriptor; -1 and EAGAIN when nobody is there. */
+static int accept_by_door(struct listener *listener, int flags, struct vn_address *remote) {
+    struct vn_knock knock;
+    int fds[VN_MOST_FDS], count;
+    for (;;) {
+        ssize_t got = message_receive(listener->inside, &knock, sizeof(knock), fds, &count, MSG_DONTWAIT);
+        if (got < 0)
+            return -1;
+        if (got == sizeof(knock) && count == 2)
+            break;
+        close_all(fds, count);
+        if (got == 0) {
+            errno = EAGAIN;
+            return -1;
+        }
+    }
+    struct conn *conn = answer(fds[0], fds[1], &knock.target, &knock.source, listener);
+    real_close(fds[1]);
+    if (conn == NULL) {
+        real_close(fds[0]);
+        errno = EAGAIN;
+        return -1;
+    }
+    conn->nonblocking = (flags & SOCK_NONBLOCK) != 0;
+    if (flags & SOCK_NONBLOCK)
+        real_fcntl(fds[0], F_SETFL, O_RDWR | O_NONBLOCK);
+    if (!(flags & SOCK_CLOEXEC))
+        real_fcntl(fds[0], F_SETFD, 0);
+    *remote = knock.source;
+    tell(VN_WHY_direct, remote, fds[0]);
+    entry_set(fds[0], &conn->entry);
+    return fds[0];
+}
+
+/* The TCP connection that was just accepted becomes a direct one, if its client has offered that. */
+static void upgrade(int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {
+    struct sockaddr_storage own;
+    struct vn_address local, remote;
+    socklen_t room = sizeof(own);
+    int bell, memfd;
+    if (!broker_has_offers() || !address_from(&remote, name, length) ||
+        real_getsockname(fd, (struct sockaddr *)&own, &room) != 0 || !address_from(&local, (struct sockaddr *)&own, room))
+        return;
+    if (!broker_take(&remote, &local, fd, &bell, &memfd)) {
+        tell(VN_WHY_no_offer, &remote, fd);
+        return;
+    }
+    int kept = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    struct conn *conn = kept >= 0 && (kept = hide(kept)) >= 0 ? answer(bell, memfd, &local, &remote, listener) : NULL;
+    real_close(memfd);
+    if (conn == NULL) {
+        real_close(bell);
+        if (kept >= 0)
+            hidden_close(kept);
+        tell(VN_WHY_no_memory, &remote, fd);
+        return;
+    }
+    conn->kept = kept;
+    conn->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+    if (swap_descriptor(fd, bell) == 0)
+        entry_set(fd, &conn->entry);
+    else
+        conn_release(conn);
+    tell(VN_WHY_direct, &remote, fd);
+}
+
+static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flags) {
+    struct sockaddr_storage far;
+    socklen_t room = sizeof(far);
+    struct vn_address remote;
+    READY();
+    struct entry *entry = entry_hold(fd);
+    if (entry == NULL) {
+        listener_adopt(fd);
+        entry = entry_hold(fd);
+    }
+    if (entry == NULL || entry->kind != VN_LISTENER) {
+        if (entry != NULL)
+            entry_release(entry);
+        return real_accept4(fd, name, length, flags);
+    }
+    struct listener *listener = (struct listener *)entry;
+    int result = -1, saved = errno;
+    for (;;) {
+        if (listener->inside >= 0 && (result = accept_by_door(listener, flags, &remote)) >= 0) {
+            room = address_to(&remote, listener->family, (struct sockaddr *)&far, sizeof(far));
+            break;
+        }
+        if (listener->inside >= 0 && !(real_fcntl(fd, F_GETFL) & O_NONBLOCK)) {
+            struct pollfd fds[2] = {{fd, POLLIN, 0}, {listener->inside, POLLIN, 0}};
+            if (real_poll(fds, 2, -1) < 0)
+                break;
+            if (fds[1].revents)
+                continue;
+        }
+        room = sizeof(far);
+        if ((result = real_accept4(fd, (struct sockaddr *)&far, &room, flags)) >= 0)
+            upgrade(result, listener, (struct sockaddr *)&far, room);
+        break;
+    }
+    entry_release(entry);
+    if (result >= 0) {
+        if (name != NULL && length != NULL) {
+            memcpy(name, &far, *length < room ? *length : room);
+            *length = room;
+        }
+        errno = saved;
+    }
+    return result;
+}
+
+EXPORT int accept(int fd, struct sockaddr *name, socklen_t *length) {
+    return accept_any(fd, name, length, 0);
+}
+
+EXPORT int accept4(int fd, struct sockaddr *name, socklen_t *length, int flags) {
+    return accept_any(fd, name, length, flags);
+}

@@ -1,0 +1,240 @@
+/* Waiting and waking.
+ *
+ * A waiter first polls: it looks at memory, with a sched_yield between looks, as long as was worth while lately
+ * (at most VNICD_POLL_US). Then it arms (adds itself to `wants` of its own half), looks once more, and sleeps on
+ * the bell. The other end, after it has moved a cursor, looks at `wants`; both sides have a full barrier between
+ * their store and their look, so one of them sees the other. A bell is rung once for each number in `wants`; a
+ * byte too many costs its finder one look.
+ *
+ * Several may wait for one connection, threads or (after fork) processes. The bell's byte wakes all of them that
+ * sleep, but who takes it off may do so just before another falls asleep. So who is not alone sleeps at most SHARED_MS.
+ */
+#include "internal.h"
+#include "parts.h"
+
+#include <sched.h>
+#include <string.h>
+
+#define SHARED_MS 20
+#define LOOKS_A_YIELD 16
+#define LEARNT_LEAST 1000
+#define LOOKS_A_BELL 64
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void spin_start(struct spin *spin, uint64_t *learnt) {
+    if (*learnt == 0)
+        *learnt = vn_settings.poll_ns;
+    spin->learnt = learnt;
+    spin->looks = 0;
+    spin->until = 0;
+}
+
+bool spin_on(struct spin *spin) {
+    if (++spin->looks % LOOKS_A_YIELD != 0 && vn_settings.poll_ns != 0) {
+        relax();
+        return true;
+    }
+    uint64_t now = now_ns();
+    if (spin->until == 0)
+        spin->until = now + *spin->learnt;
+    if (vn_settings.poll_ns == 0 || now >= spin->until)
+        return false;
+    sched_yield();
+    return true;
+}
+
+void spin_slept(struct spin *spin, uint64_t ns) {
+    uint64_t learnt = *spin->learnt;
+    if (ns <= vn_settings.poll_ns)
+        learnt = vn_settings.poll_ns;
+    else
+        learnt = learnt / 2 > LEARNT_LEAST ? learnt / 2 : LEARNT_LEAST;
+    *spin->learnt = learnt;
+}
+
+static void ring(struct conn *conn, int fd) {
+    char byte = 1;
+    int saved = errno;
+    atomic_fetch_add_explicit(&conn->own->wakeups, 1, memory_order_relaxed);
+    real_send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);   /* a full bell rings already */
+    errno = saved;
+}
+
+void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
+    const struct vn_half *peer = conn->peer;
+    if (peer == NULL) {   /* what it wants can't be seen yet */
+        ring(conn, fd);
+        return;
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t theirs = atomic_load_explicit(&peer->wants, memory_order_relaxed);
+    bool wanted = ((wants & VN_WANT_DATA) && VN_WANTS_DATA(theirs)) || ((wants & VN_WANT_ROOM) && VN_WANTS_ROOM(theirs));
+    if (LIKELY(!wanted))
+        return;
+    if (!(wants & VN_WANT_DATA)) {   /* room: not before there is as much as a poll would call writable */
+        uint64_t used = peer->head - conn->own->tail;
+        if (used > VN_RING_BYTES - VN_ROOM_LEAST)
+            return;
+    }
+    uint32_t number = (theirs / VN_WANT_STEP) | 0x80000000u;
+    if (atomic_exchange(&conn->own->rung, number) == number)
+        return;
+    ring(conn, fd);
+}
+
+static void connected(struct conn *conn) {
+    struct pollfd socket = {conn->kept, POLLOUT, 0};
+    int error = 0;
+    socklen_t length = sizeof(error);
+    if (real_poll(&socket, 1, 0) <= 0)
+        return;
+    real_getsockopt(conn->kept, SOL_SOCKET, SO_ERROR, &error, &length);
+    if (error == 0 && (socket.revents & (POLLERR | POLLHUP)))
+        error = ECONNREFUSED;
+    if (error == 0) {
+        conn->offered_at = now_ns();
+        atomic_store(&conn->phase, VN_OFFERED);
+        return;
+    }
+    broker_forget(&conn->source, &conn->target);
+    atomic_store(&conn->error, error);
+    atomic_store(&conn->phase, VN_BROKEN);
+}
+
+static void answered(struct conn *conn, const void *data, size_t bytes, const int *fds, int count) {
+    struct vn_answer answer;
+    const struct vn_half *half = NULL;
+    if (bytes >= sizeof(answer)) {
+        memcpy(&answer, data, sizeof(answer));
+        if (answer.magic == VN_ANSWER_MAGIC)
+            half = half_map(fds[0]);
+    }
+    if (half == NULL) {
+        atomic_store(&conn->error, ECONNRESET);
+        atomic_store(&conn->phase, VN_BROKEN);
+        return;
+    }
+    conn->peer = half;
+    atomic_store_explicit(&conn->phase, VN_DIRECT, memory_order_release);
+    if (count > 1 && answer.doors == 1) {
+        int door = real_fcntl(fds[1], F_DUPFD_CLOEXEC, 3);
+        if (door >= 0)
+            door_learn(&conn->target, door, true);
+    }
+}
+
+void bell_take(struct conn *conn, int fd) {
+    char data[256];
+    int fds[VN_MOST_FDS], count, saved = errno;
+    if (conn->phase == VN_CONNECTING)
+        connected(conn);
+    ssize_t got = message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        if (conn->verified && (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED))
+            conn_withdraw(conn, fd);   /* the broker or the other end let the offer go: so it is TCP */
+        else
+            conn->bell_ended = true;
+    }
+    if (got > 0 && count > 0 && conn->phase == VN_OFFERED)
+        answered(conn, data, (size_t)got, fds, count);
+    close_all(fds, count);
+    errno = saved;
+}
+
+void bell_look_sometimes(struct conn *conn, int fd) {
+    if (conn->phase != VN_DIRECT || ++conn->quiet_looks % LOOKS_A_BELL == 0)
+        bell_take(conn, fd);
+}
+
+void bell_arm(struct conn *conn, unsigned events) {
+    uint32_t add = VN_WANT_STEP + (events & POLLIN ? VN_WANT_DATA : 0) + (events & POLLOUT ? VN_WANT_ROOM : 0);
+    atomic_fetch_add(&conn->own->wants, add);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+void bell_disarm(struct conn *conn, unsigned events) {
+    uint32_t less = (events & POLLIN ? VN_WANT_DATA : 0) + (events & POLLOUT ? VN_WANT_ROOM : 0);
+    atomic_fetch_add(&conn->own->wants, VN_WANT_STEP - less);
+}
+
+int bell_sources(struct conn *conn, int fd, unsigned events, struct pollfd *fds) {
+    (void)events;
+    fds[0] = (struct pollfd){fd, POLLIN, 0};
+    if (conn->phase != VN_CONNECTING)
+        return 1;
+    fds[1] = (struct pollfd){conn->kept, POLLOUT, 0};
+    return 2;
+}
+
+uint64_t conn_due(struct conn *conn) {
+    return conn->phase == VN_OFFERED && conn->verified ? conn->offered_at + vn_settings.answer_ns : 0;
+}
+
+void conn_serve_due(struct conn *conn, int fd) {
+    uint64_t due = conn_due(conn);
+    if (due != 0 && now_ns() >= due)
+        conn_withdraw(conn, fd);
+}
+
+static int timeout_until(uint64_t deadline) {
+    uint64_t now = now_ns();
+    return now >= deadline ? 0 : (int)((deadline - now + 999999) / 1000000);
+}
+
+/* Sleeps once, armed; -1 and EINTR. */
+static int sleep_once(struct conn *conn, int fd, uint64_t deadline, bool shared) {
+    uint64_t due = conn_due(conn);
+    char byte;
+    if (due != 0 && (deadline == 0 || due < deadline))
+        deadline = due;
+    if (deadline == 0 && conn->phase == VN_DIRECT && !shared && !conn->nonblocking) {
+        /* Not by poll: the kernel restarts this after a signal handler with SA_RESTART, as it would TCP's. */
+        ssize_t got = real_recv(fd, &byte, 1, MSG_PEEK);
+        return got < 0 && errno == EINTR ? -1 : 0;
+    }
+    struct pollfd fds[2];
+    int count = bell_sources(conn, fd, 0, fds);
+    int timeout = deadline != 0 ? timeout_until(deadline) : -1;
+    if (shared && (timeout < 0 || timeout > SHARED_MS))
+        timeout = SHARED_MS;
+    return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR ? -1 : 0;
+}
+
+int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) {
+    struct spin spin;
+    events |= POLLERR | POLLHUP;
+    spin_start(&spin, &conn->poll_ns);
+    do {
+        if (conn_events(conn) & events)
+            return 0;
+    } while (spin_on(&spin));
+    for (;;) {
+        uint64_t before = now_ns();
+        int result = 0;
+        uint32_t others = conn->own->wants & (VN_WANT_STEP - 1);
+        if (deadline_ns != 0 && before >= deadline_ns) {
+            errno = EAGAIN;
+            return -1;
+        }
+        bell_arm(conn, events);
+        if (!(conn_events(conn) & events) && conn->phase != VN_PLAIN) {
+            atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
+            result = sleep_once(conn, fd, deadline_ns, others != 0 || conn->own->forked);
+            spin_slept(&spin, now_ns() - before);
+        }
+        bell_disarm(conn, events);
+        bell_take(conn, fd);
+        conn_serve_due(conn, fd);
+        if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
+            return 0;
+        if (result < 0)
+            return -1;
+    }
+}

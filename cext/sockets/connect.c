@@ -1,0 +1,275 @@
+/* connect: an offer to the far end, the real TCP handshake, and the way back to TCP when nobody takes the offer. */
+#include "internal.h"
+#include "parts.h"
+
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_tcp(int fd, int *family) {
+    int type = 0, protocol = 0;
+    socklen_t length = sizeof(int);
+    if (real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM)
+        return false;
+    length = sizeof(int);
+    if (real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 || protocol != IPPROTO_TCP)
+        return false;
+    length = sizeof(int);
+    return real_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, family, &length) == 0;
+}
+
+/* The address that the kernel would use towards target. */
+static bool route_to(const struct sockaddr *target, socklen_t length, struct vn_address *source) {
+    struct sockaddr_storage name;
+    socklen_t room = sizeof(name);
+    int probe = socket(target->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (probe < 0)
+        return false;
+    bool found = real_connect(probe, target, length) == 0 && real_getsockname(probe, (struct sockaddr *)&name, &room) == 0 &&
+                 address_from(source, (struct sockaddr *)&name, room);
+    real_close(probe);
+    return found;
+}
+
+/* Both ends must know the client's port before the handshake: so the socket is bound to a free one now. */
+static bool fix_source(int fd, int family, const struct sockaddr *target, socklen_t length, struct vn_address *source) {
+    struct sockaddr_storage name;
+    socklen_t room = sizeof(name);
+    static const uint8_t any[16];
+    if (real_getsockname(fd, (struct sockaddr *)&name, &room) != 0 || !address_from(source, (struct sockaddr *)&name, room))
+        return false;
+    if (source->port == 0) {
+        struct vn_address free_port = *source;
+        room = address_to(&free_port, family, (struct sockaddr *)&name, sizeof(name));
+        if (bind(fd, (struct sockaddr *)&name, room) != 0)
+            return false;
+        room = sizeof(name);
+        if (real_getsockname(fd, (struct sockaddr *)&name, &room) != 0)
+            return false;
+        address_from(source, (struct sockaddr *)&name, room);
+    }
+    if (memcmp(source->ip, any, sizeof(any)) == 0) {
+        uint16_t port = source->port;
+        if (!route_to(target, length, source))
+            return false;
+        source->port = port;
+    }
+    return true;
+}
+
+struct offer {
+    struct vn_address source, target;
+    struct vn_half *half;
+    int bell, far, memfd;
+};
+
+static enum vn_why prepare(struct offer *offer) {
+    int bells[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, bells) != 0)
+        return VN_WHY_no_descriptors;
+    offer->bell = bells[0];
+    offer->far = bells[1];
+    offer->memfd = half_make(&offer->half, &offer->source, &offer->target, false);
+    if (offer->memfd >= 0)
+        return VN_WHY_direct;
+    close_all(bells, 2);
+    return VN_WHY_no_memory;
+}
+
+static void sent(struct offer *offer) {
+    real_close(offer->far);
+    real_close(offer->memfd);
+}
+
+static void drop(struct offer *offer) {
+    half_unmap(offer->half);
+    real_close(offer->bell);
+}
+
+static uint64_t timeout_of(int fd, int option) {
+    struct timeval time = {0, 0};
+    socklen_t length = sizeof(time);
+    real_getsockopt(fd, SOL_SOCKET, option, &time, &length);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_usec * 1000;
+}
+
+/* fd becomes the bell of a new connection object; the TCP socket is kept beside. */
+static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase, bool verified) {
+    int kept = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (kept >= 0)
+        kept = hide(kept);
+    struct conn *conn = kept >= 0 ? conn_new(offer->half, kept) : NULL;
+    if (conn == NULL) {
+        if (kept >= 0)
+            hidden_close(kept);
+        return false;
+    }
+    conn->family = family;
+    conn->verified = verified;
+    conn->source = offer->source;
+    conn->target = offer->target;
+    conn->phase = phase;
+    conn->offered_at = now_ns();
+    conn->receive_timeout_ns = timeout_of(fd, SO_RCVTIMEO);
+    conn->send_timeout_ns = timeout_of(fd, SO_SNDTIMEO);
+    conn->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+    epoll_leave(fd);
+    if (swap_descriptor(fd, offer->bell) != 0) {
+        epoll_rejoin(fd);
+        conn_release(conn);   /* with it the half and the kept descriptor */
+        offer->half = NULL;
+        return false;
+    }
+    entry_set(fd, &conn->entry);
+    epoll_rejoin(fd);
+    return true;
+}
+
+/* A second connect on a descriptor that has become a connection. */
+static int connect_again(struct conn *conn, int fd, const struct sockaddr *name, socklen_t length) {
+    bool was_connecting = conn->phase == VN_CONNECTING;
+    if (was_connecting)
+        bell_take(conn, fd);
+    switch (conn->phase) {
+    case VN_CONNECTING:
+        if (conn->nonblocking) {
+            errno = EALREADY;
+            return -1;
+        }
+        if (conn_wait(conn, fd, POLLOUT, 0) != 0)
+            return -1;
+        return connect_again(conn, fd, name, length);
+    case VN_PLAIN:
+        return real_connect(fd, name, length);
+    case VN_BROKEN:
+        if (conn->error != 0) {
+            errno = atomic_exchange(&conn->error, 0);
+            return -1;
+        }
+        conn_withdraw(conn, fd);
+        return real_connect(fd, name, length);
+    default:
+        if (was_connecting)
+            return 0;
+        errno = EISCONN;
+        return -1;
+    }
+}
+
+static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t length, int family, struct offer *offer,
+                                  int *result) {
+    enum vn_why why;
+    if (!fix_source(fd, family, name, length, &offer->source))
+        return VN_WHY_unsupported;
+    if ((why = prepare(offer)) != VN_WHY_direct)
+        return why;
+    if (door_knock(&offer->source, &offer->target, offer->far, offer->memfd)) {
+        sent(offer);
+        *result = 0;
+        if (convert(fd, family, offer, VN_OFFERED, false))
+            return VN_WHY_direct;
+        drop(offer);
+        return VN_WHY_no_descriptors;
+    }
+    why = broker_offer(&offer->source, &offer->target, offer->far, offer->memfd);
+    sent(offer);
+    if (why != VN_WHY_direct) {
+        drop(offer);
+        return why;
+    }
+    *result = real_connect(fd, name, length);
+    int error = errno;
+    bool going_on = *result != 0 && (error == EINPROGRESS || error == EINTR);
+    if ((*result == 0 || going_on) && convert(fd, family, offer, going_on ? VN_CONNECTING : VN_OFFERED, true)) {
+        errno = error;
+        return VN_WHY_direct;
+    }
+    broker_forget(&offer->source, &offer->target);
+    drop(offer);
+    errno = error;
+    return *result == 0 || going_on ? VN_WHY_no_descriptors : VN_WHY_refused_by_peer;
+}
+
+EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
+    struct offer offer;
+    int family, result = 1, saved = errno;
+    READY();
+    struct conn *conn = conn_hold(fd);
+    if (conn != NULL) {
+        result = connect_again(conn, fd, name, length);
+        conn_release(conn);
+        return result;
+    }
+    if (vn_settings.off || name == NULL || length < sizeof(sa_family_t) || !address_from(&offer.target, name, length))
+        return real_connect(fd, name, length);
+    enum vn_why why = broker_find(&offer.target);
+    if (why == VN_WHY_direct && is_tcp(fd, &family))
+        why = connect_direct(fd, name, length, family, &offer, &result);
+    else if (why == VN_WHY_direct)
+        why = VN_WHY_unsupported;
+    int error = errno;
+    tell(why, &offer.target, fd);
+    errno = saved;
+    if (result == 1)   /* no handshake was made yet */
+        return real_connect(fd, name, length);
+    errno = result != 0 ? error : saved;
+    return result;
+}
+
+static void send_all(int socket, const char *data, size_t bytes) {
+    while (bytes > 0) {
+        ssize_t n = real_send(socket, data, bytes, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        data += n;
+        bytes -= (size_t)n;
+    }
+}
+
+/* What was written so far goes by TCP. The ring can't have wrapped: nobody has read from it. */
+static void hand_over(struct conn *conn) {
+    const char *ring = (const char *)conn->own + VN_CONTROL_BYTES;
+    int flags = real_fcntl(conn->kept, F_GETFL);
+    real_fcntl(conn->kept, F_SETFL, flags & ~O_NONBLOCK);
+    send_all(conn->kept, ring, conn->own->head);
+    if (conn->own->state & VN_FIN)
+        real_shutdown(conn->kept, SHUT_WR);
+    if (conn->nonblocking)
+        real_fcntl(conn->kept, F_SETFL, flags | O_NONBLOCK);
+}
+
+void conn_withdraw(struct conn *conn, int fd) {
+    static _Atomic int busy;
+    struct vn_answer answer;
+    int saved = errno, fds[VN_MOST_FDS], count;
+    if (atomic_exchange(&busy, 1))   /* by another thread; its result is seen at the next look */
+        return;
+    int phase = conn->phase;
+    if (phase == VN_OFFERED || phase == VN_CONNECTING || phase == VN_BROKEN) {
+        real_shutdown(fd, SHUT_RDWR);   /* from here on an answer can't be sent */
+        ssize_t got = message_receive(fd, &answer, sizeof(answer), fds, &count, MSG_DONTWAIT);
+        if (got > 0 && count > 0 && phase != VN_BROKEN) {   /* in the very last moment it was taken */
+            atomic_store(&conn->error, ECONNRESET);
+            atomic_store(&conn->phase, VN_BROKEN);
+        } else {
+            if (phase == VN_OFFERED)
+                hand_over(conn);
+            atomic_store(&conn->phase, VN_PLAIN);
+            for (int each = 0; each <= vn_highest; each++) {
+                if (conn_of(each) != conn)
+                    continue;
+                int socket = real_fcntl(conn->kept, F_DUPFD_CLOEXEC, 3);
+                epoll_leave(each);
+                if (socket >= 0 && swap_descriptor(each, socket) == 0)
+                    entry_release(entry_clear(each));
+                epoll_rejoin(each);
+            }
+            tell(VN_WHY_withdrawn, &conn->target, fd);
+        }
+        close_all(fds, got > 0 ? count : 0);
+    }
+    atomic_store(&busy, 0);
+    errno = saved;
+}

@@ -1,0 +1,166 @@
+/* What is ready in an epoll, from memory: the active list, edges, and what has to be done before a sleep. */
+#include "epoll.h"
+
+#define MOST_DUE 16
+#define MOST_RUNG 64
+
+/* What there is to report. The streams' positions are read before the events: what comes in between is then
+ * reported twice rather than never. Whether the program ran into a full ring is told by how much was not yet read by
+ * the other end when we looked last: below that, EPOLLOUT was never untrue. */
+static uint32_t news(struct watched *watched, bool remember) {
+    struct conn *conn = watched->conn;
+    if (LIKELY((watched->events & EPOLLET) == 0))
+        return conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    const struct vn_half *peer = atomic_load(&conn->phase) >= VN_DIRECT ? conn->peer : NULL;
+    uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head), tail = peer == NULL ? 0 : atomic_load(&peer->tail);
+    bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > VN_RING_BYTES - VN_ROOM_LEAST;
+    uint32_t now = conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    uint32_t fresh = now & ~watched->seen;
+    if (head != watched->seen_head)
+        fresh |= now & IN_EVENTS;
+    if (was_full && tail != watched->seen_tail)
+        fresh |= now & OUT_EVENTS;
+    if (remember) {
+        watched->seen = now;
+        watched->seen_head = head;
+        watched->seen_tail = tail;
+    }
+    return fresh != 0 ? now : 0;
+}
+
+static void arm(struct watched *watched) {
+    unsigned wanted = watched->events & OUT_EVENTS && !(conn_events(watched->conn) & POLLOUT) ? POLLOUT : 0;
+    if (watched->events & IN_EVENTS || !(watched->events & OUT_EVENTS))
+        wanted |= POLLIN;
+    wanted &= ~watched->armed;
+    if (wanted != 0)
+        bell_arm(watched->conn, wanted);
+    watched->armed |= wanted;
+}
+
+static void leave_list(struct watched *watched) {
+    watched->next->previous = watched->previous;
+    watched->previous->next = watched->next;
+    watched->listed = false;
+    watched->epoll->active_count--;
+}
+
+static void report(struct watched *watched, uint32_t events, uint64_t now, struct epoll_event *out) {
+    out->events = events;
+    out->data = watched->data;
+    watched->last = now;
+    if (UNLIKELY(watched->armed != 0)) {
+        bell_disarm(watched->conn, watched->armed);
+        watched->armed = 0;
+    }
+    if (watched->events & EPOLLONESHOT) {
+        watched->disabled = true;
+        leave_list(watched);
+    }
+}
+
+int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked) {
+    int count = 0;
+    pthread_mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    looked->young = false;
+    struct watched *next, *head = &epoll->active;
+    for (struct watched *each = head->next; each != head && count < room; each = next) {
+        next = each->next;
+        uint32_t events = news(each, true);
+        if (events != 0) {
+            report(each, events, now, &out[count++]);
+            if (count == room && next != head) {   /* the next look begins where this one ended */
+                head->previous->next = head->next;
+                head->next->previous = head->previous;
+                head->previous = next->previous;
+                head->next = next;
+                next->previous->next = head;
+                next->previous = head;
+            }
+        } else if (UNLIKELY(atomic_load(&each->conn->phase) < VN_DIRECT)) {
+            looked->young = true;
+        } else if (UNLIKELY(now > each->last + IDLE_NS)) {
+            arm(each);
+            if ((events = news(each, true)) != 0)
+                report(each, events, now, &out[count++]);
+            else
+                leave_list(each);
+        }
+    }
+    looked->active = epoll->active_count > 0;
+    pthread_mutex_unlock(&epoll->lock);
+    return count;
+}
+
+void epoll_serve(struct epoll *epoll, uint64_t now) {
+    struct { struct conn *conn; int fd; } due[MOST_DUE];
+    int count = 0;
+    pthread_mutex_lock(&epoll->lock);
+    for (struct watched *each = epoll->active.next; each != &epoll->active && count < MOST_DUE; each = each->next) {
+        uint64_t when = atomic_load(&each->conn->phase) < VN_DIRECT ? conn_due(each->conn) : 0;
+        if (when == 0 || when > now)
+            continue;
+        due[count].conn = each->conn;
+        due[count++].fd = each->fd;
+        atomic_fetch_add(&each->conn->entry.references, 1);
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    for (int i = 0; i < count; i++) {   /* without the lock: it may become a TCP connection, and leave and join us */
+        conn_serve_due(due[i].conn, due[i].fd);
+        conn_release(due[i].conn);
+    }
+}
+
+void epoll_collect(struct epoll *epoll) {
+    struct epoll_event rung[MOST_RUNG];
+    int count;
+    if (epoll->inner < 0)
+        return;
+    do {
+        count = real_epoll_pwait(epoll->inner, rung, MOST_RUNG, 0, NULL);
+        for (int i = 0; i < count; i++) {
+            int fd = (int)(uint32_t)rung[i].data.u64;
+            struct conn *conn = NULL;
+            pthread_mutex_lock(&epoll->lock);
+            struct watched *watched = rung[i].data.u64 == EPOLL_KICK ? NULL : epoll_find(epoll, fd);
+            if (watched != NULL && watched->conn != NULL && watched->generation == rung[i].data.u64 >> 32) {
+                conn = watched->conn;
+                atomic_fetch_add(&conn->entry.references, 1);
+                watch_activate(watched);
+            }
+            pthread_mutex_unlock(&epoll->lock);
+            if (conn == NULL)
+                continue;
+            bell_take(conn, fd);
+            conn_release(conn);
+        }
+    } while (count == MOST_RUNG);
+}
+
+bool epoll_arm(struct epoll *epoll, uint64_t now, uint64_t *due) {
+    bool ready = false;
+    pthread_mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next) {
+        uint64_t when = atomic_load(&each->conn->phase) < VN_DIRECT ? conn_due(each->conn) : 0;
+        if (when != 0 && when < *due)
+            *due = when;
+        arm(each);
+        /* What this thread has just reported is no reason to wake another, unless there is more. */
+        ready |= news(each, false) != 0 && (each->last != now || each->events & EPOLLET);
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    return epoll->others > 0 && epoll_arm_others(epoll, due) ? true : ready;
+}
+
+bool epoll_ready(struct epoll *epoll) {
+    bool ready = false;
+    pthread_mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    for (struct watched *each = epoll->active.next; each != &epoll->active && !ready; each = each->next)
+        ready = news(each, false) != 0;
+    pthread_mutex_unlock(&epoll->lock);
+    struct epoll_event event;
+    return ready || (epoll->others > 0 && epoll_look_others(epoll, &event, 0, 1, false) > 0);
+}

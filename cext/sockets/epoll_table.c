@@ -1,0 +1,203 @@
+/* What was added to each of the program's epoll descriptors.
+ *
+ * The kernel's epoll does for plain descriptors what it always does. For a direct connection, the kernel has only
+ * its bell, and not in the program's epoll but in a hidden inner one, which is itself in the program's: so a bell
+ * wakes who sleeps there and is never mistaken for an event of the program's. Bells are watched edge triggered: a
+ * ring is a hint to look at the memory, and one that is left unread must not wake anybody twice.
+ * Those that had events lately are in the active list and are looked at by every wait; the others are armed.
+ *
+ * An entry goes when the descriptor that it was added by is closed. (The kernel's lives until the last descriptor of
+ * the same file is closed; no program is known to want that.)
+ * Locks: all_lock, then an epoll's, then the one of epoll_watch.c. */
+#include "epoll.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+_Atomic uint32_t epoll_generation;
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct epoll *all;
+static _Atomic(uint16_t) *counts;   /* by descriptor: how many epolls watch it, so that most closes cost one look */
+
+struct epoll *epoll_hold(int epfd) {
+    struct entry *entry = entry_of(epfd);
+    if (entry == NULL || entry->kind != VN_EPOLL || (entry = entry_hold(epfd)) == NULL)
+        return NULL;
+    if (entry->kind == VN_EPOLL)
+        return (struct epoll *)entry;
+    entry_release(entry);
+    return NULL;
+}
+
+static void epoll_destroy(struct entry *entry) {
+    struct epoll *epoll = (struct epoll *)entry;
+    int saved = errno;
+    pthread_mutex_lock(&all_lock);
+    for (struct epoll **at = &all; *at != NULL; at = &(*at)->next)
+        if (*at == epoll) {
+            *at = epoll->next;
+            break;
+        }
+    pthread_mutex_unlock(&all_lock);
+    for (int fd = 0; fd < epoll->room; fd++)
+        if (epoll->by_fd[fd] != NULL) {
+            unwatch(epoll->by_fd[fd], false);
+            epoll_drop(epoll, epoll->by_fd[fd]);
+        }
+    if (epoll->inner >= 0) {
+        hidden_close(epoll->inner);
+        hidden_close(epoll->kick);
+    }
+    pthread_mutex_destroy(&epoll->lock);
+    free(epoll->by_fd);
+    free(epoll);
+    errno = saved;
+}
+
+/* An epoll may have been added to others before anything was known of it. */
+static void nested(struct epoll *epoll, struct watched *watched) {
+    struct epoll *inside = epoll_hold(watched->fd);
+    if (inside == NULL)
+        return;
+    inside->nested = true;
+    if (watched->conn == NULL && !watched->other) {
+        watched->other = true;
+        epoll->others++;
+        atomic_store(&epoll->direct, true);
+    }
+    epoll_release(inside);   /* never the last one: who makes it holds it */
+}
+
+struct epoll *epoll_make(int epfd) {
+    static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+    if ((unsigned)epfd >= VN_MAX_FD)
+        return NULL;
+    pthread_mutex_lock(&making);
+    struct epoll *epoll = epoll_hold(epfd);
+    if (epoll == NULL && (epoll = calloc(1, sizeof(*epoll))) != NULL) {
+        epoll->entry = (struct entry){VN_EPOLL, 2, epoll_destroy};
+        pthread_mutex_init(&epoll->lock, NULL);
+        epoll->outer = epfd;
+        epoll->inner = epoll->kick = -1;
+        epoll->active.next = epoll->active.previous = &epoll->active;
+        entry_set(epfd, &epoll->entry);
+        pthread_mutex_lock(&all_lock);
+        if (counts == NULL) {
+            void *place = mmap(NULL, VN_MAX_FD * sizeof(*counts), PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            counts = place == MAP_FAILED ? NULL : place;
+        }
+        epoll->next = all;
+        all = epoll;
+        pthread_mutex_unlock(&all_lock);
+        epoll_each(epfd, nested);
+    }
+    pthread_mutex_unlock(&making);
+    return epoll;
+}
+
+int epoll_outer(struct epoll *epoll) {   /* the program may have closed the one and go on with a dup */
+    if (entry_of(epoll->outer) == &epoll->entry)
+        return epoll->outer;
+    for (int fd = 0; fd <= vn_highest; fd++)
+        if (entry_of(fd) == &epoll->entry)
+            return epoll->outer = fd;
+    return -1;
+}
+
+bool epoll_prepare(struct epoll *epoll, int epfd) {
+    struct epoll_event to_inner = {EPOLLIN | EPOLLET, {.u64 = EPOLL_KICK}}, to_outer = {EPOLLIN, {.u64 = EPOLL_PRIVATE}};
+    if (epoll->inner >= 0)
+        return true;
+    int inner = epoll_create1(EPOLL_CLOEXEC), kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (inner >= 0)
+        inner = hide(inner);
+    if (kick >= 0)
+        kick = hide(kick);
+    if (inner >= 0 && kick >= 0 && real_epoll_ctl(inner, EPOLL_CTL_ADD, kick, &to_inner) == 0 &&
+        real_epoll_ctl(epfd, EPOLL_CTL_ADD, inner, &to_outer) == 0) {
+        epoll->kick = kick;
+        atomic_store(&epoll->inner, inner);
+        atomic_store(&epoll->direct, true);
+        uint64_t one = 1;   /* who sleeps there already does not know of direct connections */
+        return real_write(kick, &one, sizeof(one)) == sizeof(one);
+    }
+    int saved = errno;
+    if (inner >= 0)
+        hidden_close(inner);
+    if (kick >= 0)
+        hidden_close(kick);
+    errno = saved;
+    return false;
+}
+
+struct watched *epoll_find(struct epoll *epoll, int fd) {
+    return fd >= 0 && fd < epoll->room ? epoll->by_fd[fd] : NULL;
+}
+
+struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event) {
+    if (fd >= epoll->room) {
+        int room = epoll->room > 0 ? epoll->room : 64;
+        while (room <= fd)
+            room *= 2;
+        struct watched **larger = realloc(epoll->by_fd, (size_t)room * sizeof(*larger));
+        if (larger == NULL)
+            return NULL;
+        memset(larger + epoll->room, 0, (size_t)(room - epoll->room) * sizeof(*larger));
+        epoll->by_fd = larger;
+        epoll->room = room;
+    }
+    struct watched *watched = epoll->by_fd[fd];
+    if (watched == NULL) {
+        if ((watched = calloc(1, sizeof(*watched))) == NULL)
+            return NULL;
+        watched->epoll = epoll;
+        watched->fd = fd;
+        watched->door = -1;
+        watched->generation = atomic_fetch_add(&epoll_generation, 1);
+        epoll->by_fd[fd] = watched;
+        if (counts != NULL && fd < VN_MAX_FD)
+            atomic_fetch_add(&counts[fd], 1);
+    }
+    watched->events = event->events;
+    watched->data = event->data;
+    watched->disabled = false;
+    return watched;
+}
+
+void epoll_drop(struct epoll *epoll, struct watched *watched) {
+    epoll->by_fd[watched->fd] = NULL;
+    if (counts != NULL && watched->fd < VN_MAX_FD)
+        atomic_fetch_sub(&counts[watched->fd], 1);
+    free(watched);
+}
+
+void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched)) {
+    if (all == NULL || fd < 0 || (counts != NULL && fd < VN_MAX_FD && atomic_load(&counts[fd]) == 0))
+        return;
+    pthread_mutex_lock(&all_lock);
+    for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+        pthread_mutex_lock(&epoll->lock);
+        struct watched *watched = epoll_find(epoll, fd);
+        if (watched != NULL)
+            what(epoll, watched);
+        pthread_mutex_unlock(&epoll->lock);
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+
+void epoll_after_fork(void) {   /* the thread that had a lock is not in the child */
+    all_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    watch_after_fork();
+    for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+        epoll->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+        epoll->sleepers = 0;
+        for (int fd = 0; fd < epoll->room; fd++)
+            if (epoll->by_fd[fd] != NULL && epoll->by_fd[fd]->conn != NULL) {
+                epoll->by_fd[fd]->armed = 0;   /* the parent's, who will disarm it */
+                watch_activate(epoll->by_fd[fd]);
+            }
+    }
+}

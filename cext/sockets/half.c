@@ -1,0 +1,137 @@
+/* The halves of connections: made, judged, mapped; and the connection objects over them. */
+#include "internal.h"
+#include "parts.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEALS_NEEDED (F_SEAL_SHRINK | F_SEAL_GROW)
+
+int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
+    int fd = memfd_create("vnicd-half", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -1;
+    struct vn_half *place = MAP_FAILED;
+    if (ftruncate(fd, VN_HALF_BYTES) == 0)
+        place = mmap(NULL, VN_HALF_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (place == MAP_FAILED || real_fcntl(fd, F_ADD_SEALS, SEALS_NEEDED | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0) {
+        if (place != MAP_FAILED)
+            munmap(place, VN_HALF_BYTES);
+        real_close(fd);
+        return -1;
+    }
+    place->version = VN_SOCKETS_VERSION;
+    place->pid = vn_pid;
+    place->accepted = accepted;
+    place->local = *local;
+    place->remote = *remote;
+    strncpy(place->program, program_invocation_short_name, sizeof(place->program) - 1);
+    place->magic = VN_HALF_MAGIC;
+    *half = place;
+    return fd;
+}
+
+const struct vn_half *half_map(int memfd) {
+    struct stat status;
+    int seals = real_fcntl(memfd, F_GET_SEALS);
+    if (seals < 0 || (seals & SEALS_NEEDED) != SEALS_NEEDED)   /* or its maker could cut it short under us: SIGBUS */
+        return NULL;
+    if (fstat(memfd, &status) != 0 || status.st_size != VN_HALF_BYTES)
+        return NULL;
+    const struct vn_half *half = mmap(NULL, VN_HALF_BYTES, PROT_READ, MAP_SHARED, memfd, 0);
+    if (half == MAP_FAILED)
+        return NULL;
+    if (half->magic != VN_HALF_MAGIC || half->version != VN_SOCKETS_VERSION) {
+        half_unmap(half);
+        return NULL;
+    }
+    return half;
+}
+
+void half_unmap(const struct vn_half *half) {
+    if (half != NULL)
+        munmap((void *)half, VN_HALF_BYTES);
+}
+
+static void conn_destroy(struct entry *entry) {
+    struct conn *conn = (struct conn *)entry;
+    int saved = errno;
+    if (conn->kept >= 0)
+        hidden_close(conn->kept);
+    half_unmap(conn->peer);
+    half_unmap(conn->own);
+    free(conn);
+    errno = saved;
+}
+
+struct conn *conn_new(struct vn_half *own, int kept) {
+    struct conn *conn = calloc(1, sizeof(*conn));
+    if (conn == NULL)
+        return NULL;
+    conn->entry = (struct entry){VN_CONN, 1, conn_destroy};
+    conn->own = own;
+    conn->kept = kept;
+    return conn;
+}
+
+bool address_from(struct vn_address *address, const struct sockaddr *name, socklen_t length) {
+    memset(address, 0, sizeof(*address));
+    if (name->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)name;
+        address->family = AF_INET;
+        address->port = ntohs(in->sin_port);
+        memcpy(address->ip, &in->sin_addr, 4);
+        return true;
+    }
+    if (name->sa_family == AF_INET6 && length >= offsetof(struct sockaddr_in6, sin6_scope_id)) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)name;
+        address->port = ntohs(in6->sin6_port);
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            address->family = AF_INET;
+            memcpy(address->ip, &in6->sin6_addr.s6_addr[12], 4);
+            return true;
+        }
+        address->family = AF_INET6;
+        memcpy(address->ip, &in6->sin6_addr, 16);
+        if (length >= sizeof(*in6))
+            address->scope = in6->sin6_scope_id;
+        return true;
+    }
+    return false;
+}
+
+socklen_t address_to(const struct vn_address *address, int family, struct sockaddr *name, socklen_t room) {
+    union {
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } to;
+    socklen_t length = sizeof(to.in);
+    memset(&to, 0, sizeof(to));
+    if (family == AF_INET) {
+        to.in.sin_family = AF_INET;
+        to.in.sin_port = htons(address->port);
+        memcpy(&to.in.sin_addr, address->ip, 4);
+    } else {
+        length = sizeof(to.in6);
+        to.in6.sin6_family = AF_INET6;
+        to.in6.sin6_port = htons(address->port);
+        to.in6.sin6_scope_id = address->scope;
+        memcpy(&to.in6.sin6_addr, address->ip, 16);
+        if (address->family == AF_INET) {
+            memset(&to.in6.sin6_addr, 0, 16);
+            memset(&to.in6.sin6_addr.s6_addr[10], 0xff, 2);
+            memcpy(&to.in6.sin6_addr.s6_addr[12], address->ip, 4);
+        }
+    }
+    if (name != NULL)
+        memcpy(name, &to, room < length ? room : length);
+    return length;
+}
+
+bool address_same(const struct vn_address *a, const struct vn_address *b) {
+    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}

@@ -1,0 +1,163 @@
+/* Names and options: those of the TCP socket that is kept beside. */
+#include "internal.h"
+#include "parts.h"
+#include "relay.h"
+
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+int conn_option(struct conn *conn) {
+    if (conn->kept < 0) {   /* came by a door: there was no handshake; options are kept all the same */
+        int fd = socket(conn->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0)
+            conn->kept = hide(fd);
+    }
+    return conn->kept;
+}
+
+static int name_of(struct conn *conn, const struct vn_address *address, struct sockaddr *name, socklen_t *length) {
+    if (name == NULL || length == NULL) {
+        errno = EFAULT;
+        return -1;
+    }
+    *length = address_to(address, conn->family, name, *length);
+    return 0;
+}
+
+/* A Unix socket that stands for a connection of another process or program: see relay.c. */
+static int name_of_relay(int fd, bool local, int result, struct sockaddr *name, socklen_t *length, socklen_t room) {
+    struct vn_address addresses[2];
+    if (result != 0 || name == NULL || name->sa_family != AF_UNIX || !relay_names(fd, &addresses[0], &addresses[1]))
+        return result;
+    const struct vn_address *address = &addresses[local ? 0 : 1];
+    *length = address_to(address, address->family, name, room);
+    return 0;
+}
+
+EXPORT int getsockname(int fd, struct sockaddr *name, socklen_t *length) {
+    READY();
+    struct conn *conn = conn_hold(fd);
+    socklen_t room = length != NULL ? *length : 0;
+    if (conn == NULL)
+        return name_of_relay(fd, true, real_getsockname(fd, name, length), name, length, room);
+    int result;
+    if (conn->phase == VN_PLAIN)
+        result = real_getsockname(fd, name, length);
+    else if (conn->kept >= 0 && conn->verified)
+        result = real_getsockname(conn->kept, name, length);
+    else
+        result = name_of(conn, &conn->own->local, name, length);
+    conn_release(conn);
+    return result;
+}
+
+EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
+    READY();
+    struct conn *conn = conn_hold(fd);
+    socklen_t room = length != NULL ? *length : 0;
+    if (conn == NULL)
+        return name_of_relay(fd, false, real_getpeername(fd, name, length), name, length, room);
+    int result;
+    if (conn->phase == VN_CONNECTING)
+        bell_take(conn, fd);
+    if (conn->phase == VN_PLAIN)
+        result = real_getpeername(fd, name, length);
+    else if (conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN) {
+        errno = ENOTCONN;
+        result = -1;
+    } else
+        result = name_of(conn, &conn->own->remote, name, length);
+    conn_release(conn);
+    return result;
+}
+
+static int get_number(int number, void *value, socklen_t *length) {
+    if (value == NULL || length == NULL) {
+        errno = EFAULT;
+        return -1;
+    }
+    memcpy(value, &number, *length < sizeof(number) ? *length : sizeof(number));
+    if (*length > sizeof(number))
+        *length = sizeof(number);
+    return 0;
+}
+
+static int get_error(struct conn *conn, int fd) {
+    bell_take(conn, fd);
+    if (conn->phase == VN_DIRECT && conn->peer != NULL && (conn->peer->state & VN_RESET)) {
+        conn->phase = VN_BROKEN;
+        return ECONNRESET;
+    }
+    return atomic_exchange(&conn->error, 0);
+}
+
+EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *length) {
+    READY();
+    struct conn *conn = conn_hold(fd);
+    if (conn == NULL)
+        return real_getsockopt(fd, level, option, value, length);
+    int result;
+    if (conn->phase == VN_PLAIN)
+        result = real_getsockopt(fd, level, option, value, length);
+    else if (level == SOL_SOCKET && option == SO_ERROR)
+        result = get_number(get_error(conn, fd), value, length);
+    else
+        result = real_getsockopt(conn_option(conn), level, option, value, length);
+    conn_release(conn);
+    return result;
+}
+
+static uint64_t nanoseconds(const void *value) {
+    struct timeval time;
+    memcpy(&time, value, sizeof(time));
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_usec * 1000;
+}
+
+EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length) {
+    READY();
+    struct conn *conn = conn_hold(fd);
+    if (conn == NULL)
+        return real_setsockopt(fd, level, option, value, length);
+    int result;
+    if (conn->phase == VN_PLAIN)
+        result = real_setsockopt(fd, level, option, value, length);
+    else
+        result = real_setsockopt(conn_option(conn), level, option, value, length);
+    if (result == 0 && level == SOL_SOCKET && length >= sizeof(struct timeval)) {
+        if (option == SO_RCVTIMEO)
+            conn->receive_timeout_ns = nanoseconds(value);
+        else if (option == SO_SNDTIMEO)
+            conn->send_timeout_ns = nanoseconds(value);
+    }
+    conn_release(conn);
+    return result;
+}
+
+EXPORT int shutdown(int fd, int how) {
+    READY();
+    struct conn *conn = conn_hold(fd);
+    if (conn == NULL)
+        return real_shutdown(fd, how);
+    int result = 0;
+    if (conn->phase == VN_PLAIN)
+        result = real_shutdown(fd, how);
+    else if (how < SHUT_RD || how > SHUT_RDWR) {
+        errno = EINVAL;
+        result = -1;
+    } else if (conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN) {
+        errno = ENOTCONN;
+        result = -1;
+    } else {
+        if (how != SHUT_RD) {
+            atomic_fetch_or(&conn->own->state, VN_FIN);
+            bell_ring_if_wanted(conn, fd, VN_WANT_DATA);
+        }
+        if (how != SHUT_WR)
+            conn->shut_read = true;
+        if (how == SHUT_RDWR)   /* wakes those of this end who sleep; nothing has to wake them any more */
+            real_shutdown(fd, SHUT_RD);
+    }
+    conn_release(conn);
+    return result;
+}

@@ -1,0 +1,32 @@
+/* What the provider's files offer to its start and to each other beyond internal.h. */
+#pragma once
+
+#include "internal.h"
+
+extern pid_t vn_pid;             /* of the process that the tables are of: another one after vfork */
+
+bool table_init(void);
+void table_before_fork(void);    /* every connection is shared by two processes from now on */
+void broker_after_fork(void);
+void door_after_fork(void);
+void epoll_after_fork(void);
+void report_after_fork(void);
+
+/* accept.c */
+int listener_door(struct entry *entry);        /* the descriptor whose readiness says that somebody knocks; -1 without */
+bool listener_waiting(struct entry *entry);
+
+/* door.c */
+bool door_open(int doors[2]);                  /* the inside and the outside of a new door */
+void door_learn(const struct vn_address *target, int door, bool verified);
+int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half);
+
+int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */
+void conn_set_nonblocking(struct conn *conn, int fd);
+ssize_t bell_flush(struct conn *conn, int fd);
+
+/* Messages with descriptors over Unix sockets: message.c */
+#define VN_MOST_FDS 4
+bool message_send(int socket, const void *data, size_t bytes, const int *fds, int count, int flags);
+ssize_t message_receive(int socket, void *data, size_t room, int *fds, int *count, int flags);
+void close_all(const int *fds, int count);

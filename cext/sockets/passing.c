@@ -1,0 +1,45 @@
+/* Direct descriptors in messages to other processes (SCM_RIGHTS): they become relays first.
+ *
+ * The sender's descriptor becomes the relay's end too, under its number: so the message stays as it is, and a sender
+ * that keeps its descriptor shares the connection with the receiver as it would share a TCP socket. Listeners and
+ * sockets that are not direct are passed as ever.
+ */
+#include "passing.h"
+#include "parts.h"
+#include "relay.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static int prepare(const struct msghdr *message) {
+    struct cmsghdr *each = CMSG_FIRSTHDR(message);
+    for (; each != NULL; each = CMSG_NXTHDR((struct msghdr *)message, each)) {
+        if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS || each->cmsg_len < CMSG_LEN(0))
+            continue;
+        const char *end = (const char *)message->msg_control + message->msg_controllen;
+        size_t room = (size_t)(end - (const char *)CMSG_DATA(each)), bytes = each->cmsg_len - CMSG_LEN(0);
+        for (size_t at = 0; at + sizeof(int) <= bytes && at + sizeof(int) <= room; at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(each) + at, sizeof(fd));
+            if (UNLIKELY(conn_of(fd) != NULL) && getpid() == vn_pid && relay_replace(fd) != 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+ssize_t passing_sendmsg(int fd, const struct msghdr *message, int flags) {
+    if (message != NULL && message->msg_control != NULL && message->msg_controllen != 0 && vn_highest >= 0 &&
+        prepare(message) != 0)
+        return -1;
+    return real_sendmsg(fd, message, flags);
+}
+
+int passing_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    for (unsigned i = 0; vn_highest >= 0 && messages != NULL && i < count; i++) {
+        const struct msghdr *message = &messages[i].msg_hdr;
+        if (message->msg_control != NULL && message->msg_controllen != 0 && prepare(message) != 0)
+            return -1;
+    }
+    return real_sendmmsg(fd, messages, count, flags);
+}

@@ -1,0 +1,217 @@
+/* The loop of a relay process: bytes between a direct connection and a Unix stream socket, each way with its end.
+ *
+ * It must not read from the connection for somebody who never does: a child that merely inherited the descriptor,
+ * whose parent goes on reading. So the first bytes are only lent: copied into the Unix socket, and taken from the
+ * connection when that socket's reader has read them. Who has read once is a reader, and bytes are then just moved.
+ *
+ * No memory is allocated and no table is used (so the real functions only, the table is the program's): a thread of
+ * the program may have had a lock when this was cloned.
+ */
+#include "relay.h"
+#include "parts.h"
+
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BUFFER (64 * 1024)
+#define LENT_MOST (16 * 1024)
+#define SLEEP_LEAST_MS 20    /* another process may have taken the bell's byte: see bell.c */
+#define SLEEP_MOST_MS 500
+
+struct way {
+    char data[BUFFER];
+    size_t start, end;   /* what is in data and not yet gone */
+    bool over;
+};
+
+static struct way inward, outward;   /* from the connection, to the connection */
+static bool reader;                  /* the program's side has read something */
+static size_t lent;
+static uint64_t lent_at;
+static int watch = -1;               /* an epoll descriptor: the Unix socket's reader has read */
+
+static bool is_empty(const struct way *way) {
+    return way->start == way->end;
+}
+
+static void finish(void) {
+    syscall(SYS_exit_group, 0);   /* the kernel closes: the far end hears of it when nobody else has the bell */
+}
+
+static void end_inward(int end) {
+    inward.over = true;
+    real_shutdown(end, SHUT_WR);
+}
+
+/* All that was lent has left the Unix socket: read, or thrown away by a close (the kernel then says ECONNRESET). */
+static void settle_lent(struct conn *conn, int bell, int end) {
+    struct iovec place = {inward.data, lent};
+    int error = 0;
+    socklen_t length = sizeof(error);
+    bool at_end;
+    real_getsockopt(end, SOL_SOCKET, SO_ERROR, &error, &length);
+    if (error != 0)
+        inward.over = true;
+    else if (conn->own->tail == lent_at)   /* else somebody else reads as well: with TCP too each gets a part */
+        stream_read(conn, &place, 1, 0, false, &at_end);
+    bell_ring_if_wanted(conn, bell, VN_WANT_ROOM);
+    lent = 0;
+    reader = error == 0;
+}
+
+/* Lends bytes, or looks whether those that are lent were read. True when something happened. */
+static bool lend(struct conn *conn, int bell, int end) {
+    struct iovec place = {inward.data, LENT_MOST};
+    bool at_end;
+    int unread = 0;
+    if (lent > 0) {
+        if (real_ioctl(end, SIOCOUTQ, &unread) != 0 || unread > 0)
+            return false;
+        settle_lent(conn, bell, end);
+        return true;
+    }
+    lent_at = conn->own->tail;
+    ssize_t n = stream_read(conn, &place, 1, 0, true, &at_end);
+    if (n < 0)
+        finish();
+    if (n == 0 && at_end)
+        end_inward(end);
+    if (n > 0) {
+        ssize_t sent = real_send(end, inward.data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent <= 0)   /* its reader is gone */
+            inward.over = true;
+        else
+            lent = (size_t)sent;
+    }
+    return n > 0 || at_end;
+}
+
+static bool move_inward(struct conn *conn, int bell, int end) {
+    bool moved = false;
+    if (is_empty(&inward)) {
+        struct iovec place = {inward.data, BUFFER};
+        bool at_end;
+        ssize_t n = stream_read(conn, &place, 1, 0, false, &at_end);
+        if (n < 0)
+            finish();   /* with what it wrote unread here, the program sees a reset, else an end */
+        if (n == 0 && at_end)
+            end_inward(end);
+        if (n > 0)
+            bell_ring_if_wanted(conn, bell, VN_WANT_ROOM);
+        inward.start = 0;
+        inward.end = (size_t)n;
+        moved = n > 0 || at_end;
+    }
+    if (!is_empty(&inward)) {
+        ssize_t n = real_send(end, inward.data + inward.start, inward.end - inward.start, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0)
+            inward.start += (size_t)n;
+        else if (errno != EAGAIN && errno != EINTR) {
+            inward.over = true;
+            inward.start = inward.end;
+        }
+        moved |= n > 0 || inward.over;
+    }
+    return moved;
+}
+
+/* The program's side will write no more. A close is not told to the far end: another process may have the
+ * connection too, and the far end hears of the last one's end by the bell. */
+static void end_outward(struct conn *conn, int bell, int end) {
+    struct pollfd look = {end, 0, 0};
+    outward.over = true;
+    if (real_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP)) {
+        if (lent > 0)
+            settle_lent(conn, bell, end);
+        finish();
+    }
+    atomic_fetch_or(&conn->own->state, VN_FIN);
+    bell_ring_if_wanted(conn, bell, VN_WANT_DATA);
+}
+
+static bool move_outward(struct conn *conn, int bell, int end) {
+    bool moved = false;
+    if (is_empty(&outward)) {
+        ssize_t n = real_recv(end, outward.data, BUFFER, MSG_DONTWAIT);
+        outward.start = 0;
+        outward.end = n > 0 ? (size_t)n : 0;
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+            if (n < 0)
+                lent = 0;   /* closed with them unread: they stay in the connection */
+            end_outward(conn, bell, end);
+            return true;
+        }
+        moved = n > 0;
+    }
+    if (!is_empty(&outward)) {
+        struct iovec place = {outward.data + outward.start, outward.end - outward.start};
+        ssize_t n = stream_write(conn, &place, 1, 0);
+        if (n < 0) {
+            outward.over = true;
+            outward.start = outward.end;
+            real_shutdown(end, SHUT_RD);   /* the program's next write gets EPIPE */
+            return true;
+        }
+        outward.start += (size_t)n;
+        if (n > 0)
+            bell_ring_if_wanted(conn, bell, VN_WANT_DATA);
+        moved |= n > 0;
+    }
+    return moved;
+}
+
+static bool step(struct conn *conn, int bell, int end) {
+    bool moved = false;
+    if (!inward.over)
+        moved |= reader ? move_inward(conn, bell, end) : lend(conn, bell, end);
+    if (!outward.over)
+        moved |= move_outward(conn, bell, end);
+    if (inward.over && outward.over)
+        finish();
+    return moved;
+}
+
+/* Sleeps until something may have changed; false when it was only the time. */
+static bool sleep_for(struct conn *conn, int bell, int end, int milliseconds) {
+    struct epoll_event event;
+    bool asks = !inward.over && is_empty(&inward) && lent == 0;
+    unsigned events = (asks ? POLLIN : 0) | (is_empty(&outward) ? 0 : POLLOUT);
+    short of_end = (short)((is_empty(&outward) && !outward.over ? POLLIN : 0) | (is_empty(&inward) ? 0 : POLLOUT));
+    struct pollfd fds[3] = {{conn->bell_ended ? -1 : bell, POLLIN, 0}, {end, of_end, 0},
+                            {lent > 0 ? watch : -1, POLLIN, 0}};
+    int ready = 1;
+    bell_arm(conn, events);
+    if (!(conn_events(conn) & events))
+        ready = real_poll(fds, 3, milliseconds);
+    bell_disarm(conn, events);
+    if (outward.over && (fds[1].revents & POLLHUP))   /* closed: nobody is left to read or write */
+        finish();
+    if (lent > 0)
+        real_epoll_pwait(watch, &event, 1, 0, NULL);   /* only its edge counts; what is lent is looked at anyway */
+    if (!conn->bell_ended)
+        bell_take(conn, bell);
+    return ready != 0;
+}
+
+void relay_run(struct conn *conn, int bell, int end) {
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+    int milliseconds = SLEEP_LEAST_MS;
+    bool woken = true;
+    watch = (int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
+    if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &event) != 0)
+        reader = true;   /* no way to wait for a reader: then it is taken for one */
+    for (;;) {
+        bool moved = step(conn, bell, end);
+        if (moved)
+            while (step(conn, bell, end))
+                continue;
+        if (moved && !woken)   /* a wake-up went to somebody else: there is somebody else */
+            milliseconds = SLEEP_LEAST_MS;
+        else if (!moved && !woken && milliseconds < SLEEP_MOST_MS)
+            milliseconds *= 2;
+        woken = sleep_for(conn, bell, end, milliseconds);
+    }
+}

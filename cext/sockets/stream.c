@@ -1,0 +1,233 @@
+/* The bytes of a connection: into the own ring, out of the other's; nothing here waits. */
+#include "internal.h"
+#include "parts.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Bytes after which a cursor is shown, so that both ends copy at the same time. */
+#define PIECE (32u * 1024)
+
+/* One writer and one reader at a time, among the threads and processes that have this end. A holder may be killed. */
+static bool lock(struct conn *conn, _Atomic uint32_t *word) {
+    static __thread uint32_t self;
+    static __thread pid_t self_pid;
+    uint32_t holder = 0;
+    if (__libc_single_threaded && !conn->own->forked)
+        return false;
+    if (self == 0 || self_pid != vn_pid) {
+        self = (uint32_t)syscall(SYS_gettid);
+        self_pid = vn_pid;
+    }
+    for (unsigned tries = 1; !atomic_compare_exchange_weak_explicit(word, &holder, self, memory_order_acquire,
+                                                                    memory_order_relaxed); tries++) {
+        if (tries % 64 == 0)
+            sched_yield();
+        if (tries % 65536 == 0 && holder != 0 && syscall(SYS_tkill, holder, 0) != 0 && errno == ESRCH)
+            atomic_compare_exchange_strong(word, &holder, 0);
+        holder = 0;
+    }
+    return true;
+}
+
+static void unlock(bool locked, _Atomic uint32_t *word) {
+    if (locked)
+        atomic_store_explicit(word, 0, memory_order_release);
+}
+
+static void fault(struct conn *conn) {
+    atomic_store(&conn->error, ECONNRESET);
+    atomic_store(&conn->phase, VN_BROKEN);
+}
+
+static inline const char *ring_of(const struct vn_half *half) {
+    return (const char *)half + VN_CONTROL_BYTES;
+}
+
+/* The error to report, once. */
+static int error_of(struct conn *conn) {
+    return conn->error != 0 ? atomic_exchange(&conn->error, 0) : 0;
+}
+
+/* Whether the other end is gone for good, so that nothing that is written will be read. */
+static bool is_over(const struct conn *conn) {
+    return conn->phase == VN_BROKEN || conn->bell_ended ||
+           (conn->peer != NULL && (conn->peer->state & (VN_CLOSED | VN_RESET)));
+}
+
+static size_t put(struct conn *conn, uint64_t head, const char *from, size_t bytes) {
+    uint64_t at = (head - atomic_load_explicit(&conn->own->origin, memory_order_relaxed)) % VN_RING_BYTES;
+    size_t first = VN_RING_BYTES - at < bytes ? VN_RING_BYTES - at : bytes;
+    memcpy((char *)ring_of(conn->own) + at, from, first);
+    memcpy((char *)ring_of(conn->own), from + first, bytes - first);
+    return bytes;
+}
+
+static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
+    struct vn_half *own = conn->own;
+    uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
+    uint64_t tail = conn->peer != NULL ? atomic_load_explicit(&conn->peer->tail, memory_order_acquire) : 0;
+    uint64_t start = head, shown = head;
+    if (atomic_load_explicit(&own->state, memory_order_relaxed) & VN_FIN || is_over(conn)) {
+        int error = error_of(conn);
+        errno = error != 0 ? error : EPIPE;
+        return -1;
+    }
+    if (head - tail > VN_RING_BYTES) {
+        fault(conn);
+        errno = ECONNRESET;
+        return -1;
+    }
+    if (head == tail)
+        atomic_store_explicit(&own->origin, head, memory_order_relaxed);
+    for (int i = 0; i < count && head - tail < VN_RING_BYTES; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        const char *from = (const char *)iov[i].iov_base + skip;
+        size_t left = iov[i].iov_len - skip;
+        skip = 0;
+        while (left > 0 && head - tail < VN_RING_BYTES) {
+            size_t room = VN_RING_BYTES - (head - tail), bytes = left < room ? left : room;
+            if (bytes > PIECE)
+                bytes = PIECE;
+            head += put(conn, head, from, bytes);
+            from += bytes;
+            left -= bytes;
+            if (head - shown >= PIECE)
+                atomic_store_explicit(&own->head, shown = head, memory_order_release);
+        }
+    }
+    atomic_store_explicit(&own->head, head, memory_order_release);
+    return (ssize_t)(head - start);
+}
+
+ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
+    bool locked = lock(conn, &conn->own->write_lock);
+    ssize_t result = write_locked(conn, iov, count, skip);
+    unlock(locked, &conn->own->write_lock);
+    return result;
+}
+
+/* Nothing is there to read: why. True for end of file or an error (-1 in *result). */
+static bool ended(struct conn *conn, ssize_t *result, bool *end) {
+    const struct vn_half *peer = conn->peer;
+    uint32_t state = peer != NULL ? atomic_load_explicit(&peer->state, memory_order_acquire) : 0;
+    int error = conn->shut_read ? 0 : error_of(conn);
+    if ((*end = conn->shut_read))
+        return true;
+    if (error == 0 && (state & VN_RESET) && conn->phase != VN_BROKEN) {
+        error = ECONNRESET;
+        conn->phase = VN_BROKEN;
+    }
+    if (error == 0 && conn->bell_ended && conn->phase != VN_BROKEN && !(state & VN_FIN)) {
+        /* It died. As TCP has it: a reset when it had not read all that was sent to it, else an end. */
+        conn->phase = VN_BROKEN;
+        if (peer == NULL || atomic_load(&peer->tail) != atomic_load(&conn->own->head))
+            error = ECONNRESET;
+    }
+    if (error != 0) {
+        errno = error;
+        *result = -1;
+        return true;
+    }
+    *end = conn->phase == VN_BROKEN || (state & VN_FIN);
+    return *end;
+}
+
+static ssize_t read_locked(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end) {
+    const struct vn_half *peer = conn->peer;
+    uint64_t tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed), start = tail, shown = tail, head = 0;
+    ssize_t result = 0;
+    if (peer != NULL)
+        head = atomic_load_explicit(&peer->head, memory_order_acquire);
+    if (head == tail || peer == NULL) {
+        if (!ended(conn, &result, end))
+            return 0;
+        if (result == 0 && peer != NULL)   /* the last bytes were shown before the end was */
+            head = atomic_load_explicit(&peer->head, memory_order_acquire);
+        if (result != 0 || peer == NULL || head == tail)
+            return result;
+        *end = false;
+    }
+    if (head - tail > VN_RING_BYTES) {
+        fault(conn);
+        errno = ECONNRESET;
+        return -1;
+    }
+    uint64_t origin = atomic_load_explicit(&peer->origin, memory_order_relaxed);
+    for (int i = 0; i < count && tail != head; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        char *to = (char *)iov[i].iov_base + skip;
+        size_t left = iov[i].iov_len - skip;
+        skip = 0;
+        while (left > 0 && tail != head) {
+            uint64_t at = (tail - origin) % VN_RING_BYTES, bytes = head - tail;
+            if (bytes > left)
+                bytes = left;
+            if (bytes > VN_RING_BYTES - at)
+                bytes = VN_RING_BYTES - at;
+            if (bytes > PIECE)
+                bytes = PIECE;
+            memcpy(to, ring_of(peer) + at, bytes);
+            to += bytes;
+            left -= bytes;
+            tail += bytes;
+            if (!peek && tail - shown >= PIECE)
+                atomic_store_explicit(&conn->own->tail, shown = tail, memory_order_release);
+        }
+    }
+    if (!peek)
+        atomic_store_explicit(&conn->own->tail, tail, memory_order_release);
+    return (ssize_t)(tail - start);
+}
+
+ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end) {
+    bool locked = lock(conn, &conn->own->read_lock);
+    *end = false;
+    ssize_t result = read_locked(conn, iov, count, skip, peek, end);
+    unlock(locked, &conn->own->read_lock);
+    return result;
+}
+
+size_t stream_readable(struct conn *conn) {
+    if (conn->peer == NULL)
+        return 0;
+    uint64_t bytes = atomic_load_explicit(&conn->peer->head, memory_order_acquire) -
+                     atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
+    return bytes > VN_RING_BYTES ? 0 : bytes;
+}
+
+unsigned conn_events(struct conn *conn) {
+    const struct vn_half *peer = conn->peer;
+    int phase = atomic_load_explicit(&conn->phase, memory_order_acquire);
+    unsigned events = 0;
+    if (phase == VN_CONNECTING || phase == VN_PLAIN)
+        return 0;
+    uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
+    uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0;
+    uint32_t theirs = peer != NULL ? atomic_load_explicit(&peer->state, memory_order_acquire) : 0;
+    bool mine = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN;
+    if (UNLIKELY(phase == VN_BROKEN || conn->bell_ended || (theirs & VN_RESET))) {
+        events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP;
+        if (conn->error != 0 || (theirs & VN_RESET))
+            events |= POLLERR | POLLHUP;
+        return mine || phase == VN_BROKEN ? events | POLLHUP : events;
+    }
+    if (peer != NULL && atomic_load_explicit(&peer->head, memory_order_acquire) !=
+                            atomic_load_explicit(&conn->own->tail, memory_order_relaxed))
+        events |= POLLIN | POLLRDNORM;
+    if (UNLIKELY((theirs & VN_FIN) || conn->shut_read))
+        events |= POLLIN | POLLRDNORM | POLLRDHUP | (mine ? POLLHUP : 0);
+    if (mine || head - tail <= VN_RING_BYTES - VN_ROOM_LEAST)
+        events |= POLLOUT | POLLWRNORM;
+    return events;
+}

@@ -1,0 +1,134 @@
+/* What each descriptor of the program means to the provider, and how long such an object lives. */
+#include "internal.h"
+#include "parts.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+_Atomic(struct entry *) *vn_table;
+_Atomic int vn_highest = -1;
+
+/* A short lock over the table: entry_hold must not find an object that another thread's close is about to free. */
+static _Atomic int table_lock;
+
+/* A bit for each descriptor that is the provider's own. */
+static _Atomic unsigned char *hidden;
+
+static void lock(void) {
+    while (atomic_exchange_explicit(&table_lock, 1, memory_order_acquire))
+        sched_yield();
+}
+
+static void unlock(void) {
+    atomic_store_explicit(&table_lock, 0, memory_order_release);
+}
+
+bool table_init(void) {
+    void *place = mmap(NULL, VN_MAX_FD * sizeof(*vn_table), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (place == MAP_FAILED)
+        return false;
+    hidden = mmap(NULL, VN_MAX_FD / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (hidden == MAP_FAILED)
+        return false;
+    vn_table = place;
+    return true;
+}
+
+struct entry *entry_hold(int fd) {
+    if (LIKELY(entry_of(fd) == NULL))
+        return NULL;
+    lock();
+    struct entry *entry = entry_of(fd);
+    if (entry != NULL)
+        atomic_fetch_add(&entry->references, 1);
+    unlock();
+    return entry;
+}
+
+struct conn *conn_hold(int fd) {
+    if (LIKELY(conn_of(fd) == NULL))
+        return NULL;
+    struct entry *entry = entry_hold(fd);
+    if (entry == NULL || entry->kind == VN_CONN)
+        return (struct conn *)entry;
+    entry_release(entry);
+    return NULL;
+}
+
+void entry_release(struct entry *entry) {
+    if (atomic_fetch_sub(&entry->references, 1) == 1)
+        entry->destroy(entry);
+}
+
+struct entry *entry_clear(int fd) {
+    if ((unsigned)fd >= VN_MAX_FD || vn_table == NULL)
+        return NULL;
+    lock();
+    struct entry *entry = atomic_exchange(&vn_table[fd], NULL);
+    unlock();
+    return entry;
+}
+
+void entry_set(int fd, struct entry *entry) {
+    if ((unsigned)fd >= VN_MAX_FD) {   /* so many descriptors are not followed */
+        entry_release(entry);
+        return;
+    }
+    lock();
+    struct entry *old = atomic_exchange(&vn_table[fd], entry);
+    if (fd > vn_highest)
+        vn_highest = fd;
+    unlock();
+    if (old != NULL)
+        entry_release(old);
+}
+
+void table_before_fork(void) {
+    for (int fd = 0; fd <= vn_highest; fd++) {
+        struct conn *conn = conn_hold(fd);
+        if (conn == NULL)
+            continue;
+        atomic_store(&conn->own->forked, 1);
+        /* Only one of the two would get the other end's half. */
+        if (conn->phase == VN_OFFERED) {
+            uint64_t deadline = now_ns() + vn_settings.answer_ns;
+            while (conn->phase == VN_OFFERED && now_ns() < deadline) {
+                bell_take(conn, fd);
+                sched_yield();
+            }
+            if (conn->phase == VN_OFFERED)
+                conn_withdraw(conn, fd);
+        }
+        conn_release(conn);
+    }
+}
+
+int hide(int fd) {
+    struct rlimit limit;
+    int high = -1, saved;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        rlim_t most = limit.rlim_cur > VN_MAX_FD ? VN_MAX_FD : limit.rlim_cur;
+        high = real_fcntl(fd, F_DUPFD_CLOEXEC, (int)(most / 2));
+    }
+    if (high < 0)
+        high = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    saved = errno;
+    real_close(fd);
+    errno = saved;
+    if (high >= 0 && high < VN_MAX_FD)
+        atomic_fetch_or(&hidden[high / 8], (unsigned char)(1 << high % 8));
+    return high;
+}
+
+void hidden_close(int fd) {
+    if (fd >= 0 && fd < VN_MAX_FD)
+        atomic_fetch_and(&hidden[fd / 8], (unsigned char)~(1 << fd % 8));
+    real_close(fd);
+}
+
+bool is_hidden(int fd) {
+    return (unsigned)fd < VN_MAX_FD && vn_table != NULL && (hidden[fd / 8] & (1 << fd % 8)) != 0;
+}

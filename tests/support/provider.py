@@ -1,0 +1,161 @@
+"""The provider's side of direct sockets, played by Python: halves, bells, requests to a broker, a process's page."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vnicd import sockets
+from vnicd.sockets import Address, Op, Reply
+
+TABLE_COUNT, TABLE_EPOCH, TABLE_OFFERS = 12, 16, 24
+"""Where these fields of struct vn_table are."""
+
+ROOT = Path(__file__).parents[2]
+
+F_ADD_SEALS, SHRINK, GROW, FUTURE_WRITE = 1033, 0x2, 0x4, 0x10
+
+
+def make_half(size: int = sockets.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half") -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, F_ADD_SEALS, seals)
+    return fd
+
+
+def half_page(local: Address, remote: Address, **facts: int | str | bool) -> bytes:
+    """A control page; `facts` are fields of struct vn_half."""
+    page = bytearray(sockets.CONTROL_BYTES)
+    head = struct.pack("=IIiI", sockets.HALF_MAGIC, sockets.VERSION, facts.pop("pid", os.getpid()),
+                       facts.pop("accepted", False))  # fmt: skip
+    program = str(facts.pop("program", "python")).encode()
+    ends = sockets.pack_address(local) + sockets.pack_address(remote)
+    page[:80] = head + ends + program.ljust(16, b"\0")
+    for name, value in facts.items():
+        wide = name in ("head", "origin", "tail", "wakeups", "sleeps")
+        struct.pack_into("=Q" if wide else "=I", page, sockets.OFFSETS[name], value)
+    return bytes(page)
+
+
+def process_page(program: str, decisions: Sequence[tuple[Address, int]], pid: int = 0) -> bytes:
+    """What a process tells that has made these decisions, each of which has its own place in time."""
+    decided = [0] * 16
+    rows = [b""] * sockets.RECENT
+    for index, (target, why) in enumerate(decisions):
+        decided[why] += 1
+        rows[index % sockets.RECENT] = sockets.pack_address(target) + struct.pack("=IiQ", why, -1, index + 1)
+    head = struct.pack("=IIiI16s16Q", sockets.PROCESS_MAGIC, sockets.VERSION, pid or os.getpid(),
+                       len(decisions), program.encode(), *decided)  # fmt: skip
+    return (head + b"".join(row.ljust(40, b"\0") for row in rows)).ljust(4096, b"\0")
+
+
+class Program:
+    """A program with the provider, as the broker sees it."""
+
+    def __init__(self, broker: str) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.settimeout(10)
+        self.sock.connect(f"\0{broker}")
+
+    def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        socket.send_fds(self.sock, [data], list(fds))
+
+    def ask(
+        self, op: Op, source: Address = sockets.NOWHERE, target: Address = sockets.NOWHERE, fds: Sequence[int] = ()
+    ) -> tuple[Reply, list[int]]:
+        self.send(sockets.request(op, source, target), fds)
+        return self.reply()
+
+    def reply(self) -> tuple[Reply, list[int]]:
+        """EOFError when the broker has ended the connection."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self.sock, 64, 4)
+        except ConnectionResetError as error:
+            raise EOFError from error
+        if not data:
+            raise EOFError
+        return sockets.parse_reply(data), fds
+
+    def offer(self, source: Address, target: Address) -> tuple[Reply, socket.socket]:
+        """The answer, and our end of the bell."""
+        ours, theirs = socket.socketpair()
+        half = make_half()
+        try:
+            reply, _ = self.ask(Op.OFFER, source, target, [theirs.fileno(), half])
+        finally:
+            theirs.close()
+            os.close(half)
+        return reply, ours
+
+    def table(self) -> tuple[int, mmap.mmap]:
+        """Our partition's number, and the table."""
+        reply, fds = self.ask(Op.HELLO)
+        (fd,) = fds
+        try:
+            return reply.port, mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def offers(table: mmap.mmap, port: int) -> int:
+    return int(struct.unpack_from("=I", table, TABLE_OFFERS + 4 * port)[0])
+
+
+def epoch(table: mmap.mmap) -> int:
+    return int(struct.unpack_from("=Q", table, TABLE_EPOCH)[0])
+
+
+def entries(table: mmap.mmap) -> dict[str, int]:
+    """The partition's number by address."""
+    count = struct.unpack_from("=I", table, TABLE_COUNT)[0]
+    found = {}
+    for index in range(count):
+        at = TABLE_OFFERS + 4 * sockets.TABLE_PORTS + index * sockets.ENTRY.size
+        family, _, _, ip, port, _ = sockets.ENTRY.unpack_from(table, at)
+        found[socket.inet_ntop(family, ip[:4] if family == socket.AF_INET else ip)] = port
+    return found
+
+
+@contextmanager
+def marker(target: Address, name: str = "") -> Iterator[None]:
+    """The sign of a listener with the provider."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"\0vnicd-listener/{target.port}/{name or target.text}")
+        yield
+
+
+def address_of(sock: socket.socket) -> Address:
+    return sockets.address(*sock.getsockname()[:2])
+
+
+def command(local: Address, remote: Address, accepted: bool) -> list[str]:
+    """A program, run in ROOT, that has one half of a connection and a page about itself, until it is killed."""
+    ends = [f"{end.text},{end.port}" for end in (local, remote)]
+    return [sys.executable, "-m", "tests.support.provider", *ends, str(int(accepted))]
+
+
+def main() -> None:
+    local, remote = (sockets.address(text.split(",")[0], int(text.split(",")[1])) for text in sys.argv[1:3])
+    accepted = bool(int(sys.argv[3]))
+    half = mmap.mmap(make_half(), sockets.HALF_BYTES)
+    head = 20 if accepted else 10
+    facts = {"program": "pretender", "head": head, "wakeups": 3}
+    half[: sockets.CONTROL_BYTES] = half_page(local, remote, accepted=accepted, **facts)
+    page = mmap.mmap(make_half(sockets.CONTROL_BYTES, name="vnicd-process"), sockets.CONTROL_BYTES)
+    page[:] = process_page("pretender", [(remote, int(sockets.Why.NO_PROVIDER))])
+    print("ready", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

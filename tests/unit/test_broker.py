@@ -1,0 +1,386 @@
+"""The broker with real sockets, in the namespace of the tests, under a name of its own; no root is needed."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from tests.support import broker, provider
+from tests.support.provider import Program, address_of, make_half, marker
+from tests.support.waiting import wait_until
+from vnicd import sockets
+from vnicd.sockets import Address, Op, Why
+
+NAME = f"vnicd-test-{os.getpid()}"
+SOURCE = sockets.address("127.0.0.1", 40001)
+OWN = sockets.address("10.9.9.1", 7)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[subprocess.Popen[bytes]]:
+    process = broker.start(NAME, ["1::10.9.9.1/24,fd09::1/64"])
+    yield process
+    process.terminate()
+    assert process.wait(10) == 0
+    for pipe in (process.stdin, process.stdout):
+        assert pipe
+        pipe.close()
+
+
+@pytest.fixture
+def program(running: subprocess.Popen[bytes]) -> Iterator[Program]:
+    """One that the broker knows; the broker's descriptors are as before when the test is over."""
+    before = descriptors(running.pid)
+    one = Program(NAME)
+    yield one
+    one.close()
+    wait_until(lambda: descriptors(running.pid) == before, 10, "the broker has let go of everything")
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listening TCP socket with the sign of the provider."""
+    with socket.create_server(("127.0.0.1", 0)) as sock, marker(address_of(sock)):
+        yield sock
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - a directory of descriptors
+
+
+def is_dropped(program: Program) -> bool:
+    try:
+        program.reply()
+    except EOFError:
+        return True
+    return False
+
+
+def test_hello_gives_the_table(program: Program) -> None:
+    port, table = program.table()
+    assert port == 1
+    assert table.size() == -(-(24 + 4 * 1024 + 32 * 4096) // 4096) * 4096
+    assert provider.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
+    assert provider.offers(table, 1) == 0
+
+
+def test_nobody_else_can_write_the_table(program: Program) -> None:
+    _, (fd,) = program.ask(Op.HELLO)
+    with pytest.raises(PermissionError):
+        mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    with pytest.raises(PermissionError):
+        os.pwrite(fd, b"x", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 0)
+    os.close(fd)
+
+
+def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
+    """By who has accepted the TCP connection; the descriptors are those that were offered."""
+    _, table = program.table()
+    target = address_of(listener)
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        source = address_of(client)
+        reply, ours = program.offer(source, target)
+        assert reply.why == Why.DIRECT
+        assert provider.offers(table, 1) == 1
+        client.connect((target.text, target.port))
+        accepted, _ = listener.accept()
+        other = Program(NAME)
+        reply, fds = other.ask(Op.TAKE, source, target, [accepted.fileno()])
+    assert reply.why == Why.DIRECT
+    assert os.fstat(fds[1]).st_size == sockets.HALF_BYTES
+    theirs = socket.socket(fileno=fds[0])
+    ours.send(b"hello")
+    assert theirs.recv(9) == b"hello"
+    assert provider.offers(table, 1) == 0
+    assert other.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER
+    for each in (ours, theirs, accepted, other):
+        each.close()
+    os.close(fds[1])
+
+
+def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: socket.socket) -> None:
+    target = address_of(listener)
+    assert program.offer(SOURCE, target)[0].why == Why.DIRECT
+    client = socket.create_connection((target.text, target.port))
+    accepted, _ = listener.accept()
+    for sock in (client, accepted, listener):  # the names must be those of the socket
+        assert program.ask(Op.TAKE, SOURCE, target, [sock.fileno()])[0].why == Why.NO_OFFER
+    with socket.socket(type=socket.SOCK_DGRAM) as fake:  # what it is called is anybody's choice
+        fake.connect((SOURCE.text, SOURCE.port))
+        program.send(sockets.request(Op.TAKE, SOURCE, target), [fake.fileno()])
+        assert is_dropped(program)
+    client.close()
+    accepted.close()
+
+
+@pytest.mark.parametrize("name", ["0.0.0.0", "::", "127.0.0.1"])
+def test_a_listener_is_known_by_its_address_or_all(program: Program, name: str) -> None:
+    target = Address(SOURCE.ip, 7001)
+    assert program.offer(SOURCE, target)[0].why == Why.NO_PROVIDER
+    with marker(target, name):
+        assert program.offer(SOURCE, target)[0].why == Why.DIRECT
+    assert program.offer(SOURCE, target)[0].why == Why.NO_PROVIDER
+
+
+def test_a_listener_elsewhere_is_none(program: Program) -> None:
+    for other in ("127.0.0.2", "::1"):
+        with marker(Address(SOURCE.ip, 7002), other):
+            assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].why == Why.NO_PROVIDER
+    with marker(sockets.address("::1", 7003), "0.0.0.0"):
+        target = sockets.address("::1", 7003)
+        assert program.offer(sockets.address("::1", 1), target)[0].why == Why.NO_PROVIDER
+
+
+def test_a_program_speaks_for_its_partition_alone(program: Program, listener: socket.socket) -> None:
+    target = address_of(listener)
+    with marker(OWN):
+        assert program.offer(sockets.address("10.9.9.1", 9), OWN)[0].why == Why.DIRECT
+        assert program.offer(sockets.address("10.9.9.1", 9), target)[0].why == Why.DIRECT
+        for stranger in ("10.9.9.2", "fe80::1", "0.0.0.0"):
+            assert program.offer(sockets.address(stranger, 9), OWN)[0].why == Why.NOT_A_PARTITION
+            assert program.offer(sockets.address(stranger, 9), target)[0].why == Why.NOT_A_PARTITION
+    for stranger in ("10.9.9.2", "192.0.2.1", "fd09::2"):
+        assert program.offer(OWN, sockets.address(stranger, 9))[0].why == Why.NOT_A_PARTITION
+    assert program.offer(Address(SOURCE.ip, 0), target)[0].why == Why.UNSUPPORTED
+
+
+def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        target = Address(SOURCE.ip, listener.getsockname()[1])
+        with marker(target, "::"), socket.socket() as client:
+            client.bind(("127.0.0.1", 0))
+            source = address_of(client)
+            _, bell = program.offer(source, sockets.address("::ffff:127.0.0.1", target.port))
+            client.connect((target.text, target.port))
+            accepted, _ = listener.accept()
+            assert accepted.getpeername()[0] == "::ffff:127.0.0.1"
+            reply, fds = program.ask(Op.TAKE, source, target, [accepted.fileno()])
+            assert reply.why == Why.DIRECT
+            for fd in fds:
+                os.close(fd)
+            accepted.close()
+            bell.close()
+
+
+def test_an_offer_goes_with_its_program(program: Program, listener: socket.socket) -> None:
+    _, table = program.table()
+    other = Program(NAME)
+    _, bell = other.offer(SOURCE, address_of(listener))
+    assert provider.offers(table, 1) == 1
+    other.close()
+    wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
+    bell.settimeout(5)
+    assert bell.recv(1) == b"", "nobody has the other end of the bell"
+
+
+def test_an_offer_can_be_forgotten(program: Program, listener: socket.socket) -> None:
+    _, table = program.table()
+    target = address_of(listener)
+    other = Program(NAME)
+    other.offer(SOURCE, target)
+    program.send(sockets.request(Op.FORGET, SOURCE, target))  # it is not this one's to forget
+    program.ask(Op.HELLO)
+    assert provider.offers(table, 1) == 1
+    other.send(sockets.request(Op.FORGET, SOURCE, target))
+    wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
+    other.close()
+
+
+def test_a_second_offer_replaces_the_first(program: Program, listener: socket.socket) -> None:
+    _, table = program.table()
+    _, first = program.offer(SOURCE, address_of(listener))
+    _, second = program.offer(SOURCE, address_of(listener))
+    assert provider.offers(table, 1) == 1
+    first.settimeout(5)
+    assert first.recv(1) == b""
+    second.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        second.recv(1)
+
+
+def test_the_socket_that_will_connect_can_be_shown(program: Program, listener: socket.socket) -> None:
+    target = address_of(listener)
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        bell, half = socket.socketpair(), make_half()
+        fds = [bell[0].fileno(), half, client.fileno()]
+        assert program.ask(Op.OFFER, address_of(client), target, fds)[0].why == Why.DIRECT
+        program.send(sockets.request(Op.OFFER, SOURCE, target), fds)  # that is another's port
+        assert is_dropped(program)
+        os.close(half)
+        for each in bell:
+            each.close()
+
+
+# ----------------------------------------------------------------------------------------------- what is refused
+
+
+def memfd(size: int = sockets.HALF_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
+    return make_half(size, seals)
+
+
+def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socket.socket) -> None:
+    target = address_of(listener)
+    bell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
+    pipe, file = os.pipe(), os.open(__file__, os.O_RDONLY)
+    good = memfd()
+    wrong = [memfd(sockets.HALF_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
+    pairs = [(bell[0].fileno(), half) for half in (*wrong, pipe[0], file, bell[0].fileno())]
+    pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
+    for pair in pairs:
+        other = Program(NAME)
+        other.send(sockets.request(Op.OFFER, SOURCE, target), pair)
+        assert is_dropped(other), pair
+        other.close()
+    for each in (*bell, *datagram, tcp):
+        each.close()
+    for fd in (*pipe, file, good, *wrong):
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        sockets.request(Op.HELLO)[:-1],
+        sockets.request(Op.HELLO) + b"x",
+        sockets.Request(sockets.VERSION, 99, SOURCE, SOURCE).pack(),
+        sockets.request(Op.OFFER, SOURCE, SOURCE).replace(b"\x02\x00\x41", b"\x63\x00\x41"),
+    ],
+)
+@pytest.mark.usefixtures("running")
+def test_what_is_no_request_ends_the_connection(data: bytes) -> None:
+    other = Program(NAME)
+    if data == sockets.request(Op.OFFER, SOURCE, SOURCE):
+        data = data[:8] + b"\xff\xff" + data[10:]
+    other.send(data)
+    assert is_dropped(other)
+    other.close()
+
+
+def test_another_version_is_told_so(program: Program) -> None:
+    program.send(sockets.Request(sockets.VERSION + 1, Op.HELLO, SOURCE, SOURCE).pack())
+    reply, fds = program.reply()
+    assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, sockets.VERSION, [])
+    assert program.table()[0] == 1
+
+
+def test_without_descriptors_nothing_is_offered_or_taken(program: Program, listener: socket.socket) -> None:
+    for op in (Op.OFFER, Op.TAKE):
+        assert program.ask(op, SOURCE, address_of(listener))[0].why == Why.NO_DESCRIPTORS
+
+
+def test_surplus_descriptors_are_closed(program: Program, running: subprocess.Popen[bytes]) -> None:
+    before = descriptors(running.pid)
+    read, write = os.pipe()
+    program.ask(Op.HELLO, fds=[write] * 200)
+    os.close(write)
+    assert os.read(read, 1) == b"", "nobody has the pipe any more"
+    os.close(read)
+    assert descriptors(running.pid) == before
+
+
+def test_who_never_reads_is_dropped(running: subprocess.Popen[bytes], program: Program) -> None:
+    other = Program(NAME)
+    other.sock.setblocking(False)
+    asked = 0
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while asked < 100_000:
+            wait_until(lambda: sends(other), 5, "the broker reads")
+            asked += 1
+    assert 10 < asked < 10_000
+    assert program.table()[0] == 1, "others are served"
+    other.close()
+
+
+def sends(program: Program) -> bool:
+    try:
+        program.send(sockets.request(Op.TAKE, SOURCE, SOURCE))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subprocess.Popen[bytes]) -> None:
+    """The last close of a TCP socket that lingers takes as long as its owner likes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", (1, 60)).tobytes())
+        client.setblocking(False)
+        accepted, _ = listener.accept()
+        fill(client)
+        other = Program(NAME)
+        running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
+        other.send(sockets.request(Op.HELLO), [client.fileno()])
+        client.close()
+        running.send_signal(signal.SIGCONT)
+        other.reply()
+        assert other.table()[0] == 1
+        assert program.table()[0] == 1
+        accepted.close()  # with unread data: a reset, which ends the lingering
+        other.close()
+
+
+def fill(sock: socket.socket) -> None:
+    try:
+        while True:
+            sock.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+
+
+def test_offers_are_limited(program: Program, listener: socket.socket) -> None:
+    """Of one namespace; a file limit of the test's own keeps it small."""
+    _, table = program.table()
+    target = address_of(listener)
+    bell, half = socket.socketpair(), make_half()
+    fds = [bell[0].fileno(), half]
+    answers = []
+    for port in range(1, 5000):
+        reply, _ = program.ask(Op.OFFER, Address(SOURCE.ip, port), target, fds)
+        answers.append(reply.why)
+        if reply.why != Why.DIRECT:
+            break
+    assert answers[-1] == Why.NO_DESCRIPTORS
+    assert len(answers) - 1 == provider.offers(table, 1) <= 4096
+    os.close(half)
+    for each in bell:
+        each.close()
+
+
+def test_a_name_that_is_taken_is_no_end(running: subprocess.Popen[bytes]) -> None:
+    """The second broker says so and ends here; a hosting daemon goes on without."""
+    done = subprocess.run(
+        broker.command(NAME), cwd=broker.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Address already in use" in done.stderr
+    assert running.poll() is None
+
+
+def test_a_broker_that_is_gone_ends_the_connections() -> None:
+    process = broker.start(NAME + "-b")
+    one = Program(NAME + "-b")
+    assert provider.entries(one.table()[1]) == {"127.0.0.1": 1, "::1": 1}
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert is_dropped(one)
+    one.close()
+    again = broker.start(NAME + "-b")
+    assert Program(NAME + "-b").table()[0] == 1
+    again.terminate()
+    again.wait(10)
+    for pipe in (process.stdin, process.stdout, again.stdin, again.stdout):
+        assert pipe
+        pipe.close()

@@ -1,0 +1,75 @@
+"""vnicctl sockets: the columns for direct connections, the reasons of others, the library's path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakehost import FakeHost
+from tests.unit.conftest import ErrorLine
+from vnicd.cli import library
+from vnicd.cli.main import main
+
+UP = {
+    "client": {"address": "10.77.0.1", "port": 40000, "partition": "web", "pids": [100], "program": "bench",
+               "sent": 10, "wakeups": 1},
+    "server": {"address": "fd77::2", "port": 6379, "partition": "db", "pids": [200, 201], "program": "redis",
+               "sent": 2048, "wakeups": 2000},
+    "state": "up",
+}  # fmt: skip
+OFFERED = {
+    "client": UP["client"],
+    "server": {"address": "10.77.0.9", "port": 80, "partition": None, "pids": [], "program": None, "sent": None,
+               "wakeups": None},
+    "state": "offered",
+}  # fmt: skip
+PROGRAM = {
+    "pid": 100, "program": "bench", "partition": "web", "decided": {"direct": 2, "no_provider": 1},
+    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "the listener has no provider",
+                "ago_s": 61.5}],
+}  # fmt: skip
+
+
+def test_connections_and_reasons_are_shown(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    host.answers["sockets.list"] = {"connections": [UP, OFFERED], "processes": [PROGRAM], "truncated": False}
+    assert main(["sockets"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "WAKEUPS", "PROGRAMS"]
+    assert lines[1][:8] == ["web", "10.77.0.1:40000", "db", "[fd77::2]:6379", "up", "10B", "2KiB", "2,001"]
+    assert " ".join(lines[1][8:]) == "bench (100) - redis (200 and 1 more)"
+    assert lines[2][2:6] == ["10.77.0.9:80", "offered", "10B", "-"]
+    assert lines[5][:5] == ["bench", "100", "web", "10.77.0.3:80", "1m"]
+    assert " ".join(lines[5]).endswith("the listener has no provider")
+
+
+def test_json_is_what_the_host_said(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"connections": [UP], "processes": [PROGRAM], "truncated": False}
+    host.answers["sockets.list"] = data
+    assert main(["sockets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == data
+
+
+def test_nothing_is_a_header(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    host.answers["sockets.list"] = {"connections": [], "processes": [], "truncated": False}
+    assert main(["sockets"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_library_is_named_without_a_fabric(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / library.NAME
+    path.touch()
+    monkeypatch.setattr(library, "place", lambda: path)
+    assert main(["sockets", "--library"]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+
+
+def test_a_library_that_was_not_built(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_line: ErrorLine
+) -> None:
+    monkeypatch.setattr(library, "place", lambda: tmp_path / library.NAME)
+    assert main(["sockets", "--library"]) == 12
+    assert error_line() == f"there is no {tmp_path / library.NAME}; build it with: scripts/setup"

@@ -1,0 +1,254 @@
+"""Direct sockets' structures and names: the same in Python and C, and strange pages do no harm."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import provider
+from vnicd import sockets, table
+from vnicd.connections import Own, Told, pair, processes
+from vnicd.sockets import Address, Op, Reply, Why
+
+CEXT = Path(__file__).parents[2] / "cext"
+HEADER = (CEXT / "sockets/shared.h").read_text()
+
+CLIENT = sockets.address("10.77.0.1", 40000)
+SERVER = sockets.address("10.77.0.2", 6379)
+
+EXPECTED = {
+    "VN_SOCKETS_VERSION": sockets.VERSION,
+    "VN_CONTROL_BYTES": sockets.CONTROL_BYTES,
+    "VN_RING_BYTES": sockets.RING_BYTES,
+    "VN_HALF_BYTES": sockets.HALF_BYTES,
+    "VN_HALF_MAGIC": sockets.HALF_MAGIC,
+    "VN_PROCESS_MAGIC": sockets.PROCESS_MAGIC,
+    "VN_TABLE_ENTRIES": sockets.TABLE_ENTRIES,
+    "VN_TABLE_PORTS": sockets.TABLE_PORTS,
+    "VN_RECENT": sockets.RECENT,
+    "VN_WHY_COUNT": len(Why),
+    "VN_FIN": sockets.FIN,
+    "VN_CLOSED": sockets.CLOSED,
+    "VN_RESET": sockets.RESET,
+    "VN_HELLO": Op.HELLO,
+    "VN_OFFER": Op.OFFER,
+    "VN_TAKE": Op.TAKE,
+    "VN_FORGET": Op.FORGET,
+    "sizeof(struct vn_address)": sockets.ADDRESS.size,
+    "sizeof(struct vn_request)": sockets.REQUEST.size,
+    "offsetof(struct vn_request, source)": 8,
+    "offsetof(struct vn_request, target)": 8 + sockets.ADDRESS.size,
+    "sizeof(struct vn_reply)": sockets.REPLY.size,
+    "offsetof(struct vn_reply, port)": 8,
+    "sizeof(struct vn_table)": table.SIZE,
+    "offsetof(struct vn_table, count)": provider.TABLE_COUNT,
+    "offsetof(struct vn_table, epoch)": provider.TABLE_EPOCH,
+    "offsetof(struct vn_table, offers)": provider.TABLE_OFFERS,
+    "offsetof(struct vn_table, entries)": provider.TABLE_OFFERS + 4 * sockets.TABLE_PORTS,
+    "sizeof(((struct vn_table *)0)->entries[0])": sockets.ENTRY.size,
+    "sizeof(struct vn_process)": sockets.PROCESS_BYTES,
+    "offsetof(struct vn_process, recent)": sockets.PROCESS_BYTES - 40 * sockets.RECENT,
+    "offsetof(struct vn_half, local)": 16,
+    "offsetof(struct vn_half, program)": 64,
+    **{f"offsetof(struct vn_half, {name})": at for name, at in sockets.OFFSETS.items()},
+}
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
+def test_c_lays_out_the_same(tmp_path: Path) -> None:
+    lines = "".join(f'    printf("%s %ld\\n", "{text}", (long)({text}));\n' for text in EXPECTED)
+    source = f"#include <stddef.h>\n#include <stdio.h>\n#include <sockets/shared.h>\nint main(void) {{\n{lines}}}\n"
+    program = tmp_path / "layout"
+    compile_ = ["gcc", "-std=gnu11", f"-I{CEXT}", "-x", "c", "-", "-o", program]
+    subprocess.run(compile_, input=source, text=True, check=True)
+    printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    told = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in printed.splitlines()}
+    assert told == EXPECTED
+
+
+def test_a_half_and_a_process_fit_their_pages() -> None:
+    assert max(sockets.OFFSETS.values()) + 8 <= sockets.CONTROL_BYTES
+    assert sockets.PROCESS_BYTES <= sockets.CONTROL_BYTES
+
+
+def test_reasons_have_the_same_names() -> None:
+    listed = re.search(r"#define VN_WHYS\(X\)(.*?)\nenum", HEADER, re.DOTALL)
+    assert listed
+    assert re.findall(r"X\((\w+)\)", listed[1]) == [sockets.why_word(why) for why in Why]
+    assert set(sockets.WORDS) == set(Why)
+    assert sockets.why_word(99) == "99"
+
+
+def test_names_are_those_of_the_header() -> None:
+    assert f'"{sockets.BROKER_NAME}"' in HEADER
+    form = re.search(r'VN_LISTENER_NAME "(.*?)"', HEADER)
+    assert form
+    assert sockets.listener_names(SERVER) == tuple(
+        b"\0" + (form[1].replace("%u", "6379").replace("%s", text)).encode()
+        for text in ("10.77.0.2", "0.0.0.0", "::")
+    )
+    assert sockets.listener_names(sockets.address("fd77::1", 80)) == tuple(
+        f"\0vnicd-listener/80/{text}".encode() for text in ("fd77::1", "::")
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- messages
+
+addresses = st.one_of(
+    st.builds(Address, st.binary(min_size=4, max_size=4), st.integers(0, 65535)),
+    st.builds(Address, st.binary(min_size=16, max_size=16), st.integers(0, 65535)).filter(
+        lambda each: not each.ip.startswith(sockets.MAPPED)
+    ),
+    st.just(sockets.NOWHERE),
+)
+
+
+@given(st.sampled_from(Op), addresses, addresses)
+def test_a_request_is_what_was_sent(op: Op, source: Address, target: Address) -> None:
+    assert sockets.parse_request(sockets.request(op, source, target)) == (sockets.VERSION, op, source, target)
+    assert sockets.parse_address(sockets.pack_address(source)) == source
+
+
+@given(st.binary(max_size=80))
+def test_bytes_are_a_request_or_refused(data: bytes) -> None:
+    try:
+        assert len(sockets.parse_request(data)) == 4
+    except ValueError:
+        pass
+
+
+def test_a_mapped_address_is_ipv4() -> None:
+    assert sockets.address("::ffff:10.77.0.1", 40000) == CLIENT
+    assert sockets.address("fe80::1%eth0", 1) == sockets.address("fe80::1", 1)
+    family = socket.AF_INET6.to_bytes(2, "little") + (40000).to_bytes(2, "little") + bytes(4)
+    assert sockets.parse_address(family + sockets.MAPPED + CLIENT.ip) == CLIENT
+    with pytest.raises(ValueError, match="family"):
+        sockets.parse_address(b"\x63" + bytes(23))
+
+
+def test_replies() -> None:
+    assert sockets.parse_reply(Reply(Why.NO_OFFER, 7).pack()) == (Why.NO_OFFER, 7, sockets.VERSION)
+
+
+def test_addresses_as_texts() -> None:
+    assert str(CLIENT) == "10.77.0.1:40000"
+    assert str(sockets.address("fd77::1", 80)) == "[fd77::1]:80"
+    assert sockets.packed("10.77.0.1/24") == sockets.packed("10.77.0.1") == CLIENT.ip
+    assert sockets.address("127.9.9.9", 1).is_loopback
+    assert sockets.address("::1", 1).is_loopback
+    assert not SERVER.is_loopback
+
+
+# -------------------------------------------------------------------------------------------- pages and connections
+
+
+def half(accepted: bool, **facts: int | str | bool) -> sockets.Half:
+    ends = (SERVER, CLIENT) if accepted else (CLIENT, SERVER)
+    return sockets.parse_half(provider.half_page(*ends, accepted=accepted, **facts))
+
+
+def test_a_half_is_read() -> None:
+    page = provider.half_page(CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, wakeups=2, sleeps=4)
+    assert sockets.parse_half(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
+
+
+@pytest.mark.parametrize("page", [b"", bytes(4096), provider.half_page(CLIENT, SERVER)[:100]])
+def test_what_is_no_half_is_refused(page: bytes) -> None:
+    with pytest.raises(ValueError):
+        sockets.parse_half(page)
+    with pytest.raises(ValueError):
+        sockets.parse_process(page)
+
+
+def test_a_program_cannot_name_itself_into_the_terminal() -> None:
+    page = bytearray(provider.half_page(CLIENT, SERVER))
+    page[64:70] = b"\x1b[2J\xff\n"
+    assert sockets.parse_half(bytes(page)).program == "?[2J\ufffd?"
+
+
+@given(st.randoms(use_true_random=False))
+def test_any_page_is_read_or_refused(random: Random) -> None:
+    noise = random.randbytes(4088)
+    half_page = provider.half_page(CLIENT, SERVER)[:8] + noise
+    process_page = provider.process_page("x", [])[:8] + noise
+    for parse, page in ((sockets.parse_half, half_page), (sockets.parse_process, process_page)):
+        try:
+            parse(page)
+        except ValueError:
+            pass
+
+
+def test_two_halves_are_a_connection() -> None:
+    client = Own(11, "web", (100,), half(False, program="bench", head=10, wakeups=1))
+    server = Own(22, "db", (200, 201), half(True, program="redis", head=20, wakeups=2))
+    (row,) = pair([server, client])
+    assert row == {
+        "client": {"address": "10.77.0.1", "port": 40000, "partition": "web", "pids": [100],
+                   "program": "bench", "sent": 10, "wakeups": 1},
+        "server": {"address": "10.77.0.2", "port": 6379, "partition": "db", "pids": [200, 201],
+                   "program": "redis", "sent": 20, "wakeups": 2},
+        "state": "up",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        ((0, 0), "up"),
+        ((sockets.FIN, 0), "closing"),
+        ((0, sockets.CLOSED), "closing"),
+        ((sockets.FIN, sockets.FIN), "closed"),
+        ((sockets.FIN, sockets.RESET), "reset"),
+        ((0, None), "offered"),
+        ((None, 0), "half-known"),
+        ((sockets.CLOSED, None), "closed"),
+    ],
+)
+def test_the_state_of_a_connection(states: tuple[int | None, int | None], state: str) -> None:
+    own = [
+        Own(index, "p", (1,), half(bool(index), state=each)) for index, each in enumerate(states) if each is not None
+    ]
+    assert [row["state"] for row in pair(own)] == [state]
+
+
+def test_loopback_is_another_place_in_each_partition() -> None:
+    ends = sockets.address("127.0.0.1", 1), sockets.address("127.0.0.1", 2)
+    pages = [
+        sockets.parse_half(provider.half_page(*order, accepted=bool(accepted)))
+        for accepted, order in enumerate((ends, ends[::-1]))
+    ]
+    own = [Own(number, name, (number,), page) for number, (name, page) in enumerate(
+        (name, page) for name in ("blue", "green") for page in pages)]  # fmt: skip
+    rows = pair(own)
+    assert [(row["client"]["partition"], row["server"]["partition"], row["state"]) for row in rows] == [
+        ("blue", "blue", "up"),
+        ("green", "green", "up"),
+    ]
+
+
+def test_what_a_process_decided() -> None:
+    decisions = [(SERVER, int(Why.NO_PROVIDER)), (SERVER, int(Why.DIRECT)), (CLIENT, int(Why.NOT_A_PARTITION))]
+    page = sockets.parse_process(provider.process_page("curl", decisions, pid=5))
+    (row,) = processes([Told("web", 5, page)], now_ns=2_000_000_003)
+    assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_provider": 1}
+    assert row["recent"] == [
+        {"target": "10.77.0.1:40000", "why": "not_a_partition", "ago_s": 2.0,
+         "reason": "the other end is no partition of this fabric"},
+        {"target": "10.77.0.2:6379", "why": "no_provider", "ago_s": 2.0,
+         "reason": "the listener has no provider"},
+    ]  # fmt: skip
+
+
+def test_only_the_latest_decisions_are_kept() -> None:
+    decisions = [(Address(SERVER.ip, port), int(Why.NO_OFFER)) for port in range(1, 101)]
+    page = sockets.parse_process(provider.process_page("x", decisions))
+    assert [each.target.port for each in page.recent] == list(range(37, 101))
+    assert page.decided == {"no_offer": 100}

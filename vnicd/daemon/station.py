@@ -1,0 +1,46 @@
+"""What the broker keeps for each namespace: its sockets, the programs that are connected, the offers that wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vnicd.daemon.bin import Bin
+from vnicd.kernel.direct import Outfit
+from vnicd.sockets import Address
+
+if TYPE_CHECKING:
+    from vnicd.daemon.visitor import Visitor
+
+Key = tuple[Address, Address]
+"""Target and source of a connection, as the accepting end's own and far address."""
+
+
+class Place(NamedTuple):
+    """A partition: where its namespace is (None for the current one) and the texts of its addresses."""
+
+    netns: str | None
+    addresses: tuple[str, ...]
+
+
+class Offer:
+    """One end of a connection, waiting to be asked for."""
+
+    def __init__(self, visitor: Visitor, station: Station, key: Key, fds: list[int], deadline: float) -> None:
+        self.visitor, self.station, self.key, self.fds, self.deadline = visitor, station, key, fds, deadline
+
+
+class Station:
+    """The broker in one namespace, which may have several partitions; it goes by the number of one of them."""
+
+    def __init__(self, outfit: Outfit, number: int) -> None:
+        self.outfit = outfit
+        self.number = number
+        self.numbers: dict[int, set[bytes]] = {}
+        """The addresses of each partition."""
+        self.addresses: set[bytes] = set()
+        self.visitors: set[Visitor] = set()
+        self.offers: dict[Key, Offer] = {}
+        """Those made to its programs, the oldest first."""
+        self.made = 0
+        """How many of its programs' offers wait."""
+        self.bin = Bin()

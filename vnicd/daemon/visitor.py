@@ -1,0 +1,80 @@
+"""One program's connection to the broker: reads its requests, answers at once or never, and does not block."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from vnicd.daemon.bin import Bin
+from vnicd.daemon.messages import received_fds
+from vnicd.sockets import REQUEST, Reply
+
+if TYPE_CHECKING:
+    from vnicd.daemon.station import Offer, Station
+
+AT_ONCE = 8
+"""Requests of one program that are answered before others have their turn."""
+
+ROOM = socket.CMSG_SPACE(253 * 4)
+"""For as many descriptors as a message can have: what there is no room for, the kernel would close at once."""
+
+
+class Visitor:
+    """`on_request(visitor, data, fds)` is True unless the visitor is to go; descriptors left in `fds` are thrown away.
+
+    `on_end(visitor)` is called once.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        station: Station,
+        on_request: Callable[[Visitor, bytes, list[int]], bool],
+        on_end: Callable[[Visitor], None],
+    ) -> None:
+        self.sock = sock
+        self.station = station
+        self.on_request, self.on_end = on_request, on_end
+        self.offers: set[Offer] = set()
+        """What it offers and nobody has taken yet."""
+        self.loop = asyncio.get_running_loop()
+        sock.setblocking(False)
+        self.loop.add_reader(sock, self._readable)
+
+    @property
+    def bin(self) -> Bin:
+        return self.station.bin
+
+    def answer(self, reply: Reply, fds: Sequence[int] = ()) -> bool:
+        """False when it does not take it: who never reads has no place here."""
+        try:
+            socket.send_fds(self.sock, [reply.pack()], list(fds), socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the connection; twice is once."""
+        if self.sock.fileno() < 0:
+            return
+        self.loop.remove_reader(self.sock)
+        self.bin.put([self.sock.detach()])  # what we have not read may have descriptors with it
+        self.on_end(self)
+
+    def _readable(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                data, ancillary, _, _ = self.sock.recvmsg(REQUEST.size + 1, ROOM, socket.MSG_CMSG_CLOEXEC)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self.close()
+                return
+            fds = received_fds(ancillary)
+            stays = bool(data) and self.on_request(self, data, fds)
+            self.bin.put(fds)
+            if not stays:
+                self.close()
+                return

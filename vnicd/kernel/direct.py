@@ -1,0 +1,195 @@
+"""What the broker needs of the kernel: its sockets in a namespace, and judgements of descriptors that it is handed."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vnicd import sockets
+from vnicd.kernel import netns
+from vnicd.sockets import Address
+
+log = logging.getLogger(__name__)
+
+SO_NETNS_COOKIE = 71
+"""Linux 5.14; Python has no name for it."""
+
+NETLINK_NETFILTER = 12
+ROUTE_GROUPS = 0x1 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
+"""RTMGRP_LINK, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE."""
+
+NFTABLES_GROUP = 1 << (7 - 1)
+"""NFNLGRP_NFTABLES."""
+
+BACKLOG = 4096
+
+F_GET_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1034, 0x2, 0x4
+
+
+@dataclass
+class Outfit:
+    """The broker's sockets in one namespace."""
+
+    listener: socket.socket
+    probe: socket.socket
+    """Tries whether a listener with the provider is there."""
+    watches: list[socket.socket] = field(default_factory=list)
+    """Become readable when firewall, routes, rules, addresses or links change."""
+    cookie: int = 0
+    """What the kernel tells the namespace by."""
+    where: tuple[int, int] | None = None
+    """The identity of the namespace."""
+
+    def close(self) -> None:
+        for sock in (self.listener, self.probe, *self.watches):
+            sock.close()
+
+
+def identity(path: str | None) -> tuple[int, int] | None:
+    """What tells a namespace from all others; None when there is none at that path. No path is our own."""
+    try:
+        facts = Path(path or "/proc/thread-self/ns/net").stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def equip(path: str | None, name: str) -> Outfit:
+    """Make the sockets in the namespace at a path; OSError when somebody has the name already."""
+    return _equip(name) if path is None else netns.inside(path, lambda: _equip(name))
+
+
+def _equip(name: str) -> Outfit:
+    outfit = Outfit(
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK),
+    )
+    try:
+        outfit.listener.bind(f"\0{name}")
+        outfit.listener.listen(BACKLOG)
+        outfit.cookie = cookie(outfit.listener)
+        outfit.where = identity(None)
+    except OSError:
+        outfit.close()
+        raise
+    for protocol, groups in ((socket.NETLINK_ROUTE, ROUTE_GROUPS), (NETLINK_NETFILTER, NFTABLES_GROUP)):
+        try:
+            outfit.watches.append(_watch(protocol, groups))
+        except OSError as error:
+            log.warning("changes of netlink family %d can't be followed: %s", protocol, error.strerror)
+    return outfit
+
+
+def _watch(protocol: int, groups: int) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    sock = socket.socket(socket.AF_NETLINK, kind, protocol)
+    try:
+        sock.bind((0, groups))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def drain(watch: socket.socket, most: int = 64) -> None:
+    """Take what there is to read, or much of it; what it was does not matter, nor whether some was lost."""
+    try:
+        for _ in range(most):
+            watch.recv(1)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        log.debug("news of a namespace: %s", error)  # ENOBUFS: more than the socket could hold
+
+
+def is_bound(probe: socket.socket, names: tuple[bytes, ...]) -> bool:
+    """Whether one of these abstract names is that of a datagram socket in the probe's namespace."""
+    for name in names:
+        try:
+            probe.connect(name)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def cookie(sock: socket.socket) -> int:
+    """Tells the namespace of a socket; 0 where the kernel can't say it."""
+    try:
+        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+    except OSError:
+        return 0
+
+
+# ------------------------------------------------------------------------------- descriptors that we are handed
+# Nothing here may block: to ask some files for their size, or to close them, takes as long as their owner likes.
+
+
+def is_half(fd: int) -> bool:
+    """Whether it is memory of the right size that can't shrink or grow."""
+    try:
+        seals = fcntl.fcntl(fd, F_GET_SEALS)  # fails for all that is no memory, and only memory is asked for more
+        wanted = F_SEAL_SHRINK | F_SEAL_GROW
+        return seals & wanted == wanted and os.fstat(fd).st_size == sockets.HALF_BYTES
+    except OSError:
+        return False
+
+
+def _is_socket(sock: socket.socket, kind: int, *families: int) -> bool:
+    ask = sock.getsockopt
+    return (
+        ask(socket.SOL_SOCKET, socket.SO_TYPE) == kind
+        and ask(socket.SOL_SOCKET, socket.SO_DOMAIN) in families
+    )
+
+
+def is_bell(fd: int) -> bool:
+    """Whether it is a Unix stream socket."""
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+    except OSError:
+        return False
+    try:
+        return _is_socket(sock, socket.SOCK_STREAM, socket.AF_UNIX)
+    except OSError:
+        return False
+    finally:
+        sock.detach()
+
+
+@dataclass
+class Names:
+    """What a TCP socket is called at both ends, and where it is."""
+
+    local: Address
+    remote: Address
+    """NOWHERE while it is not connected."""
+    cookie: int
+
+
+def tcp_names(fd: int) -> Names | None:
+    """None when it is no TCP socket."""
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, fd)
+    except OSError:
+        return None
+    try:
+        protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
+        if protocol != socket.IPPROTO_TCP or not _is_socket(
+            sock, socket.SOCK_STREAM, socket.AF_INET, socket.AF_INET6
+        ):
+            return None
+        local = sockets.address(*sock.getsockname()[:2])
+        try:
+            remote = sockets.address(*sock.getpeername()[:2])
+        except OSError:
+            remote = sockets.NOWHERE
+        return Names(local, remote, cookie(sock))
+    except OSError:
+        return None
+    finally:
+        sock.detach()
