@@ -109,6 +109,8 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     READY();
     if (vn_settings.off || op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD || (op != EPOLL_CTL_DEL && event == NULL))
         return real_epoll_ctl(epfd, op, fd, event);
+    if (UNLIKELY(is_hidden(fd) || is_hidden(epfd)))   /* the provider's own: the program has no such descriptor */
+        return fail(EBADF);
     struct entry *entry = entry_hold(fd);
     struct conn *conn = entry != NULL && is_direct(entry) ? (struct conn *)entry : NULL;
     struct epoll *epoll = epoll_hold(epfd);

@@ -76,6 +76,7 @@ void watch_activate(struct watched *watched);       /* to be looked at from now 
 void watch_kick(struct epoll *epoll);               /* wakes a sleeper, if there is one */
 void watch_drain(struct epoll *epoll);              /* those that were touched become active; locked */
 void watch_after_fork(void);
+extern __thread bool watch_collecting;              /* this thread is awake, takes bells and will look: no kicks */
 void epoll_touch(struct conn *conn);
     /* Something happened to conn that no bell tells its epolls: bell_take took bytes for another waiter, a write found
        no room, shutdown, an error. To be called if conn->watchers; without locks. */

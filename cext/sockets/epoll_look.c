@@ -132,7 +132,9 @@ void epoll_collect(struct epoll *epoll) {
             pthread_mutex_unlock(&epoll->lock);
             if (conn == NULL)
                 continue;
+            watch_collecting = true;
             bell_take(conn, fd);
+            watch_collecting = false;
             conn_release(conn);
         }
     } while (count == MOST_RUNG);

@@ -7,6 +7,7 @@
 
 static pthread_mutex_t touch_lock = PTHREAD_MUTEX_INITIALIZER;   /* over the hash; the innermost lock */
 static struct watched *buckets[BUCKETS];                         /* by connection */
+__thread bool watch_collecting;
 
 static struct watched **bucket(struct conn *conn) {
     return &buckets[((uintptr_t)conn >> 6) * 0x9e3779b97f4a7c15ull >> 52];
@@ -127,7 +128,8 @@ void epoll_touch(struct conn *conn) {
             while (!atomic_compare_exchange_weak(&epoll->touched, &each->touched_next, each))
                 ;
         }
-        watch_kick(epoll);
+        if (!watch_collecting)
+            watch_kick(epoll);
     }
     pthread_mutex_unlock(&touch_lock);
 }

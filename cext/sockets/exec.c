@@ -2,8 +2,8 @@
  *
  * An exec that fails leaves the relay: the program goes on through it. A child of vfork shares our memory, so there
  * nothing is changed but the child's own descriptors in the kernel; they are known by their socket's number, because
- * the child may have moved them since (dup2 onto 0 and 1). Such a descriptor whose far end has not answered becomes
- * the TCP socket that is kept beside. What has FD_CLOEXEC is left alone.
+ * the child may have moved them since (dup2 onto 0 and 1). Such a descriptor whose handshake is not over becomes the
+ * TCP socket that is kept beside. What has FD_CLOEXEC is left alone.
  */
 #include "parts.h"
 #include "relay.h"
@@ -98,7 +98,8 @@ static int replace_in_child(int fd, void *context) {
     if (conn == NULL)
         return 0;
     struct substitute it = {inode, -1};
-    if (relay_settle(conn, fd))
+    /* Unanswered still: the relay waits for the answer; to withdraw the offer would be the parent's business. */
+    if (relay_settle(conn, fd) || conn->phase == VN_OFFERED)
         it.with = relay_start(conn, fd);
     else if (conn->kept >= 0)
         it.with = real_fcntl(conn->kept, F_DUPFD_CLOEXEC, 3);

@@ -110,6 +110,8 @@ static void arm(struct set *set, uint64_t *due) {
             bell_arm(conn, direct->armed = wanted);
             int count = bell_sources(conn, poll->fd, wanted, sources);
             set->kernel[direct->at] = sources[0];
+            if (conn->bell_ended)   /* it would be readable for ever; there is no more to learn from it */
+                set->kernel[direct->at].fd = -1;
             if (count > 1)
                 set->kernel[set->count + set->extra++] = sources[1];
             uint64_t when = atomic_load(&conn->phase) < VN_DIRECT ? conn_due(conn) : 0;

@@ -37,8 +37,15 @@ static bool is_empty(const struct way *way) {
     return way->start == way->end;
 }
 
-static void finish(void) {
-    syscall(SYS_exit_group, 0);   /* the kernel closes: the far end hears of it when nobody else has the bell */
+/* The kernel closes: the far end hears of it when nobody else has the bell. Before it has answered it would take a
+ * closed bell for an offer that was withdrawn, and what was written would be lost. */
+static void finish(struct conn *conn, int bell) {
+    while (conn->phase == VN_OFFERED && !conn->bell_ended) {
+        struct pollfd fds = {bell, POLLIN, 0};
+        real_poll(&fds, 1, -1);
+        bell_take(conn, bell);
+    }
+    syscall(SYS_exit_group, 0);
 }
 
 static void end_inward(int end) {
@@ -76,7 +83,7 @@ static bool lend(struct conn *conn, int bell, int end) {
     lent_at = conn->own->tail;
     ssize_t n = stream_read(conn, &place, 1, 0, true, &at_end);
     if (n < 0)
-        finish();
+        finish(conn, bell);
     if (n == 0 && at_end)
         end_inward(end);
     if (n > 0) {
@@ -96,7 +103,7 @@ static bool move_inward(struct conn *conn, int bell, int end) {
         bool at_end;
         ssize_t n = stream_read(conn, &place, 1, 0, false, &at_end);
         if (n < 0)
-            finish();   /* with what it wrote unread here, the program sees a reset, else an end */
+            finish(conn, bell);   /* with what it wrote unread here, the program sees a reset, else an end */
         if (n == 0 && at_end)
             end_inward(end);
         if (n > 0)
@@ -126,7 +133,7 @@ static void end_outward(struct conn *conn, int bell, int end) {
     if (real_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP)) {
         if (lent > 0)
             settle_lent(conn, bell, end);
-        finish();
+        finish(conn, bell);
     }
     atomic_fetch_or(&conn->own->state, VN_FIN);
     bell_ring_if_wanted(conn, bell, VN_WANT_DATA);
@@ -170,7 +177,7 @@ static bool step(struct conn *conn, int bell, int end) {
     if (!outward.over)
         moved |= move_outward(conn, bell, end);
     if (inward.over && outward.over)
-        finish();
+        finish(conn, bell);
     return moved;
 }
 
@@ -188,7 +195,7 @@ static bool sleep_for(struct conn *conn, int bell, int end, int milliseconds) {
         ready = real_poll(fds, 3, milliseconds);
     bell_disarm(conn, events);
     if (outward.over && (fds[1].revents & POLLHUP))   /* closed: nobody is left to read or write */
-        finish();
+        finish(conn, bell);
     if (lent > 0)
         real_epoll_pwait(watch, &event, 1, 0, NULL);   /* only its edge counts; what is lent is looked at anyway */
     if (!conn->bell_ended)
@@ -200,6 +207,7 @@ void relay_run(struct conn *conn, int bell, int end) {
     struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
     int milliseconds = SLEEP_LEAST_MS;
     bool woken = true;
+    conn->verified = false;   /* in this process' copy: if no answer comes any more, that is the end */
     watch = (int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
     if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &event) != 0)
         reader = true;   /* no way to wait for a reader: then it is taken for one */

@@ -46,18 +46,6 @@ def serving(end: End, *options: str) -> Iterator[subprocess.Popen[bytes]]:
             yield process
 
 
-@contextmanager
-def running(end: End, argv: Argv) -> Iterator[subprocess.Popen[bytes]]:
-    """A program with pipes for its input and output, which is killed in the end."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = end.popen(argv, **pipes)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -99,7 +87,7 @@ def test_publish_and_subscribe(ends: Ends) -> None:
     with (
         serving(ends.server),
         ends.watch(),
-        running(ends.client, at(ends.server, "SUBSCRIBE", "news")) as subscriber,
+        ends.client.running(at(ends.server, "SUBSCRIBE", "news")) as subscriber,
     ):
         assert subscriber.stdout
         wait_until(
@@ -113,7 +101,7 @@ def test_publish_and_subscribe(ends: Ends) -> None:
 
 
 def test_monitor(ends: Ends) -> None:
-    with serving(ends.server), ends.watch(), running(ends.client, at(ends.server, "MONITOR")) as monitor:
+    with serving(ends.server), ends.watch(), ends.client.running(at(ends.server, "MONITOR")) as monitor:
         assert monitor.stdout
         wait_for_output(monitor.stdout, b"OK", 10)
         for number in range(20):
@@ -165,7 +153,7 @@ def endless(ends: Ends) -> Argv:
 
 def test_a_client_is_killed(ends: Ends) -> None:
     with serving(ends.server), ends.watch() as watch:
-        with running(ends.client, endless(ends)) as client:
+        with ends.client.running(endless(ends)) as client:
             wait_until(lambda: int(info(ends.server, "connected_clients")) > 20, 10, "the clients are there")
             watch.until(lambda now: now > 0, "they are direct")
             client.kill()
@@ -176,12 +164,12 @@ def test_a_client_is_killed(ends: Ends) -> None:
 
 def test_the_server_is_killed(ends: Ends) -> None:
     """Busy and idle clients notice at once, and an idle one connects again by itself."""
-    with running(ends.client, at(ends.server)) as idle:
+    with ends.client.running(at(ends.server)) as idle:
         assert idle.stdin and idle.stdout
         with (
             serving(ends.server) as server,
             ends.watch() as watch,
-            running(ends.client, endless(ends)) as busy,
+            ends.client.running(endless(ends)) as busy,
         ):
             idle.stdin.write(b"PING\n")
             wait_for_output(idle.stdout, b"PONG", 10)

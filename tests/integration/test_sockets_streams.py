@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import direct
 from tests.support.direct import LONG, Ends
+from tests.support.waiting import wait_for_output
 
 PORT = 7200
 SOURCES = Path(direct.__file__).parent
@@ -43,12 +44,15 @@ def exchange(ends: Ends, program: Path, seed: int, connections: int, ask: str, s
     log = program.with_name(f"serve-{seed}.log")
     timeout = 1700 if LONG else 100
     with (
-        ends.watch(),
+        ends.watch() as watch,
         ends.server.serving([str(program), "serve", *numbers, serve], PORT, log) as server,
+        ends.client.running([str(program), "ask", *numbers, ask]) as asking,
     ):
-        asked = ends.client.run([str(program), "ask", *numbers, ask], check=False, timeout=timeout)
-        said = f"seed {seed}\n{asked.stdout}{asked.stderr}"
-        assert asked.returncode == 0, said + log.read_text()
+        assert asking.stdout
+        wait_for_output(asking.stdout, b"connected", 20)
+        watch.until(lambda now: now >= connections, "all connections are direct")
+        said = f"seed {seed}\n{asking.communicate(timeout=timeout)[0].decode()}"
+        assert asking.returncode == 0, said + log.read_text()
         assert server.wait(timeout) == 0, said + log.read_text()
 
 

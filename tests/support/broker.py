@@ -25,6 +25,9 @@ from vnicd.daemon.station import Place
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
+NAME = f"vnicd-test-{os.getpid()}"
+"""Where the broker of a session of unit tests listens."""
+
 HERE: Mapping[int, Place] = {1: Place(None, ("127.0.0.1", "::1"))}
 
 
@@ -74,6 +77,10 @@ def start(name: str, places: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     assert process.stdout
     wait_for_output(process.stdout, b"ready", 10)
     return process
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - a directory of descriptors
 
 
 def main() -> None:

@@ -58,6 +58,17 @@ class End:
         """A running command, which has the process id of the returned object; ended with the fabric at the latest."""
         return self.partition.popen(preloading(argv, self.direct), **options)
 
+    @contextmanager
+    def running(self, argv: Argv) -> Iterator[subprocess.Popen[bytes]]:
+        """A program with pipes for its input and output, which is killed in the end."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        process = self.popen(argv, **pipes)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
     def feed(self, argv: Argv, data: bytes, timeout: float = 60) -> bytes:
         """What the command prints when it gets `data` as its input; it must succeed."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

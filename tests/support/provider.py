@@ -103,6 +103,14 @@ class Program:
         finally:
             os.close(fd)
 
+    def is_dropped(self) -> bool:
+        """Whether the broker ends the connection instead of answering."""
+        try:
+            self.reply()
+        except EOFError:
+            return True
+        return False
+
     def close(self) -> None:
         self.sock.close()
 

@@ -1,7 +1,7 @@
 /* Streams checked by content: both ends know from a seed what each byte is, and how they read and write by chance.
  *
  *   stream serve ADDRESS PORT SEED MEGABYTES CONNECTIONS STYLE     accepts the connections, then ends
- *   stream ask   ADDRESS PORT SEED MEGABYTES CONNECTIONS STYLE     makes them
+ *   stream ask   ADDRESS PORT SEED MEGABYTES CONNECTIONS STYLE     makes them, and starts when its input ends
  *
  * Over each connection both ends send MEGABYTES at once and shut their direction. A style says how an end waits:
  * thread (blocking; one thread reads, another writes), fork (blocking; a child writes, the parent reads), poll,
@@ -13,12 +13,23 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static const char *const style_names[] = {"thread", "fork", "poll", "select", "epoll", "edge", "mixed", "any"};
 static _Atomic int failures;
 
 static void carry_by_two(struct stream *s, int by_fork);
+
+/* fork, with a child that does not outlive us. */
+static pid_t new_process(void)
+{
+    pid_t child = fork();
+    if (!child)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
+}
 
 /* One connection from its beginning to its end; whether all was right. */
 static int carry(struct stream *s)
@@ -52,7 +63,7 @@ static void carry_by_two(struct stream *s, int by_fork)
     pid_t child = 0;
     writer.chance ^= 0x5851f42d4c957f2dull;
     if (by_fork) {
-        child = fork();
+        child = new_process();
         if (child < 0)
             broken(s, "fork");
         if (!child) {
@@ -91,18 +102,32 @@ static int new_socket(const struct sockaddr_in *where, int serves)
     exit(1);
 }
 
-/* A connection belongs to a number, which the asking end says first: accepting may turn the order round. */
+/* A connection belongs to a number, which the asking end says first: accepting may turn the order round. The answer
+ * is the same number; with it the connection has become whatever it will be. */
 static int connection(const struct sockaddr_in *where, int listener, int *number)
 {
-    unsigned char byte = *number;
-    int fd = listener < 0 ? new_socket(where, 0) : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    ssize_t done = fd < 0 ? -1 : listener < 0 ? send(fd, &byte, 1, 0) : recv(fd, &byte, 1, MSG_WAITALL);
-    if (done != 1) {
+    unsigned char byte = *number, other = byte;
+    int fd = listener < 0 ? new_socket(where, 0) : accept4(listener, NULL, NULL, SOCK_CLOEXEC), good = fd >= 0;
+    if (listener < 0)
+        good = good && send(fd, &byte, 1, 0) == 1 && recv(fd, &other, 1, MSG_WAITALL) == 1 && other == byte;
+    else
+        good = good && recv(fd, &byte, 1, MSG_WAITALL) == 1 && send(fd, &byte, 1, 0) == 1;
+    if (!good) {
         perror("stream: connection");
         exit(1);
     }
     *number = byte;
     return fd;
+}
+
+/* Until the end of the input: whoever wants to see the connections finds them all. */
+static void wait_for_start(void)
+{
+    char nothing[16];
+    printf("connected\n");
+    fflush(stdout);
+    while (read(0, nothing, sizeof nothing) > 0)
+        ;
 }
 
 int main(int argc, char **argv)
@@ -131,11 +156,16 @@ int main(int argc, char **argv)
         uint64_t content = seed * 7919 + s->number * 2;
         s->out = content_of(content + serves), s->in = content_of(content + !serves);
         s->in_process = below(&s->chance, 2);
+    }
+    if (!serves)
+        wait_for_start();
+    for (int i = 0; i < count; i++) {
+        struct stream *s = &streams[i];
         if (!s->in_process) {
             pthread_create(&threads[i], NULL, in_thread, s);
             continue;
         }
-        children[i] = fork();
+        children[i] = new_process();
         if (children[i] == 0)
             _exit(carry(s));
         close(s->fd);

@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: a runtime directory, a hosting daemon that pretends, packet sockets, a limit."""
+"""Fixtures of the unit tests: a runtime directory, a pretended hosting daemon, packet sockets, a limit, a broker."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import broker
+from tests.support.broker import descriptors
 from tests.support.fakehost import FakeHost
 from tests.support.packets import Pair, open_fds
+from tests.support.provider import Program, address_of, marker
+from tests.support.waiting import wait_until
 from vnicd.kernel.hugepages import Overcommit
 
 FAKE_VNICD = [sys.executable, "-m", "tests.support.fakevnicd"]
@@ -103,3 +108,31 @@ def ledger(tmp_path: Path) -> Path:
 def claim(limit: Path, ledger: Path) -> Callable[[], Overcommit]:
     """Makes the claims of fabrics on that limit."""
     return lambda: Overcommit(limit, ledger)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[subprocess.Popen[bytes]]:
+    process = broker.start(broker.NAME, ["1::10.9.9.1/24,fd09::1/64"])
+    yield process
+    process.terminate()
+    assert process.wait(10) == 0
+    for pipe in (process.stdin, process.stdout):
+        assert pipe
+        pipe.close()
+
+
+@pytest.fixture
+def program(running: subprocess.Popen[bytes]) -> Iterator[Program]:
+    """One that the broker knows; the broker's descriptors are as before when the test is over."""
+    before = descriptors(running.pid)
+    one = Program(broker.NAME)
+    yield one
+    one.close()
+    wait_until(lambda: descriptors(running.pid) <= before, 10, "the broker has let go of everything")
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listening TCP socket with the sign of the provider."""
+    with socket.create_server(("127.0.0.1", 0)) as sock, marker(address_of(sock)):
+        yield sock

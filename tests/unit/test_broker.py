@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import array
 import mmap
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
 from tests.support import broker, provider
+from tests.support.broker import NAME
 from tests.support.provider import Program, address_of, make_half, marker
 from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.sockets import Address, Op, Why
 
-NAME = f"vnicd-test-{os.getpid()}"
 SOURCE = sockets.address("127.0.0.1", 40001)
 OWN = sockets.address("10.9.9.1", 7)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[subprocess.Popen[bytes]]:
-    process = broker.start(NAME, ["1::10.9.9.1/24,fd09::1/64"])
-    yield process
-    process.terminate()
-    assert process.wait(10) == 0
-    for pipe in (process.stdin, process.stdout):
-        assert pipe
-        pipe.close()
-
-
-@pytest.fixture
-def program(running: subprocess.Popen[bytes]) -> Iterator[Program]:
-    """One that the broker knows; the broker's descriptors are as before when the test is over."""
-    before = descriptors(running.pid)
-    one = Program(NAME)
-    yield one
-    one.close()
-    wait_until(lambda: descriptors(running.pid) == before, 10, "the broker has let go of everything")
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """A listening TCP socket with the sign of the provider."""
-    with socket.create_server(("127.0.0.1", 0)) as sock, marker(address_of(sock)):
-        yield sock
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - a directory of descriptors
-
-
-def is_dropped(program: Program) -> bool:
-    try:
-        program.reply()
-    except EOFError:
-        return True
-    return False
 
 
 def test_hello_gives_the_table(program: Program) -> None:
@@ -119,7 +76,7 @@ def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: 
     with socket.socket(type=socket.SOCK_DGRAM) as fake:  # what it is called is anybody's choice
         fake.connect((SOURCE.text, SOURCE.port))
         program.send(sockets.request(Op.TAKE, SOURCE, target), [fake.fileno()])
-        assert is_dropped(program)
+        assert program.is_dropped()
     client.close()
     accepted.close()
 
@@ -217,146 +174,10 @@ def test_the_socket_that_will_connect_can_be_shown(program: Program, listener: s
         fds = [bell[0].fileno(), half, client.fileno()]
         assert program.ask(Op.OFFER, address_of(client), target, fds)[0].why == Why.DIRECT
         program.send(sockets.request(Op.OFFER, SOURCE, target), fds)  # that is another's port
-        assert is_dropped(program)
+        assert program.is_dropped()
         os.close(half)
         for each in bell:
             each.close()
-
-
-# ----------------------------------------------------------------------------------------------- what is refused
-
-
-def memfd(size: int = sockets.HALF_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
-    return make_half(size, seals)
-
-
-def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socket.socket) -> None:
-    target = address_of(listener)
-    bell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
-    pipe, file = os.pipe(), os.open(__file__, os.O_RDONLY)
-    good = memfd()
-    wrong = [memfd(sockets.HALF_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
-    pairs = [(bell[0].fileno(), half) for half in (*wrong, pipe[0], file, bell[0].fileno())]
-    pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
-    for pair in pairs:
-        other = Program(NAME)
-        other.send(sockets.request(Op.OFFER, SOURCE, target), pair)
-        assert is_dropped(other), pair
-        other.close()
-    for each in (*bell, *datagram, tcp):
-        each.close()
-    for fd in (*pipe, file, good, *wrong):
-        os.close(fd)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"x",
-        sockets.request(Op.HELLO)[:-1],
-        sockets.request(Op.HELLO) + b"x",
-        sockets.Request(sockets.VERSION, 99, SOURCE, SOURCE).pack(),
-        sockets.request(Op.OFFER, SOURCE, SOURCE).replace(b"\x02\x00\x41", b"\x63\x00\x41"),
-    ],
-)
-@pytest.mark.usefixtures("running")
-def test_what_is_no_request_ends_the_connection(data: bytes) -> None:
-    other = Program(NAME)
-    if data == sockets.request(Op.OFFER, SOURCE, SOURCE):
-        data = data[:8] + b"\xff\xff" + data[10:]
-    other.send(data)
-    assert is_dropped(other)
-    other.close()
-
-
-def test_another_version_is_told_so(program: Program) -> None:
-    program.send(sockets.Request(sockets.VERSION + 1, Op.HELLO, SOURCE, SOURCE).pack())
-    reply, fds = program.reply()
-    assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, sockets.VERSION, [])
-    assert program.table()[0] == 1
-
-
-def test_without_descriptors_nothing_is_offered_or_taken(program: Program, listener: socket.socket) -> None:
-    for op in (Op.OFFER, Op.TAKE):
-        assert program.ask(op, SOURCE, address_of(listener))[0].why == Why.NO_DESCRIPTORS
-
-
-def test_surplus_descriptors_are_closed(program: Program, running: subprocess.Popen[bytes]) -> None:
-    before = descriptors(running.pid)
-    read, write = os.pipe()
-    program.ask(Op.HELLO, fds=[write] * 200)
-    os.close(write)
-    assert os.read(read, 1) == b"", "nobody has the pipe any more"
-    os.close(read)
-    assert descriptors(running.pid) == before
-
-
-def test_who_never_reads_is_dropped(running: subprocess.Popen[bytes], program: Program) -> None:
-    other = Program(NAME)
-    other.sock.setblocking(False)
-    asked = 0
-    with suppress(BrokenPipeError, ConnectionResetError):
-        while asked < 100_000:
-            wait_until(lambda: sends(other), 5, "the broker reads")
-            asked += 1
-    assert 10 < asked < 10_000
-    assert program.table()[0] == 1, "others are served"
-    other.close()
-
-
-def sends(program: Program) -> bool:
-    try:
-        program.send(sockets.request(Op.TAKE, SOURCE, SOURCE))
-    except BlockingIOError:
-        return False
-    return True
-
-
-def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subprocess.Popen[bytes]) -> None:
-    """The last close of a TCP socket that lingers takes as long as its owner likes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", (1, 60)).tobytes())
-        client.setblocking(False)
-        accepted, _ = listener.accept()
-        fill(client)
-        other = Program(NAME)
-        running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
-        other.send(sockets.request(Op.HELLO), [client.fileno()])
-        client.close()
-        running.send_signal(signal.SIGCONT)
-        other.reply()
-        assert other.table()[0] == 1
-        assert program.table()[0] == 1
-        accepted.close()  # with unread data: a reset, which ends the lingering
-        other.close()
-
-
-def fill(sock: socket.socket) -> None:
-    try:
-        while True:
-            sock.send(bytes(1 << 16))
-    except BlockingIOError:
-        pass
-
-
-def test_offers_are_limited(program: Program, listener: socket.socket) -> None:
-    """Of one namespace; a file limit of the test's own keeps it small."""
-    _, table = program.table()
-    target = address_of(listener)
-    bell, half = socket.socketpair(), make_half()
-    fds = [bell[0].fileno(), half]
-    answers = []
-    for port in range(1, 5000):
-        reply, _ = program.ask(Op.OFFER, Address(SOURCE.ip, port), target, fds)
-        answers.append(reply.why)
-        if reply.why != Why.DIRECT:
-            break
-    assert answers[-1] == Why.NO_DESCRIPTORS
-    assert len(answers) - 1 == provider.offers(table, 1) <= 4096
-    os.close(half)
-    for each in bell:
-        each.close()
 
 
 def test_a_name_that_is_taken_is_no_end(running: subprocess.Popen[bytes]) -> None:
@@ -375,7 +196,7 @@ def test_a_broker_that_is_gone_ends_the_connections() -> None:
     assert provider.entries(one.table()[1]) == {"127.0.0.1": 1, "::1": 1}
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    assert is_dropped(one)
+    assert one.is_dropped()
     one.close()
     again = broker.start(NAME + "-b")
     assert Program(NAME + "-b").table()[0] == 1

@@ -6,6 +6,7 @@ a file system that a program serves. Each partition has a bin of its own and so 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import threading
@@ -15,37 +16,52 @@ from contextlib import suppress
 IDLE = 10.0
 """Seconds after which the thread ends if there was nothing for it."""
 
+GATHER = 0.01
+"""Seconds that descriptors are gathered: to wake the thread for each costs more than all else that we do with it."""
+
 
 class Bin:
     def __init__(self) -> None:
-        self.queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.gathered: list[int] = []
+        self.queue: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.working = False
-
-    def put(self, fds: Iterable[int]) -> None:
-        """Have these closed soon; never blocks."""
-        with self.lock:  # held for moments only
-            for fd in fds:
-                self.queue.put(fd)
-            if self.working or self.queue.empty():
-                return
-            self.working = True
-        threading.Thread(target=self._work, name="bin", daemon=True).start()
+        self.came, self.went = 0, 0
+        """How many in all; each is counted in one thread."""
 
     @property
     def fill(self) -> int:
         """How many wait to be closed."""
-        return self.queue.qsize()
+        return self.came - self.went
+
+    def put(self, fds: Iterable[int]) -> None:
+        """Have these closed soon; never blocks. In the event loop's thread."""
+        before = len(self.gathered)
+        self.gathered += fds
+        if not before and self.gathered:
+            asyncio.get_running_loop().call_later(GATHER, self._empty)
+        self.came += len(self.gathered) - before
+
+    def _empty(self) -> None:
+        with self.lock:  # held for moments only
+            self.queue.put(self.gathered)
+            self.gathered = []
+            if self.working:
+                return
+            self.working = True
+        threading.Thread(target=self._work, name="bin", daemon=True).start()
 
     def _work(self) -> None:
         while True:
             try:
-                fd = self.queue.get(timeout=IDLE)
+                fds = self.queue.get(timeout=IDLE)
             except queue.Empty:
                 with self.lock:
                     if self.queue.empty():
                         self.working = False
                         return
                 continue
-            with suppress(OSError):
-                os.close(fd)
+            for fd in fds:
+                with suppress(OSError):
+                    os.close(fd)
+                self.went += 1

@@ -14,9 +14,6 @@ from vnicd.sockets import REQUEST, Reply
 if TYPE_CHECKING:
     from vnicd.daemon.station import Offer, Station
 
-AT_ONCE = 8
-"""Requests of one program that are answered before others have their turn."""
-
 ROOM = socket.CMSG_SPACE(253 * 4)
 """For as many descriptors as a message can have: what there is no room for, the kernel would close at once."""
 
@@ -64,17 +61,16 @@ class Visitor:
         self.on_end(self)
 
     def _readable(self) -> None:
-        for _ in range(AT_ONCE):
-            try:
-                data, ancillary, _, _ = self.sock.recvmsg(REQUEST.size + 1, ROOM, socket.MSG_CMSG_CLOEXEC)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self.close()
-                return
-            fds = received_fds(ancillary)
-            stays = bool(data) and self.on_request(self, data, fds)
-            self.bin.put(fds)
-            if not stays:
-                self.close()
-                return
+        """One request; a program waits for the answer before it asks again, and others have their turn."""
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(REQUEST.size + 1, ROOM, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        fds = received_fds(ancillary)
+        stays = bool(data) and self.on_request(self, data, fds)
+        self.bin.put(fds)
+        if not stays:
+            self.close()

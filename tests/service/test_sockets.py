@@ -1,0 +1,59 @@
+"""Direct sockets under systemd: the broker in each partition, also after a restart, and whose connections are seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from tests.service.conftest import Pair
+from tests.service.service import HOST, Service
+from tests.support import provider
+from tests.support.namespaces import in_namespace
+from tests.support.partition import Partition
+from tests.support.provider import Program
+from tests.support.waiting import wait_until
+from vnicd import sockets
+from vnicd.sockets import BROKER_NAME
+
+ENDS = sockets.address("10.77.0.2", 40000), sockets.address("10.77.0.3", 6379)
+
+
+def addresses(partition: Partition) -> set[str]:
+    """What the broker in a partition knows, nothing while there is none."""
+    try:
+        one = in_namespace(partition.netns, lambda: Program(BROKER_NAME))
+        known = set(provider.entries(one.table()[1]))
+        one.close()
+    except (ConnectionRefusedError, EOFError):
+        return set()
+    return known
+
+
+def test_the_broker_is_there_also_after_a_restart(service: Service, pair: Pair) -> None:
+    for _ in range(2):
+        for partition in pair:
+            wait_until(lambda one=partition: addresses(one) == {"10.77.0.2", "10.77.0.3"}, 10, "a broker answers")
+        service.container.systemctl("restart", HOST)
+
+
+def test_connections_of_other_users_are_seen(service: Service, pair: Pair) -> None:
+    """By the confined hosting daemon, and by who may read."""
+    argv = provider.command(*ENDS, accepted=False)
+    for user in ("0", "65534"):
+        inside = ["ip", "netns", "exec", "blue", "setpriv", f"--reuid={user}", "--clear-groups", *argv]
+        command = service.container.inside(["sh", "-c", 'cd "$0" && exec "$@"', str(provider.ROOT), *inside])
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            data = json.loads(service.cli("sockets", "--json").stdout)
+            process.kill()
+        (row,) = data["connections"]
+        assert (row["client"]["partition"], row["client"]["program"], row["state"]) == ("blue", "pretender", "offered")
+        assert [each["partition"] for each in data["processes"]] == ["blue"]
+        wait_until(lambda: not service.call("sockets.list")["connections"], 10, "the program is gone")
+
+
+def test_the_library_is_there_for_everybody(service: Service) -> None:
+    path = service.cli("sockets", "--library").stdout.strip()
+    assert path.startswith("/opt/vnicd/")
+    service.container.run(["setpriv", "--reuid=65534", "--clear-groups", "test", "-r", path])
