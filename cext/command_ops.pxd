@@ -1,6 +1,6 @@
 """The commands that the control thread gives the loop, obeyed between two rounds."""
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.stdlib cimport free
 from posix.unistd cimport close
 
@@ -12,6 +12,14 @@ from link_ops cimport *
 from ring_ops cimport *
 from poll_ops cimport TOKEN_LANE, TOKEN_TAP, unwatch, watch
 from shaper_ops cimport set_rate
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long n, int timeout_ms)
+    int POLLHUP
 
 
 cdef inline bint command_done(Engine *e) noexcept nogil:
@@ -39,14 +47,43 @@ cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
     return 0
 
 
+cdef inline bint peer_let_go(const Link *link) noexcept nogil:
+    """Whether the peer's end of the doorbell is closed: it is dead, or has read this link for the last time."""
+    cdef pollfd bell
+    bell.fd, bell.events, bell.revents = link.bell, 0, 0
+    return poll(&bell, 1, 0) == 1 and (bell.revents & POLLHUP) != 0
+
+
+cdef inline void count_unread(Engine *e, Link *link) noexcept nogil:
+    """Count the frames that we wrote into a link and that nobody will read.
+
+    A peer that still has its end of the doorbell will read all that it was shown when it detaches the link. One
+    that has not, moves its cursor no more; so what lies behind that was not received, and is not counted twice.
+    """
+    cdef Tx *tx = &link.tx
+    cdef const vn_record *record
+    cdef uint64_t cursor = tx.published
+    if peer_let_go(link):
+        tx_room(tx, VN_RING_SIZE + 1)  # more than there can be, so it looks at the cursor
+        cursor = tx.tail
+    if tx.fault:
+        return
+    while <int64_t>(tx.head - cursor) > 0:  # a cursor of the peer's may be no record's end
+        record = tx_record(tx, cursor)
+        if record.kind == VN_FRAME:
+            drop(e, link.peer, VN_DROP_unread)
+        cursor += span_of(record.length)
+
+
 cdef inline void detach_link(Engine *e, uint16_t port) noexcept nogil:
-    """Deliver what the peer had written, then take the link out of every list."""
+    """Deliver what the peer had written, count what it will not read of ours, and take the link out of every list."""
     cdef Link *link = e.links[port]
     cdef int i
     if link == NULL:
         return
     link.open = link.held = False
     pull(e, link, VN_RING_SIZE // VN_LINE)
+    count_unread(e, link)
     unwatch(e, link.bell)
     e.links[port] = NULL
     if e.guess == link:

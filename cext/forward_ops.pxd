@@ -76,8 +76,9 @@ cdef inline bint relay_to(Engine *e, Link *to, Link *link, const Relayed *r) noe
     memcpy(place + sizeof(vn_record) + r.copied, record.payload + r.copied, record.length - r.copied)
     tx_commit(&to.tx, record.length, record.kind, link.peer, record.link_id if record.kind == VN_MARK else 0)
     publish(e, to)
-    count_peer(e, to.peer, VN_P_tx_frames, 1)
-    count_peer(e, to.peer, VN_P_tx_bytes, record.length - VN_VNET_HDR)
+    if record.kind == VN_FRAME:
+        count_peer(e, to.peer, VN_P_tx_frames, 1)
+        count_peer(e, to.peer, VN_P_tx_bytes, record.length - VN_VNET_HDR)
     return True
 
 

@@ -171,7 +171,8 @@ struct vn_directory { /* owner: hosting daemon */
     X(over_rate)          /* beyond the partition's rate limit */                                             \
     X(uplink_down)        /* the uplink's NIC is down or gone */                                              \
     X(uplink_refused)     /* the kernel refused it at the uplink (a malformed offload header, say) */         \
-    X(uplink_full)        /* the uplink's queue was full */
+    X(uplink_full)        /* the uplink's queue was full */                                                   \
+    X(unread)             /* sent into a link whose other end was gone, or gave it up, before it read it */
 
 #define VN_ENUM_PORT(name) VN_C_##name,
 #define VN_ENUM_PEER(name) VN_P_##name,

@@ -148,6 +148,7 @@ cdef extern from "layout.h" nogil:
         VN_DROP_uplink_down
         VN_DROP_uplink_refused
         VN_DROP_uplink_full
+        VN_DROP_unread
 
         VN_FAULT_COUNT
         VN_FAULT_none

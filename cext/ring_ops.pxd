@@ -107,9 +107,14 @@ cdef inline uint64_t tx_waiting(const Tx *tx) noexcept nogil:
     return tx.head - tx.published
 
 
+cdef inline const vn_record *tx_record(const Tx *tx, uint64_t cursor) noexcept nogil:
+    """The committed record that begins at `cursor`; the ring is our own memory."""
+    return <const vn_record *>(tx.data + (cursor & (VN_RING_SIZE - 1)))
+
+
 cdef inline uint64_t tx_next_waiting(const Tx *tx, uint64_t cursor, uint64_t *bytes) noexcept nogil:
-    """The end of the committed record that begins at `cursor`, and what of it counts; the ring is our own memory."""
-    cdef const vn_record *record = <const vn_record *>(tx.data + (cursor & (VN_RING_SIZE - 1)))
+    """The end of the committed record that begins at `cursor`, and what of it counts."""
+    cdef const vn_record *record = tx_record(tx, cursor)
     bytes[0] = record.link_id if record.kind == VN_FRAME else 0
     return cursor + span_of(record.length)
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.integration.conftest import MakeFabric
 from tests.support.fabric import VNICCTL, Fabric
 from tests.support.prober import Prober
-from tests.support.users import NOBODY, connect
+from tests.support.users import NOBODY, connect, program_as
 from tests.support.waiting import wait_until
 from vnicd.daemon import access
 from vnicd.daemon.server import MAX_OF_OWNER
@@ -69,7 +69,7 @@ def path(fabric: Fabric) -> Path:
 
 def run_as(fabric: Fabric, uid: int, gid: int, words: str) -> subprocess.CompletedProcess[str]:
     names = {"blue": fabric.name("blue"), "new": fabric.name("new")}
-    argv = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", str(VNICCTL)]
+    argv = program_as(uid, gid, VNICCTL)
     return subprocess.run(
         [*argv, *words.format(**names).split()], capture_output=True, text=True, env=fabric.env, cwd="/"
     )

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.conftest import MakeFabric, Pair
 from tests.support.fabric import VNICCTL, Fabric
 from tests.support.namespaces import named
+from tests.support.users import NOBODY, program_as
 
 ADD = "partition add"
 
@@ -154,7 +155,7 @@ def test_two_ups_at_once(fabric: Fabric) -> None:
 def test_not_root(shared: Fabric, pair: Pair, make_fabric: MakeFabric) -> None:
     """An ordinary user may not start anything, and is told so."""
     assert pair
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(VNICCTL)]
+    nobody = program_as(NOBODY, NOBODY, VNICCTL)
     before = state(shared)
     for words in ("partition add x", "down"):
         done = subprocess.run([*nobody, *words.split()], capture_output=True, text=True, env=shared.env)

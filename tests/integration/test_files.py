@@ -7,9 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
+from concurrent.futures import Future
+from functools import partial
 
 import pytest
 
+from tests.integration.conftest import MakeFabric
+from tests.support.beside import side_by_side
 from tests.support.fabric import Fabric
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
@@ -21,8 +25,15 @@ BACK_WITHIN = 8.0
 Pair = tuple[Partition, Partition]
 
 
+FILES = ("directory", "control.sock", "partition.sock", "host.lock")
+
+
 @pytest.fixture
 def pair(fabric: Fabric) -> Pair:
+    return _two(fabric)
+
+
+def _two(fabric: Fabric) -> Pair:
     fabric.up()
     return fabric.add("a", "10.84.0.1/24"), fabric.add("b", "10.84.0.2/24")
 
@@ -31,9 +42,14 @@ def answers(fabric: Fabric) -> bool:
     return fabric.cli("status", check=False).returncode == 0
 
 
-@pytest.mark.parametrize("what", ["directory", "control.sock", "partition.sock", "host.lock"])
-def test_a_host_goes_on_without_its_files(fabric: Fabric, pair: Pair, what: str) -> None:
-    one, other = pair
+@pytest.fixture(scope="module")
+def deleted(make_module_fabric: MakeFabric) -> dict[str, Future[None]]:
+    """What came of each deletion."""
+    return side_by_side((what, partial(_delete, make_module_fabric(), what)) for what in FILES)
+
+
+def _delete(fabric: Fabric, what: str) -> None:
+    one, other = _two(fabric)
     host = fabric.host_pid()
     if what == "directory":
         shutil.rmtree(fabric.runtime)
@@ -50,6 +66,11 @@ def test_a_host_goes_on_without_its_files(fabric: Fabric, pair: Pair, what: str)
     assert one.ping(other.ip, count=3).lost == 0
     fabric.down()
     assert fabric.left_behind() == []
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_host_goes_on_without_its_files(deleted: dict[str, Future[None]], what: str) -> None:
+    deleted[what].result()
 
 
 def test_a_directory_that_only_root_can_reach(fabric: Fabric) -> None:

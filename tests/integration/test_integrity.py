@@ -84,10 +84,10 @@ def test_stream_from_the_first_frame(shared: Fabric) -> None:
 
 def test_order_while_idle_links_are_given_back_and_remade(fabric: Fabric) -> None:
     """Pauses around the idle timeout: links close under frames that are on their way."""
-    fabric.up("--idle-timeout", "0.5")
+    fabric.up("--idle-timeout", "0.25")
     one, other = fresh_pair(fabric, "idle", 6)
     with Flow(one, other) as there, Flow(other, one) as back:
-        for pause in (0.4, 0.45, 0.48, 0.49, 0.5, 0.51, 0.52, 0.55, 0.6, 0.7, 0.8, 1.0):
+        for pause in (0.2, 0.23, 0.24, 0.245, 0.25, 0.255, 0.26, 0.27, 0.3, 0.35, 0.4, 0.5):
             there.send(2000, 0.02)
             back.send(2000, 0.02)
             there.send(1 / pause, 2 * pause)

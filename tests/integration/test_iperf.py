@@ -19,7 +19,7 @@ def test_tcp(pair: Pair, options: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("options", [(), ("-P", "4")])
 def test_bidirectional(pair: Pair, options: tuple[str, ...]) -> None:
-    end = iperf(*pair, "--bidir", *options, seconds=2)
+    end = iperf(*pair, "--bidir", *options)
     assert end["sum_received"]["bytes"] > ENOUGH
     assert end["sum_received_bidir_reverse"]["bytes"] > ENOUGH
 

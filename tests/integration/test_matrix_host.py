@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.conftest import MakeFabric
 from tests.support.fabric import Fabric
-from tests.support.harm import HARMS, STOPPED
+from tests.support.harm import HARMS, STOPPED, in_order
 from tests.support.load import Load
 from tests.support.machine import memfds
 from tests.support.namespaces import named
@@ -24,7 +24,7 @@ PLACES = ("traffic", "add", "remove", "new daemon")
 DELAYS = {"kill": 0.03, "terminate": 0.06, "out of memory": 0.0, "stop": 0.05}
 """Seconds after the request: an addition takes about 0.1."""
 
-AT_ONCE = 4
+AT_ONCE = 6
 """Cells that run side by side; each waits most of the time."""
 
 
@@ -47,8 +47,7 @@ def cells(make_module_fabric: MakeFabric) -> dict[tuple[str, str], Cell]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {
             (place, harm): pool.submit(_cell, make_module_fabric(), place, harm)
-            for place in PLACES
-            for harm in HARMS
+            for place, harm in in_order(PLACES)
         }
         return {key: cell.result() for key, cell in running.items()}
 

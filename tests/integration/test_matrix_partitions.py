@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.fabric import Fabric
-from tests.support.harm import HARMS, STOPPED
+from tests.support.harm import HARMS, STOPPED, in_order
 from tests.support.load import PINGS_PER_SECOND, UDP_PER_SECOND, Load
 from tests.support.machine import memfds
 from tests.support.partition import Partition
@@ -70,8 +70,7 @@ def cells(shared: Fabric) -> dict[tuple[str, str], Cell]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {
             (place, harm): pool.submit(_cell, shared, place, harm, next(_subnets))
-            for place in PLACES
-            for harm in HARMS
+            for place, harm in in_order(PLACES)
         }
         return {key: cell.result() for key, cell in running.items()}
 

@@ -108,7 +108,7 @@ def test_namespace_of_a_process_that_ended(shared: Fabric) -> None:
     subprocess.run(["kill", "-9", str(pid)], check=True)
     shared.json("status")
     shared.cli("partition", "remove", box.name)
-    assert peer.ping(box.ip, count=1).received == 0
+    assert peer.ping(box.ip, "-W", "0.3", count=1).received == 0
 
 
 def test_a_renamed_interface_goes_with_its_partition(shared: Fabric) -> None:

@@ -65,7 +65,7 @@ def test_others_go_on(shared: Fabric, pair: Pair, victim: Partition, path: str) 
         flood(blue, victim, 1)
         assert PingResult.parse(running.communicate()[0].decode()).lost == 0
         exchange(*connect(blue, green, green.ip), 8 << 20, back=8 << 20)
-        assert blue.ping(victim.ip, count=3).received == 0
+        assert blue.ping(victim.ip, "-W", "0.2", count=3).received == 0
     assert blue.ping(victim.ip, count=20).received >= 18
 
 
@@ -73,7 +73,7 @@ def test_others_go_on(shared: Fabric, pair: Pair, victim: Partition, path: str) 
 def test_the_command_line_answers(shared: Fabric, pair: Pair, victim: Partition, command: list[str]) -> None:
     pair[0].ping(victim.ip, count=5)
     with stopped(victim):
-        pair[0].ping(victim.ip, count=5)
+        pair[0].ping(victim.ip, "-W", "0.2", count=5)
         start = time.monotonic()
         shared.json(*command)
         assert time.monotonic() - start < 1
@@ -117,7 +117,7 @@ def test_a_pair_that_was_stopped_together(shared: Fabric, pair: Pair, victim: Pa
     blue, _ = pair
     assert blue.ping(victim.ip, count=5).lost == 0
     with stopped(blue), stopped(victim):
-        assert blue.ping(victim.ip, count=3).received == 0
+        assert blue.ping(victim.ip, "-W", "0.2", count=3).received == 0
         shared.json("links")
     assert blue.ping(victim.ip, count=20).received >= 18
     shared.wait_path(blue, victim, "direct")

@@ -91,7 +91,7 @@ def test_interface_down_and_up(pair: Pair) -> None:
     before = green.drops["tap_down"]
     assert blue.ping(green.ip, count=2).lost == 0
     green.run(["ip", "link", "set", green.ifname, "down"])
-    assert blue.ping(green.ip, count=3).received == 0
+    assert blue.ping(green.ip, "-W", "0.3", count=3).received == 0
     wait_until(lambda: green.drops["tap_down"] > before, 2, "drops are counted as tap_down")
     green.run(["ip", "link", "set", green.ifname, "up"])
     assert blue.ping(green.ip, count=20).lost == 0

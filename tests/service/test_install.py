@@ -19,6 +19,11 @@ TIMERS = ("var/log", "var/lib/systemd", "var/cache", "tmp", "root")
 BACKUPS = {"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-"}
 """Made by the system's own tools for users."""
 
+INSTALLED = {"units", "unit files", "users"}
+"""What of `running` is there as soon as vnicd is installed."""
+
+SOCKET = "vnicd.socket"
+
 Written = dict[str, bytes | None]
 
 
@@ -113,6 +118,47 @@ def test_an_upgrade_keeps_the_configuration(fresh: Service, wheels: Path) -> Non
     output = fresh.install("--wheels", str(wheels))
     assert "systemctl restart vnicd" in output
     assert fresh.container.path(CONFIG).read_text() == DECLARED
+
+
+def test_down_stops_the_units_and_leaves_nothing(fresh: Service, before: dict[str, object]) -> None:
+    """Only what is installed is still there; nobody starts anything again, and a client does not either."""
+    fresh.settle()
+    fresh.cli("down")
+    earlier = before["running"]
+    assert isinstance(earlier, dict)
+
+    def left() -> dict[str, tuple[str, str]]:
+        now = running(fresh)
+        return {
+            name: (now[name], text)
+            for name, text in earlier.items()
+            if name not in INSTALLED and now[name] != text
+        }
+
+    with suppress(AssertionError):
+        wait_until(lambda: not left(), 5, "nothing is left")
+    assert left() == {}
+    states = {name: fresh.container.show(name, "ActiveState") for name in (HOST, SOCKET, unit("blue"))}
+    assert states == dict.fromkeys(states, "inactive")
+    assert fresh.container.systemctl("list-units", "--failed", "--no-legend") == ""
+    done = fresh.cli("status", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+    assert fresh.units() == {}
+
+
+def test_down_a_second_time_is_told(fresh: Service) -> None:
+    done = fresh.cli("down", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+
+
+def test_a_start_after_down_brings_all_back(fresh: Service) -> None:
+    fresh.container.systemctl("start", "vnicd")
+    fresh.wait_up("blue", "green")
+    assert fresh.units() == {HOST: "active", unit("blue"): "active", unit("green"): "active"}
+    assert fresh.container.show(SOCKET, "ActiveState") == "active"
+    blue, green = fresh.partition("blue"), fresh.partition("green")
+    wait_until(lambda: blue.ping(green.ip).lost == 0, 5, "green answers blue")
+    wait_until(lambda: blue.ping(fresh.remote().ip).lost == 0, 5, "the remote end answers blue")
 
 
 def test_uninstalling_leaves_nothing(fresh: Service, before: dict[str, object]) -> None:

@@ -39,6 +39,23 @@ def test_only_the_difference_changes(service: Service, pair: Pair) -> None:
     assert unit("red") not in service.units()
 
 
+def test_an_apply_by_hand_is_a_reload_for_systemd(service: Service, pair: Pair) -> None:
+    labels = ("red", "cyan", "pink", "gold", "gray", "teal")
+    service.declare(DECLARED + "".join(f"[partitions.{label}]\n" for label in labels))
+    states = set()
+    with subprocess.Popen(service.container.inside(["vnicctl", "apply"]), stdout=subprocess.DEVNULL) as apply:
+
+        def is_over() -> bool:
+            states.add(service.container.show(HOST, "ActiveState"))
+            return apply.poll() is not None
+
+        wait_until(is_over, 30, "the file is applied")
+    assert apply.returncode == 0
+    assert "reloading" in states
+    assert service.container.show(HOST, "ActiveState") == "active"
+    assert service.container.show(HOST, "StatusText").startswith("8 of 8 partitions up")
+
+
 def test_a_changed_partition_keeps_its_daemon(service: Service, pair: Pair) -> None:
     before = pids(service, unit("blue"), unit("green"))
     text = DECLARED.replace('["10.77.0.3/24"]', '["10.77.0.3/24", "10.77.0.33/24"]')

@@ -131,6 +131,7 @@ def test_an_upgrade_loses_nothing(service: Service, pair: Pair, wheels: Path, tm
     """First only the host runs the new version, then the partitions too, one after the other."""
     newer = service.container.path("/root/newer")
     with_version(wheels, newer, "99.1")
+    service.container.run(["cp", "-a", "/opt/vnicd", "/root/older"])
     units = [unit("blue"), unit("green")]
     before = [service.main_pid(name) for name in units]
     try:
@@ -149,7 +150,8 @@ def test_an_upgrade_loses_nothing(service: Service, pair: Pair, wheels: Path, tm
             load.wait_until_it_flows(10)
         load.check_content()
     finally:
-        service.install("--wheels", str(wheels))
+        service.container.run(["rm", "-rf", "/opt/vnicd"])
+        service.container.run(["mv", "/root/older", "/opt/vnicd"])
         service.container.systemctl("restart", "vnicd")
         service.wait_path(*pair, "direct")
         service.container.systemctl("restart", *units)

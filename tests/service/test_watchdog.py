@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service, unit
 from tests.support.load import Load
 from tests.support.tracing import held, second_thread
 from tests.support.waiting import holds_for, wait_until
 
+LIMIT = 3.0
+"""Seconds, instead of what the units say, so that nobody has to wait for that long."""
+
 SLACK = 12.0
 """Seconds after the watchdog's time in which systemd has ended the daemon and started it again."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_limits(service: Service) -> Iterator[None]:
+    """All daemons of this module are started with them."""
+    folders = [
+        service.container.path(f"/run/systemd/system/{name}.d")
+        for name in ("vnicd.service", "vnicd-partition@.service")
+    ]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "limit.conf").write_text(f"[Service]\nWatchdogSec={LIMIT:g}\n")
+    service.container.systemctl("daemon-reload")
+    service.begin_anew()
+    yield
+    for folder in folders:
+        (folder / "limit.conf").unlink()
+        folder.rmdir()
+    service.container.systemctl("daemon-reload")
+    service.begin_anew()
 
 
 def limit(service: Service, name: str) -> float:
@@ -61,6 +88,7 @@ def test_a_hanging_loop_is_noticed_though_the_daemon_lives(service: Service, pai
 
 def test_a_fabric_at_rest_is_left_alone(service: Service, pair: Pair) -> None:
     units = (HOST, unit("blue"), unit("green"))
+    assert {limit(service, name) for name in units} == {LIMIT}
     before = [service.main_pid(name) for name in units]
     seconds = max(limit(service, name) for name in units) * 1.5
     holds_for(lambda: [service.main_pid(name) for name in units] == before, seconds, "no daemon is restarted")

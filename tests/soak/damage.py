@@ -8,7 +8,6 @@ import subprocess
 
 from tests.soak.invariants import accounted
 from tests.soak.step import (
-    STALE,
     Plan,
     Step,
     daemon_of,
@@ -58,7 +57,7 @@ def stop_for_a_while(world: World) -> Step:
 
     def act() -> None:
         with (
-            accounted(world, STALE),
+            accounted(world),
             traffic(world, pairs),
             stopped(world, [victim.pid for victim in victims]),
         ):
@@ -71,7 +70,7 @@ def stop_host(world: World) -> Step:
     pairs, seconds = two_pairs(world), world.random.uniform(0.05, 4)
 
     def act() -> None:
-        with accounted(world, STALE), traffic(world, pairs), stopped(world, [world.fabric.host_pid()]):
+        with accounted(world), traffic(world, pairs), stopped(world, [world.fabric.host_pid()]):
             pause(seconds)
 
     return Step(f"stop the host for {seconds:.1f} s", act)

@@ -60,11 +60,8 @@ def check_accounts(world: World) -> None:
 
 
 @contextmanager
-def accounted(world: World, in_hand: int = 0) -> Iterator[None]:
-    """Every frame in a time when nobody came, went or died was received, or dropped for a reason.
-
-    At most `in_hand` may be missing in each account, where links were given up by force.
-    """
+def accounted(world: World) -> Iterator[None]:
+    """Every frame in a time when nobody came, went or died was received, or dropped for a reason."""
     before = Snapshot.at_rest(world.fabric)
     yield
     wrong: dict[str, int] = {}
@@ -74,7 +71,7 @@ def accounted(world: World, in_hand: int = 0) -> Iterator[None]:
         if world.uplink:
             del missing["relay"]  # the uplink's frames go the same way
         wrong.clear()
-        wrong.update({account: n for account, n in missing.items() if not 0 <= n <= in_hand})
+        wrong.update({account: n for account, n in missing.items() if n})
         return not wrong
 
     try:

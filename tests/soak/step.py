@@ -13,9 +13,6 @@ from tests.support.load import Load
 from tests.support.partition import Partition
 from tests.support.waiting import holds_for, wait_until
 
-STALE = 64
-"""Frames that who was stopped for long may put into a link that its peer has given up meanwhile; nobody counts them."""
-
 FEWEST, MOST = 2, 6
 """Partitions that there are at a time."""
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -131,3 +131,9 @@ HARMS: dict[str, Harm] = {
     "stop": stop_a_while,
 }
 """All but the last end it."""
+
+
+def in_order(places: Sequence[str]) -> list[tuple[str, str]]:
+    """Cells, as place and harm, to run side by side: the longest first, and of the others no two of a kind together."""
+    cells = [(place, harm) for place in places for harm in HARMS]
+    return sorted(cells, key=lambda cell: cell[1] != "stop")

@@ -1,4 +1,4 @@
-"""Acting as another user within this process: only the thread that does it loses its privilege."""
+"""Acting as another user: within this process, where only a thread loses its privilege, and as a program."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,19 @@ def as_user(uid: int, gid: int, function: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(body).result()
+
+
+def program_as(uid: int, gid: int, path: Path) -> list[str]:
+    """The command line of this program run as this user, with this group alone.
+
+    Below a folder like /root he could not read it; then he gets the capability to read, with which he still can't
+    write anything that is not his, nor connect to a socket of others.
+    """
+    argv = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+    places = (path, Path(sys.executable), Path(__file__))
+    if not all(folder.stat().st_mode & 0o001 for place in places for folder in place.parents):
+        argv += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return [*argv, str(path)]
 
 
 @contextmanager

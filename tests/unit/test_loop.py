@@ -9,7 +9,7 @@ import pytest
 from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import holds_for, wait_until
-from vnicd import directory, ring
+from vnicd import counters, directory, ring
 
 ME, A, B, NOBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03", "02:00:00:00:00:99"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -169,6 +169,40 @@ def test_a_dead_peer_is_reported_and_its_last_frames_arrive(bench: LoopBench) ->
     assert bench.loop.peers() == [0]
 
 
+def test_what_a_peer_did_not_read_is_counted_once_it_is_gone(bench: LoopBench) -> None:
+    peer = bench.direct(2)
+    for number in range(5):
+        bench.tap_send(frame(A, ME, b"%d" % number))
+    for _ in range(2):
+        bench.receive(2)
+    wait_until(lambda: bench.counter("tap_rx_frames") == 5, 5, "all are in the ring")
+    peer.close()
+    bench.loop.detach(2)
+    assert bench.drops() == {"unread": 3}
+
+
+def test_what_a_peer_may_still_read_is_not_counted(bench: LoopBench) -> None:
+    """Both ends of a link that is given back detach it, each when it likes, and read what the other has written."""
+    bench.direct(2)
+    bench.tap_send(frame(A, ME))
+    wait_until(lambda: bench.counter("tap_rx_frames") == 1, 5, "it is in the ring")
+    bench.loop.detach(2)
+    assert bench.drops() == {}
+    assert bench.receive(2) == (ring.FRAME, 1, frame(A, ME))
+
+
+def test_a_mark_that_is_not_read_is_no_lost_frame(bench: LoopBench) -> None:
+    Peer.attach(bench.loop, 1, 2)
+    bench.tap_send(frame(A, ME))
+    bench.receive(0)
+    assert bench.loop.open(2)
+    bench.tap_send(frame(BROADCAST, ME))
+    wait_until(lambda: bench.counter("tap_rx_frames") == 2, 5, "it is in the ring behind the mark")
+    bench.peers[0].close()
+    bench.loop.detach(0)
+    assert bench.drops() == {"unread": 1}
+
+
 def test_the_host_relays_between_links() -> None:
     with LoopBench(0, {1: A, 2: B}, relays=True) as bench:
         a, b = bench.direct(1), bench.direct(2)
@@ -181,6 +215,16 @@ def test_the_host_relays_between_links() -> None:
         a.send(frame(NOBODY, A))
         bench.wait_for_drop("no_destination")
         assert a.receive() is None
+
+
+def test_a_relayed_mark_is_no_frame() -> None:
+    with LoopBench(0, {1: A, 2: B}, relays=True) as bench:
+        a, b = bench.direct(1), bench.direct(2)
+        a.send(bytes([2]) + bytes(23), kind=ring.MARK, link_id=9)
+        a.send(frame(B, A))
+        assert [wait_until(b.receive, 5, "both")[0] for _ in range(2)] == [ring.MARK, ring.FRAME]
+        sent = counters.peer(bench.counters, 2)[0]
+        assert (sent["tx_frames"], sent["tx_bytes"]) == (1, len(frame(B, A)))
 
 
 def test_an_idle_loop_sleeps(bench: LoopBench) -> None:

@@ -77,6 +77,20 @@ def test_a_consumer_that_lies(bench: LoopBench) -> None:
     still_works(bench)
 
 
+@pytest.mark.parametrize("tail", [-64, 13, 64, 1 << 10, 1 << 14, 1 << 40])
+def test_a_wrong_cursor_when_the_link_ends(bench: LoopBench, tail: int) -> None:
+    """What was not read is counted from there on: as much as there can be, and nothing when that can't be."""
+    peer = bench.direct(2)
+    for _ in range(20):
+        bench.tap_send(frame(A, ME, bytes([255]) * 1000))
+    wait_until(lambda: bench.counter("tap_rx_frames") == 20, 5, "all are in the ring")
+    peer.poke("tail", tail)
+    peer.close()
+    bench.loop.detach(2)
+    assert bench.drops().get("unread", 0) < 20
+    still_works(bench)
+
+
 def wrong_identity(offset: int, data: bytes) -> memory.Region:
     region = memory.create_link(2, 1, 5, False)
     memoryview(region)[offset : offset + len(data)] = data

@@ -97,6 +97,20 @@ def test_the_units_start_what_the_program_offers() -> None:
     assert start[start.index("--config") + 1] == DEFAULT_FILE
 
 
+def test_the_daemons_say_themselves_when_they_are_ready() -> None:
+    """A reload is made by vnicctl; that the fabric is being changed, and is ready again, the daemon says."""
+    for name in (HOST, PARTITION):
+        assert words(name, "Service", "Type") == ["notify"]
+        assert words(name, "Service", "NotifyAccess") == ["main"]
+    assert words(HOST, "Service", "ExecReload") == [f"{PROGRAM}vnicctl", "apply"]
+
+
+def test_both_are_watched() -> None:
+    for name in (HOST, PARTITION):
+        (seconds,) = words(name, "Service", "WatchdogSec")
+        assert 3 < int(seconds) <= 10, "tests/service sets 3, which must not be more"
+
+
 def test_namespaces_get_their_names_where_the_machine_sees_them() -> None:
     assert words(HOST, "Service", "Environment") == [f"{netns.MOUNT_NAMESPACE}=/proc/1/ns/mnt"]
 

@@ -38,6 +38,9 @@ def down() -> None:
         # A host that died over it left something.
         if paths.control.exists():
             _tear_down()
+    # To a host that is a service its runtime directory is a mount, and can't be removed.
+    with contextlib.suppress(OSError):
+        paths.root.rmdir()
     click.echo("vnicd is down")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -41,9 +41,12 @@ RETURN = 3.0
 
 
 class Fabric:
-    def __init__(self, paths: Paths, options: Options) -> None:
+    """`on_change()` is called after what was asked for was done, or has failed, and when a daemon came or went."""
+
+    def __init__(self, paths: Paths, options: Options, on_change: Callable[[], None]) -> None:
         self.paths = paths
         self.options = options
+        self.on_change = on_change
         self.ports = Ports(str(paths.root))
         self.switch = Switch(self.ports, options, self._port_up)
         kind = Units if options.units else Children
@@ -230,13 +233,17 @@ class Fabric:
             raise
         task = asyncio.get_running_loop().create_task(work)
         self.changes.add(task)
-        task.add_done_callback(self.changes.discard)
+        task.add_done_callback(self._changed)
         try:
             return await asyncio.shield(task)  # it goes on when the client is gone
         except asyncio.CancelledError as error:
             if self.down:
                 raise NotRunning("the fabric is being taken down") from error
             raise
+
+    def _changed(self, task: asyncio.Task[Any]) -> None:
+        self.changes.discard(task)
+        self.on_change()
 
     def check_ready(self) -> None:
         """NotRunning while nothing can be changed."""
@@ -284,6 +291,7 @@ class Fabric:
             self.uplink.look_again()
             self.brokerage.follow_soon()
         port.up.set()
+        self.on_change()
 
     def _daemon_died(self, port: Port) -> None:
         """A partition daemon has ended by itself: its peers are told, and it is started again."""
@@ -295,6 +303,7 @@ class Fabric:
         self.switch.announce(port, directory.DOWN)
         log.warning("the daemon of partition %s has died", port.spec.name)
         self.keeper.task(self.keeper.revive(port, self.supervisor.delay(port)))
+        self.on_change()
 
 
 async def _all_up(ports: list[Port], timeout: float) -> None:

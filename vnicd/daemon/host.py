@@ -37,7 +37,7 @@ class Host:
     def __init__(
         self, paths: Paths, options: Options, lock: HostLock, declared: Declared | None = None
     ) -> None:
-        self.fabric = Fabric(paths, options)
+        self.fabric = Fabric(paths, options, self._tell_status)
         self.applier = Applier(self.fabric)
         self.declared = declared
         self.lock = lock
@@ -65,7 +65,7 @@ class Host:
                 "uplink.set": self._set_uplink,
                 "uplink.show": self._show_uplink,
                 "uplink.clear": self._clear_uplink,
-                "fabric.apply": self.applier.apply_method,
+                "fabric.apply": self._apply,
                 "config.export": self.applier.export_method,
             }
         )
@@ -85,7 +85,8 @@ class Host:
             if self.declared is not None and self.declared.is_something and not take_down:
                 await self.applier.apply_at_start(self.declared, self.done)
             log.info("ready")
-            self._tell_systemd()
+            self.notify.ready(report.line(self.fabric))
+            self._give_sign()
             if take_down:
                 await self.fabric.take_down()
             else:
@@ -117,13 +118,16 @@ class Host:
                     await self._restore_files()
                 await self.fabric.brokerage.follow()
 
-    def _tell_systemd(self) -> None:
-        """That we are ready and how the fabric is; from time to time, and that the datapath goes on, if it does."""
-        self.notify.ready(report.line(self.fabric))
+    def _tell_status(self) -> None:
+        self.notify.status(report.line(self.fabric))
+
+    def _give_sign(self) -> None:
+        """Tell systemd from time to time how the fabric is, and that the datapath goes on, if it does."""
         if self.notify.watchdog:
+            self._tell_status()
             if self.fabric.switch.loop.is_moving():
                 self.notify.alive()
-            asyncio.get_running_loop().call_later(self.notify.watchdog, self._tell_systemd)
+            asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
 
     def _files_are_whole(self) -> bool:
         paths = (self.paths.control, self.paths.registration)
@@ -165,6 +169,13 @@ class Host:
 
     async def _check(self, params: dict[str, Any]) -> Any:
         return {"checks": await diagnosis.examine(self.fabric)}
+
+    async def _apply(self, params: dict[str, Any]) -> Any:
+        """For systemd it is a reload, also when nobody has asked systemd for it."""
+        if params.get("dry_run"):
+            return await self.applier.apply_method(params)
+        with self.notify.reload(lambda: report.line(self.fabric)):
+            return await self.applier.apply_method(params)
 
     async def _status(self, params: dict[str, Any]) -> Any:
         return report.status(self.fabric)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Notifier:
@@ -19,18 +21,38 @@ class Notifier:
         usec, pid = os.environ.pop("WATCHDOG_USEC", "0"), os.environ.pop("WATCHDOG_PID", "")
         ours = self.address and usec.isdigit() and pid in ("", str(os.getpid()))
         self.watchdog = int(usec) / 1e6 / 2 if ours else 0.0
+        self.is_ready = False
+        self.reloads = 0
+        """How many go on at the moment."""
 
     def ready(self, status: str) -> None:
+        self.is_ready = True
         self._send("READY=1", f"STATUS={status}")
 
-    def reloading(self) -> None:
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    @contextmanager
+    def reload(self, status: Callable[[], str]) -> Iterator[None]:
+        """Within: something is applied, whoever asked for it.
+
+        Those that overlap are one reload for systemd, and what is applied before we are ready is part of the start.
+        """
+        self.reloads += 1
+        if self.is_ready and self.reloads == 1:
+            self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=applying")
+        try:
+            yield
+        finally:
+            self.reloads -= 1
+            if self.is_ready and not self.reloads:
+                self.ready(status())
 
     def stopping(self) -> None:
+        self.is_ready = False
         self._send("STOPPING=1", "STATUS=stopping")
 
     def status(self, text: str) -> None:
-        self._send(f"STATUS={text}")
+        """How it is now, once we are ready; what comes in the middle of a reload is told at its end."""
+        if self.is_ready and not self.reloads:
+            self._send(f"STATUS={text}")
 
     def alive(self) -> None:
         """The datapath makes progress; not to be sent by a mere timer."""

@@ -127,7 +127,7 @@ def _direction(fabric: Fabric, a: Port | None, b: Port | None) -> Json:
     }
 
 
-SENDER_REASONS = ("peer_down", "no_link", "ring_full")
+SENDER_REASONS = ("peer_down", "no_link", "ring_full", "unread")
 """Drops that the sender of a frame counts under its receiver's port; the others the receiver counts."""
 
 
