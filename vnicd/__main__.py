@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import TYPE_CHECKING
 
 from vnicd.errors import VnicdError
+
+if TYPE_CHECKING:
+    import socket
 
 USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
                   [--units]
@@ -45,10 +49,11 @@ def run(words: list[str]) -> int:
     if command == "host":
         return run_host(rest)
     if command == "teardown" and not rest:
-        from vnicd.config import Options
-        from vnicd.daemon import host
+        from vnicd.config import Options, Paths
+        from vnicd.daemon import host, state
 
-        host.main(Options(hugepages="auto"), take_down=True)
+        units = state.has_units(Paths.from_environment().state)
+        host.main(Options(hugepages="auto", units=units), take_down=True)
         return 0
     if command == "check" and rest in ([], ["--json"]):
         from vnicd.kernel import checks
@@ -59,11 +64,8 @@ def run(words: list[str]) -> int:
 
 
 def run_host(words: list[str]) -> int:
-    from pathlib import Path
-
-    from vnicd import fabricfile
-    from vnicd.config import Options, make_options
-    from vnicd.errors import Invalid
+    from vnicd.daemon.handed import refuse_waiting
+    from vnicd.daemon.notify import listening_sockets
 
     known = ("--config", "--hugepages", "--idle-timeout", "--poll-us")
     units = "--units" in words
@@ -72,6 +74,22 @@ def run_host(words: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     given = dict(zip(words[::2], words[1::2], strict=True))
+    handed = listening_sockets()
+    try:
+        host_with(given, units, handed[0] if handed else None)
+    except VnicdError as error:
+        refuse_waiting(handed, error)
+        raise
+    return 0
+
+
+def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) -> None:
+    from pathlib import Path
+
+    from vnicd import fabricfile
+    from vnicd.config import Options, make_options
+    from vnicd.errors import Invalid
+
     declared = fabricfile.load(Path(given["--config"])) if "--config" in given else None
     base = declared.options if declared is not None else Options()
     try:
@@ -82,8 +100,7 @@ def run_host(words: list[str]) -> int:
     chosen = make_options(given.get("--hugepages", base.hugepages), idle_timeout, poll_us, units)
     from vnicd.daemon import host
 
-    host.main(chosen, declared=declared)
-    return 0
+    host.main(chosen, declared=declared, handed=handed)
 
 
 if __name__ == "__main__":

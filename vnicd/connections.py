@@ -102,7 +102,9 @@ def processes(found: Iterable[Told], now_ns: int) -> list[Json]:
                 {
                     "target": str(each.target) if each.target.ip else None,
                     "why": sockets.why_word(each.why),
-                    "reason": WORDS.get(Why(each.why), "") if each.why in WORDS else "a reason of a later version",
+                    "reason": WORDS.get(Why(each.why), "")
+                    if each.why in WORDS
+                    else "a reason of a later version",
                     "ago_s": round(max(0, now_ns - each.when_ns) / 1e9, 1),
                 }
                 for each in reversed(told.page.recent)

@@ -19,9 +19,10 @@ from vnicd.config import Options, make_options
 from vnicd.errors import Invalid, NotFound, NotPermitted, VnicdError
 from vnicd.model import PartitionSpec, check_name, make_partition
 from vnicd.tomlines import Key, line_of
-from vnicd.uplink import Publish, UplinkSpec, make_uplink
+from vnicd.uplink import MAX_PUBLISHED, Publish, UplinkSpec, make_uplink
 
 DEFAULT_FILE = "/etc/vnicd/vnicd.toml"
+STDIN = Path("/dev/stdin")
 
 OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us")
 UPLINK_KEYS = ("nic", "mode", "backend", "subnets", "publish", "propagate_link")
@@ -30,6 +31,12 @@ OPEN_KEYS = ("addresses", "gateways")
 """What a partition behind an uplink in nat mode is given when it is left out; an empty list is none at all."""
 
 MAX_SIZE = 1 << 20
+MAX_ITEMS = MAX_PUBLISHED
+"""Of any list or table; it is published ports that there can be most of."""
+MAX_DEPTH = 5
+"""Tables and lists in each other: partitions, one of them, its addresses; the rest for what is just wrong."""
+MAX_NUMBER = (1 << 63) - 1
+"""TOML promises no more, and Python can't even print what has thousands of digits."""
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -59,7 +66,8 @@ class Declared:
 def load(path: Path) -> Declared:
     """The fabric that a file declares; VnicdError when it can't be read or has a mistake."""
     try:
-        with path.open("rb") as file:
+        # Standard input may be a socket, as under sshd, which can't be opened by a name.
+        with open(0, "rb", closefd=False) if path == STDIN else path.open("rb") as file:
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
@@ -110,6 +118,7 @@ class _Reader:
         self.place = place
 
     def declared(self, tree: object) -> Declared:
+        self._check_sizes((), tree)
         top = self._table((), tree, (*OPTION_KEYS, "uplink", "partitions"))
         options = self._make((), _options, {key: top[key] for key in OPTION_KEYS if key in top})
         tables = self._table(("partitions",), top.get("partitions", {}))
@@ -158,6 +167,8 @@ class _Reader:
         if isinstance(own, list):
             keys: list[Key] = [("uplink", "publish", number) for number in range(len(own))]
             keys += [each for each, _ in published]
+            if len(keys) > MAX_ITEMS:
+                raise self._wrong(keys[MAX_ITEMS], Invalid(f"at most {MAX_ITEMS} ports can be published"))
             if keys:
                 given = {**given, "publish": [*own, *(text for _, text in published)]}
         else:
@@ -185,6 +196,22 @@ class _Reader:
                 if owner != name:
                     text = f"{what} is already that of partition {owner}"
                     raise self._wrong(("partitions", name, *at), Invalid(text))
+
+    def _check_sizes(self, key: Key, value: object) -> None:
+        """What is too much for the checks that follow: they would take long, also for the hosting daemon's clients."""
+        if isinstance(value, int) and abs(value) > MAX_NUMBER:
+            raise self._wrong(key, Invalid("this number is too large"))
+        if not isinstance(value, dict | list):
+            return
+        parts = list(value.items() if isinstance(value, dict) else enumerate(value))
+        if len(key) > MAX_DEPTH:
+            raise self._wrong(key, Invalid("this is nested too deeply"))
+        if len(parts) > MAX_ITEMS:
+            raise self._wrong(
+                (*key, parts[MAX_ITEMS][0]), Invalid(f"there can be {MAX_ITEMS} of these at most")
+            )
+        for each, inner in parts:
+            self._check_sizes((*key, each), inner)
 
     # -------------------------------------------------------------------------------------- errors
 

@@ -234,7 +234,9 @@ def parse_half(page: bytes) -> Half:
     """ValueError when it is no control page of this version."""
     try:
         magic, version, pid, accepted, *rest, program = _HALF.unpack_from(page)
-        numbers = {name: _number(page, name) for name in ("head", "tail", "state", "wants", "wakeups", "sleeps")}
+        numbers = {
+            name: _number(page, name) for name in ("head", "tail", "state", "wants", "wakeups", "sleeps")
+        }
     except struct.error as error:
         raise ValueError(str(error)) from error
     if magic != HALF_MAGIC or version != VERSION:

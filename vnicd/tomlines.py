@@ -36,6 +36,9 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.line = 1
+        """That of the place where lines were counted last."""
+        self.counted = 0
         self.found: dict[Key, int] = {}
         self.tables: dict[Key, int] = {}
         """How many tables each array of tables has so far."""
@@ -66,9 +69,10 @@ class _Scanner:
 
     def _note(self, prefix: Key, parts: Key) -> None:
         """A dotted key is also the first to name the tables on its way."""
-        line = self.text.count("\n", 0, self.at) + 1
+        self.line += self.text.count("\n", self.counted, self.at)
+        self.counted = self.at
         for length in range(1, len(parts) + 1):
-            self.found.setdefault(prefix + parts[:length], line)
+            self.found.setdefault(prefix + parts[:length], self.line)
 
     def _key(self, prefix: Key) -> Key:
         start = self.at

@@ -10,7 +10,7 @@
  * sleep, but who takes it off may do so just before another falls asleep. So who is not alone sleeps at most SHARED_MS.
  */
 #include "internal.h"
-#include "parts.h"
+#include "epoll.h"
 
 #include <sched.h>
 #include <string.h>
@@ -145,6 +145,8 @@ void bell_take(struct conn *conn, int fd) {
     if (got > 0 && count > 0 && conn->phase == VN_OFFERED)
         answered(conn, data, (size_t)got, fds, count);
     close_all(fds, count);
+    if (got >= 0 && conn->watchers != 0)
+        epoll_touch(conn);
     errno = saved;
 }
 

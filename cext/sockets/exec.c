@@ -98,8 +98,9 @@ static int replace_in_child(int fd, void *context) {
     if (conn == NULL)
         return 0;
     struct substitute it = {inode, -1};
-    /* Unanswered still: the relay waits for the answer; to withdraw the offer would be the parent's business. */
-    if (relay_settle(conn, fd) || conn->phase == VN_OFFERED)
+    /* Unanswered: the relay waits for the answer. Nothing may be received here: descriptors would come to the child's
+     * table, and their numbers into the parent's memory. */
+    if (conn->phase != VN_CONNECTING)
         it.with = relay_start(conn, fd);
     else if (conn->kept >= 0)
         it.with = real_fcntl(conn->kept, F_DUPFD_CLOEXEC, 3);

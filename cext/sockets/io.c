@@ -1,6 +1,6 @@
 /* read, write and the send and recv families, on direct connections. */
 #include "internal.h"
-#include "parts.h"
+#include "epoll.h"
 #include "passing.h"
 
 #include <netinet/in.h>
@@ -107,6 +107,8 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, int 
                 looked = true;
                 continue;
             }
+            if (conn->watchers != 0)
+                epoll_touch(conn);
             errno = EAGAIN;
             return total != 0 ? (ssize_t)total : -1;
         }

@@ -1,6 +1,6 @@
 /* Names and options: those of the TCP socket that is kept beside. */
 #include "internal.h"
-#include "parts.h"
+#include "epoll.h"
 #include "relay.h"
 
 #include <netinet/in.h>
@@ -158,6 +158,8 @@ EXPORT int shutdown(int fd, int how) {
         if (how == SHUT_RDWR)   /* wakes those of this end who sleep; nothing has to wake them any more */
             real_shutdown(fd, SHUT_RD);
     }
+    if (conn->watchers != 0)
+        epoll_touch(conn);
     conn_release(conn);
     return result;
 }

@@ -155,7 +155,8 @@ int relay_start(struct conn *conn, int fd) {
 
 /* --------------------------------------------------------------------------------- in the program's table */
 
-bool relay_settle(struct conn *conn, int fd) {
+/* Waits until the far end has answered; true when `conn` can be relayed, false when the offer is to be withdrawn. */
+static bool settle(struct conn *conn, int fd) {
     uint64_t deadline = now_ns() + vn_settings.answer_ns;
     if (!conn->verified)   /* the answer will come, and to the relay: nobody else asks for it any more */
         return conn->phase != VN_PLAIN;
@@ -177,7 +178,7 @@ int relay_replace(int fd) {
     struct conn *conn = conn_hold(fd);
     if (conn == NULL)
         return 0;
-    if (!relay_settle(conn, fd))
+    if (!settle(conn, fd))
         conn_withdraw(conn, fd);
     int end = conn->phase == VN_PLAIN ? -1 : relay_start(conn, fd);
     int result = end >= 0 || conn->phase == VN_PLAIN ? 0 : -1;

@@ -14,7 +14,4 @@ int relay_replace(int fd);
 /* Whether fd is the program's end of a relay, and what TCP would name its ends. */
 bool relay_names(int fd, struct vn_address *local, struct vn_address *remote);
 
-/* Waits until the far end has answered; gives the offer up when it does not. True when `conn` can be relayed. */
-bool relay_settle(struct conn *conn, int fd);
-
 void relay_run(struct conn *conn, int bell, int end) __attribute__((noreturn));

@@ -80,7 +80,9 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 @click.option(
     "--uplink", is_flag=True, help="Traffic with a remote host by the uplink, beside the kernel's ways."
 )
-@click.option("--sockets", is_flag=True, help="Well-known programs with direct sockets, beside the kernel's way.")
+@click.option(
+    "--sockets", is_flag=True, help="Well-known programs with direct sockets, beside the kernel's way."
+)
 @click.option("--noise", is_flag=True, help="The kernel's way against itself, to see how much is chance.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also when a bar is missed.")
 def main(

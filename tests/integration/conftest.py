@@ -153,7 +153,12 @@ def pair(shared: Fabric) -> Pair:
     return blue, green
 
 
-PROVIDERS = {"both": (True, True), "server": (False, True), "client": (True, False), "neither": (False, False)}
+PROVIDERS = {
+    "both": (True, True),
+    "server": (False, True),
+    "client": (True, False),
+    "neither": (False, False),
+}
 """Who has the provider of direct sockets: the client, the server."""
 
 

@@ -75,7 +75,9 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
         assert provider.offers(table, number(shared, blue)) == 0
         sock.connect((target.text, target.port))
         accepted, _ = listener.accept()
-        assert client.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER, "it is green's"
+        assert client.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER, (
+            "it is green's"
+        )
         reply, fds = server.ask(Op.TAKE, source, target, [accepted.fileno()])
         assert reply.why == Why.DIRECT
         with socket.socket(fileno=fds[0]) as far:
@@ -246,7 +248,10 @@ def pretended(client: Partition, server: Partition) -> Iterator[tuple[int, int]]
         pids = []
         for partition, order, accepted in ((client, ends, False), (server, ends[::-1], True)):
             process = partition.popen(
-                provider.command(*order, accepted), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=provider.ROOT
+                provider.command(*order, accepted),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=provider.ROOT,
             )
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
@@ -270,7 +275,10 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
             "state": "up",
         }
     ]  # fmt: skip
-    assert {row["pid"]: row["partition"] for row in data["processes"]} == {client: blue.name, server: green.name}
+    assert {row["pid"]: row["partition"] for row in data["processes"]} == {
+        client: blue.name,
+        server: green.name,
+    }
     assert data["processes"][0]["recent"][0]["reason"] == "the listener has no provider"
     assert f"{blue.name} {blue.ip}:40000" in shown
     assert "the listener has no provider" in shown

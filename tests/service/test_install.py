@@ -161,6 +161,16 @@ def test_a_start_after_down_brings_all_back(fresh: Service) -> None:
     wait_until(lambda: blue.ping(fresh.remote().ip).lost == 0, 5, "the remote end answers blue")
 
 
+def test_what_was_broken_off_is_taken_up(fresh: Service, wheels: Path) -> None:
+    """An upgrade between the two renames of one that can't exchange folders, and another in the middle of a file."""
+    manifest = fresh.container.path("/opt/vnicd/manifest").read_text()
+    fresh.container.run(["mv", "-T", "/opt/vnicd", "/opt/vnicd.old"])
+    fresh.install("--wheels", str(wheels))
+    assert fresh.container.path("/opt/vnicd/manifest").read_text() == manifest
+    assert not fresh.container.path("/opt/vnicd.old").exists()
+    fresh.container.path("/usr/local/bin/vnicctl.vnicd-new").write_text("half a file")
+
+
 def test_uninstalling_leaves_nothing(fresh: Service, before: dict[str, object]) -> None:
     fresh.settle()
     assert fresh.units() == {HOST: "active", unit("blue"): "active", unit("green"): "active"}

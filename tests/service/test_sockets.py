@@ -32,7 +32,9 @@ def addresses(partition: Partition) -> set[str]:
 def test_the_broker_is_there_also_after_a_restart(service: Service, pair: Pair) -> None:
     for _ in range(2):
         for partition in pair:
-            wait_until(lambda one=partition: addresses(one) == {"10.77.0.2", "10.77.0.3"}, 10, "a broker answers")
+            wait_until(
+                lambda one=partition: addresses(one) == {"10.77.0.2", "10.77.0.3"}, 10, "a broker answers"
+            )
         service.container.systemctl("restart", HOST)
 
 
@@ -48,7 +50,11 @@ def test_connections_of_other_users_are_seen(service: Service, pair: Pair) -> No
             data = json.loads(service.cli("sockets", "--json").stdout)
             process.kill()
         (row,) = data["connections"]
-        assert (row["client"]["partition"], row["client"]["program"], row["state"]) == ("blue", "pretender", "offered")
+        assert (row["client"]["partition"], row["client"]["program"], row["state"]) == (
+            "blue",
+            "pretender",
+            "offered",
+        )
         assert [each["partition"] for each in data["processes"]] == ["blue"]
         wait_until(lambda: not service.call("sockets.list")["connections"], 10, "the program is gone")
 

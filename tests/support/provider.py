@@ -68,7 +68,11 @@ class Program:
         socket.send_fds(self.sock, [data], list(fds))
 
     def ask(
-        self, op: Op, source: Address = sockets.NOWHERE, target: Address = sockets.NOWHERE, fds: Sequence[int] = ()
+        self,
+        op: Op,
+        source: Address = sockets.NOWHERE,
+        target: Address = sockets.NOWHERE,
+        fds: Sequence[int] = (),
     ) -> tuple[Reply, list[int]]:
         self.send(sockets.request(op, source, target), fds)
         return self.reply()

@@ -51,7 +51,9 @@ def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socke
         sockets.request(Op.HELLO)[:-1],
         sockets.request(Op.HELLO) + b"x",
         sockets.Request(sockets.VERSION, 99, SOURCE, SOURCE).pack(),
-        sockets.request(Op.OFFER, SOURCE, SOURCE)[:8] + b"\xff\xff" + sockets.request(Op.OFFER, SOURCE, SOURCE)[10:],
+        sockets.request(Op.OFFER, SOURCE, SOURCE)[:8]
+        + b"\xff\xff"
+        + sockets.request(Op.OFFER, SOURCE, SOURCE)[10:],
     ],
 )
 @pytest.mark.usefixtures("running")

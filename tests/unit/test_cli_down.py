@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,29 @@ def test_doctor(capsys: Captured) -> None:
         "warn  hugepages  none is free\n"
         "                 -> sysctl vm.nr_hugepages=64\n"
     )
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_doctor_names_no_stranger(
+    fabric_dir: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, is_ours: bool
+) -> None:
+    """Nobody answers, as under systemd while a daemon starts; the number of the last one may be another's by now."""
+    fabric_dir.mkdir()
+    for name in ("FABRIC_TIMEOUT", "UPLINK_TIMEOUT"):
+        monkeypatch.setattr(f"vnicd.cli.doctor.{name}", 0.2)
+    words = ["sleep", "100"] if not is_ours else ["sh", "-c", "read line", "vnicd"]
+    with (
+        subprocess.Popen(words, stdin=subprocess.PIPE) as process,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
+        (fabric_dir / "host.lock").write_text(str(process.pid))
+        listener.bind(str(fabric_dir / "control.sock"))
+        listener.listen()
+        assert main(["doctor"]) == 0
+        told = capsys.readouterr().out
+        process.kill()
+    assert (str(process.pid) in told) is ("kill -9" in told) is is_ours
+    assert "warn  fabric" in told
 
 
 def test_doctor_fails_when_a_check_does(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,10 +76,21 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "words",
-    [["--direct", "blue", "--"], ["blue", "--direct", "--"], ["blue", "--direct"], ["--direct", "--", "blue", "--"]],
+    [
+        ["--direct", "blue", "--"],
+        ["blue", "--direct", "--"],
+        ["blue", "--direct"],
+        ["--direct", "--", "blue", "--"],
+    ],
 )
-def test_direct_preloads_the_library(words: list[str], library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for before, after in (("", str(library)), ("/x.so y.so", f"/x.so:y.so:{library}"), (str(library), str(library))):
+def test_direct_preloads_the_library(
+    words: list[str], library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for before, after in (
+        ("", str(library)),
+        ("/x.so y.so", f"/x.so:y.so:{library}"),
+        (str(library), str(library)),
+    ):
         monkeypatch.setenv("PRELOADED", before)
         done = run(*words, "printenv", "LD_PRELOAD", "ENTERED")
         assert (done.returncode, done.stdout) == (0, f"{after}\n/run/netns/blue\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tomllib
 from pathlib import Path
 
@@ -250,6 +251,41 @@ def test_keys_are_found_in_any_form_of_toml() -> None:
     """The last line of PLACES are keys that there are not."""
     assert tomllib.loads(TRICKY)
     assert {key: line_of(TRICKY, key) for key in PLACES} == PLACES
+
+
+HUGE = "0x" + "f" * 6000
+"""Python can't write it in digits."""
+
+EXCESSES = {
+    f"idle_timeout = 1{'0' * 400}": "idle_timeout: this number is too large",
+    f"poll_us = {HUGE}": "poll_us: this number is too large",
+    f"[partitions.a]\nmtu = {HUGE}": "partitions.a.mtu: this number is too large",
+    f"[partitions.a]\naddresses = ['10.0.0.1/8', {HUGE}]": "partitions.a.addresses: this number is too large",
+    f"hugepages = {'[' * 400}{']' * 400}": "hugepages: this is nested too deeply",
+    f"{'.'.join('a' * 3000)} = 1": "a.a.a.a.a.a: this is nested too deeply",
+    "\n".join(f"[partitions.p{n}]" for n in range(50_000)): "partitions.p256: there can be 256 of these",
+    "\n".join(f"k{n} = 1" for n in range(70_000)): "k256: there can be 256 of these",
+    f"[partitions.a]\npublish = [{'1,' * 300_000}]": "partitions.a.publish: there can be 256 of these",
+    "".join(f"[partitions.p{n}]\npublish = ['{n}:1', '{n + 500}:2']\n" for n in range(200))
+    + "[uplink]\nnic = 'e'": ("partitions.p128.publish: at most 256 ports can be published"),
+}
+
+
+@pytest.mark.parametrize("text", EXCESSES, ids=EXCESSES.values())
+def test_too_much_is_told_at_once(text: str) -> None:
+    """Within a second or two; when all is looked at again for each key, it takes minutes."""
+    begin = time.monotonic()
+    with pytest.raises(Invalid, match=rf"f:\d+: {EXCESSES[text]}"):
+        parse(text, "f")
+    assert time.monotonic() - begin < 10
+
+
+def test_a_client_cannot_keep_the_daemon_busy() -> None:
+    for table in ({"addresses": ["10.0.0.1/8"] * 60_000}, {"publish": ["80:80"] * 60_000}):
+        begin = time.monotonic()
+        with pytest.raises(Invalid, match=r"partitions.a.*: there can be 256"):
+            from_json({"partitions": {"a": table}})
+        assert time.monotonic() - begin < 0.1
 
 
 JSON = st.recursive(

@@ -156,7 +156,9 @@ def half(accepted: bool, **facts: int | str | bool) -> sockets.Half:
 
 
 def test_a_half_is_read() -> None:
-    page = provider.half_page(CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, wakeups=2, sleeps=4)
+    page = provider.half_page(
+        CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, wakeups=2, sleeps=4
+    )
     assert sockets.parse_half(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
 
 
@@ -214,7 +216,9 @@ def test_two_halves_are_a_connection() -> None:
 )
 def test_the_state_of_a_connection(states: tuple[int | None, int | None], state: str) -> None:
     own = [
-        Own(index, "p", (1,), half(bool(index), state=each)) for index, each in enumerate(states) if each is not None
+        Own(index, "p", (1,), half(bool(index), state=each))
+        for index, each in enumerate(states)
+        if each is not None
     ]
     assert [row["state"] for row in pair(own)] == [state]
 
@@ -235,7 +239,11 @@ def test_loopback_is_another_place_in_each_partition() -> None:
 
 
 def test_what_a_process_decided() -> None:
-    decisions = [(SERVER, int(Why.NO_PROVIDER)), (SERVER, int(Why.DIRECT)), (CLIENT, int(Why.NOT_A_PARTITION))]
+    decisions = [
+        (SERVER, int(Why.NO_PROVIDER)),
+        (SERVER, int(Why.DIRECT)),
+        (CLIENT, int(Why.NOT_A_PARTITION)),
+    ]
     page = sockets.parse_process(provider.process_page("curl", decisions, pid=5))
     (row,) = processes([Told("web", 5, page)], now_ns=2_000_000_003)
     assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_provider": 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.daemon.state import Saved, load, save
+from vnicd.daemon.state import Saved, has_units, load, save
 from vnicd.errors import Resources, VnicdError
 from vnicd.model import make_partition
 from vnicd.uplink import make_uplink
@@ -32,6 +32,20 @@ def test_what_is_saved_is_loaded_again(path: Path) -> None:
     save(path, [GREEN], UPLINK)
     assert load(path) == ([GREEN], UPLINK)
     assert [file.name for file in path.parent.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_it_says_what_kind_of_daemons_there_are(path: Path, units: bool) -> None:
+    save(path, [BLUE], units=units)
+    assert has_units(path) is units
+    assert load(path) == ([BLUE], None)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "7", "{}", '{"units": 1}', "\xff"])
+def test_damage_says_nothing_of_units(path: Path, text: str) -> None:
+    assert not has_units(path)
+    path.write_bytes(text.encode("latin-1"))
+    assert not has_units(path)
 
 
 def test_no_state_is_an_empty_fabric(path: Path) -> None:

@@ -52,7 +52,7 @@ def apply(file: str, dry_run: bool, as_json: bool) -> None:
     """
     from vnicd import fabricfile
 
-    declared = fabricfile.load(Path("/dev/stdin" if file == "-" else file))
+    declared = fabricfile.load(fabricfile.STDIN if file == "-" else Path(file))
     params = {"declared": fabricfile.to_json(declared), "dry_run": dry_run}
     timeout = PATIENCE + PATIENCE_EACH * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -68,19 +69,23 @@ def _fabric() -> list[dict[str, Any]]:
             return []
         detail, remedy = "the hosting daemon is dead, and its partitions wait for: vnicctl up", "vnicctl up"
     except TimedOut:
-        pid = _host_pid(paths)
-        detail = f"the hosting daemon, pid {pid}, does not answer"
-        remedy = f"if it was stopped: kill -CONT {pid}; else: kill -9 {pid}, and then vnicctl up"
+        if pid := _host_pid(paths):
+            detail = f"the hosting daemon, pid {pid}, does not answer"
+            remedy = f"if it was stopped: kill -CONT {pid}; else: kill -9 {pid}, and then vnicctl up"
+        else:
+            detail, remedy = "no hosting daemon takes its clients in", "systemctl status vnicd"
     except VnicdError as error:
         detail, remedy = error.message, error.hint
     return [{"name": "fabric", "status": "warn", "detail": detail, "remedy": remedy}]
 
 
 def _host_pid(paths: Paths) -> str:
+    """The process that has written itself down as the hosting daemon; empty when another may have its number now."""
     try:
-        return paths.host_lock.read_text() or "?"
-    except OSError:
-        return "?"
+        pid = paths.host_lock.read_text()
+        return pid if b"vnicd" in Path(f"/proc/{int(pid)}/cmdline").read_bytes() else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _uplink() -> list[dict[str, Any]]:

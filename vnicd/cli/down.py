@@ -12,7 +12,7 @@ from vnicd.cli import process
 from vnicd.cli.client import call
 from vnicd.cli.spinner import Spinner
 from vnicd.config import Paths
-from vnicd.errors import NotPermitted, NotRunning, TimedOut
+from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError
 
 DOWN_TIMEOUT = 60.0
 """Seconds for 64 partitions on a busy machine."""
@@ -29,7 +29,9 @@ def down() -> None:
     paths = Paths.from_environment()
     try:
         pid = call("fabric.ping")["pid"]
-    except NotRunning:
+    except (NotPermitted, TimedOut):
+        raise
+    except VnicdError:  # there is none, or it can't run
         if not paths.state.exists():
             raise
         _tear_down()

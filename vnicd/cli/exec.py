@@ -51,7 +51,9 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
     context_settings={"allow_interspersed_args": False},  # from NAME on, all words are the command's
     options_metavar="[--direct]",
 )
-@click.option("--direct", is_flag=True, help="Its TCP connections to other partitions skip the protocol stack.")
+@click.option(
+    "--direct", is_flag=True, help="Its TCP connections to other partitions skip the protocol stack."
+)
 @click.argument("name", shell_complete=partition_names)
 @click.argument(
     "command",

@@ -16,7 +16,9 @@ REASON_HEADERS = ("PROGRAM", "PID", "PARTITION", "TARGET", "AGO", "NOT DIRECT BE
 
 
 @click.command()
-@click.option("--library", "only_library", is_flag=True, help="Only print the library's path, for LD_PRELOAD.")
+@click.option(
+    "--library", "only_library", is_flag=True, help="Only print the library's path, for LD_PRELOAD."
+)
 @json_option
 def sockets(only_library: bool, as_json: bool) -> None:
     """Tell which TCP connections are direct, and why others are not.

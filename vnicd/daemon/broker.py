@@ -47,6 +47,7 @@ PATIENCE = 60.0
 
 SWEEP = 5.0
 
+
 class Kernel(Protocol):
     """Runs blocking work elsewhere."""
 
@@ -140,7 +141,9 @@ class Broker:
             visitor.close()
         for offer in list(station.offers.values()):
             self._withdraw(offer)
-        station.bin.put([station.outfit.listener.detach()])  # somebody may wait in it who has sent us something
+        station.bin.put(
+            [station.outfit.listener.detach()]
+        )  # somebody may wait in it who has sent us something
         station.outfit.close()
 
     def close(self) -> None:

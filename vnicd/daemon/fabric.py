@@ -140,6 +140,7 @@ class Fabric:
             await asyncio.wait(self.changes)
         await self.keeper.stop()
         await self.brokerage.stop()
+        await self.supervisor.settle()
         await self.uplink.stop()
         for port in self.ports:
             port.removing = True
@@ -257,7 +258,7 @@ class Fabric:
         await self.brokerage.follow()
         async with port.lock:
             actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
-            actual = replace(actual, daemon=port.pidfd >= 0)
+            actual = replace(actual, daemon=self.supervisor.has_daemon(port))
             await self.actions.execute(plan({}, {port.spec.name: actual}), port)
             self._forget(port)
 
@@ -271,6 +272,7 @@ class Fabric:
             port.tap = -1
         port.counters.close()
         self.ports.discard(port)
+        port.up.set()  # who still waits for it, as start() may, waits for nothing
         self.uplink.look_again()
         self.paths.log(port.spec.name).unlink(missing_ok=True)
         try:
@@ -280,7 +282,8 @@ class Fabric:
 
     def _save(self) -> None:
         if not self.down:
-            state.save(self.paths.state, [port.saved for port in self.ports], self.uplink.spec)
+            partitions = [port.saved for port in self.ports]
+            state.save(self.paths.state, partitions, self.uplink.spec, self.options.units)
 
     # ---------------------------------------------------------------------------------------- events
 
@@ -316,9 +319,9 @@ async def _all_up(ports: list[Port], timeout: float) -> None:
 
 
 def remove_files(paths: Paths) -> None:
-    """Remove the fabric's files and, when nothing else is in it, its directory."""
+    """Remove the fabric's files but for the control socket and, when nothing else is in it, its directory."""
     scratch = paths.state.with_suffix(".new")
-    for path in (paths.state, scratch, paths.host_lock, paths.control, paths.registration):
+    for path in (paths.state, scratch, paths.host_lock, paths.registration):
         path.unlink(missing_ok=True)
     shutil.rmtree(paths.logs, ignore_errors=True)
     try:

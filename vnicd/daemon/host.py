@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 from dataclasses import fields
 from typing import Any
 
@@ -15,9 +16,10 @@ from vnicd.config import Options, Paths
 from vnicd.daemon import access, diagnosis, report
 from vnicd.daemon.apply import Applier
 from vnicd.daemon.fabric import Fabric, remove_files
+from vnicd.daemon.handed import is_at
 from vnicd.daemon.lock import HostLock
-from vnicd.daemon.notify import Notifier, listening_sockets
-from vnicd.daemon.server import Server
+from vnicd.daemon.notify import Notifier
+from vnicd.daemon.server import Method, Server
 from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
 from vnicd.fabricfile import Declared
 from vnicd.model import PartitionSpec, make_partition
@@ -35,7 +37,12 @@ LOOK = 2.0
 
 class Host:
     def __init__(
-        self, paths: Paths, options: Options, lock: HostLock, declared: Declared | None = None
+        self,
+        paths: Paths,
+        options: Options,
+        lock: HostLock,
+        declared: Declared | None = None,
+        handed: socket.socket | None = None,
     ) -> None:
         self.fabric = Fabric(paths, options, self._tell_status)
         self.applier = Applier(self.fabric)
@@ -44,11 +51,11 @@ class Host:
         self.paths = paths
         self.options = options
         self.done = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set when the fabric is what it was, and what the file declares: from then on it can be changed."""
         self.notify = Notifier()
-        self.handed = listening_sockets()
+        self.handed = handed
         """The control socket, when systemd has opened it."""
-        self.activated = bool(self.handed)
-        """Whether its file is systemd's."""
         self.server = Server(
             {
                 "fabric.ping": self._ping,
@@ -58,14 +65,14 @@ class Host:
                 "links": self._links,
                 "sockets.list": self._list_sockets,
                 "stats": self._stats,
-                "partition.add": self._add,
-                "partition.remove": self._remove,
+                "partition.add": self._when_settled(self._add),
+                "partition.remove": self._when_settled(self._remove),
                 "partition.list": self._list,
                 "partition.show": self._show,
-                "uplink.set": self._set_uplink,
+                "uplink.set": self._when_settled(self._set_uplink),
                 "uplink.show": self._show_uplink,
-                "uplink.clear": self._clear_uplink,
-                "fabric.apply": self._apply,
+                "uplink.clear": self._when_settled(self._clear_uplink),
+                "fabric.apply": self._when_settled(self._apply),
                 "config.export": self.applier.export_method,
             }
         )
@@ -82,27 +89,32 @@ class Host:
             if not take_down:
                 await self._listen()
             await self.fabric.start(revive=not take_down)
-            if self.declared is not None and self.declared.is_something and not take_down:
+            nothing_to_do = take_down or self.fabric.down
+            if self.declared is not None and self.declared.is_something and not nothing_to_do:
                 await self.applier.apply_at_start(self.declared, self.done)
+            if not self.done.is_set():
+                self.settled.set()
             log.info("ready")
             self.notify.ready(report.line(self.fabric))
             self._give_sign()
             if take_down:
                 await self.fabric.take_down()
+                await self.fabric.supervisor.end_service()
             else:
                 await self._serve()
         finally:
             self.notify.stopping()
+            is_own = self._owns_control()
             self.server.close()
             await self.fabric.stop()
             if not self.paths.state.exists():  # no partition needs them: the start failed, or none was made
                 self.fabric.release_limits()
             if not self.lock.is_lost():
-                self._remove_files()
+                self._remove_files(is_own)
 
     async def _listen(self) -> None:
-        if self.handed:
-            await self.server.listen(self.handed.pop(0))
+        if self.handed is not None and is_at(self.handed, self.paths.control):
+            await self.server.listen(self.handed.dup())
             return
         self.paths.control.unlink(missing_ok=True)
         await self.server.listen(str(self.paths.control))
@@ -130,8 +142,9 @@ class Host:
             asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
 
     def _files_are_whole(self) -> bool:
-        paths = (self.paths.control, self.paths.registration)
-        return self.lock.is_whole() and all(path.exists() for path in paths)
+        listener = self.server.listener
+        is_found = listener is not None and is_at(listener, self.paths.control)
+        return is_found and self.lock.is_whole() and self.paths.registration.exists()
 
     async def _restore_files(self) -> None:
         log.warning("files in %s were deleted; they are made anew", self.paths.root)
@@ -141,12 +154,20 @@ class Host:
         await self._listen()
         self.fabric.restore_files()
 
-    def _remove_files(self) -> None:
+    def _owns_control(self) -> bool:
+        """Whether the control socket's file is ours to remove: not that of systemd, at which clients go on to wait."""
+        if self.handed is not None and is_at(self.handed, self.paths.control):
+            return False
+        listener = self.server.listener
+        return listener is None or is_at(listener, self.paths.control)
+
+    def _remove_files(self, is_own: bool) -> None:
         """The sockets, and all else after a `down`."""
-        if not self.activated:
+        if is_own:
             self.paths.control.unlink(missing_ok=True)
         self.paths.registration.unlink(missing_ok=True)
         if self.fabric.down:
+            self.paths.control.unlink(missing_ok=True)
             remove_files(self.paths)
 
     def _check_hugepages(self) -> None:
@@ -156,6 +177,15 @@ class Host:
             )
 
     # -------------------------------------------------------------------------------------- methods
+
+    def _when_settled(self, method: Method) -> Method:
+        """The method for clients that may be early, as is who has woken us by connecting to systemd's socket."""
+
+        async def waiting(params: dict[str, Any]) -> Any:
+            await self.settled.wait()
+            return await method(params)
+
+        return waiting
 
     async def _ping(self, params: dict[str, Any]) -> Any:
         starting = [port.spec.name for port in self.fabric.ports if port.state == "starting"]
@@ -232,10 +262,15 @@ class Complaints:
             log.error("%s: %r", context.get("message"), context.get("exception"))
 
 
-def main(options: Options, take_down: bool = False, declared: Declared | None = None) -> None:
+def main(
+    options: Options,
+    take_down: bool = False,
+    declared: Declared | None = None,
+    handed: socket.socket | None = None,
+) -> None:
     """Run the hosting daemon of the fabric in VNICD_RUNTIME_DIR; VnicdError when it can't start.
 
-    What is `declared` is applied as soon as it is ready.
+    What is `declared` is applied as soon as it is ready. `handed` is the control socket, if it is open already.
     """
     if os.geteuid() != 0:
         raise NotPermitted("the hosting daemon needs root")
@@ -247,7 +282,7 @@ def main(options: Options, take_down: bool = False, declared: Declared | None = 
     lock = HostLock(paths)
     os.chdir("/")
     try:
-        asyncio.run(_run(paths, options, lock, take_down, declared))
+        asyncio.run(_run(paths, options, lock, take_down, declared, handed))
     except OSError as error:
         raise Resources(f"the hosting daemon can't go on: {error}") from error
     finally:
@@ -257,6 +292,11 @@ def main(options: Options, take_down: bool = False, declared: Declared | None = 
 
 
 async def _run(
-    paths: Paths, options: Options, lock: HostLock, take_down: bool, declared: Declared | None
+    paths: Paths,
+    options: Options,
+    lock: HostLock,
+    take_down: bool,
+    declared: Declared | None,
+    handed: socket.socket | None,
 ) -> None:
-    await Host(paths, options, lock, declared).run(take_down)
+    await Host(paths, options, lock, declared, handed).run(take_down)

@@ -32,14 +32,14 @@ class Saved:
     """With the pid it names the partition daemon for certain (kernel/process.py)."""
 
 
-def save(path: Path, partitions: list[Saved], uplink: UplinkSpec | None = None) -> None:
+def save(path: Path, partitions: list[Saved], uplink: UplinkSpec | None = None, units: bool = False) -> None:
     """Write the state; Resources when it can't be written, and then the old one stands."""
     items = [{**saved.__dict__, "spec": saved.spec.to_json()} for saved in partitions]
     about = uplink.to_json() if uplink is not None else None
     scratch = path.with_suffix(".new")
     try:
         with scratch.open("w") as file:
-            json.dump({"version": 1, "uplink": about, "partitions": items}, file, indent=1)
+            json.dump({"version": 1, "units": units, "uplink": about, "partitions": items}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -62,6 +62,14 @@ def load(path: Path) -> tuple[list[Saved], UplinkSpec | None]:
         return [], None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, VnicdError) as error:
         raise VnicdError(f"{path} is damaged: {error}", HINT) from error
+
+
+def has_units(path: Path) -> bool:
+    """Whether the partition daemons of this state are systemd units; not when there is none, or a damaged one."""
+    try:
+        return json.loads(path.read_text())["units"] is True
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def restore(item: dict[str, Any]) -> Saved:

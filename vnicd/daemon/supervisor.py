@@ -43,6 +43,10 @@ class Supervisor(ABC):
         """Whether a process is the daemon of this port."""
 
     @abstractmethod
+    def has_daemon(self, port: Port) -> bool:
+        """Whether there is, or may soon be, something for end() to end."""
+
+    @abstractmethod
     async def end(self, port: Port) -> None:
         """End the daemon of a port; nothing happens if it has none."""
 
@@ -87,6 +91,11 @@ class Supervisor(ABC):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    async def settle(self) -> None:
+        """Wait for what was begun without waiting for it."""
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
     def _ended(self, port: Port, pidfd: int) -> None:
         if port.pidfd == pidfd:
             self.forget(port)
@@ -120,6 +129,9 @@ class Children(Supervisor):
 
     def owns(self, port: Port, pid: int) -> bool:
         return pid == port.pid and process.start_time(pid) == port.started
+
+    def has_daemon(self, port: Port) -> bool:
+        return port.pidfd >= 0
 
     async def end(self, port: Port) -> None:
         if port.pidfd < 0:

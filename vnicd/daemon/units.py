@@ -45,7 +45,12 @@ class Units(Supervisor):
     def owns(self, port: Port, pid: int) -> bool:
         return unit_of(pid) == unit_name(port.spec.name)
 
+    def has_daemon(self, port: Port) -> bool:
+        """Always: a unit whose daemon has died is started again by systemd, unless it was told to stop."""
+        return True
+
     async def end(self, port: Port) -> None:
+        await self.settle()  # or a start that was asked for before may come after it
         await self._systemctl("stop", unit_name(port.spec.name))
 
     async def end_service(self) -> None:

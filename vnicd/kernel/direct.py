@@ -132,7 +132,9 @@ def cookie(sock: socket.socket) -> int:
 def is_half(fd: int) -> bool:
     """Whether it is memory of the right size that can't shrink or grow."""
     try:
-        seals = fcntl.fcntl(fd, F_GET_SEALS)  # fails for all that is no memory, and only memory is asked for more
+        seals = fcntl.fcntl(
+            fd, F_GET_SEALS
+        )  # fails for all that is no memory, and only memory is asked for more
         wanted = F_SEAL_SHRINK | F_SEAL_GROW
         return seals & wanted == wanted and os.fstat(fd).st_size == sockets.HALF_BYTES
     except OSError:
