@@ -15,6 +15,7 @@ struct listener {
     int marker;          /* bound to the listener's name; -1: another one is */
     int inside, outside; /* of its door; -1 without */
     int family;
+    uint64_t poll_ns;    /* how long it is worth while to look for one who knocks before sleeping */
 };
 
 static void listener_destroy(struct entry *entry) {
@@ -92,14 +93,16 @@ EXPORT int listen(int fd, int backlog) {
 
 /* The accepting end of what was offered; NULL when it can't be: then the other end is told by the bell's end. */
 static struct conn *answer(int bell, int memfd, const struct vn_address *local, const struct vn_address *remote,
-                           const struct listener *listener) {
+                           const struct listener *listener, bool verified) {
     struct vn_answer message = {VN_ANSWER_MAGIC, 0};
     struct vn_half *own = NULL;
     const struct vn_half *peer = half_map(memfd);
     int fds[2] = {peer != NULL ? half_make(&own, local, remote, true) : -1, listener->outside};
     struct conn *conn = fds[0] >= 0 ? conn_new(own, -1) : NULL;
-    message.doors = listener->outside >= 0;
-    if (conn == NULL || !message_send(bell, &message, sizeof(message), fds, message.doors ? 2 : 1, MSG_DONTWAIT)) {
+    message.doors = verified && listener->outside >= 0;
+    bool sent = conn != NULL && message_send(bell, &message, sizeof(message), fds, message.doors ? 2 : 1, MSG_DONTWAIT);
+    /* It can't be sent to who has withdrawn, or died, or written and closed already: then there is something to read. */
+    if (conn == NULL || (!sent && (peer->state & VN_WITHDRAWN))) {
         if (conn != NULL)
             conn_release(conn);
         else
@@ -110,6 +113,7 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
         conn->peer = peer;
         conn->phase = VN_DIRECT;
         conn->family = listener->family;
+        conn->bell_ended = !sent;
     }
     if (fds[0] >= 0)
         real_close(fds[0]);
@@ -132,7 +136,7 @@ static int accept_by_door(struct listener *listener, int flags, struct vn_addres
             return -1;
         }
     }
-    struct conn *conn = answer(fds[0], fds[1], &knock.target, &knock.source, listener);
+    struct conn *conn = answer(fds[0], fds[1], &knock.target, &knock.source, listener, false);
     real_close(fds[1]);
     if (conn == NULL) {
         real_close(fds[0]);
@@ -163,8 +167,8 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
         tell(VN_WHY_no_offer, &remote, fd);
         return;
     }
-    int kept = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    struct conn *conn = kept >= 0 && (kept = hide(kept)) >= 0 ? answer(bell, memfd, &local, &remote, listener) : NULL;
+    int kept = hide_copy(fd);
+    struct conn *conn = kept >= 0 ? answer(bell, memfd, &local, &remote, listener, true) : NULL;
     real_close(memfd);
     if (conn == NULL) {
         real_close(bell);
@@ -180,6 +184,24 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
     else
         conn_release(conn);
     tell(VN_WHY_direct, &remote, fd);
+}
+
+/* Waits at the door and at the kernel's queue; *pending: somebody is in the latter. False and EINTR for a signal. */
+static bool wait_for_somebody(struct listener *listener, int fd, bool *pending) {
+    struct pollfd fds[2] = {{fd, POLLIN, 0}, {listener->inside, POLLIN, 0}};
+    struct spin spin;
+    int found = 0;
+    spin_start(&spin, &listener->poll_ns);
+    do
+        found = real_poll(fds, 2, 0);
+    while (found == 0 && spin_on(&spin));
+    if (found == 0) {
+        uint64_t before = now_ns();
+        found = real_poll(fds, 2, -1);
+        spin_slept(&spin, now_ns() - before);
+    }
+    *pending = fds[1].revents == 0 && fds[0].revents != 0;
+    return found > 0;
 }
 
 static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flags) {
@@ -199,18 +221,16 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     }
     struct listener *listener = (struct listener *)entry;
     int result = -1, saved = errno;
-    for (;;) {
+    bool blocking = listener->inside >= 0 && !(real_fcntl(fd, F_GETFL) & O_NONBLOCK), pending = false;
+    while (!pending) {
         if (listener->inside >= 0 && (result = accept_by_door(listener, flags, &remote)) >= 0) {
             room = address_to(&remote, listener->family, (struct sockaddr *)&far, sizeof(far));
             break;
         }
-        if (listener->inside >= 0 && !(real_fcntl(fd, F_GETFL) & O_NONBLOCK)) {
-            struct pollfd fds[2] = {{fd, POLLIN, 0}, {listener->inside, POLLIN, 0}};
-            if (real_poll(fds, 2, -1) < 0)
-                break;
-            if (fds[1].revents)
-                continue;
-        }
+        if (blocking && !wait_for_somebody(listener, fd, &pending))
+            break;
+        if (blocking && !pending)
+            continue;
         room = sizeof(far);
         if ((result = real_accept4(fd, (struct sockaddr *)&far, &room, flags)) >= 0)
             upgrade(result, listener, (struct sockaddr *)&far, room);

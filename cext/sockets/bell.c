@@ -6,14 +6,20 @@
  * their store and their look, so one of them sees the other. A bell is rung once for each number in `wants`; a
  * byte too many costs its finder one look.
  *
- * Several may wait for one connection, threads or (after fork) processes. The bell's byte wakes all of them that
- * sleep, but who takes it off may do so just before another falls asleep. So who is not alone sleeps at most SHARED_MS.
+ * Several threads may wait for one connection. One of them, the leader, sleeps on the bell; the others follow: they
+ * sleep on `turn`. Only the leader takes bytes off the bell (who wants to look must become it), and it moves `turn` before
+ * it steps down; who becomes leader looks at `turn` before it sleeps. So no byte is taken that another waits for.
+ * Processes that share a connection after a fork have no such order among them: they sleep at most SHARED_MS.
  */
 #include "internal.h"
 #include "epoll.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SHARED_MS 20
 #define LOOKS_A_YIELD 16
@@ -123,14 +129,23 @@ static void answered(struct conn *conn, const void *data, size_t bytes, const in
     }
     conn->peer = half;
     atomic_store_explicit(&conn->phase, VN_DIRECT, memory_order_release);
-    if (count > 1 && answer.doors == 1) {
-        int door = real_fcntl(fds[1], F_DUPFD_CLOEXEC, 3);
-        if (door >= 0)
-            door_learn(&conn->target, door, true);
-    }
+    if (count > 1 && answer.doors == 1 && conn->verified)
+        door_learn(&conn->source, &conn->target, fds[1]);
 }
 
-void bell_take(struct conn *conn, int fd) {
+static bool lead(struct conn *conn) {
+    uint32_t nobody = 0;
+    return atomic_compare_exchange_strong(&conn->leader, &nobody, 1);
+}
+
+static void step_down(struct conn *conn) {
+    atomic_fetch_add(&conn->turn, 1);
+    atomic_store(&conn->leader, 0);
+    if (atomic_load(&conn->followers) != 0)
+        syscall(SYS_futex, &conn->turn, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void take(struct conn *conn, int fd) {
     char data[256];
     int fds[VN_MOST_FDS], count, saved = errno;
     if (conn->phase == VN_CONNECTING)
@@ -148,6 +163,13 @@ void bell_take(struct conn *conn, int fd) {
     if (got >= 0 && conn->watchers != 0)
         epoll_touch(conn);
     errno = saved;
+}
+
+void bell_take(struct conn *conn, int fd) {
+    if (!lead(conn))   /* who leads will take it */
+        return;
+    take(conn, fd);
+    step_down(conn);
 }
 
 void bell_look_sometimes(struct conn *conn, int fd) {
@@ -190,8 +212,8 @@ static int timeout_until(uint64_t deadline) {
     return now >= deadline ? 0 : (int)((deadline - now + 999999) / 1000000);
 }
 
-/* Sleeps once, armed; -1 and EINTR. */
-static int sleep_once(struct conn *conn, int fd, uint64_t deadline, bool shared) {
+/* The leader sleeps once, armed; -1 and EINTR. */
+static int sleep_on_bell(struct conn *conn, int fd, uint64_t deadline, bool shared) {
     uint64_t due = conn_due(conn);
     char byte;
     if (due != 0 && (deadline == 0 || due < deadline))
@@ -209,18 +231,48 @@ static int sleep_once(struct conn *conn, int fd, uint64_t deadline, bool shared)
     return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR ? -1 : 0;
 }
 
+static int follow(struct conn *conn, uint32_t turn, uint64_t deadline) {
+    struct timespec left, *timeout = NULL;
+    if (deadline != 0) {
+        uint64_t now = now_ns(), ns = deadline > now ? deadline - now : 0;
+        left = (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+        timeout = &left;
+    }
+    atomic_fetch_add(&conn->followers, 1);
+    long result = syscall(SYS_futex, &conn->turn, FUTEX_WAIT_PRIVATE, turn, timeout, NULL, 0);
+    int error = errno;
+    atomic_fetch_sub(&conn->followers, 1);
+    errno = error;
+    return result != 0 && error == EINTR ? -1 : 0;
+}
+
+static int sleep_once(struct conn *conn, int fd, uint32_t turn, uint64_t deadline) {
+    int result = 0;
+    if (!lead(conn))
+        return follow(conn, turn, deadline);
+    if (atomic_load(&conn->turn) == turn)
+        result = sleep_on_bell(conn, fd, deadline, conn->own->forked);
+    int error = errno;
+    take(conn, fd);
+    step_down(conn);
+    errno = error;
+    return result;
+}
+
 int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) {
     struct spin spin;
     events |= POLLERR | POLLHUP;
     spin_start(&spin, &conn->poll_ns);
     do {
-        if (conn_events(conn) & events)
+        if (conn->phase != VN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
+            bell_take(conn, fd);   /* the answer comes by the bell, not by memory */
+        if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
             return 0;
     } while (spin_on(&spin));
     for (;;) {
         uint64_t before = now_ns();
+        uint32_t turn = atomic_load(&conn->turn);
         int result = 0;
-        uint32_t others = conn->own->wants & (VN_WANT_STEP - 1);
         if (deadline_ns != 0 && before >= deadline_ns) {
             errno = EAGAIN;
             return -1;
@@ -228,15 +280,16 @@ int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) 
         bell_arm(conn, events);
         if (!(conn_events(conn) & events) && conn->phase != VN_PLAIN) {
             atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
-            result = sleep_once(conn, fd, deadline_ns, others != 0 || conn->own->forked);
+            result = sleep_once(conn, fd, turn, deadline_ns);
             spin_slept(&spin, now_ns() - before);
         }
         bell_disarm(conn, events);
-        bell_take(conn, fd);
         conn_serve_due(conn, fd);
         if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
             return 0;
-        if (result < 0)
+        if (result < 0) {
+            errno = EINTR;
             return -1;
+        }
     }
 }

@@ -119,11 +119,11 @@ static bool ask_again(enum vn_op op, const struct vn_address *source, const stru
     return false;
 }
 
-enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int bell, int half) {
+enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int bell, int half, int tcp) {
     struct vn_reply reply;
-    int fds[2] = {bell, half}, got[VN_MOST_FDS], count;
+    int fds[3] = {bell, half, tcp}, got[VN_MOST_FDS], count;
     pthread_mutex_lock(&mutex);
-    bool answered = ask_again(VN_OFFER, source, target, fds, 2, &reply, got, &count);
+    bool answered = ask_again(VN_OFFER, source, target, fds, 3, &reply, got, &count);
     pthread_mutex_unlock(&mutex);
     if (answered)
         close_all(got, count);

@@ -50,7 +50,9 @@ static bool fix_source(int fd, int family, const struct sockaddr *target, sockle
     }
     if (memcmp(source->ip, any, sizeof(any)) == 0) {
         uint16_t port = source->port;
-        if (!route_to(target, length, source))
+        struct vn_address to;
+        address_from(&to, target, length);
+        if (!door_source(&to, source) && !route_to(target, length, source))
             return false;
         source->port = port;
     }
@@ -95,9 +97,7 @@ static uint64_t timeout_of(int fd, int option) {
 
 /* fd becomes the bell of a new connection object; the TCP socket is kept beside. */
 static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase, bool verified) {
-    int kept = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (kept >= 0)
-        kept = hide(kept);
+    int kept = hide_copy(fd);
     struct conn *conn = kept >= 0 ? conn_new(offer->half, kept) : NULL;
     if (conn == NULL) {
         if (kept >= 0)
@@ -171,7 +171,7 @@ static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t
         drop(offer);
         return VN_WHY_no_descriptors;
     }
-    why = broker_offer(&offer->source, &offer->target, offer->far, offer->memfd);
+    why = broker_offer(&offer->source, &offer->target, offer->far, offer->memfd, fd);
     sent(offer);
     if (why != VN_WHY_direct) {
         drop(offer);
@@ -248,6 +248,7 @@ void conn_withdraw(struct conn *conn, int fd) {
         return;
     int phase = conn->phase;
     if (phase == VN_OFFERED || phase == VN_CONNECTING || phase == VN_BROKEN) {
+        atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
         real_shutdown(fd, SHUT_RDWR);   /* from here on an answer can't be sent */
         ssize_t got = message_receive(fd, &answer, sizeof(answer), fds, &count, MSG_DONTWAIT);
         if (got > 0 && count > 0 && phase != VN_BROKEN) {   /* in the very last moment it was taken */

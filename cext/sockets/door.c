@@ -17,7 +17,7 @@
 #define DOORS 64
 
 struct door {
-    struct vn_address target;
+    struct vn_address source, target;
     int outside;
     uint64_t verified_at, epoch;
 };
@@ -51,20 +51,32 @@ static void forget(struct door *door) {
     memset(door, 0, sizeof(*door));
 }
 
-void door_learn(const struct vn_address *target, int outside, bool verified) {
+static bool is_valid(const struct door *door) {
+    return now_ns() - door->verified_at <= VERIFIED_NS && door->epoch == broker_epoch();
+}
+
+void door_learn(const struct vn_address *source, const struct vn_address *target, int outside) {
     pthread_mutex_lock(&mutex);
     struct door *door = find(target);
-    int kept = hide(outside);
-    if (kept >= 0 && verified) {
+    int kept = hide_copy(outside);
+    if (kept >= 0) {
         if (door == NULL)
             door = &doors[next++ % DOORS];
         if (door->target.family != 0)
             forget(door);
-        *door = (struct door){*target, kept, now_ns(), broker_epoch()};
-    } else if (kept >= 0) {
-        hidden_close(kept);
+        *door = (struct door){*source, *target, kept, now_ns(), broker_epoch()};
     }
     pthread_mutex_unlock(&mutex);
+}
+
+bool door_source(const struct vn_address *target, struct vn_address *source) {
+    pthread_mutex_lock(&mutex);
+    struct door *door = find(target);
+    bool known = door != NULL && is_valid(door);
+    if (known)
+        *source = door->source;
+    pthread_mutex_unlock(&mutex);
+    return known;
 }
 
 int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half) {
@@ -73,7 +85,7 @@ int door_knock(const struct vn_address *source, const struct vn_address *target,
     pthread_mutex_lock(&mutex);
     struct door *door = find(target);
     if (door != NULL) {
-        if (now_ns() - door->verified_at > VERIFIED_NS || door->epoch != broker_epoch())
+        if (!is_valid(door))
             forget(door);
         else if (message_send(door->outside, &knock, sizeof(knock), fds, 2, MSG_DONTWAIT))
             sent = 1;

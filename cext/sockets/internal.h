@@ -103,6 +103,7 @@ struct conn *conn_hold(int fd);              /* entry_hold for connections only 
 
 /* A hidden descriptor: CLOEXEC, at a high number, out of the way of the program's. -1 and errno when there is none. */
 int hide(int fd);                            /* moves fd (closes the low one) */
+int hide_copy(int fd);                       /* leaves fd as it is */
 void hidden_close(int fd);
 bool is_hidden(int fd);                      /* the program did not open it and must not close it */
 
@@ -130,6 +131,9 @@ struct conn {
     bool shut_read;              /* shutdown(SHUT_RD) here */
     uint64_t receive_timeout_ns, send_timeout_ns;   /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
     uint64_t offered_at;
+    _Atomic uint32_t leader;     /* 1: a thread of this process sleeps on the bell, or takes its bytes */
+    _Atomic uint32_t turn;       /* counts takings; the other threads that wait sleep on it (futex) */
+    _Atomic uint32_t followers;
     uint64_t poll_ns;            /* how long it is worth while to poll before sleeping: learnt */
     uint32_t quiet_looks;        /* empty looks since the kernel was asked for the bell */
     struct vn_address source, target;   /* of the offer, for FORGET */
@@ -183,7 +187,8 @@ bool address_from(struct vn_address *address, const struct sockaddr *name, sockl
 socklen_t address_to(const struct vn_address *address, int family, struct sockaddr *name, socklen_t room);
 bool address_same(const struct vn_address *a, const struct vn_address *b);
 
-enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int bell, int half);
+enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int bell, int half,
+                         int tcp);
 void broker_forget(const struct vn_address *source, const struct vn_address *target);
 bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *bell, int *half);
 enum vn_why broker_find(const struct vn_address *target);   /* VN_WHY_direct: may be a partition's; else why not */

@@ -7,6 +7,7 @@ extern pid_t vn_pid;             /* of the process that the tables are of: anoth
 
 bool table_init(void);
 void table_before_fork(void);    /* every connection is shared by two processes from now on */
+void table_after_fork(void);
 void broker_after_fork(void);
 void door_after_fork(void);
 void epoll_after_fork(void);
@@ -18,7 +19,8 @@ bool listener_waiting(struct entry *entry);
 
 /* door.c */
 bool door_open(int doors[2]);                  /* the inside and the outside of a new door */
-void door_learn(const struct vn_address *target, int door, bool verified);
+void door_learn(const struct vn_address *source, const struct vn_address *target, int outside);
+bool door_source(const struct vn_address *target, struct vn_address *source);   /* from where a door to it was learnt */
 int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half);
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */

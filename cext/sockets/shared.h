@@ -40,7 +40,7 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
 #define VN_WANT_STEP 0x00010000u
 #define VN_WANTS_DATA(wants) (((wants) & 0x000000ffu) != 0)
 #define VN_WANTS_ROOM(wants) (((wants) & 0x0000ff00u) != 0)
-enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4 };                         /* bits of state */
+enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8 };   /* bits of state; the last: it goes on with TCP */
 
 struct vn_half {
     /* constant once it is shown to the other end */
@@ -66,7 +66,7 @@ struct vn_half {
 
 enum vn_op {
     VN_HELLO = 1,   /* reply: fds [table] */
-    VN_OFFER = 2,   /* source, target; fds [bell, half]; reply: 0, or why not */
+    VN_OFFER = 2,   /* source, target; fds [bell, half, TCP socket that is bound to source]; reply: 0, or why not */
     VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
                     /* reply: 0 and fds [bell, half], or VN_WHY_no_offer */
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */

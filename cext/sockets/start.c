@@ -22,6 +22,7 @@ static uint64_t number(const char *name, uint64_t otherwise, uint64_t most) {
 
 static void after_fork(void) {
     vn_pid = getpid();
+    table_after_fork();
     broker_after_fork();
     door_after_fork();
     epoll_after_fork();

@@ -93,33 +93,53 @@ void table_before_fork(void) {
             continue;
         atomic_store(&conn->own->forked, 1);
         /* Only one of the two would get the other end's half. */
-        if (conn->phase == VN_OFFERED) {
-            uint64_t deadline = now_ns() + vn_settings.answer_ns;
-            while (conn->phase == VN_OFFERED && now_ns() < deadline) {
-                bell_take(conn, fd);
-                sched_yield();
-            }
-            if (conn->phase == VN_OFFERED)
-                conn_withdraw(conn, fd);
+        uint64_t deadline = now_ns() + vn_settings.answer_ns;
+        while (conn->phase == VN_OFFERED && now_ns() < deadline) {
+            bell_take(conn, fd);
+            sched_yield();
         }
+        if (conn->phase == VN_OFFERED && conn->verified)
+            conn_withdraw(conn, fd);
         conn_release(conn);
     }
 }
 
-int hide(int fd) {
+/* Half of what the program may have: its own descriptors stay dense below. */
+static int lowest_hidden(void) {
+    static _Atomic int lowest;
     struct rlimit limit;
-    int high = -1, saved;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        rlim_t most = limit.rlim_cur > VN_MAX_FD ? VN_MAX_FD : limit.rlim_cur;
-        high = real_fcntl(fd, F_DUPFD_CLOEXEC, (int)(most / 2));
+    if (lowest == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        lowest = (int)((limit.rlim_cur > VN_MAX_FD ? VN_MAX_FD : limit.rlim_cur) / 2);
+    return lowest;
+}
+
+void table_after_fork(void) {
+    atomic_store(&table_lock, 0);
+    for (int fd = 0; fd <= vn_highest; fd++) {
+        struct conn *conn = conn_of(fd);
+        if (conn == NULL)
+            continue;
+        conn->leader = conn->followers = 0;
+        if (conn->phase == VN_OFFERED) {   /* the parent's alone, see table_before_fork */
+            conn->error = ECONNRESET;
+            conn->phase = VN_BROKEN;
+        }
     }
+}
+
+int hide_copy(int fd) {
+    int high = real_fcntl(fd, F_DUPFD_CLOEXEC, lowest_hidden());
     if (high < 0)
         high = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    saved = errno;
-    real_close(fd);
-    errno = saved;
     if (high >= 0 && high < VN_MAX_FD)
         atomic_fetch_or(&hidden[high / 8], (unsigned char)(1 << high % 8));
+    return high;
+}
+
+int hide(int fd) {
+    int high = hide_copy(fd), saved = errno;
+    real_close(fd);
+    errno = saved;
     return high;
 }
 
