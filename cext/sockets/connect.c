@@ -84,6 +84,8 @@ static void sent(struct offer *offer) {
 }
 
 static void drop(struct offer *offer) {
+    if (offer->half != NULL)   /* the broker may have it all the same, if its answer was only late */
+        atomic_fetch_or(&offer->half->state, VN_WITHDRAWN);
     half_unmap(offer->half);
     real_close(offer->bell);
 }
@@ -116,6 +118,7 @@ static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase
     epoll_leave(fd);
     if (swap_descriptor(fd, offer->bell) != 0) {
         epoll_rejoin(fd);
+        atomic_fetch_or(&offer->half->state, VN_WITHDRAWN);
         conn_release(conn);   /* with it the half and the kept descriptor */
         offer->half = NULL;
         return false;

@@ -38,6 +38,15 @@ static int fail(int error) {
     return -1;
 }
 
+/* Other events for one that is watched, or was; what is true is reported again. */
+static void renew(struct epoll *epoll, struct watched *watched, const struct epoll_event *event) {
+    epoll_record(epoll, watched->fd, event);
+    watched->seen = 0;
+    watched->seen_head = watched->seen_tail = 0;
+    watch_activate(watched);
+    watch_kick(epoll);
+}
+
 /* Takes over the reference to conn. */
 static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct epoll_event *event, struct conn *conn) {
     struct watched *watched = epoll_find(epoll, fd);
@@ -48,13 +57,16 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
         epoll_drop(epoll, watched);
         watched = NULL;
     }
+    bool there = watched != NULL && !watched->parked;
     if (op == EPOLL_CTL_ADD) {
-        if (watched != NULL)
+        if (there)
             error = EEXIST;
         else if (event->events & EPOLLEXCLUSIVE && event->events & ~EXCLUSIVE_MAY)
             error = EINVAL;
         else if (!epoll_prepare(epoll, epfd))
             error = errno == EMFILE || errno == ENFILE ? ENOMEM : errno;   /* epoll_ctl knows no EMFILE */
+        else if (watched != NULL)
+            renew(epoll, watched, event);
         else if ((watched = epoll_record(epoll, fd, event)) == NULL)
             error = ENOMEM;
         else if (watch(epoll, watched, conn) == 0)
@@ -65,21 +77,16 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
             return fail(error);   /* watch has released conn */
         }
     } else if (op == EPOLL_CTL_MOD) {
-        if (watched == NULL)
+        if (!there)
             error = ENOENT;
         else if ((event->events | watched->events) & EPOLLEXCLUSIVE)
             error = EINVAL;
-        else {
-            epoll_record(epoll, fd, event);
-            watched->seen = 0;   /* what is true is reported again */
-            watch_activate(watched);
-            watch_kick(epoll);
-        }
-    } else if (watched == NULL) {
+        else
+            renew(epoll, watched, event);
+    } else if (!there) {
         error = ENOENT;
     } else {
-        unwatch(watched, true);
-        epoll_drop(epoll, watched);
+        watch_park(watched);
     }
     conn_release(conn);
     return error == 0 ? 0 : fail(error);
@@ -153,6 +160,11 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
 
 static void leave(struct epoll *epoll, struct watched *watched) {
     int outer = epoll_outer(epoll);
+    if (watched->parked) {
+        unwatch(watched, true);
+        epoll_drop(epoll, watched);
+        return;
+    }
     watched->away = true;
     if (watched->conn != NULL) {
         unwatch(watched, true);

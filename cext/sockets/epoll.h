@@ -22,7 +22,8 @@ struct watched {                 /* one descriptor that was added to one epoll *
     struct conn *conn;           /* held, watched by us; NULL: the kernel watches it */
     int door;                    /* a listener's, as added to the kernel's set; -1 without */
     bool other;                  /* a listener with a door or an epoll: the kernel's, and looked at in memory too */
-    bool disabled;               /* EPOLLONESHOT has fired */
+    bool disabled;               /* EPOLLONESHOT has fired, or it is parked */
+    bool parked;                 /* removed by the program; its bell stays watched, as programs add and remove all the time */
     bool listed;                 /* in the list of active ones */
     bool away;                   /* between epoll_leave and epoll_rejoin */
     unsigned armed;              /* what bell_arm was called with */
@@ -72,7 +73,8 @@ extern _Atomic uint32_t epoll_generation;
 /* epoll_watch.c */
 int watch(struct epoll *epoll, struct watched *watched, struct conn *conn);   /* takes over the reference, also when it fails (-1) */
 void unwatch(struct watched *watched, bool from_kernel);
-void watch_activate(struct watched *watched);       /* to be looked at from now on; locked */
+void watch_activate(struct watched *watched);
+void watch_park(struct watched *watched);                    /* direct ones only */       /* to be looked at from now on; locked */
 void watch_kick(struct epoll *epoll);               /* wakes a sleeper, if there is one */
 void watch_drain(struct epoll *epoll);              /* those that were touched become active; locked */
 void watch_after_fork(void);

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 
 _Atomic uint32_t epoll_generation;
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER, making = PTHREAD_MUTEX_INITIALIZER;
 static struct epoll *all;
 static _Atomic(uint16_t) *counts;   /* by descriptor: how many epolls watch it, so that most closes cost one look */
 
@@ -71,7 +71,6 @@ static void nested(struct epoll *epoll, struct watched *watched) {
 }
 
 struct epoll *epoll_make(int epfd) {
-    static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
     if ((unsigned)epfd >= VN_MAX_FD)
         return NULL;
     pthread_mutex_lock(&making);
@@ -163,7 +162,7 @@ struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_eve
     }
     watched->events = event->events;
     watched->data = event->data;
-    watched->disabled = false;
+    watched->disabled = watched->parked = false;
     return watched;
 }
 
@@ -189,7 +188,7 @@ void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watche
 }
 
 void epoll_after_fork(void) {   /* the thread that had a lock is not in the child */
-    all_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    all_lock = making = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     watch_after_fork();
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
         epoll->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;

@@ -38,6 +38,14 @@ void watch_activate(struct watched *watched) {
     watched->listed = true;
 }
 
+void watch_park(struct watched *watched) {
+    unlist(watched);
+    if (watched->armed != 0)
+        bell_disarm(watched->conn, watched->armed);
+    watched->armed = 0;
+    watched->parked = watched->disabled = true;
+}
+
 void watch_kick(struct epoll *epoll) {
     uint64_t one = 1;
     int saved = errno;

@@ -15,7 +15,7 @@ struct direct {
 
 struct set {
     struct pollfd *fds, *kernel;      /* kernel: the same places, direct connections left out until we sleep */
-    nfds_t count, extra;              /* after them: further sources of one descriptor */
+    nfds_t count, doors, extra;       /* after them: listeners' doors, then further sources of sleepers (extra: both) */
     struct direct *direct;
     nfds_t directs;
     bool plain;                       /* the kernel has something of it */
@@ -32,7 +32,7 @@ struct timespec *time_of(uint64_t ns, struct timespec *room) {
 }
 
 static void collect(struct set *set) {
-    set->directs = 0;
+    set->directs = set->doors = 0;
     set->plain = false;
     for (nfds_t i = 0; i < set->count; i++) {
         struct entry *entry = set->fds[i].fd < 0 ? NULL : entry_hold(set->fds[i].fd);
@@ -41,11 +41,15 @@ static void collect(struct set *set) {
             set->direct[set->directs++] = (struct direct){entry, i, 0};
             if (is_direct(entry))
                 set->kernel[i].fd = -1;
+            else if (entry->kind == VN_LISTENER && listener_door(entry) >= 0)
+                set->kernel[set->count + set->doors++] =
+                    (struct pollfd){listener_door(entry), set->fds[i].events & (POLLIN | POLLRDNORM), 0};
         } else if (entry != NULL) {
             entry_release(entry);
         }
         set->plain |= set->kernel[i].fd >= 0;
     }
+    set->extra = set->doors;
 }
 
 static void discard(struct set *set) {
@@ -61,6 +65,11 @@ static int ask(struct set *set, nfds_t sources, uint64_t timeout, const sigset_t
     int result = real_ppoll(set->kernel, set->count + sources, time_of(timeout, &time), mask);
     for (nfds_t i = 0; i < set->count; i++)
         set->fds[i].revents = result > 0 ? set->kernel[i].revents : 0;
+    for (nfds_t i = 0; i < set->doors && result > 0; i++)
+        for (nfds_t j = 0; j < set->directs; j++)
+            if (set->kernel[set->count + i].revents != 0 && set->direct[j].entry->kind == VN_LISTENER &&
+                listener_door(set->direct[j].entry) == set->kernel[set->count + i].fd)
+                set->fds[set->direct[j].at].revents |= set->kernel[set->count + i].revents & (POLLIN | POLLRDNORM);
     return result;
 }
 
@@ -97,11 +106,10 @@ static int ready(struct set *set) {
 }
 
 static void arm(struct set *set, uint64_t *due) {
-    set->extra = 0;
+    set->extra = set->doors;
     for (nfds_t i = 0; i < set->directs; i++) {
         struct direct *direct = &set->direct[i];
         struct pollfd *poll = &set->fds[direct->at], sources[2];
-        int door;
         if (direct->entry->kind == VN_CONN) {
             struct conn *conn = (struct conn *)direct->entry;
             unsigned wanted = poll->events & POLL_OUT ? POLLOUT : 0;
@@ -120,8 +128,6 @@ static void arm(struct set *set, uint64_t *due) {
         } else if (direct->entry->kind == VN_EPOLL) {
             atomic_fetch_add(&((struct epoll *)direct->entry)->sleepers, 1);
             epoll_arm((struct epoll *)direct->entry, 0, due);
-        } else if ((door = listener_door(direct->entry)) >= 0) {
-            set->kernel[set->count + set->extra++] = (struct pollfd){door, poll->events & (POLLIN | POLLRDNORM), 0};
         }
     }
 }
@@ -159,11 +165,6 @@ static void disarm(struct set *set, int result) {
             epoll_serve((struct epoll *)direct->entry, now);
         }
     }
-    for (nfds_t i = 0; i < set->extra && result > 0; i++)   /* doors */
-        for (nfds_t j = 0; j < set->directs; j++)
-            if (set->kernel[set->count + i].revents != 0 && set->direct[j].entry->kind == VN_LISTENER &&
-                listener_door(set->direct[j].entry) == set->kernel[set->count + i].fd)
-                set->fds[set->direct[j].at].revents |= set->kernel[set->count + i].revents & (POLLIN | POLLRDNORM);
 }
 
 static int wait_set(struct set *set, uint64_t timeout, const sigset_t *mask) {
@@ -175,7 +176,7 @@ static int wait_set(struct set *set, uint64_t timeout, const sigset_t *mask) {
         set->fds[i].revents = 0;
     for (;;) {
         if (signals || (set->plain && now - asked >= ASK_BUSY_NS)) {
-            if (ask(set, 0, 0, mask) < 0)
+            if (ask(set, set->doors, 0, mask) < 0)
                 return -1;
             asked = now;
             signals = false;
@@ -184,7 +185,7 @@ static int wait_set(struct set *set, uint64_t timeout, const sigset_t *mask) {
         if ((count = ready(set)) > 0)
             break;
         if (asked != now && set->plain && (timeout == 0 || now - asked >= ASK_QUIET_NS)) {
-            if (ask(set, 0, 0, mask) < 0)
+            if (ask(set, set->doors, 0, mask) < 0)
                 return -1;
             asked = now;
             look(set);

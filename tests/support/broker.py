@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.support.waiting import wait_for_output
-from vnicd.daemon.broker import Broker
+from vnicd.daemon.broker import PATIENCE, Broker
 from vnicd.daemon.station import Place
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def place(text: str) -> tuple[int, Place]:
     return int(number), Place(netns or None, tuple(filter(None, addresses.split(","))))
 
 
-async def serve(name: str, places: Mapping[int, Place]) -> None:
+async def serve(name: str, places: Mapping[int, Place], patience: float) -> None:
     """Serve until told to end; exit code 1 when the name is not to be had."""
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ async def serve(name: str, places: Mapping[int, Place]) -> None:
         loop.add_signal_handler(number, end.set)
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # from start(), and it ends with that process
         loop.add_reader(0, end.set)
-    broker = Broker(at_once, name)
+    broker = Broker(at_once, name, patience)
     await broker.update(places)
     if len(broker.stations) == 0:
         sys.exit(1)
@@ -62,18 +62,19 @@ async def serve(name: str, places: Mapping[int, Place]) -> None:
     broker.close()
 
 
-def command(name: str, places: Sequence[str] = ()) -> list[str]:
+def command(name: str, places: Sequence[str] = (), patience: float = PATIENCE) -> list[str]:
     """What runs a broker in a process of its own, in ROOT."""
-    argv = [sys.executable, "-m", "tests.support.broker", name]
+    argv = [sys.executable, "-m", "tests.support.broker", name, f"--patience={patience}"]
     for text in places:
         argv += ["--partition", text]
     return argv
 
 
-def start(name: str, places: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+def start(name: str, places: Sequence[str] = (), patience: float = PATIENCE) -> subprocess.Popen[bytes]:
     """A broker that serves already; it ends with this process at the latest."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command(name, places), stdin=pipe, stdout=pipe, cwd=ROOT, bufsize=0)
+    argv = command(name, places, patience)
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=ROOT, bufsize=0)
     assert process.stdout
     wait_for_output(process.stdout, b"ready", 10)
     return process
@@ -87,8 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--partition", type=place, action="append", default=[])
+    parser.add_argument("--patience", type=float, default=PATIENCE)
     words = parser.parse_args()
-    asyncio.run(serve(words.name, dict(words.partition) or HERE))
+    asyncio.run(serve(words.name, dict(words.partition) or HERE, words.patience))
 
 
 if __name__ == "__main__":

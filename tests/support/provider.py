@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vnicd import sockets
@@ -63,6 +63,7 @@ class Program:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(10)
         self.sock.connect(f"\0{broker}")
+        self.offered: list[tuple[Address, Address]] = []
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         socket.send_fds(self.sock, [data], list(fds))
@@ -87,15 +88,21 @@ class Program:
             raise EOFError
         return sockets.parse_reply(data), fds
 
-    def offer(self, source: Address, target: Address) -> tuple[Reply, socket.socket]:
-        """The answer, and our end of the bell."""
+    def offer(
+        self, source: Address, target: Address, sock: socket.socket | None = None
+    ) -> tuple[Reply, socket.socket]:
+        """The answer, and our end of the bell; `sock` is bound to the source, or one is made that has its port."""
         ours, theirs = socket.socketpair()
         half = make_half()
+        tcp = sock or bound("", source.port)
         try:
-            reply, _ = self.ask(Op.OFFER, source, target, [theirs.fileno(), half])
+            reply, _ = self.ask(Op.OFFER, source, target, [theirs.fileno(), half, tcp.fileno()])
         finally:
             theirs.close()
             os.close(half)
+            if tcp is not sock:
+                tcp.close()
+        self.offered.append((source, target))
         return reply, ours
 
     def table(self) -> tuple[int, mmap.mmap]:
@@ -115,8 +122,27 @@ class Program:
             return True
         return False
 
+    def forget(self, source: Address, target: Address) -> None:
+        self.send(sockets.request(Op.FORGET, source, target))
+
     def close(self) -> None:
+        """Withdraw all offers and go."""
+        with suppress(OSError):  # it may have been dropped
+            for source, target in self.offered:
+                self.forget(source, target)
+        self.end()
+
+    def end(self) -> None:
+        """Go, and leave the offers that wait."""
         self.sock.close()
+
+
+def bound(ip: str, port: int = 0) -> socket.socket:
+    """A TCP socket with this address, or any."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # several test runs use a port side by side
+    sock.bind((ip, port))
+    return sock
 
 
 def offers(table: mmap.mmap, port: int) -> int:

@@ -2,12 +2,18 @@
 
 Theory of operation. In each partition's namespace it listens at an abstract name, so whoever connects is in that
 partition and speaks for it. A connecting program offers its end - its half of the memory, and a socket - under the
-names that the TCP connection will have at both ends; the accepting program asks for what is offered under the names
-of the TCP socket that it has accepted, and shows that socket. So nobody gets an offer but who has the connection. The
-broker does not make connections and is not asked to allow them: firewall and routes decide on the TCP connection.
+names that the TCP connection will have at both ends, and shows the TCP socket that is bound to its own; the accepting
+program asks for what is offered under the names of the TCP socket that it has accepted, and shows that socket. So
+nobody makes an offer but who has the port, or gets it but who has the connection. The broker does not make connections
+and is not asked to allow them: firewall and routes decide on the TCP connection.
+
+As a TCP connection waits to be accepted after its program has written, closed and ended, so does an offer: what was
+written is in the half that we hold. It goes when it is taken or its program says that the connect failed (FORGET),
+when the namespace that it was made to is served no more, and in any case after a minute.
 
 Programs are strangers. Each request is judged by itself, is answered at once or the program has to go, and costs its
-partition alone: places, offers and the closing of its descriptors (bin.py) are counted by partition.
+partition alone: places, offers (with those of programs that have ended) and the closing of its descriptors (bin.py)
+are counted by partition.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ MAX_VISITORS = 4096
 """Programs of one namespace that are connected at a time."""
 
 MAX_OFFERS = 4096
-"""Offers of one namespace that wait."""
+"""Offers of one namespace that wait, whether their programs are still there or not."""
 
 MAX_WASTE = 4096
 """Descriptors of one namespace that wait to be closed; with more, nobody is taken in there."""
@@ -46,6 +52,7 @@ PATIENCE = 60.0
 """Seconds that an offer waits to be taken."""
 
 SWEEP = 5.0
+"""Seconds between two looks for offers that have waited too long."""
 
 
 class Kernel(Protocol):
@@ -57,9 +64,10 @@ class Kernel(Protocol):
 class Broker:
     """`update` tells it the partitions; nothing is served before, nor after `close`."""
 
-    def __init__(self, kernel: Kernel, name: str = sockets.BROKER_NAME) -> None:
+    def __init__(self, kernel: Kernel, name: str = sockets.BROKER_NAME, patience: float = PATIENCE) -> None:
         self.kernel = kernel
         self.name = name
+        self.patience = patience
         self.table = table.Writer()
         self.stations: dict[tuple[int, int], Station] = {}
         """By what tells their namespaces."""
@@ -193,9 +201,8 @@ class Broker:
         loop.call_later(REST, again)
 
     def _gone(self, visitor: Visitor) -> None:
+        """Its offers stay: the connections may be made already, and wait to be accepted."""
         visitor.station.visitors.discard(visitor)
-        for offer in list(visitor.offers):
-            self._withdraw(offer)
 
     def _request(self, visitor: Visitor, data: bytes, fds: list[int]) -> bool:
         """Answer one request; False when the program is to go."""
@@ -214,24 +221,23 @@ class Broker:
     # --------------------------------------------------------------------------------------- offers
 
     def _offer(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
-        if len(fds) < 2:  # there was no room for them here, or none were sent
+        if len(fds) < 3:  # there was no room for them here, or none were sent
             return visitor.answer(Reply(Why.NO_DESCRIPTORS))
         if not direct.is_bell(fds[0]) or not direct.is_half(fds[1]):
             return False
         own = visitor.station
         why, station = self._judge(own, request)
-        if station is not None and len(fds) > 2:
-            names = direct.tcp_names(fds[2])
-            if names is None or names.cookie != own.outfit.cookie or not _is_source(names, request.source):
-                return False
         if station is None:
             return visitor.answer(Reply(why))
+        names = direct.tcp_names(fds[2])
+        if names is None or names.cookie != own.outfit.cookie or not _is_source(names, request.source):
+            return False
         if own.made >= MAX_OFFERS or self.waiting >= self.most_waiting:
             return visitor.answer(Reply(Why.NO_DESCRIPTORS))
         key = request.target, request.source
         if key in station.offers:  # of a connection that was not made, or an impostor's
             self._withdraw(station.offers[key])
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + self.patience
         offer = Offer(visitor, station, key, fds[:2], deadline)
         del fds[:2]
         station.offers[key] = offer
@@ -241,7 +247,10 @@ class Broker:
         self._count(station)
         if self.sweeping is None:
             self._sweep()
-        return visitor.answer(Reply(Why.DIRECT))
+        if visitor.answer(Reply(Why.DIRECT)):
+            return True
+        self._withdraw(offer)  # it has not waited for us, and its connection is plain TCP
+        return False
 
     def _judge(self, own: Station, request: Request) -> tuple[Why, Station | None]:
         """Where an offer goes, if it goes anywhere."""
@@ -310,7 +319,8 @@ class Broker:
                 if offer.deadline > loop.time():
                     break
                 self._withdraw(offer)
-        self.sweeping = loop.call_later(SWEEP, self._sweep) if self.waiting else None
+        pause = min(SWEEP, self.patience)
+        self.sweeping = loop.call_later(pause, self._sweep) if self.waiting else None
 
 
 def _is_source(names: direct.Names, source: Address) -> bool:

@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Offer:
-    """One end of a connection, waiting to be asked for."""
+    """One end of a connection, waiting to be asked for; `visitor` has made it, and may be gone since."""
 
     def __init__(self, visitor: Visitor, station: Station, key: Key, fds: list[int], deadline: float) -> None:
         self.visitor, self.station, self.key, self.fds, self.deadline = visitor, station, key, fds, deadline
@@ -42,5 +42,5 @@ class Station:
         self.offers: dict[Key, Offer] = {}
         """Those made to its programs, the oldest first."""
         self.made = 0
-        """How many of its programs' offers wait."""
+        """How many of its programs' offers wait, those of programs that have ended with them."""
         self.bin = Bin()

@@ -35,7 +35,7 @@ class Visitor:
         self.station = station
         self.on_request, self.on_end = on_request, on_end
         self.offers: set[Offer] = set()
-        """What it offers and nobody has taken yet."""
+        """What it offers and nobody has taken yet; they may outlive the connection."""
         self.loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self.loop.add_reader(sock, self._readable)
