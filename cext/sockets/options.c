@@ -52,6 +52,14 @@ EXPORT int getsockname(int fd, struct sockaddr *name, socklen_t *length) {
     return result;
 }
 
+/* As TCP has it: not while it connects, nor after a reset or when both directions have ended. */
+static bool is_connected(const struct conn *conn) {
+    uint32_t theirs = conn->peer != NULL ? conn->peer->state : 0;
+    if (conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN || (theirs & VN_RESET))
+        return false;
+    return !(conn->own->state & VN_FIN) || !((theirs & VN_FIN) || conn->bell_ended);
+}
+
 EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
     READY();
     struct conn *conn = conn_hold(fd);
@@ -59,11 +67,11 @@ EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
     if (conn == NULL)
         return name_of_relay(fd, false, real_getpeername(fd, name, length), name, length, room);
     int result;
-    if (conn->phase == VN_CONNECTING)
+    if (conn->phase < VN_DIRECT)
         bell_take(conn, fd);
     if (conn->phase == VN_PLAIN)
         result = real_getpeername(fd, name, length);
-    else if (conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN) {
+    else if (!is_connected(conn)) {
         errno = ENOTCONN;
         result = -1;
     } else
@@ -140,12 +148,14 @@ EXPORT int shutdown(int fd, int how) {
     if (conn == NULL)
         return real_shutdown(fd, how);
     int result = 0;
+    if (conn->phase < VN_DIRECT)
+        bell_take(conn, fd);
     if (conn->phase == VN_PLAIN)
         result = real_shutdown(fd, how);
     else if (how < SHUT_RD || how > SHUT_RDWR) {
         errno = EINVAL;
         result = -1;
-    } else if (conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN) {
+    } else if (!is_connected(conn)) {
         errno = ENOTCONN;
         result = -1;
     } else {

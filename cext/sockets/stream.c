@@ -55,8 +55,24 @@ static int error_of(struct conn *conn) {
 
 /* Whether the other end is gone for good, so that nothing that is written will be read. */
 static bool is_over(const struct conn *conn) {
-    return conn->phase == VN_BROKEN || conn->bell_ended ||
-           (conn->peer != NULL && (conn->peer->state & (VN_CLOSED | VN_RESET)));
+    return conn->bell_ended || (conn->peer != NULL && (conn->peer->state & (VN_CLOSED | VN_RESET)));
+}
+
+/* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. */
+static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
+    const struct vn_half *peer = conn->peer;
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += iov[i].iov_len;
+    if (bytes == skip)
+        return 0;
+    conn->phase = VN_BROKEN;
+    if (peer == NULL || peer->state & VN_RESET || peer->tail != conn->own->head) {
+        errno = peer != NULL && (peer->state & (VN_FIN | VN_RESET)) == VN_FIN ? EPIPE : ECONNRESET;
+        return -1;
+    }
+    conn->error = EPIPE;
+    return (ssize_t)(bytes - skip);
 }
 
 static size_t put(struct conn *conn, uint64_t head, const char *from, size_t bytes) {
@@ -72,11 +88,13 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
     uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
     uint64_t tail = conn->peer != NULL ? atomic_load_explicit(&conn->peer->tail, memory_order_acquire) : 0;
     uint64_t start = head, shown = head;
-    if (atomic_load_explicit(&own->state, memory_order_relaxed) & VN_FIN || is_over(conn)) {
+    if (atomic_load_explicit(&own->state, memory_order_relaxed) & VN_FIN || conn->phase == VN_BROKEN) {
         int error = error_of(conn);
         errno = error != 0 ? error : EPIPE;
         return -1;
     }
+    if (UNLIKELY(is_over(conn)))
+        return write_over(conn, iov, count, skip);
     if (head - tail > VN_RING_BYTES) {
         fault(conn);
         errno = ECONNRESET;
@@ -118,7 +136,7 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
 static bool ended(struct conn *conn, ssize_t *result, bool *end) {
     const struct vn_half *peer = conn->peer;
     uint32_t state = peer != NULL ? atomic_load_explicit(&peer->state, memory_order_acquire) : 0;
-    int error = conn->shut_read ? 0 : error_of(conn);
+    int error = conn->shut_read || conn->error == EPIPE ? 0 : error_of(conn);   /* EPIPE is for who writes */
     if ((*end = conn->shut_read))
         return true;
     if (error == 0 && (state & VN_RESET) && conn->phase != VN_BROKEN) {
@@ -127,16 +145,17 @@ static bool ended(struct conn *conn, ssize_t *result, bool *end) {
     }
     if (error == 0 && conn->bell_ended && conn->phase != VN_BROKEN && !(state & VN_FIN)) {
         /* It died. As TCP has it: a reset when it had not read all that was sent to it, else an end. */
-        conn->phase = VN_BROKEN;
-        if (peer == NULL || atomic_load(&peer->tail) != atomic_load(&conn->own->head))
+        if (peer == NULL || atomic_load(&peer->tail) != atomic_load(&conn->own->head)) {
+            conn->phase = VN_BROKEN;
             error = ECONNRESET;
+        }
     }
     if (error != 0) {
         errno = error;
         *result = -1;
         return true;
     }
-    *end = conn->phase == VN_BROKEN || (state & VN_FIN);
+    *end = conn->phase == VN_BROKEN || conn->bell_ended || (state & VN_FIN);
     return *end;
 }
 

@@ -69,7 +69,7 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
     _, table = client.table()
     with listening(green) as listener, tcp(blue) as sock:
         source, target = address_of(sock), address_of(listener)
-        reply, bell = client.offer(source, target)
+        reply, bell = client.offer(source, target, sock)
         assert reply.why == Why.DIRECT
         assert provider.offers(table, number(shared, green)) == 1
         assert provider.offers(table, number(shared, blue)) == 0
@@ -99,7 +99,7 @@ def test_a_socket_of_another_namespace_is_no_proof(shared: Fabric, pair: Pair) -
         listener = stack.enter_context(listening(green))
         sock = stack.enter_context(tcp(blue))
         source, target = address_of(sock), address_of(listener)
-        assert client.offer(source, target)[0].why == Why.DIRECT
+        assert client.offer(source, target, sock)[0].why == Why.DIRECT
         elsewhere = f"/run/netns/{shared.namespace('fake')}"
         for command in (["link", "set", "lo", "up"], *(["addr", "add", f"{ip}/32", "dev", "lo"] for ip in
                         (source.text, target.text))):  # fmt: skip
@@ -122,12 +122,15 @@ def test_a_listener_in_another_partition_does_not_count(shared: Fabric, pair: Pa
     client = program(blue)
     with listening(blue) as listener:
         target = Address(sockets.packed(green.ip), address_of(listener).port)
-        source = Address(sockets.packed(blue.ip), 9)
+        source = Address(sockets.packed(blue.ip), 30009)
         assert client.offer(source, target)[0].why == Why.NO_PROVIDER
     with listening(green) as listener:
         stranger = Address(sockets.packed(green.ip), 9)
         assert client.offer(stranger, address_of(listener))[0].why == Why.NOT_A_PARTITION
-        assert client.offer(source, address_of(listener))[0].why == Why.DIRECT
+        with tcp(blue, source.port) as sock:
+            assert client.offer(source, address_of(listener), sock)[0].why == Why.DIRECT
+        with pytest.raises(EOFError):  # without one, the offer shows a socket that is not in the partition
+            client.offer(source, address_of(listener))
     client.close()
 
 

@@ -97,9 +97,12 @@ def test_a_client_is_killed(ends: Ends, cluster: Postgres) -> None:
 def test_a_backend_is_killed(ends: Ends, cluster: Postgres) -> None:
     """The client gets an error at once; PostgreSQL starts all anew, and serves again."""
     with serving(ends, cluster), ends.watch():
-        load = cluster.pgbench(ends.server.ip, "-S", "-n", "-c", "1", "-T", "60")
-        client = ends.client.popen(load, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        victims = wait_until(lambda: backends(ends, cluster), 10, "the client is served")
+        load = cluster.pgbench(ends.server.ip, "-S", "-n", "-c", "1", "-T", "60", "-P", "1")
+        client = ends.client.popen(load, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert client.stderr is not None
+        while not client.stderr.readline().startswith(b"progress"):  # its first connection only asks, and ends
+            assert client.poll() is None
+        victims = backends(ends, cluster)
         subprocess.run(["kill", "-KILL", str(victims[0])], check=True)
         assert client.wait(10) != 0
         wait_until(lambda: answers(ends, cluster), 20, "PostgreSQL serves again")

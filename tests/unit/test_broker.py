@@ -12,13 +12,12 @@ import pytest
 
 from tests.support import broker, provider
 from tests.support.broker import NAME
-from tests.support.provider import Program, address_of, make_half, marker
-from tests.support.waiting import wait_until
+from tests.support.provider import Program, address_of, marker
 from vnicd import sockets
 from vnicd.sockets import Address, Op, Why
 
-SOURCE = sockets.address("127.0.0.1", 40001)
-OWN = sockets.address("10.9.9.1", 7)
+SOURCE = sockets.address("127.0.0.1", 30001)
+OWN = sockets.address("10.9.9.1", 30007)
 
 
 def test_hello_gives_the_table(program: Program) -> None:
@@ -47,7 +46,7 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
     with socket.socket() as client:
         client.bind(("127.0.0.1", 0))
         source = address_of(client)
-        reply, ours = program.offer(source, target)
+        reply, ours = program.offer(source, target, client)
         assert reply.why == Why.DIRECT
         assert provider.offers(table, 1) == 1
         client.connect((target.text, target.port))
@@ -75,8 +74,10 @@ def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: 
         assert program.ask(Op.TAKE, SOURCE, target, [sock.fileno()])[0].why == Why.NO_OFFER
     with socket.socket(type=socket.SOCK_DGRAM) as fake:  # what it is called is anybody's choice
         fake.connect((SOURCE.text, SOURCE.port))
-        program.send(sockets.request(Op.TAKE, SOURCE, target), [fake.fileno()])
-        assert program.is_dropped()
+        other = Program(NAME)
+        other.send(sockets.request(Op.TAKE, SOURCE, target), [fake.fileno()])
+        assert other.is_dropped()
+        other.close()
     client.close()
     accepted.close()
 
@@ -96,17 +97,17 @@ def test_a_listener_elsewhere_is_none(program: Program) -> None:
             assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].why == Why.NO_PROVIDER
     with marker(sockets.address("::1", 7003), "0.0.0.0"):
         target = sockets.address("::1", 7003)
-        assert program.offer(sockets.address("::1", 1), target)[0].why == Why.NO_PROVIDER
+        assert program.offer(sockets.address("::1", 30001), target)[0].why == Why.NO_PROVIDER
 
 
 def test_a_program_speaks_for_its_partition_alone(program: Program, listener: socket.socket) -> None:
     target = address_of(listener)
     with marker(OWN):
-        assert program.offer(sockets.address("10.9.9.1", 9), OWN)[0].why == Why.DIRECT
-        assert program.offer(sockets.address("10.9.9.1", 9), target)[0].why == Why.DIRECT
+        assert program.offer(OWN, OWN)[0].why == Why.DIRECT
+        assert program.offer(OWN, target)[0].why == Why.DIRECT
         for stranger in ("10.9.9.2", "fe80::1", "0.0.0.0"):
-            assert program.offer(sockets.address(stranger, 9), OWN)[0].why == Why.NOT_A_PARTITION
-            assert program.offer(sockets.address(stranger, 9), target)[0].why == Why.NOT_A_PARTITION
+            assert program.offer(sockets.address(stranger, 30009), OWN)[0].why == Why.NOT_A_PARTITION
+            assert program.offer(sockets.address(stranger, 30009), target)[0].why == Why.NOT_A_PARTITION
     for stranger in ("10.9.9.2", "192.0.2.1", "fd09::2"):
         assert program.offer(OWN, sockets.address(stranger, 9))[0].why == Why.NOT_A_PARTITION
     assert program.offer(Address(SOURCE.ip, 0), target)[0].why == Why.UNSUPPORTED
@@ -118,7 +119,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
         with marker(target, "::"), socket.socket() as client:
             client.bind(("127.0.0.1", 0))
             source = address_of(client)
-            _, bell = program.offer(source, sockets.address("::ffff:127.0.0.1", target.port))
+            _, bell = program.offer(source, sockets.address("::ffff:127.0.0.1", target.port), client)
             client.connect((target.text, target.port))
             accepted, _ = listener.accept()
             assert accepted.getpeername()[0] == "::ffff:127.0.0.1"
@@ -128,30 +129,6 @@ def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
                 os.close(fd)
             accepted.close()
             bell.close()
-
-
-def test_an_offer_goes_with_its_program(program: Program, listener: socket.socket) -> None:
-    _, table = program.table()
-    other = Program(NAME)
-    _, bell = other.offer(SOURCE, address_of(listener))
-    assert provider.offers(table, 1) == 1
-    other.close()
-    wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
-    bell.settimeout(5)
-    assert bell.recv(1) == b"", "nobody has the other end of the bell"
-
-
-def test_an_offer_can_be_forgotten(program: Program, listener: socket.socket) -> None:
-    _, table = program.table()
-    target = address_of(listener)
-    other = Program(NAME)
-    other.offer(SOURCE, target)
-    program.send(sockets.request(Op.FORGET, SOURCE, target))  # it is not this one's to forget
-    program.ask(Op.HELLO)
-    assert provider.offers(table, 1) == 1
-    other.send(sockets.request(Op.FORGET, SOURCE, target))
-    wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
-    other.close()
 
 
 def test_a_second_offer_replaces_the_first(program: Program, listener: socket.socket) -> None:
@@ -164,20 +141,6 @@ def test_a_second_offer_replaces_the_first(program: Program, listener: socket.so
     second.setblocking(False)
     with pytest.raises(BlockingIOError):
         second.recv(1)
-
-
-def test_the_socket_that_will_connect_can_be_shown(program: Program, listener: socket.socket) -> None:
-    target = address_of(listener)
-    with socket.socket() as client:
-        client.bind(("127.0.0.1", 0))
-        bell, half = socket.socketpair(), make_half()
-        fds = [bell[0].fileno(), half, client.fileno()]
-        assert program.ask(Op.OFFER, address_of(client), target, fds)[0].why == Why.DIRECT
-        program.send(sockets.request(Op.OFFER, SOURCE, target), fds)  # that is another's port
-        assert program.is_dropped()
-        os.close(half)
-        for each in bell:
-            each.close()
 
 
 def test_a_name_that_is_taken_is_no_end(running: subprocess.Popen[bytes]) -> None:

@@ -232,8 +232,6 @@ class Broker:
         names = direct.tcp_names(fds[2])
         if names is None or names.cookie != own.outfit.cookie or not _is_source(names, request.source):
             return False
-        if own.made >= MAX_OFFERS or self.waiting >= self.most_waiting:
-            return visitor.answer(Reply(Why.NO_DESCRIPTORS))
         key = request.target, request.source
         if key in station.offers:  # of a connection that was not made, or an impostor's
             self._withdraw(station.offers[key])
@@ -270,6 +268,8 @@ class Broker:
             return Why.UNSUPPORTED, None
         if not direct.is_bound(station.outfit.probe, sockets.listener_names(target)):
             return Why.NO_PROVIDER, None
+        if own.made >= MAX_OFFERS or self.waiting >= self.most_waiting:
+            return Why.NO_DESCRIPTORS, None
         return Why.DIRECT, station
 
     def _take(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
