@@ -7,14 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define STRANGE_KNOCKS 256   /* that one accept looks at */
 
 struct listener {
     struct entry entry;
     int marker;          /* bound to the listener's name; -1: another one is */
     int inside, outside; /* of its door; -1 without */
     int family;
+    uint64_t secret[2];  /* of the tickets to its door */
     uint64_t poll_ns;    /* how long it is worth while to look for one who knocks before sleeping */
 };
 
@@ -73,7 +77,8 @@ void listener_adopt(int fd) {
         listener->family = name.ss_family;
         broker_has_offers();   /* says hello now, so that the first accept need not */
         listener->marker = mark(&address);
-        door_open(door);
+        if (getrandom(listener->secret, sizeof(listener->secret), 0) == sizeof(listener->secret))
+            door_open(door);
         listener->inside = door[0];
         listener->outside = door[1];
         entry_set(fd, &listener->entry);
@@ -94,15 +99,19 @@ EXPORT int listen(int fd, int backlog) {
 /* The accepting end of what was offered; NULL when it can't be: then the other end is told by the bell's end. */
 static struct conn *answer(int bell, int memfd, const struct vn_address *local, const struct vn_address *remote,
                            const struct listener *listener, bool verified) {
-    struct vn_answer message = {VN_ANSWER_MAGIC, 0};
+    struct vn_answer message = {VN_ANSWER_MAGIC, 0, 0};
     struct vn_half *own = NULL;
-    const struct vn_half *peer = half_map(memfd);
+    const struct vn_half *peer = is_unix(bell) ? half_map(memfd) : NULL;
     int fds[2] = {peer != NULL ? half_make(&own, local, remote, true) : -1, listener->outside};
     struct conn *conn = fds[0] >= 0 ? conn_new(own, -1) : NULL;
     message.doors = verified && listener->outside >= 0;
+    if (message.doors)
+        message.ticket = door_ticket(listener->secret, remote, local);
     bool sent = conn != NULL && message_send(bell, &message, sizeof(message), fds, message.doors ? 2 : 1, MSG_DONTWAIT);
     /* It can't be sent to who has withdrawn, or died, or written and closed already: then there is something to read. */
-    if (conn == NULL || (!sent && (peer->state & VN_WITHDRAWN))) {
+    uint32_t state = peer != NULL ? peer->state : 0;
+    bool has_something = peer != NULL && (peer->head != 0 || (state & VN_FIN));
+    if (conn == NULL || (!sent && (!has_something || (state & VN_WITHDRAWN)))) {
         if (conn != NULL)
             conn_release(conn);
         else
@@ -120,26 +129,39 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
     return conn;
 }
 
-/* One that knocked, as a new descriptor; -1 and EAGAIN when nobody is there. */
-static int accept_by_door(struct listener *listener, int flags, struct vn_address *remote) {
-    struct vn_knock knock;
+/* Who knocked: what a connection of his needs; NULL when nobody is there. */
+static struct conn *open_door(struct listener *listener, int fd, int *bell, struct vn_knock *knock) {
     int fds[VN_MOST_FDS], count;
-    for (;;) {
-        ssize_t got = message_receive(listener->inside, &knock, sizeof(knock), fds, &count, MSG_DONTWAIT);
+    for (int strange = 0; strange < STRANGE_KNOCKS; strange++) {
+        struct conn *conn = NULL;
+        ssize_t got = message_receive(listener->inside, knock, sizeof(*knock), fds, &count, MSG_DONTWAIT);
         if (got < 0)
-            return -1;
-        if (got == sizeof(knock) && count == 2)
-            break;
+            return NULL;
+        if (got == sizeof(*knock) && count == 2 &&
+            knock->ticket == door_ticket(listener->secret, &knock->source, &knock->target))
+            conn = answer(fds[0], fds[1], &knock->target, &knock->source, listener, false);
+        if (conn != NULL) {
+            real_close(fds[1]);
+            *bell = fds[0];
+            return conn;
+        }
         close_all(fds, count);
-        if (got == 0) {
-            errno = EAGAIN;
-            return -1;
+        if (got == 0 && door_is_shut(listener->inside)) {
+            epoll_leave(fd);
+            door_renew(listener->inside, listener->outside);
+            epoll_rejoin(fd);
+            return NULL;
         }
     }
-    struct conn *conn = answer(fds[0], fds[1], &knock.target, &knock.source, listener, false);
-    real_close(fds[1]);
+    return NULL;
+}
+
+/* One that knocked, as a new descriptor; -1 and EAGAIN when nobody is there. */
+static int accept_by_door(struct listener *listener, int fd, int flags, struct vn_address *remote) {
+    struct vn_knock knock;
+    int fds[1];
+    struct conn *conn = open_door(listener, fd, fds, &knock);
     if (conn == NULL) {
-        real_close(fds[0]);
         errno = EAGAIN;
         return -1;
     }
@@ -186,7 +208,8 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
     tell(VN_WHY_direct, &remote, fd);
 }
 
-/* Waits at the door and at the kernel's queue; *pending: somebody is in the latter. False and EINTR for a signal. */
+/* Waits at the door and at the kernel's queue; *pending: somebody is in the latter. False and EINTR for a signal, EAGAIN
+ * when SO_RCVTIMEO is over. */
 static bool wait_for_somebody(struct listener *listener, int fd, bool *pending) {
     struct pollfd fds[2] = {{fd, POLLIN, 0}, {listener->inside, POLLIN, 0}};
     struct spin spin;
@@ -196,11 +219,16 @@ static bool wait_for_somebody(struct listener *listener, int fd, bool *pending) 
         found = real_poll(fds, 2, 0);
     while (found == 0 && spin_on(&spin));
     if (found == 0) {
-        uint64_t before = now_ns();
-        found = real_poll(fds, 2, -1);
+        uint64_t before = now_ns(), timeout = timeout_of(fd, SO_RCVTIMEO);
+        int milliseconds = timeout != 0 ? (int)((timeout + 999999) / 1000000) : -1;
+        do
+            found = real_poll(fds, 2, milliseconds);
+        while (found < 0 && errno == EINTR && timeout == 0 && signals_restart());
         spin_slept(&spin, now_ns() - before);
+        if (found == 0)
+            errno = EAGAIN;
     }
-    *pending = fds[1].revents == 0 && fds[0].revents != 0;
+    *pending = fds[0].revents != 0;   /* whatever is at the door, where anybody may make noise */
     return found > 0;
 }
 
@@ -223,7 +251,7 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     int result = -1, saved = errno;
     bool blocking = listener->inside >= 0 && !(real_fcntl(fd, F_GETFL) & O_NONBLOCK), pending = false;
     while (!pending) {
-        if (listener->inside >= 0 && (result = accept_by_door(listener, flags, &remote)) >= 0) {
+        if (listener->inside >= 0 && (result = accept_by_door(listener, fd, flags, &remote)) >= 0) {
             room = address_to(&remote, listener->family, (struct sockaddr *)&far, sizeof(far));
             break;
         }

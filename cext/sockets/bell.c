@@ -13,6 +13,7 @@
  */
 #include "internal.h"
 #include "epoll.h"
+#include "parts.h"
 
 #include <limits.h>
 #include <linux/futex.h>
@@ -130,7 +131,7 @@ static void answered(struct conn *conn, const void *data, size_t bytes, const in
     conn->peer = half;
     atomic_store_explicit(&conn->phase, VN_DIRECT, memory_order_release);
     if (count > 1 && answer.doors == 1 && conn->verified)
-        door_learn(&conn->source, &conn->target, fds[1]);
+        door_learn(&conn->source, &conn->target, fds[1], answer.ticket);
 }
 
 static bool lead(struct conn *conn) {
@@ -215,20 +216,22 @@ static int timeout_until(uint64_t deadline) {
 /* The leader sleeps once, armed; -1 and EINTR. */
 static int sleep_on_bell(struct conn *conn, int fd, uint64_t deadline, bool shared) {
     uint64_t due = conn_due(conn);
+    bool for_ever = deadline == 0;
     char byte;
     if (due != 0 && (deadline == 0 || due < deadline))
         deadline = due;
     if (deadline == 0 && conn->phase == VN_DIRECT && !shared && !conn->nonblocking) {
         /* Not by poll: the kernel restarts this after a signal handler with SA_RESTART, as it would TCP's. */
         ssize_t got = real_recv(fd, &byte, 1, MSG_PEEK);
-        return got < 0 && errno == EINTR ? -1 : 0;
+        if (got >= 0 || errno != EAGAIN)   /* the other end has the bell as well, and may have set O_NONBLOCK */
+            return got < 0 && errno == EINTR ? -1 : 0;
     }
     struct pollfd fds[2];
     int count = bell_sources(conn, fd, 0, fds);
     int timeout = deadline != 0 ? timeout_until(deadline) : -1;
     if (shared && (timeout < 0 || timeout > SHARED_MS))
         timeout = SHARED_MS;
-    return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR ? -1 : 0;
+    return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR && !(for_ever && signals_restart()) ? -1 : 0;
 }
 
 static int follow(struct conn *conn, uint32_t turn, uint64_t deadline) {

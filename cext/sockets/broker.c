@@ -16,7 +16,7 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int broker = -1;
 static uint64_t not_before;
-static _Atomic(const struct vn_table *) table;   /* never unmapped: others may read it at any time */
+static _Atomic(const struct vn_table *) table;   /* never moves: others may read it at any time */
 static _Atomic uint32_t own_port;
 
 void broker_after_fork(void) {
@@ -65,10 +65,13 @@ static void take_table(int fd) {
     const struct vn_table *place = mmap(NULL, sizeof(*place), PROT_READ, MAP_SHARED, fd, 0);
     if (place == MAP_FAILED)
         return;
+    const struct vn_table *old = atomic_load(&table);
     if (place->magic != VN_TABLE_MAGIC || place->version != VN_SOCKETS_VERSION)
         munmap((void *)place, sizeof(*place));
-    else
+    else if (old == NULL)
         atomic_store(&table, place);
+    else   /* to the old one's place, where others may be reading */
+        mremap((void *)place, sizeof(*place), sizeof(*place), MREMAP_MAYMOVE | MREMAP_FIXED, (void *)old);
 }
 
 /* With the mutex: a connection to the broker, with the table, or false. */

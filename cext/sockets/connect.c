@@ -87,10 +87,11 @@ static void drop(struct offer *offer) {
     if (offer->half != NULL)   /* the broker may have it all the same, if its answer was only late */
         atomic_fetch_or(&offer->half->state, VN_WITHDRAWN);
     half_unmap(offer->half);
-    real_close(offer->bell);
+    if (offer->bell >= 0)
+        real_close(offer->bell);
 }
 
-static uint64_t timeout_of(int fd, int option) {
+uint64_t timeout_of(int fd, int option) {
     struct timeval time = {0, 0};
     socklen_t length = sizeof(time);
     real_getsockopt(fd, SOL_SOCKET, option, &time, &length);
@@ -119,8 +120,9 @@ static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase
     if (swap_descriptor(fd, offer->bell) != 0) {
         epoll_rejoin(fd);
         atomic_fetch_or(&offer->half->state, VN_WITHDRAWN);
-        conn_release(conn);   /* with it the half and the kept descriptor */
+        conn_release(conn);   /* with it the half and the kept descriptor; the bell is closed already */
         offer->half = NULL;
+        offer->bell = -1;
         return false;
     }
     entry_set(fd, &conn->entry);
@@ -168,9 +170,10 @@ static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t
         return why;
     if (door_knock(&offer->source, &offer->target, offer->far, offer->memfd)) {
         sent(offer);
-        *result = 0;
-        if (convert(fd, family, offer, VN_OFFERED, false))
+        if (convert(fd, family, offer, VN_OFFERED, false)) {
+            *result = 0;
             return VN_WHY_direct;
+        }
         drop(offer);
         return VN_WHY_no_descriptors;
     }
@@ -220,10 +223,18 @@ EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
 }
 
 static void send_all(int socket, const char *data, size_t bytes) {
+    int flags = MSG_DONTWAIT;
     while (bytes > 0) {
-        ssize_t n = real_send(socket, data, bytes, MSG_NOSIGNAL);
+        ssize_t n = real_send(socket, data, bytes, MSG_NOSIGNAL | flags);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EAGAIN && flags != 0) {   /* the other end reads nothing: room for all, not to wait for it */
+            int room = 2 * VN_RING_BYTES;
+            flags = 0;
+            if (real_setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) != 0)
+                real_setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+            continue;
+        }
         if (n <= 0)
             return;
         data += n;

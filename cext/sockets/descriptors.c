@@ -23,6 +23,11 @@ static void say_goodbye(struct conn *conn, int fd) {
     struct vn_half *own = conn->own;
     if (atomic_load(&conn->entry.references) > 1 || own->forked || conn->phase == VN_PLAIN)
         return;
+    if (conn->phase == VN_CONNECTING) {   /* nobody will accept it */
+        atomic_fetch_or(&own->state, VN_WITHDRAWN);
+        broker_forget(&conn->source, &conn->target);
+        return;
+    }
     bool unread = conn->peer != NULL && conn->peer->head != own->tail;
     struct linger linger = {0, 0};
     socklen_t length = sizeof(linger);
@@ -119,10 +124,6 @@ EXPORT void closefrom(int first) {
     close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0);
 }
 
-void conn_set_nonblocking(struct conn *conn, int fd) {
-    conn->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
-}
-
 static int fcntl_any(int fd, int command, void *argument) {
     READY();
     int result = real_fcntl(fd, command, argument);
@@ -132,7 +133,7 @@ static int fcntl_any(int fd, int command, void *argument) {
         return duplicated(fd, result);
     struct conn *conn = command == F_SETFL ? conn_hold(fd) : NULL;
     if (conn != NULL) {
-        conn_set_nonblocking(conn, fd);
+        conn->nonblocking = ((uintptr_t)argument & O_NONBLOCK) != 0;   /* the other end can change what F_GETFL tells */
         conn_release(conn);
     }
     return result;
@@ -172,7 +173,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...) {
         *(int *)argument = (int)(conn->own->head - (conn->peer != NULL ? conn->peer->tail : 0));
     else if (request == FIONBIO) {
         result = real_ioctl(fd, request, argument);
-        conn_set_nonblocking(conn, fd);
+        conn->nonblocking = result == 0 ? *(int *)argument != 0 : conn->nonblocking;
     } else
         result = real_ioctl(request == FIOCLEX || request == FIONCLEX ? fd : conn_option(conn), request, argument);
     conn_release(conn);

@@ -16,6 +16,12 @@ void close_all(const int *fds, int count) {
     errno = saved;
 }
 
+bool is_unix(int fd) {
+    int domain = 0;
+    socklen_t length = sizeof(domain);
+    return real_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
+}
+
 bool message_send(int socket, const void *data, size_t bytes, const int *fds, int count, int flags) {
     union control control;
     struct iovec iov = {(void *)data, bytes};

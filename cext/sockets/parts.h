@@ -13,18 +13,23 @@ void door_after_fork(void);
 void epoll_after_fork(void);
 void report_after_fork(void);
 
+uint64_t timeout_of(int fd, int option);       /* connect.c: SO_RCVTIMEO or SO_SNDTIMEO in ns; 0: none */
+bool signals_restart(void);                    /* start.c: every handler has SA_RESTART, so TCP would have gone on sleeping */
+
 /* accept.c */
 int listener_door(struct entry *entry);        /* the descriptor whose readiness says that somebody knocks; -1 without */
 bool listener_waiting(struct entry *entry);
 
 /* door.c */
 bool door_open(int doors[2]);                  /* the inside and the outside of a new door */
-void door_learn(const struct vn_address *source, const struct vn_address *target, int outside);
+bool door_is_shut(int inside);                 /* somebody has shut it who has the outside */
+bool door_renew(int inside, int outside);      /* another door behind the same numbers */
+uint64_t door_ticket(const uint64_t secret[2], const struct vn_address *source, const struct vn_address *target);
+void door_learn(const struct vn_address *source, const struct vn_address *target, int outside, uint64_t ticket);
 bool door_source(const struct vn_address *target, struct vn_address *source);   /* from where a door to it was learnt */
 int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half);
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */
-void conn_set_nonblocking(struct conn *conn, int fd);
 ssize_t bell_flush(struct conn *conn, int fd);
 
 /* Messages with descriptors over Unix sockets: message.c */
@@ -32,3 +37,4 @@ ssize_t bell_flush(struct conn *conn, int fd);
 bool message_send(int socket, const void *data, size_t bytes, const int *fds, int count, int flags);
 ssize_t message_receive(int socket, void *data, size_t room, int *fds, int *count, int flags);
 void close_all(const int *fds, int count);
+bool is_unix(int fd);                          /* a Unix socket, whose close can't be made to wait by who sent it */

@@ -111,10 +111,12 @@ struct vn_table {                    /* made by the broker, read by every provid
 #define VN_ANSWER_MAGIC 0x72776e41u
 struct vn_answer {   /* the first message from the accepting end; fds [half] or [half, door]; door: see accept.c */
     uint32_t magic, doors;
+    uint64_t ticket;
 };
 
 struct vn_knock {    /* an offer by the door, SOCK_SEQPACKET: fds [bell, half] */
     struct vn_address source, target;
+    uint64_t ticket;   /* that came with the door: good for these addresses, whatever the source port */
 };
 
 /* ------------------------------------------------------------------------------------ what a process tells of itself */

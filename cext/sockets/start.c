@@ -3,6 +3,7 @@
 #include "parts.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,15 @@ static uint64_t number(const char *name, uint64_t otherwise, uint64_t most) {
         return otherwise;
     unsigned long long value = strtoull(text, &end, 10);
     return *end != '\0' || value > most ? otherwise : value;
+}
+
+bool signals_restart(void) {
+    struct sigaction action;
+    for (int signal = 1; signal < NSIG; signal++)
+        if (sigaction(signal, NULL, &action) == 0 && action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
+            !(action.sa_flags & SA_RESTART))
+            return false;
+    return true;
 }
 
 static void after_fork(void) {

@@ -67,12 +67,14 @@ static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count,
     if (bytes == skip)
         return 0;
     conn->phase = VN_BROKEN;
-    if (peer == NULL || peer->state & VN_RESET || peer->tail != conn->own->head) {
+    /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
+    bool streamed = conn->own->head - conn->own->origin >= VN_RING_BYTES;
+    if (peer == NULL || peer->state & VN_RESET || peer->tail != conn->own->head || streamed) {
         errno = peer != NULL && (peer->state & (VN_FIN | VN_RESET)) == VN_FIN ? EPIPE : ECONNRESET;
         return -1;
     }
     conn->error = EPIPE;
-    return (ssize_t)(bytes - skip);
+    return (ssize_t)(bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES);
 }
 
 static size_t put(struct conn *conn, uint64_t head, const char *from, size_t bytes) {
@@ -246,7 +248,7 @@ unsigned conn_events(struct conn *conn) {
         events |= POLLIN | POLLRDNORM;
     if (UNLIKELY((theirs & VN_FIN) || conn->shut_read))
         events |= POLLIN | POLLRDNORM | POLLRDHUP | (mine ? POLLHUP : 0);
-    if (mine || head - tail <= VN_RING_BYTES - VN_ROOM_LEAST)
+    if (mine || head - tail <= VN_RING_BYTES - VN_ROOM_LEAST || head - tail > VN_RING_BYTES)   /* the last: see write_locked */
         events |= POLLOUT | POLLWRNORM;
     return events;
 }

@@ -100,7 +100,9 @@ def test_a_backend_is_killed(ends: Ends, cluster: Postgres) -> None:
         load = cluster.pgbench(ends.server.ip, "-S", "-n", "-c", "1", "-T", "60", "-P", "1")
         client = ends.client.popen(load, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert client.stderr is not None
-        while not client.stderr.readline().startswith(b"progress"):  # its first connection only asks, and ends
+        while not client.stderr.readline().startswith(
+            b"progress"
+        ):  # its first connection only asks, and ends
             assert client.poll() is None
         victims = backends(ends, cluster)
         subprocess.run(["kill", "-KILL", str(victims[0])], check=True)
