@@ -1,110 +1,26 @@
-"""Both sides of tests with a hostile peer: honest programs under the provider, and one who plays the provider and lies.
-
-`python tests/support/hostile.py serve` echoes at a port that it prints, `... wait` does so with an event loop, and
-`... ask` does what its input says: see the functions of that name. They know nothing of the provider.
-"""
+"""A peer of the provider that lies, and honest programs under the provider that have to bear it."""
 
 from __future__ import annotations
 
 import mmap
 import os
-import selectors
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
 
-LOCAL = "127.0.0.1"
+from tests.support import honest, provider
+from tests.support.direct import preloading
+from vnicd import sockets
+
+PROGRAMS = Path(honest.__file__)
 ORIGIN = 136
 """Where the origin of struct vn_half is."""
 
 ANSWER_MAGIC = 0x72776E41
-
-
-def serve() -> None:
-    """A thread for each connection, which blocks."""
-
-    def echo(sock: socket.socket) -> None:
-        with sock, suppress(OSError):
-            while data := sock.recv(65536):
-                sock.sendall(data)
-
-    listener = socket.create_server((LOCAL, 0), backlog=4096)
-    print(listener.getsockname()[1], flush=True)
-    while True:
-        with suppress(OSError):
-            sock, _ = listener.accept()
-            Thread(target=echo, args=[sock], daemon=True).start()
-
-
-def wait() -> None:
-    """One thread for all connections, which never blocks but to wait; what can't be written is dropped."""
-    listener = socket.create_server((LOCAL, 0), backlog=4096)
-    listener.setblocking(False)
-    print(listener.getsockname()[1], flush=True)
-    loop = selectors.DefaultSelector()
-    loop.register(listener, selectors.EVENT_READ)
-
-    def look(sock: socket.socket) -> None:
-        if sock is listener:
-            with suppress(OSError):
-                new, _ = listener.accept()
-                new.setblocking(False)
-                loop.register(new, selectors.EVENT_READ)
-            return
-        try:
-            if data := sock.recv(65536):
-                sock.send(data)
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        loop.unregister(sock)
-        sock.close()
-
-    while True:
-        for key, _ in loop.select():
-            look(key.fileobj)  # type: ignore[arg-type]
-
-
-def ask() -> None:
-    """`open PORT` makes a connection, `echo` uses it, `try PORT` uses another one and tells what came of it."""
-    kept = None
-    for line in sys.stdin:
-        words = line.split()
-        if words[0] == "open":
-            kept = socket.create_connection((LOCAL, int(words[1])), 5)
-            outcome = "open"
-        elif words[0] == "echo":
-            assert kept
-            data = os.urandom(100_000)
-            writer = Thread(target=kept.sendall, args=[data])
-            writer.start()
-            echoed = b""
-            while len(echoed) < len(data):
-                echoed += kept.recv(65536) or b"the end of the stream " * 10_000
-            writer.join()
-            outcome = str(echoed == data)
-        else:
-            outcome = attempt(int(words[1]), len(words) > 2)
-        print(outcome, flush=True)
-
-
-def attempt(port: int, blocking: bool) -> str:
-    """What comes of a connection, within a second and some."""
-    try:
-        with socket.create_connection((LOCAL, port), 5) as sock:
-            sock.settimeout(None if blocking else 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0))
-            sock.sendall(b"hello")
-            return sock.recv(100).decode(errors="replace")
-    except OSError as error:
-        return type(error).__name__
 
 
 class Asking:
@@ -125,11 +41,11 @@ class Asking:
 
 
 @contextmanager
-def honest(role: str, *wrapper: str, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
+def program(role: str, *wrapper: str, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
     """An honest program under the provider, which must live to the end."""
-    from tests.support.direct import preloading  # noqa: PLC0415 - the programs themselves are without a path
+    from tests.support.direct import preloading
 
-    argv = preloading([*wrapper, sys.executable, __file__, role], True, VNICD_LOOPBACK=1, **variables)
+    argv = preloading([*wrapper, sys.executable, str(PROGRAMS), role], True, VNICD_LOOPBACK=1, **variables)
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield process
@@ -144,7 +60,7 @@ def echo_server(
     role: str, *wrapper: str, **variables: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """An honest server and its port."""
-    with honest(role, *wrapper, **variables) as process:
+    with program(role, *wrapper, **variables) as process:
         assert process.stdout
         yield process, int(process.stdout.readline())
 
@@ -165,7 +81,7 @@ class Liar:
     """One end of a connection, whose half says what we like. `bell` and `half` are descriptors, if not as they should be."""
 
     def __init__(self, bell: int = -1, half: int = -1) -> None:
-        from tests.support import provider  # noqa: PLC0415 - as above
+        from tests.support import provider
 
         self.ours, self.theirs = socket.socketpair()
         self.ours.settimeout(5)
@@ -183,7 +99,7 @@ class Liar:
 
     def lie(self, **fields: int) -> None:
         """Other values for fields of our half, and the bell."""
-        from vnicd import sockets  # noqa: PLC0415 - as above
+        from vnicd import sockets
 
         assert self.memory is not None
         for name, value in fields.items():
@@ -202,18 +118,17 @@ class Liar:
         with suppress(OSError):
             socket.send_fds(self.ours, [data], fds, socket.MSG_DONTWAIT)
 
-    def answered(self) -> struct.Struct:
-        """Take the far end's answer: its half, and its door if it has one; returns nothing of use but the ticket."""
+    def answered(self) -> None:
+        """Take the far end's answer: its half, and its door if it has one."""
         data, fds, _, _ = socket.recv_fds(self.ours, 64, 4)
         assert data, "the far end has hung up"
         self.far = mmap.mmap(fds[0], 0, mmap.MAP_SHARED, mmap.PROT_READ)
         os.close(fds[0])
         self.door = fds[1] if len(fds) > 1 else -1
         self.ticket = struct.unpack_from("=IIQ", data)[2]
-        return struct.Struct("=Q")
 
     def far_head(self) -> int:
-        from vnicd import sockets  # noqa: PLC0415 - as above
+        from vnicd import sockets
 
         assert self.far is not None
         return int(struct.unpack_from("=Q", self.far, sockets.OFFSETS["head"])[0])
@@ -224,9 +139,3 @@ class Liar:
         for fd in (self.memfd, self.door):
             with suppress(OSError):
                 os.close(fd)
-
-
-ROLES: dict[str, Callable[[], None]] = {"serve": serve, "wait": wait, "ask": ask}
-
-if __name__ == "__main__":
-    ROLES[sys.argv[1]]()
