@@ -182,7 +182,7 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
     struct vn_address local, remote;
     socklen_t room = sizeof(own);
     int bell, memfd;
-    if (!broker_has_offers() || !address_from(&remote, name, length) ||
+    if (fd <= STDERR_FILENO || !broker_has_offers() || !address_from(&remote, name, length) ||
         real_getsockname(fd, (struct sockaddr *)&own, &room) != 0 || !address_from(&local, (struct sockaddr *)&own, room))
         return;
     if (!broker_take(&remote, &local, fd, &bell, &memfd)) {

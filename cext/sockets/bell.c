@@ -26,6 +26,7 @@
 #define LOOKS_A_YIELD 16
 #define LEARNT_LEAST 1000
 #define LOOKS_A_BELL 64
+#define MOST_TAKEN 1024
 
 static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -146,7 +147,7 @@ static void step_down(struct conn *conn) {
         syscall(SYS_futex, &conn->turn, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-static void take(struct conn *conn, int fd) {
+static ssize_t take(struct conn *conn, int fd) {
     char data[256];
     int fds[VN_MOST_FDS], count, saved = errno;
     if (conn->phase == VN_CONNECTING)
@@ -164,6 +165,15 @@ static void take(struct conn *conn, int fd) {
     if (got >= 0 && conn->watchers != 0)
         epoll_touch(conn);
     errno = saved;
+    return got;
+}
+
+void bell_take_all(struct conn *conn, int fd) {
+    if (!lead(conn))
+        return;
+    for (int i = 0; i < MOST_TAKEN && take(conn, fd) > 0; i++)
+        ;
+    step_down(conn);
 }
 
 void bell_take(struct conn *conn, int fd) {

@@ -209,7 +209,7 @@ EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
     if (vn_settings.off || name == NULL || length < sizeof(sa_family_t) || !address_from(&offer.target, name, length))
         return real_connect(fd, name, length);
     enum vn_why why = broker_find(&offer.target);
-    if (why == VN_WHY_direct && is_tcp(fd, &family))
+    if (why == VN_WHY_direct && fd > STDERR_FILENO && is_tcp(fd, &family))   /* see dup_onto */
         why = connect_direct(fd, name, length, family, &offer, &result);
     else if (why == VN_WHY_direct)
         why = VN_WHY_unsupported;

@@ -1,6 +1,7 @@
 /* Descriptors come and go: close, dup, fcntl, ioctl, and a descriptor that becomes another. */
 #include "internal.h"
 #include "parts.h"
+#include "relay.h"
 
 #include <linux/close_range.h>
 #include <stdarg.h>
@@ -88,6 +89,9 @@ EXPORT int dup(int fd) {
 
 static int dup_onto(int fd, int onto, int flags, bool two) {
     READY();
+    /* The C library's stdio writes to these by calls that can't be taken over: bash does it with /dev/tcp. */
+    if (onto >= 0 && onto <= STDERR_FILENO && onto != fd && conn_of(fd) != NULL && !in_vfork_child())
+        relay_replace(fd);
     if (fd != onto && onto >= 0 && onto <= vn_highest && !in_vfork_child() && real_fcntl(fd, F_GETFD) >= 0)
         let_go(onto);
     return duplicated(fd, two ? real_dup2(fd, onto) : real_dup3(fd, onto, flags));

@@ -133,7 +133,10 @@ void epoll_collect(struct epoll *epoll) {
             if (conn == NULL)
                 continue;
             watch_collecting = true;
-            bell_take(conn, fd);
+            if (rung[i].events & EPOLLHUP)   /* the last edge: the end is behind whatever was sent before it */
+                bell_take_all(conn, fd);
+            else
+                bell_take(conn, fd);
             watch_collecting = false;
             conn_release(conn);
         }

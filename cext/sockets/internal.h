@@ -165,6 +165,7 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants);   /* wants:
 void bell_take(struct conn *conn, int fd);
     /* takes the bytes off the bell, without waiting; also the other end's answer (VN_OFFERED becomes VN_DIRECT), and
        the end of a handshake (VN_CONNECTING), and what comes of them. Cheap enough to call when the bell rang, not in a busy loop */
+void bell_take_all(struct conn *conn, int fd);         /* the same for all that is in it, up to its end */
 void bell_look_sometimes(struct conn *conn, int fd);   /* bell_take, every so many calls: for programs that never sleep */
 void bell_arm(struct conn *conn, unsigned events);     /* I shall sleep for POLLIN and/or POLLOUT; look at conn_events once more after it */
 void bell_disarm(struct conn *conn, unsigned events);  /* for each bell_arm */

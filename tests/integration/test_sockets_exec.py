@@ -153,3 +153,19 @@ server.close()
 echoed(client)
 assert child.wait() == 0
 """)
+
+
+def test_stdio_on_a_standard_stream(run: Run) -> None:
+    """As bash does it with /dev/tcp: the connection becomes standard output, and C's stdio writes to it."""
+    run("""
+import ctypes
+library = ctypes.CDLL(None)
+kept = os.dup(1)
+os.dup2(number, 1)
+library.printf(b"by stdio\\n")
+library.fflush(None)
+os.dup2(kept, 1)
+assert receive(client, 9) == b"by stdio\\n"
+server.sendall(b"still here")
+assert receive(client, 10) == b"still here"
+""")

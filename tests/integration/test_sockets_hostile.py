@@ -44,16 +44,13 @@ def where(port: int) -> sockets.Address:
 @contextmanager
 def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
     """A TCP connection to the port, for which the liar's half is offered."""
+    liar.show(provider.half_page(where(1), where(port)))
     with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
         source = provider.address_of(tcp)
         reply, _ = us.ask(Op.OFFER, source, where(port), [liar.bell, liar.memfd, tcp.fileno()])
         assert reply.why == 0
         tcp.connect((LOCAL, port))
         yield tcp
-
-
-def true_page(port: int) -> bytes:
-    return provider.half_page(where(1), where(port))
 
 
 def many_states(liar: Liar) -> None:
@@ -133,7 +130,6 @@ def test_client_that_lies(broker: str, role: str) -> None:
         for name, lie in {"none": lambda liar: liar.lie(head=1), **LIES}.items():
             before = holdings(server.pid)
             liar = Liar()
-            liar.show(true_page(port))
             with connected(broker, port, liar) as _tcp:
                 liar.answered()
                 lie(liar)
@@ -146,8 +142,8 @@ def test_client_that_lies(broker: str, role: str) -> None:
 
 def test_server_reads_what_was_sent_and_nothing_else(broker: str) -> None:
     """Even where the origin makes no sense, what is read is the ring of who lies."""
-    with echo_server("wait", VNICD_BROKER=broker) as (_, port), connected(broker, port, liar := Liar()):
-        liar.show(true_page(port))
+    liar = Liar()
+    with echo_server("wait", VNICD_BROKER=broker) as (_, port), connected(broker, port, liar):
         assert liar.memory
         liar.memory[sockets.CONTROL_BYTES :] = b"\x5a" * RING
         liar.answered()
@@ -243,6 +239,7 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
         asking = Asking(process)
         half = provider.make_half()
         assert asking(f"open {good}") == "open"
+        assert asking("echo") == "True"
         assert asking.attempt(good) == "hello"
         before = holdings(process.pid)[1]
         for name, data, fds in answers(half):
@@ -279,7 +276,6 @@ def test_garbage_at_the_door(broker: str, role: str) -> None:
         program("ask", VNICD_BROKER=broker) as process,
         connected(broker, port, liar),
     ):
-        liar.show(true_page(port))
         liar.answered()
         asking = Asking(process)
         assert asking(f"open {port}") == "open"
@@ -295,7 +291,7 @@ def test_garbage_at_the_door(broker: str, role: str) -> None:
             door.shutdown(socket.SHUT_RDWR)
         for _ in range(20):
             assert asking.attempt(port) == "hello"
-        wait_until(lambda: holdings(server.pid) <= before, 5, "all is closed")
+        wait_until(lambda: holdings(server.pid) <= before, 5, f"all is closed: {before}, {os.listdir(f'/proc/{server.pid}/fd')}")
         used = resource_seconds(server.pid)
         assert asking("echo") == "True"
         assert resource_seconds(server.pid) - used < 1

@@ -84,7 +84,7 @@ class Liar:
         from tests.support import provider
 
         self.ours, self.theirs = socket.socketpair()
-        self.ours.settimeout(5)
+        self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
         self.memfd = half if half >= 0 else provider.make_half()
         self.bell = bell if bell >= 0 else self.theirs.fileno()
         self.far: mmap.mmap | None = None
