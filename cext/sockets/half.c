@@ -11,12 +11,39 @@
 
 #define SEALS_NEEDED (F_SEAL_SHRINK | F_SEAL_GROW)
 
+/* Room for one half more: who has made its own must be able to map the other's, or the connection could not be plain
+ * any more when memory ends in between. */
+static _Atomic(void *) spare;
+
+static bool have_spare(void) {
+    void *none = NULL;
+    if (atomic_load(&spare) != NULL)
+        return true;
+    void *place = mmap(NULL, VN_HALF_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (place == MAP_FAILED)
+        return false;
+    if (!atomic_compare_exchange_strong(&spare, &none, place))
+        munmap(place, VN_HALF_BYTES);
+    return true;
+}
+
+static void *map_into_spare(int memfd) {
+    void *place = atomic_exchange(&spare, NULL);
+    if (place == NULL)
+        return MAP_FAILED;
+    void *half = mmap(place, VN_HALF_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, memfd, 0);
+    if (half == MAP_FAILED)
+        munmap(place, VN_HALF_BYTES);
+    return half;
+}
+
 int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
     int fd = memfd_create("vnicd-half", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -1;
+    bool room = have_spare();
     struct vn_half *place = MAP_FAILED;
-    if (ftruncate(fd, VN_HALF_BYTES) == 0)
+    if (room && ftruncate(fd, VN_HALF_BYTES) == 0)
         place = mmap(NULL, VN_HALF_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (place == MAP_FAILED || real_fcntl(fd, F_ADD_SEALS, SEALS_NEEDED | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0) {
         if (place != MAP_FAILED)
@@ -43,7 +70,7 @@ const struct vn_half *half_map(int memfd) {
     if (fstat(memfd, &status) != 0 || status.st_size != VN_HALF_BYTES)
         return NULL;
     const struct vn_half *half = mmap(NULL, VN_HALF_BYTES, PROT_READ, MAP_SHARED, memfd, 0);
-    if (half == MAP_FAILED)
+    if (half == MAP_FAILED && (half = map_into_spare(memfd)) == MAP_FAILED)
         return NULL;
     if (half->magic != VN_HALF_MAGIC || half->version != VN_SOCKETS_VERSION) {
         half_unmap(half);

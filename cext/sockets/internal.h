@@ -177,6 +177,7 @@ int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns);
 uint64_t conn_due(struct conn *conn);   /* when something must be done for it though no bell rings (VN_OFFERED), 0 for never */
 void conn_serve_due(struct conn *conn, int fd);
 
+#define LOOKS_A_YIELD 16
 struct spin { uint64_t until; unsigned looks; uint64_t *learnt, began; };
 void spin_start(struct spin *spin, uint64_t *learnt);  /* learnt: ns, where the caller keeps what was learnt (starts as 0) */
 bool spin_on(struct spin *spin);                        /* false when it is time to sleep; yields now and then */
@@ -196,7 +197,7 @@ enum vn_why broker_find(const struct vn_address *target);   /* VN_WHY_direct: ma
 bool broker_has_offers(void);                                /* for this partition */
 uint64_t broker_epoch(void);
 
-void conn_withdraw(struct conn *conn, int fd);   /* connect.c: back to TCP with what was written; fd means TCP again */
+void conn_withdraw(struct conn *conn, int fd);   /* withdraw.c: back to TCP with what was written; fd means TCP again */
 void listener_adopt(int fd);                     /* accept.c: fd listens (listen was called, or it was inherited) */
 
 int swap_descriptor(int fd, int with);           /* descriptors.c: fd becomes `with` (which is closed), also in the epolls; 0 or -1 */

@@ -5,7 +5,9 @@ serve echoes at a port that it prints, wait does so with an event loop, ask does
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import selectors
 import socket
 import struct
@@ -65,38 +67,101 @@ def wait() -> None:
 
 
 def ask() -> None:
-    """`open PORT` makes a connection, `echo` uses it, `try PORT` uses another one and tells what came of it."""
-    kept = None
+    """Does one thing for each line of input, a method of Client and its arguments, and says in a line what came of it."""
+    client = Client()
     for line in sys.stdin:
-        words = line.split()
-        if words[0] == "open":
-            kept = socket.create_connection((LOCAL, int(words[1])), 5)
-            outcome = "open"
-        elif words[0] == "echo":
-            assert kept
-            data = os.urandom(100_000)
-            writer = Thread(target=kept.sendall, args=[data])
-            writer.start()
-            echoed = b""
-            while len(echoed) < len(data):
-                echoed += kept.recv(65536) or b"the end of the stream " * 10_000
-            writer.join()
-            outcome = str(echoed == data)
-        else:
-            outcome = attempt(int(words[1]), len(words) > 2)
-        print(outcome, flush=True)
+        name, *arguments = line.split()
+        print(getattr(client, name)(*map(int, arguments)), flush=True)
 
 
-def attempt(port: int, blocking: bool) -> str:
-    """What comes of a connection, within a second and some."""
-    try:
+def halves() -> int:
+    """Direct connections that this process has, one for each half of another's."""
+    with open("/proc/self/maps") as file:  # noqa: PTH123 - pathlib would take descriptors of its own
+        return sum("r--s" in line and "vnicd-half" in line for line in file)
+
+
+def exchange(sock: socket.socket) -> None:
+    sock.sendall(b"hello")
+    assert sock.recv(5) == b"hello"
+
+
+class Client:
+    def __init__(self) -> None:
+        self.kept: socket.socket | None = None
+        self.many: list[socket.socket] = []
+
+    def open(self, port: int) -> str:
+        self.kept = socket.create_connection((LOCAL, port), 5)
+        return "open"
+
+    def echo(self) -> bool:
+        """Whether the connection that was opened works."""
+        assert self.kept
+        data = os.urandom(100_000)
+        writer = Thread(target=self.kept.sendall, args=[data])
+        writer.start()
+        echoed = b""
+        while len(echoed) < len(data):
+            echoed += self.kept.recv(65536) or b"the end of the stream " * 10_000
+        writer.join()
+        return echoed == data
+
+    def attempt(self, port: int, blocking: int) -> str:
+        """What comes of another connection, within a second and some."""
+        try:
+            with socket.create_connection((LOCAL, port), 5) as sock:
+                sock.settimeout(None if blocking else 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0))
+                sock.sendall(b"hello")
+                return sock.recv(100).decode(errors="replace")
+        except OSError as error:
+            return type(error).__name__
+
+    def kind(self, port: int) -> str:
+        """What another connection is."""
+        before = halves()
         with socket.create_connection((LOCAL, port), 5) as sock:
-            sock.settimeout(None if blocking else 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0))
-            sock.sendall(b"hello")
-            return sock.recv(100).decode(errors="replace")
-    except OSError as error:
-        return type(error).__name__
+            exchange(sock)
+            return "direct" if halves() > before else "plain"
+
+    def fill(self, port: int, count: int) -> str:
+        """So many connections more, or as many as there may be: how many there are, and why no more."""
+        why = "all"
+        for _ in range(count):
+            try:
+                sock = socket.create_connection((LOCAL, port), 5)
+            except OSError as error:
+                why = errno.errorcode.get(error.errno or 0, "?")
+                break
+            self.many.append(sock)
+            exchange(sock)
+        return f"{len(self.many)} {why}"
+
+    def each(self) -> str:
+        """Bytes through each of them."""
+        for sock in self.many:
+            exchange(sock)
+        return "done"
+
+    def drop(self) -> str:
+        for sock in self.many:
+            sock.close()
+        self.many.clear()
+        return "done"
+
+    def short(self, port: int, count: int) -> str:
+        """So many connections, one after the other."""
+        for _ in range(count):
+            with socket.create_connection((LOCAL, port)) as sock:
+                exchange(sock)
+        return "done"
+
+    def thin(self, megabytes: int) -> str:
+        """No more address space than this from now on."""
+        with open("/proc/self/statm") as file:  # noqa: PTH123 - as above
+            now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (now + (megabytes << 20), resource.RLIM_INFINITY))
+        return "done"
 
 
 ROLES: dict[str, Callable[[], None]] = {"serve": serve, "wait": wait, "ask": ask}

@@ -37,7 +37,7 @@ class Asking:
         return self.process.stdout.readline().decode().strip()
 
     def attempt(self, port: int, blocking: bool = False) -> str:
-        return self(f"try {port}{' blocking' * blocking}")
+        return self(f"attempt {port} {int(blocking)}")
 
 
 @contextmanager
