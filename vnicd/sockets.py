@@ -190,6 +190,11 @@ def listener_names(target: Address) -> tuple[bytes, bytes]:
     return tuple(f"\0vnicd-listener/{target.port}/{text}".encode() for text in order)  # type: ignore[return-value]
 
 
+def near_name(ip: bytes) -> bytes:
+    """The abstract name that is bound while the fabric has an address near this one: in its /16, or its /32 of IPv6."""
+    return f"\0vnicd-near/{ip[: 2 if len(ip) == 4 else 4].hex()}".encode()
+
+
 def pack_entries(ports: Iterable[tuple[bytes, int]]) -> bytes:
     """The table's entries: IP addresses, and the number of the partition that has each."""
     return b"".join(ENTRY.pack(*_fields(Address(ip, 0)), port, 0) for ip, port in ports)

@@ -113,7 +113,7 @@ static ssize_t take(struct conn *conn, int fd) {
         connected(conn);
     ssize_t got = message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-        if (conn->verified && (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED))
+        if (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED)
             conn_withdraw(conn, fd);   /* the broker or the other end let the offer go: so it is TCP */
         else
             conn->bell_ended = true;

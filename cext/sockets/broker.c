@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -182,6 +183,22 @@ static bool is_loopback(const struct vn_address *address) {
     return address->family == AF_INET ? address->ip[0] == 127 : memcmp(address->ip, one, sizeof(one)) == 0;
 }
 
+/* Whether the fabric may have the target: a look in the namespace's names, so that most programs never ask the broker. */
+static bool is_near(const struct vn_address *target) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const uint8_t *ip = target->ip;
+    int length = target->family == AF_INET
+                     ? snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_NEAR_NAME, ip[0], ip[1])
+                     : snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_NEAR_NAME6, ip[0], ip[1], ip[2], ip[3]);
+    int saved = errno, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool near = fd >= 0 && real_connect(fd, (struct sockaddr *)&name,
+                                        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0;
+    if (fd >= 0)
+        real_close(fd);
+    errno = saved;
+    return near;
+}
+
 /* Whether the broker has gone (a new one may be there); a look costs a system call. */
 static bool has_gone(void) {
     char byte;
@@ -208,6 +225,8 @@ static const struct vn_table *fabric_table(bool look) {
 
 enum vn_why broker_find(const struct vn_address *target) {
     if (is_loopback(target) && !vn_settings.loopback)
+        return VN_WHY_not_a_partition;
+    if (atomic_load(&table) == NULL && !is_loopback(target) && !is_near(target))
         return VN_WHY_not_a_partition;
     const struct vn_table *fabric = fabric_table(false);
     if (fabric == NULL)

@@ -164,6 +164,8 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
 static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t length, int family, struct offer *offer,
                                   int *result) {
     enum vn_why why;
+    if (door_is_none(&offer->target))
+        return VN_WHY_no_provider;
     if (!fix_source(fd, family, name, length, &offer->source))
         return VN_WHY_unsupported;
     if ((why = prepare(offer)) != VN_WHY_direct)
@@ -216,8 +218,12 @@ EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
     int error = errno;
     tell(why, &offer.target, fd);
     errno = saved;
-    if (result == 1)   /* no handshake was made yet */
-        return real_connect(fd, name, length);
+    if (result == 1) {   /* no handshake was made yet */
+        result = real_connect(fd, name, length);
+        if (result == 0 && why == VN_WHY_no_provider && !door_is_none(&offer.target))
+            door_learn_none(&offer.target);
+        return result;
+    }
     errno = result != 0 ? error : saved;
     return result;
 }

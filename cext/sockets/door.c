@@ -101,7 +101,8 @@ static struct door *find(const struct vn_address *target) {
 }
 
 static void forget(struct door *door) {
-    hidden_close(door->outside);
+    if (door->outside >= 0)
+        hidden_close(door->outside);
     memset(door, 0, sizeof(*door));
 }
 
@@ -109,26 +110,39 @@ static bool is_valid(const struct door *door) {
     return now_ns() - door->verified_at <= VERIFIED_NS && door->epoch == broker_epoch();
 }
 
-void door_learn(const struct vn_address *source, const struct vn_address *target, int outside, uint64_t ticket) {
-    if (!is_unix(outside))
-        return;
+static void keep(const struct vn_address *source, const struct vn_address *target, int outside, uint64_t ticket) {
     pthread_mutex_lock(&mutex);
     struct door *door = find(target);
-    int kept = hide_copy(outside);
-    if (kept >= 0) {
-        if (door == NULL)
-            door = &doors[next++ % DOORS];
-        if (door->target.family != 0)
-            forget(door);
-        *door = (struct door){*source, *target, kept, now_ns(), broker_epoch(), ticket};
-    }
+    if (door == NULL)
+        door = &doors[next++ % DOORS];
+    if (door->target.family != 0)
+        forget(door);
+    *door = (struct door){*source, *target, outside, now_ns(), broker_epoch(), ticket};
     pthread_mutex_unlock(&mutex);
+}
+
+void door_learn(const struct vn_address *source, const struct vn_address *target, int outside, uint64_t ticket) {
+    int kept = is_unix(outside) ? hide_copy(outside) : -1;
+    if (kept >= 0)
+        keep(source, target, kept, ticket);
+}
+
+void door_learn_none(const struct vn_address *target) {
+    keep(target, target, -1, 0);
+}
+
+bool door_is_none(const struct vn_address *target) {
+    pthread_mutex_lock(&mutex);
+    struct door *door = find(target);
+    bool none = door != NULL && door->outside < 0 && is_valid(door);
+    pthread_mutex_unlock(&mutex);
+    return none;
 }
 
 bool door_source(const struct vn_address *target, struct vn_address *source) {
     pthread_mutex_lock(&mutex);
     struct door *door = find(target);
-    bool known = door != NULL && is_valid(door);
+    bool known = door != NULL && door->outside >= 0 && is_valid(door);
     if (known)
         *source = door->source;
     pthread_mutex_unlock(&mutex);
@@ -140,7 +154,7 @@ int door_knock(const struct vn_address *source, const struct vn_address *target,
     int fds[2] = {bell, half}, sent = 0;
     pthread_mutex_lock(&mutex);
     struct door *door = find(target);
-    if (door != NULL) {
+    if (door != NULL && door->outside >= 0) {
         if (!is_valid(door))
             forget(door);
         else if (memcmp(source->ip, door->source.ip, sizeof(source->ip)) != 0)

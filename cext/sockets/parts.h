@@ -26,6 +26,8 @@ bool door_is_shut(int inside);                 /* somebody has shut it who has t
 bool door_renew(int inside, int outside);      /* another door behind the same numbers */
 uint64_t door_ticket(const uint64_t secret[2], const struct vn_address *source, const struct vn_address *target);
 void door_learn(const struct vn_address *source, const struct vn_address *target, int outside, uint64_t ticket);
+void door_learn_none(const struct vn_address *target);       /* there is a listener, but it has no provider */
+bool door_is_none(const struct vn_address *target);          /* that was learnt lately */
 bool door_source(const struct vn_address *target, struct vn_address *source);   /* from where a door to it was learnt */
 int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half);
 

@@ -21,6 +21,8 @@
 #define VN_SOCKETS_VERSION 1
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the provider; port, address */
+#define VN_NEAR_NAME "vnicd-near/%02x%02x"       /* abstract, SOCK_DGRAM, bound while the fabric has an address in that /16 */
+#define VN_NEAR_NAME6 "vnicd-near/%02x%02x%02x%02x" /* or /32 of IPv6: what is not near is not asked for */
 
 #define VN_CONTROL_BYTES 4096u
 #define VN_RING_BYTES (256u * 1024)

@@ -98,7 +98,7 @@ void table_before_fork(void) {
             bell_take(conn, fd);
             sched_yield();
         }
-        if (conn->phase == VN_OFFERED && conn->verified)
+        if (conn->phase == VN_OFFERED)
             conn_withdraw(conn, fd);
         conn_release(conn);
     }

@@ -36,6 +36,19 @@ static void hand_over(struct conn *conn) {
         real_fcntl(conn->kept, F_SETFL, flags | O_NONBLOCK);
 }
 
+/* The handshake that a connection by the door was spared, for which nobody may wait long. */
+static bool shake_hands(struct conn *conn) {
+    struct sockaddr_storage name;
+    struct timeval patience = {1, 0}, given = {(time_t)(conn->send_timeout_ns / 1000000000u),
+                                              (suseconds_t)(conn->send_timeout_ns % 1000000000u / 1000)};
+    socklen_t length = address_to(&conn->target, conn->family, (struct sockaddr *)&name, sizeof(name));
+    real_fcntl(conn->kept, F_SETFL, real_fcntl(conn->kept, F_GETFL) & ~O_NONBLOCK);
+    real_setsockopt(conn->kept, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    conn->verified = real_connect(conn->kept, (struct sockaddr *)&name, length) == 0;
+    real_setsockopt(conn->kept, SOL_SOCKET, SO_SNDTIMEO, &given, sizeof(given));
+    return conn->verified;
+}
+
 void conn_withdraw(struct conn *conn, int fd) {
     static _Atomic int busy;
     struct vn_answer answer;
@@ -47,7 +60,8 @@ void conn_withdraw(struct conn *conn, int fd) {
         atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
         real_shutdown(fd, SHUT_RDWR);   /* from here on an answer can't be sent */
         ssize_t got = message_receive(fd, &answer, sizeof(answer), fds, &count, MSG_DONTWAIT);
-        if (got > 0 && count > 0 && phase != VN_BROKEN) {   /* in the very last moment it was taken */
+        bool taken = got > 0 && count > 0 && phase != VN_BROKEN;   /* in the very last moment */
+        if (taken || (phase == VN_OFFERED && !conn->verified && !shake_hands(conn))) {
             atomic_store(&conn->error, ECONNRESET);
             atomic_store(&conn->phase, VN_BROKEN);
         } else {

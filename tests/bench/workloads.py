@@ -107,7 +107,9 @@ def ping_pong(environment: Environment, settings: Settings, protocol: Protocol) 
     seconds = max(1, round(settings.seconds))
     with server(environment, "b", ["sockperf", "server", *where], SOCKPERF_PORT, protocol):
         # sockperf ends with an error after some million messages; a direct connection makes them in a second.
-        text = run(environment, "a", ["sockperf", "ping-pong", *where, "-t", str(seconds), "--mps=500000"], seconds)
+        text = run(
+            environment, "a", ["sockperf", "ping-pong", *where, "-t", str(seconds), "--mps=500000"], seconds
+        )
     found = parsing.sockperf_percentiles(text, PERCENTILES)
     return {f"{protocol}_p{percentile:g}": value for percentile, value in found.items()}
 

@@ -10,8 +10,9 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -56,6 +57,13 @@ def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
             liar.close()
 
 
+def lies(liar: Liar, **fields: Iterable[int]) -> None:
+    """One value after the other."""
+    for name, values in fields.items():
+        for value in values:
+            liar.lie(**{name: value})
+
+
 def many_states(liar: Liar) -> None:
     for state in (0xFFFFFFF0, 0x10, 0, 0xFFFFFFFF):
         liar.lie(state=state)
@@ -88,7 +96,7 @@ def backwards(liar: Liar) -> None:
 def bell_noise(liar: Liar) -> None:
     for size in (1, 8, 100, 60_000):
         liar.ring(os.urandom(size))
-    with open(os.devnull) as file:  # noqa: PTH123 - descriptors of a device and a directory
+    with open(os.devnull) as file:
         folder = os.open("/", os.O_RDONLY)
         for _ in range(50):
             liar.send_fds(b"garbage", [file.fileno(), folder, liar.memfd])
@@ -111,8 +119,8 @@ LIES: dict[str, Lie] = {
     "head beyond the ring": lambda liar: liar.lie(head=RING + 1),
     "head far beyond": lambda liar: liar.lie(head=HUGE),
     "head below": lambda liar: liar.lie(head=-1),
-    "tail beyond": lambda liar: (liar.lie(tail=1), liar.lie(head=100)),
-    "tail far beyond": lambda liar: (liar.lie(tail=HUGE), liar.lie(head=100)),
+    "tail beyond": lambda liar: lies(liar, tail=[1], head=[100]),
+    "tail far beyond": lambda liar: lies(liar, tail=[HUGE], head=[100]),
     "backwards": backwards,
     "origins": origins,
     "states": many_states,
@@ -121,13 +129,16 @@ LIES: dict[str, Lie] = {
     "noise on the bell": bell_noise,
     "out of band": out_of_band,
     "shut and not blocking": shut,
-    "never reads": lambda liar: [liar.lie(head=head) for head in range(0, 8 * RING, 1000)],
+    "never reads": lambda liar: lies(liar, head=range(0, 8 * RING, 1000)),
 }
 
 
 @pytest.mark.parametrize("role", ["serve", "wait"])
 def test_client_that_lies(broker: str, role: str) -> None:
-    with echo_server(role, VNICD_BROKER=broker) as (server, port), program("ask", VNICD_BROKER=broker) as process:
+    with (
+        echo_server(role, VNICD_BROKER=broker) as (server, port),
+        program("ask", VNICD_BROKER=broker) as process,
+    ):
         asking = Asking(process)
         assert (asking(f"open {port}"), asking("echo")) == ("open", "True")
         for name, lie in {"none": lambda liar: liar.lie(head=1), **LIES}.items():
@@ -292,12 +303,16 @@ def test_garbage_at_the_door(broker: str, role: str) -> None:
             door.shutdown(socket.SHUT_RDWR)
         for _ in range(20):
             assert asking.attempt(port) == "hello"
-        wait_until(lambda: holdings(server.pid) <= before, 5, f"all is closed: {before}, {os.listdir(f'/proc/{server.pid}/fd')}")
+        wait_until(
+            lambda: holdings(server.pid) <= before,
+            5,
+            f"all is closed: {before}, {os.listdir(f'/proc/{server.pid}/fd')}",
+        )
         used = resource_seconds(server.pid)
         assert asking("echo") == "True"
         assert resource_seconds(server.pid) - used < 1
 
 
 def resource_seconds(pid: int) -> float:
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()  # noqa: PTH123, SIM115 - read at once
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

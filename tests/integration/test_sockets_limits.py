@@ -20,7 +20,7 @@ MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 OPEN = min(10_000, MOST // 2 - 100) if LONG else 1_000
 """Each takes two descriptors: the TCP socket is kept beside."""
 
-SHORT = int(os.environ.get("VNICD_SHORT", 0)) or (1_000_000 if LONG else 20_000)
+SHORT = int(os.environ.get("VNICD_SHORT", "0")) or (1_000_000 if LONG else 20_000)
 NAME = f"vnicd-test-limits-{os.getpid()}"
 
 pytestmark = [
@@ -64,7 +64,9 @@ def test_client_without_descriptors() -> None:
         for _ in range(3):
             many, why = ask(f"fill {port} 100").split()
             assert why == "EMFILE"
-            assert 15 <= holdings(ask.pid)[1] // 2 <= int(many), "some are direct, and the last ones need not be"
+            assert 15 <= holdings(ask.pid)[1] // 2 <= int(many), (
+                "some are direct, and the last ones need not be"
+            )
             assert ask("each") == "done"
             assert ask("drop") == "done"
             wait_until(lambda: holdings(ask.pid) <= before, 5, "all is closed")
@@ -81,6 +83,7 @@ def test_server_without_descriptors() -> None:
             ask(f"attempt {port} 0")
         assert ask(f"fill {port} 18").split()[1] == "all"
         assert ask("echo") == "True"
+        assert int(ask(f"wait {port} 30")) >= 25, "who waited is served when others have gone"
         assert ask("drop") == "done"
         wait_until(lambda: holdings(pid) <= before, 5, "all is closed")
         assert ask(f"kind {port}") == "direct"
@@ -145,9 +148,12 @@ def test_broker_that_dies_and_comes_back() -> None:
             process.communicate()
             assert ask("echo") == "True"
             assert wait_until(lambda: ask(f"kind {port}") == "plain", 5, "it is plain without a broker")
-            with brokered() as process:
+            with brokered() as again:
+                assert again.poll() is None
                 assert ask("echo") == "True"
                 wait_until(lambda: ask(f"kind {port}") == "direct", 5, "it is direct again")
         assert ask("echo") == "True"
         after = [(holdings(each)[1], maps(each)) for each in (pid, ask.pid)]
-        assert all(now[0] <= then[0] and now[1] <= then[1] + 3 for now, then in zip(after, before, strict=True))
+        assert all(
+            now[0] <= then[0] and now[1] <= then[1] + 3 for now, then in zip(after, before, strict=True)
+        )

@@ -40,7 +40,17 @@ def test_iperf3_serves_one_after_the_other(ends: Ends) -> None:
 def test_sockperf(ends: Ends, size: int) -> None:
     where = ["--tcp", "-i", ends.server.ip, "-p", str(SOCKPERF_PORT)]
     with ends.server.serving(["sockperf", "server", *where], SOCKPERF_PORT), ends.watch():
-        ask = ["sockperf", "ping-pong", *where, "-t", "1", "-m", str(size), "--data-integrity", "--mps=500000"]
+        ask = [
+            "sockperf",
+            "ping-pong",
+            *where,
+            "-t",
+            "1",
+            "-m",
+            str(size),
+            "--data-integrity",
+            "--mps=500000",
+        ]
         said = ends.client.run(ask).stdout
     assert sockperf_percentiles(said, [50.0])[50.0] > 0
     assert "data integrity test failed" not in said.lower()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import selectors
 import socket
 import struct
@@ -67,7 +68,7 @@ def wait() -> None:
 
 
 def ask() -> None:
-    """Does one thing for each line of input, a method of Client and its arguments, and says in a line what came of it."""
+    """Each line of input is a method of Client and its arguments; says in a line what came of it."""
     client = Client()
     for line in sys.stdin:
         name, *arguments = line.split()
@@ -76,7 +77,7 @@ def ask() -> None:
 
 def halves() -> int:
     """Direct connections that this process has, one for each half of another's."""
-    with open("/proc/self/maps") as file:  # noqa: PTH123 - pathlib would take descriptors of its own
+    with open("/proc/self/maps") as file:
         return sum("r--s" in line and "vnicd-half" in line for line in file)
 
 
@@ -149,6 +150,23 @@ class Client:
         self.many.clear()
         return "done"
 
+    def wait(self, port: int, count: int) -> int:
+        """So many at once that the server may have to let some wait until others are closed; how many were served."""
+        poll = select.poll()
+        waiting = {}
+        for _ in range(count):
+            sock = socket.create_connection((LOCAL, port))
+            sock.sendall(b"hello")
+            waiting[sock.fileno()] = sock
+            poll.register(sock, select.POLLIN)
+        served = 0
+        while waiting and (ready := poll.poll(5000)):
+            for fd, _ in ready:
+                poll.unregister(fd)
+                with waiting.pop(fd) as sock, suppress(OSError):
+                    served += sock.recv(5) == b"hello"
+        return served
+
     def short(self, port: int, count: int) -> str:
         """So many connections, one after the other."""
         for _ in range(count):
@@ -158,7 +176,7 @@ class Client:
 
     def thin(self, megabytes: int) -> str:
         """No more address space than this from now on."""
-        with open("/proc/self/statm") as file:  # noqa: PTH123 - as above
+        with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (now + (megabytes << 20), resource.RLIM_INFINITY))
         return "done"

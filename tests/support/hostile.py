@@ -43,8 +43,6 @@ class Asking:
 @contextmanager
 def program(role: str, *wrapper: str, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
     """An honest program under the provider, which must live to the end."""
-    from tests.support.direct import preloading
-
     argv = preloading([*wrapper, sys.executable, str(PROGRAMS), role], True, VNICD_LOOPBACK=1, **variables)
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
@@ -78,11 +76,9 @@ def resident(pid: int, *names: str) -> int:
 
 
 class Liar:
-    """One end of a connection, whose half says what we like. `bell` and `half` are descriptors, if not as they should be."""
+    """One end of a connection, whose half says what we like; `bell` and `half`: descriptors to show instead."""
 
     def __init__(self, bell: int = -1, half: int = -1) -> None:
-        from tests.support import provider
-
         self.ours, self.theirs = socket.socketpair()
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
         self.memfd = half if half >= 0 else provider.make_half()
@@ -99,8 +95,6 @@ class Liar:
 
     def lie(self, **fields: int) -> None:
         """Other values for fields of our half, and the bell."""
-        from vnicd import sockets
-
         assert self.memory is not None
         for name, value in fields.items():
             at = ORIGIN if name == "origin" else sockets.OFFSETS[name]
@@ -128,8 +122,6 @@ class Liar:
         self.ticket = struct.unpack_from("=IIQ", data)[2]
 
     def far_head(self) -> int:
-        from vnicd import sockets
-
         assert self.far is not None
         return int(struct.unpack_from("=Q", self.far, sockets.OFFSETS["head"])[0])
 

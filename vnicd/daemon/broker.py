@@ -100,6 +100,26 @@ class Broker:
             if where in self.stations:
                 self._settle(self.stations[where], here)
         self._write()
+        for where, here in found.items():
+            if where in self.stations:
+                await self._hint(self.stations[where], here[min(here)].netns)
+
+    async def _hint(self, station: Station, path: str | None) -> None:
+        """Bind the names of all networks of the fabric in a namespace."""
+        wanted = {sockets.near_name(ip) for ip in self.by_ip}
+        hints = station.outfit.hints
+        for name in hints.keys() - wanted:
+            hints.pop(name).close()
+        if missing := wanted - hints.keys():
+            try:
+                made = await self.kernel(lambda: direct.hints(path, missing))
+            except (OSError, NoNamespace):
+                return
+            if self.closed or self.stations.get(station.outfit.where or (0, 0)) is not station:
+                for sock in made.values():
+                    sock.close()
+            else:
+                hints.update(made)
 
     async def _begin(self, where: tuple[int, int], here: dict[int, Place]) -> None:
         number = min(here)

@@ -43,9 +43,11 @@ class Outfit:
     """What the kernel tells the namespace by."""
     where: tuple[int, int] | None = None
     """The identity of the namespace."""
+    hints: dict[bytes, socket.socket] = field(default_factory=dict)
+    """Bound names by which programs know, without asking, what certainly is no partition."""
 
     def close(self) -> None:
-        for sock in (self.listener, self.probe, *self.watches):
+        for sock in (self.listener, self.probe, *self.watches, *self.hints.values()):
             sock.close()
 
 
@@ -82,6 +84,24 @@ def _equip(name: str) -> Outfit:
         except OSError as error:
             log.warning("changes of netlink family %d can't be followed: %s", protocol, error.strerror)
     return outfit
+
+
+def hints(path: str | None, names: set[bytes]) -> dict[bytes, socket.socket]:
+    """Sockets in the namespace at a path that only bind names, without those that somebody has already."""
+    return _hints(names) if path is None else netns.inside(path, lambda: _hints(names))
+
+
+def _hints(names: set[bytes]) -> dict[bytes, socket.socket]:
+    made: dict[bytes, socket.socket] = {}
+    for name in names:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.bind(name)
+        except OSError:
+            sock.close()
+        else:
+            made[name] = sock
+    return made
 
 
 def _watch(protocol: int, groups: int) -> socket.socket:
