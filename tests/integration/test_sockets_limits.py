@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from tests.support import broker
+from tests.support import broker, provider
 from tests.support.direct import LIBRARY, LONG
 from tests.support.hostile import Asking, echo_server, holdings, program, resident
 from tests.support.waiting import wait_until
+from vnicd import sockets
+from vnicd.sockets import Why
 
 MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 OPEN = min(10_000, MOST // 2 - 100) if LONG else 1_000
@@ -157,3 +162,62 @@ def test_broker_that_dies_and_comes_back() -> None:
         assert all(
             now[0] <= then[0] and now[1] <= then[1] + 3 for now, then in zip(after, before, strict=True)
         )
+
+
+def nonsense(listener: socket.socket, answers: list[tuple[bytes, list[int]]]) -> None:
+    """A broker that says these things to whoever asks, and hangs up."""
+    with suppress(OSError):
+        while True:
+            with listener.accept()[0] as sock, suppress(OSError):
+                sock.settimeout(0.2)
+                for data, fds in answers:
+                    if not sock.recv(1000):
+                        break
+                    socket.send_fds(sock, [data], fds)
+
+
+def test_broker_that_lies() -> None:
+    """Whatever it says, the connection is made, if only by TCP, and nothing is kept of it."""
+    fds = [
+        os.open("/", os.O_RDONLY),
+        os.memfd_create("table"),
+        provider.make_half(1 << 40),
+        provider.make_half(),
+    ]
+    good, bad = sockets.Reply(Why.DIRECT, 1).pack(), sockets.Reply(Why.NO_OFFER, 1 << 31).pack()
+    answers: list[list[tuple[bytes, list[int]]]] = [[], [(b"x", fds)], [(bad, []), (b"", [])]]
+    answers += [[(good, [fd]), (good, fds)] for fd in fds]
+    answers += [[(good, fds * 20), (good, fds * 20), (good, fds)], [(os.urandom(2000), fds[:2])]]
+    name = f"{NAME}-liar"
+    with (
+        echo_server("wait", VNICD_BROKER=name) as (server, port),
+        program("ask", VNICD_BROKER=name) as asking,
+    ):
+        ask = Asking(asking)
+        assert ask(f"kind {port}") == "plain"
+        before = [holdings(server.pid), holdings(ask.pid)]
+        for said in answers:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(f"\0{name}")
+                listener.listen()
+                thread = Thread(target=nonsense, args=[listener, said])
+                thread.start()
+                assert [ask(f"attempt {port} 0") for _ in range(2)] == ["hello"] * 2
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join(5)
+        assert ask(f"kind {port}") == "plain"
+        after = [holdings(server.pid), holdings(ask.pid)]
+        assert all(now[0] <= then[0] + 1 for now, then in zip(after, before, strict=True)), (before, after)
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.mark.usefixtures("serving")
+def test_broker_that_hangs(serving: subprocess.Popen[bytes]) -> None:
+    with ends() as (_, port, ask):
+        assert ask(f"kind {port}") == "direct"
+        serving.send_signal(signal.SIGSTOP)
+        assert [ask(f"attempt {port} 0") for _ in range(20)] == ["hello"] * 20
+        wait_until(lambda: ask(f"kind {port}") == "plain", 5, "it is plain while the broker hangs")
+        serving.send_signal(signal.SIGCONT)
+        wait_until(lambda: ask(f"kind {port}") == "direct", 5, "it is direct again")
