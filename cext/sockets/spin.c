@@ -4,12 +4,11 @@
 #include <sched.h>
 
 /* A yield that takes longer gave the CPU to somebody else. The other end, perhaps: two that poll on one CPU go on so while
- * another CPU idles. Who sleeps is woken on an idle CPU; so after CROWD such yields in a row, sleep instead of polling. */
+ * another CPU idles. Who sleeps is woken on an idle CPU; so after such a yield, sleep instead of polling on. */
 #define LONG_YIELD_NS 20000
-#define CROWD 2
 #define LEARNT_LEAST 1000      /* ns: that much is looked even by one whose sleeps are long */
 
-static __thread unsigned crowd;
+static __thread bool crowded;
 
 static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -35,12 +34,12 @@ bool spin_on(struct spin *spin) {
     uint64_t now = now_ns();
     if (spin->until == 0)
         spin->until = now + *spin->learnt;
-    if (vn_settings.poll_ns == 0 || now >= spin->until || crowd >= CROWD) {
-        crowd = 0;
+    if (vn_settings.poll_ns == 0 || now >= spin->until || crowded) {
+        crowded = false;
         return false;
     }
     sched_yield();
-    crowd = now_ns() - now > LONG_YIELD_NS ? crowd + 1 : 0;
+    crowded = now_ns() - now > LONG_YIELD_NS;
     return true;
 }
 

@@ -47,7 +47,7 @@ static void start_once(void) {
     vn_settings.broker = broker != NULL && *broker != '\0' ? strdup(broker) : VN_BROKER_NAME;
     vn_settings.off = (direct != NULL && strcmp(direct, "0") == 0) || !table_init();
     vn_settings.loopback = loopback != NULL && strcmp(loopback, "1") == 0;
-    vn_settings.poll_ns = number("VNICD_POLL_US", 20, 1000000) * 1000;
+    vn_settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
     vn_settings.answer_ns = number("VNICD_ANSWER_MS", 200, 60000) * 1000000;
     pthread_atfork(table_before_fork, NULL, after_fork);
     vn_ready = true;
