@@ -39,7 +39,12 @@ def two_pairs(world: World) -> list[tuple[Partition, Partition]]:
 
 @contextmanager
 def traffic(world: World, pairs: list[tuple[Partition, Partition]]) -> Iterator[None]:
-    """A stream, datagrams and pings between two pairs; what arrives must be right whatever happens meanwhile."""
+    """A stream, datagrams and pings between two pairs; what arrives must be right whatever happens meanwhile.
+
+    They know each other's MAC address: a kernel that has to find it again lets new datagrams overtake others.
+    """
+    for one, other in pairs:
+        one.know(other)
     loads = [Load(*pair) for pair in pairs]
     with ExitStack() as stack:
         for load in loads:
@@ -47,6 +52,8 @@ def traffic(world: World, pairs: list[tuple[Partition, Partition]]) -> Iterator[
         yield
         for load in loads:
             load.wait_until_it_flows(20)
+    for one, other in pairs:
+        one.forget(other)
     for load in loads:
         load.check_content()
 

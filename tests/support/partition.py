@@ -114,3 +114,8 @@ class Partition:
         """
         for address in other._plain():
             self.run(["ip", "neigh", "replace", address, "lladdr", other.mac, "dev", self.ifname])
+
+    def forget(self, other: Partition) -> None:
+        """What `know` entered, if it is still there."""
+        for address in other._plain():
+            self.run(["ip", "neigh", "del", address, "dev", self.ifname], check=False)
