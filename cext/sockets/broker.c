@@ -13,6 +13,7 @@
 
 #define PATIENCE_US 100000              /* for an answer; then the broker is left alone for PAUSE_NS */
 #define PAUSE_NS 1000000000u
+#define OVERFLOW_UID 65534u             /* root outside, as seen from a container with users of its own */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int broker = -1;
@@ -75,6 +76,14 @@ static void take_table(int fd) {
         mremap((void *)place, sizeof(*place), sizeof(*place), MREMAP_MAYMOVE | MREMAP_FIXED, (void *)old);
 }
 
+/* The name may be another program's that was there first: a broker is root's, or our own user's (in tests). */
+static bool is_trusted(int fd) {
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    return real_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid() || peer.uid == OVERFLOW_UID);
+}
+
 /* With the mutex: a connection to the broker, with the table, or false. */
 static bool reach(void) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -92,7 +101,8 @@ static bool reach(void) {
     memcpy(name.sun_path + 1, vn_settings.broker, length);
     real_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     real_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (real_connect(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) != 0) {
+    if (real_connect(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) != 0 ||
+        !is_trusted(fd)) {
         real_close(fd);
         return false;
     }

@@ -1,0 +1,67 @@
+"""Direct sockets: a program of another user that has taken the broker's name is told nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import pytest
+
+from tests.support.direct import LIBRARY, preloading
+from tests.support.waiting import wait_for_output
+
+SQUATTER = """
+import os, socket, sys
+os.setgroups([]), os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
+name = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+name.bind("\\0" + sys.argv[1])
+name.listen()
+print("ready", flush=True)
+while True:
+    visitor, _ = name.accept()
+    print(len(visitor.recv(4096)), flush=True)
+"""
+
+PROGRAM = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+client.sendall(b"plain")
+assert server.recv(5) == b"plain"
+assert "vnicd-half" not in open("/proc/self/maps").read()
+"""
+
+
+@contextmanager
+def squatting(name: str, uid: int) -> Iterator[IO[bytes]]:
+    argv = [sys.executable, "-c", SQUATTER, name, str(uid)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        try:
+            wait_for_output(process.stdout, b"ready\n", 10)
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+def test_a_squatter_is_told_nothing() -> None:
+    if not LIBRARY.exists():
+        pytest.skip("the provider's library is not built")
+    name = f"squat-{os.getpid()}"
+    with squatting(name, 12345) as squatter:
+        settings = {"VNICD_BROKER": name, "VNICD_LOOPBACK": "1"}
+        argv = preloading([sys.executable, "-c", PROGRAM], True, **settings)
+        subprocess.run(argv, check=True, timeout=30)
+        with socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        ) as honest:  # whoever asks it by hand is heard
+            honest.connect(f"\0{name}")
+            honest.send(b"four")
+            heard = wait_for_output(squatter, b"4\n", 10)
+    assert set(heard.split()) <= {b"0", b"4"}, "it was sent a request"
