@@ -5,7 +5,7 @@ Parsed by hand and importing only what each one needs, because a partition daemo
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,10 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     except VnicdError as error:
-        with contextlib.suppress(OSError):  # the log may be on a disk that is full
-            print(f"vnicd: {error.line()}", file=sys.stderr)
+        try:
+            print(f"vnicd: {error.line()}", file=sys.stderr, flush=True)
+        except OSError:  # the log is on a disk that is full, and Python would exit with 120 for that
+            os._exit(error.exit_code)
         sys.exit(error.exit_code)
 
 
