@@ -95,7 +95,7 @@ uint64_t timeout_of(int fd, int option) {
     struct timeval time = {0, 0};
     socklen_t length = sizeof(time);
     real_getsockopt(fd, SOL_SOCKET, option, &time, &length);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_usec * 1000;
+    return timeval_ns(&time);
 }
 
 /* fd becomes the bell of a new connection object; the TCP socket is kept beside. */

@@ -69,6 +69,10 @@ static inline uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static inline uint64_t timeval_ns(const struct timeval *time) {
+    return (uint64_t)time->tv_sec * 1000000000u + (uint64_t)time->tv_usec * 1000;
+}
+
 /* -------------------------------------------------------------------------------- table.c: what a descriptor means */
 
 enum vn_kind { VN_CONN = 1, VN_LISTENER, VN_EPOLL };

@@ -119,7 +119,7 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
 static uint64_t nanoseconds(const void *value) {
     struct timeval time;
     memcpy(&time, value, sizeof(time));
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_usec * 1000;
+    return timeval_ns(&time);
 }
 
 EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length) {

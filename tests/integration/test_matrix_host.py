@@ -14,7 +14,6 @@ from tests.integration.conftest import MakeFabric
 from tests.support.fabric import Fabric
 from tests.support.harm import HARMS, STOPPED, in_order
 from tests.support.load import Load
-from tests.support.machine import memfds
 from tests.support.namespaces import named
 from tests.support.partition import Partition
 from tests.support.waiting import pace, wait_until
@@ -146,15 +145,7 @@ def test_the_next_host_has_all(cells: dict[tuple[str, str], Cell], harm: str) ->
     assert new.ping(one.ip, count=5).lost == 0
     assert other.ping(new.ip, count=5).lost == 0
 
-    def as_due() -> bool:
-        ports = fabric.call("partition.list")["partitions"]
-        links = [link for link in fabric.call("links")["links"] if link["state"] != "none"]
-        pids = fabric.pids()
-        due = {fabric.host_pid(), *(port["pid"] for port in ports)}
-        shared_by_all = 3  # the directory, the port counters of the host, and the table of the broker
-        return pids == due and len(memfds(pids)) == shared_by_all + len(ports) + 2 * len(links)
-
-    wait_until(as_due, 10, "the daemons have the memory of their links and no other")
+    wait_until(fabric.is_whole, 10, "the daemons have the memory of their links and no other")
 
 
 def test_host_and_all_partitions_at_once(fabric: Fabric) -> None:

@@ -31,7 +31,6 @@ import pytest
 from tests.support.fabric import Fabric
 from tests.support.harm import HARMS, STOPPED, in_order
 from tests.support.load import PINGS_PER_SECOND, UDP_PER_SECOND, Load
-from tests.support.machine import memfds
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
 
@@ -150,12 +149,4 @@ def test_what_is_there_afterwards(
 
 @pytest.mark.usefixtures("cells")
 def test_nothing_is_left_over(shared: Fabric) -> None:
-    def as_due() -> bool:
-        ports = shared.call("partition.list")["partitions"]
-        links = [link for link in shared.call("links")["links"] if link["state"] != "none"]
-        pids = shared.pids()
-        due = {shared.host_pid(), *(port["pid"] for port in ports)}
-        shared_by_all = 3  # the directory, the port counters of the host, and the table of the broker
-        return pids == due and len(memfds(pids)) == shared_by_all + len(ports) + 2 * len(links)
-
-    wait_until(as_due, 10, "the daemons have the memory of their links and no other")
+    wait_until(shared.is_whole, 10, "the daemons have the memory of their links and no other")

@@ -11,6 +11,7 @@ from tests.soak.accounts import Snapshot
 from tests.soak.world import REVIVED, World
 from tests.support.datagrams import Flow
 from tests.support.echo import unreached
+from tests.support.fabric import memory_due
 from tests.support.machine import memfds, open_files
 from tests.support.namespaces import in_namespace, named
 from tests.support.uplink import NIC
@@ -110,8 +111,7 @@ def left_over(world: World) -> Iterator[str]:
         return
     yield from _zombies(host)
     yield from _descriptors(world, host, ports, links)
-    # The directory, the host's counters and the broker's table; each port's counters; two for a link.
-    memory, due = len(memfds(pids)), 3 + len(ports) + 2 * len(links)
+    memory, due = len(memfds(pids)), memory_due(len(ports), len(links))
     if memory != due:
         yield f"{memory} memory files, {due} for {len(ports)} partitions and {len(links)} links"
     yield from _namespaces(world)

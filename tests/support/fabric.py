@@ -23,6 +23,11 @@ VNICCTL = Path(sys.executable).with_name("vnicctl")
 M = TypeVar("M", bound=AbstractContextManager[Any])
 
 
+def memory_due(ports: int, links: int) -> int:
+    """Memory files of a whole fabric: directory, the host's counters, the broker's table; one a port; two a link."""
+    return 3 + ports + 2 * links
+
+
 class Fabric:
     """Starts nothing by itself: `up` does. `close` takes all down and fails when something stays behind."""
 
@@ -126,6 +131,13 @@ class Fabric:
     def memory(self) -> int:
         """How many memory files this fabric's daemons hold: a direct link has two."""
         return len(memfds(self.pids()))
+
+    def is_whole(self) -> bool:
+        """Whether just the daemons that are due live, with the memory of their links and no other."""
+        ports = self.call("partition.list")["partitions"]
+        links = [link for link in self.call("links")["links"] if link["state"] != "none"]
+        due = {self.host_pid(), *(port["pid"] for port in ports)}
+        return self.pids() == due and self.memory() == memory_due(len(ports), len(links))
 
     def host_pid(self) -> int:
         return int(self.call("fabric.ping")["pid"])
