@@ -1,4 +1,4 @@
-"""The crash matrix, the hosting daemon: each harm while traffic runs, and while a partition is added or removed."""
+"""The crash matrix, the hosting daemon: each harm while traffic runs, and while a change is made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from subprocess import PIPE
 import pytest
 
 from tests.integration.conftest import MakeFabric
+from tests.support.apply import lines, reaches, text_for, untouched
 from tests.support.fabric import Fabric
 from tests.support.harm import HARMS, STOPPED, in_order
 from tests.support.load import Load
@@ -18,7 +19,12 @@ from tests.support.namespaces import named
 from tests.support.partition import Partition
 from tests.support.waiting import pace, wait_until
 
-PLACES = ("traffic", "add", "remove", "new daemon")
+PLACES = ("traffic", "add", "remove", "new daemon", "apply")
+
+DECLARED = "\n".join(
+    f'[partitions.@{label}]\naddresses = ["10.89.0.{n}/24"]' for label, n in (("a", 1), ("b", 2), ("n", 9))
+)
+"""What is applied: r goes first, then n comes."""
 
 DELAYS = {"kill": 0.03, "terminate": 0.06, "out of memory": 0.0, "stop": 0.05}
 """Seconds after the request: an addition takes about 0.1."""
@@ -67,6 +73,9 @@ def _cell(fabric: Fabric, place: str, harm: str) -> Cell:
         elif place == "new daemon":
             label = "n"
             code, said = _harm_the_new_daemon(fabric, harm)
+        elif place == "apply":
+            label = "n"
+            code, said = _harm_within_apply(fabric, harm, host)
         else:
             label = "n" if place == "add" else "r"
             code, said = _harm_during(fabric, place, label, harm, host)
@@ -99,6 +108,20 @@ def _harm_the_new_daemon(fabric: Fabric, harm: str) -> tuple[int, str]:
     return request.returncode, said.decode()
 
 
+def _harm_within_apply(fabric: Fabric, harm: str, host: int) -> tuple[int, str]:
+    """As soon as one of its two changes is made."""
+    path = fabric.runtime.with_suffix(".toml")
+    path.write_text(text_for(fabric, DECLARED))
+    try:
+        request = fabric.popen_cli("apply", str(path), stdout=PIPE, stderr=PIPE)
+        wait_until(lambda: fabric.name("r") not in named(), 10, "the removal is made")
+        HARMS[harm](host)
+        _, said = request.communicate(timeout=60)
+    finally:
+        path.unlink()
+    return request.returncode, said.decode()
+
+
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("place", PLACES)
 def test_direct_traffic_does_not_notice(cells: dict[tuple[str, str], Cell], place: str, harm: str) -> None:
@@ -110,7 +133,7 @@ def test_direct_traffic_does_not_notice(cells: dict[tuple[str, str], Cell], plac
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("place", PLACES[1:])
+@pytest.mark.parametrize("place", PLACES[1:-1])
 def test_a_change_is_whole_or_was_never_begun(
     cells: dict[tuple[str, str], Cell], place: str, harm: str
 ) -> None:
@@ -120,9 +143,7 @@ def test_a_change_is_whole_or_was_never_begun(
     listed = {port["name"] for port in fabric.call("partition.list")["partitions"]}
     assert (name in named()) == (name in listed)
     if cell.code:
-        assert cell.said.startswith("vnicctl: ")
-        assert "Traceback" not in cell.said
-        assert cell.said.count("\n") <= 2, cell.said
+        assert_clear(cell.said)
     else:
         assert (name in listed) == (place != "remove")
     if name in listed:
@@ -132,6 +153,29 @@ def test_a_change_is_whole_or_was_never_begun(
         wait_until(lambda: sender.ping(partition.ip, "-W", "0.3", count=1).received, 5, "it answers")
         fabric.cli("partition", "remove", name)
     fabric.add(cell.label, "10.89.0.9/24")
+
+
+def assert_clear(said: str) -> None:
+    assert said.startswith("vnicctl: ")
+    assert "Traceback" not in said
+    assert said.count("\n") <= 2, said
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_was_left_of_an_apply_is_applied(cells: dict[tuple[str, str], Cell], harm: str) -> None:
+    """By the same file; what it had done already is neither undone nor done twice."""
+    cell = cells["apply", harm]
+    fabric = cell.fabric
+    if cell.code:
+        assert_clear(cell.said)
+    assert fabric.name("r") not in named()
+    kept = untouched(fabric, "a", "b")
+    left = lines(fabric, DECLARED)
+    assert left == ["nothing to change"] or (cell.code and left == ["+ partition n"])
+    assert lines(fabric, DECLARED) == ["nothing to change"]
+    assert untouched(fabric, "a", "b") == kept
+    assert reaches(fabric.partition("n"), fabric.partition("a").ip)
+    wait_until(fabric.is_whole, 10, "the daemons have the memory of their links and no other")
 
 
 @pytest.mark.parametrize("harm", HARMS)
