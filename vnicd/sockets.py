@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2
 BROKER_NAME = "vnicd-sockets"
 """The broker's abstract name in the namespace of each partition."""
 
@@ -210,7 +210,7 @@ PROCESS_BYTES = _PROCESS.size + RECENT * _RECENT.size
 OFFSETS = {"head": 128, "state": 144, "tail": 192, "wants": 256, "wakeups": 400, "sleeps": 408}
 """Where those fields of struct vn_half are that change and are told."""
 
-FIN, CLOSED, RESET = 1, 2, 4
+FIN, CLOSED, RESET, IDLE = 1, 2, 4, 16
 
 
 class Half(NamedTuple):

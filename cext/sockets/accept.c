@@ -96,6 +96,28 @@ EXPORT int listen(int fd, int backlog) {
     return result;
 }
 
+/* The accepting end of a half that is known from an earlier connection, see pool.c; NULL when it is not. */
+static struct conn *answer_again(int memfd, const struct vn_knock *knock) {
+    struct pair pair;
+    uint64_t inode = knock->use > 1 ? half_inode(memfd) : 0;
+    if (inode == 0 || !pool_take(&pair, knock, inode))
+        return NULL;
+    struct conn *conn = conn_new(pair.own, -1);
+    if (conn == NULL) {
+        half_unmap(pair.peer);
+        half_unmap(pair.own);
+        return NULL;
+    }
+    half_begin(pair.own, &knock->target, &knock->source, true);
+    conn->peer = conn->pair.peer = pair.peer;
+    conn->phase = VN_DIRECT;
+    atomic_store(&pair.own->use, knock->use);
+    if (!(atomic_load(&pair.peer->state) & VN_WITHDRAWN))
+        return conn;
+    conn_release(conn);   /* not kept: it has no inode yet */
+    return NULL;
+}
+
 /* The accepting end of what was offered; NULL when it can't be: then the other end is told by the bell's end. */
 static struct conn *answer(int bell, int memfd, const struct vn_address *local, const struct vn_address *remote,
                            const struct listener *listener, bool verified) {
@@ -104,6 +126,8 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
     const struct vn_half *peer = is_unix(bell) ? half_map(memfd) : NULL;
     int fds[2] = {peer != NULL ? half_make(&own, local, remote, true) : -1, listener->outside};
     struct conn *conn = fds[0] >= 0 ? conn_new(own, -1) : NULL;
+    if (conn != NULL)
+        own->use = peer->use;   /* from now on they are used together */
     message.doors = verified && listener->outside >= 0;
     if (message.doors)
         message.ticket = door_ticket(listener->secret, remote, local);
@@ -119,9 +143,8 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
         half_unmap(peer);
         conn = NULL;
     } else {
-        conn->peer = peer;
+        conn->peer = conn->pair.peer = peer;
         conn->phase = VN_DIRECT;
-        conn->family = listener->family;
         conn->bell_ended = !sent;
     }
     if (fds[0] >= 0)
@@ -137,10 +160,15 @@ static struct conn *open_door(struct listener *listener, int fd, int *bell, stru
         ssize_t got = message_receive(listener->inside, knock, sizeof(*knock), fds, &count, MSG_DONTWAIT);
         if (got < 0)
             return NULL;
-        if (got == sizeof(*knock) && count == 2 &&
-            knock->ticket == door_ticket(listener->secret, &knock->source, &knock->target))
+        bool known = got == sizeof(*knock) && count == 2 &&
+                     knock->ticket == door_ticket(listener->secret, &knock->source, &knock->target);
+        if (known)
+            conn = is_unix(fds[0]) ? answer_again(fds[1], knock) : NULL;
+        if (known && conn == NULL)
             conn = answer(fds[0], fds[1], &knock->target, &knock->source, listener, false);
         if (conn != NULL) {
+            conn->pair.inode = half_inode(fds[1]);
+            conn->family = listener->family;
             real_close(fds[1]);
             *bell = fds[0];
             return conn;
@@ -199,6 +227,7 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
         tell(VN_WHY_no_memory, &remote, fd);
         return;
     }
+    conn->family = listener->family;
     conn->kept = kept;
     conn->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
     if (swap_descriptor(fd, bell) == 0)

@@ -34,28 +34,6 @@ static void ring(struct conn *conn, int fd) {
     errno = saved;
 }
 
-void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
-    const struct vn_half *peer = conn->peer;
-    if (peer == NULL) {   /* what it wants can't be seen yet */
-        ring(conn, fd);
-        return;
-    }
-    atomic_thread_fence(memory_order_seq_cst);
-    uint32_t theirs = atomic_load_explicit(&peer->wants, memory_order_relaxed);
-    bool wanted = ((wants & VN_WANT_DATA) && VN_WANTS_DATA(theirs)) || ((wants & VN_WANT_ROOM) && VN_WANTS_ROOM(theirs));
-    if (LIKELY(!wanted))
-        return;
-    if (!(wants & VN_WANT_DATA)) {   /* room: not before there is as much as a poll would call writable */
-        uint64_t used = peer->head - conn->own->tail;
-        if (used > VN_RING_BYTES - VN_ROOM_LEAST)
-            return;
-    }
-    uint32_t number = (theirs / VN_WANT_STEP) | 0x80000000u;
-    if (atomic_exchange(&conn->own->rung, number) == number)
-        return;
-    ring(conn, fd);
-}
-
 static void connected(struct conn *conn) {
     struct pollfd socket = {conn->kept, POLLOUT, 0};
     int error = 0;
@@ -111,8 +89,10 @@ static ssize_t take(struct conn *conn, int fd) {
     int fds[VN_MOST_FDS], count, saved = errno;
     if (conn->phase == VN_CONNECTING)
         connected(conn);
+    half_answered(conn);
     ssize_t got = message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        half_answered(conn);   /* and closed since */
         if (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED)
             conn_withdraw(conn, fd);   /* the broker or the other end let the offer go: so it is TCP */
         else
@@ -125,6 +105,43 @@ static ssize_t take(struct conn *conn, int fd) {
         epoll_touch(conn);
     errno = saved;
     return got;
+}
+
+/* Looks for an answer that may be in memory. False: it can only come by the bell, or somebody else is at that. */
+static bool look_for_answer(struct conn *conn, int fd) {
+    if (conn->pair.peer == NULL)
+        return false;
+    if (half_answered(conn))
+        return true;
+    if (!lead(conn))
+        return false;
+    take(conn, fd);
+    step_down(conn);
+    return true;
+}
+
+void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
+    atomic_thread_fence(memory_order_seq_cst);
+    if (UNLIKELY(conn->peer == NULL) && !look_for_answer(conn, fd)) {
+        ring(conn, fd);   /* what it wants can't be seen yet */
+        return;
+    }
+    const struct vn_half *peer = conn->peer;
+    if (UNLIKELY(peer == NULL))   /* who accepts it looks at memory before it sleeps */
+        return;
+    uint32_t theirs = atomic_load_explicit(&peer->wants, memory_order_relaxed);
+    bool wanted = ((wants & VN_WANT_DATA) && VN_WANTS_DATA(theirs)) || ((wants & VN_WANT_ROOM) && VN_WANTS_ROOM(theirs));
+    if (LIKELY(!wanted))
+        return;
+    if (!(wants & VN_WANT_DATA)) {   /* room: not before there is as much as a poll would call writable */
+        uint64_t used = peer->head - conn->own->tail;
+        if (used > VN_RING_BYTES - VN_ROOM_LEAST)
+            return;
+    }
+    uint32_t number = (theirs / VN_WANT_STEP) | 0x80000000u;
+    if (atomic_exchange(&conn->own->rung, number) == number)
+        return;
+    ring(conn, fd);
 }
 
 void bell_take_all(struct conn *conn, int fd) {
@@ -143,7 +160,7 @@ void bell_take(struct conn *conn, int fd) {
 }
 
 void bell_look_sometimes(struct conn *conn, int fd) {
-    if (conn->phase != VN_DIRECT || ++conn->quiet_looks % LOOKS_A_BELL == 0)
+    if (conn->phase != VN_DIRECT ? !half_answered(conn) : ++conn->quiet_looks % LOOKS_A_BELL == 0)
         bell_take(conn, fd);
 }
 

@@ -48,10 +48,10 @@ static bool ask(enum vn_op op, const struct vn_address *source, const struct vn_
     if (reply == NULL)
         return true;
     ssize_t bytes = message_receive(broker, reply, sizeof(*reply), got, got_count, 0);
-    if (bytes < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        not_before = now_ns() + PAUSE_NS;
     if (bytes == sizeof(*reply) && reply->version == VN_SOCKETS_VERSION)
         return true;
+    if (bytes > 0 || (bytes < 0 && errno == EAGAIN))   /* it is of another version, or too slow */
+        not_before = now_ns() + PAUSE_NS;
     close_all(got, *got_count);
     *got_count = 0;
     return false;

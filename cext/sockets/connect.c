@@ -61,32 +61,50 @@ static bool fix_source(int fd, int family, const struct sockaddr *target, sockle
 
 struct offer {
     struct vn_address source, target;
-    struct vn_half *half;
+    struct pair pair;
     int bell, far, memfd;
 };
 
-static enum vn_why prepare(struct offer *offer) {
+/* A bell and a half, for an offer to the broker or (knock not NULL) at a door: there it may be one that was used before. */
+static enum vn_why prepare(struct offer *offer, struct vn_knock *knock) {
     int bells[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, bells) != 0)
         return VN_WHY_no_descriptors;
     offer->bell = bells[0];
     offer->far = bells[1];
-    offer->memfd = half_make(&offer->half, &offer->source, &offer->target, false);
-    if (offer->memfd >= 0)
+    offer->memfd = -1;
+    offer->pair = (struct pair){.memfd = -1};
+    if (knock != NULL && pool_take(&offer->pair, knock, 0)) {
+        half_begin(offer->pair.own, &offer->source, &offer->target, false);
+        knock->use = ++offer->pair.own->use;
         return VN_WHY_direct;
-    close_all(bells, 2);
-    return VN_WHY_no_memory;
+    }
+    offer->memfd = half_make(&offer->pair.own, &offer->source, &offer->target, false);
+    if (offer->memfd < 0) {
+        close_all(bells, 2);
+        return VN_WHY_no_memory;
+    }
+    if (knock != NULL) {
+        offer->pair.memfd = pool_keep_memfd(offer->memfd);
+        offer->pair.ticket = knock->ticket;
+        offer->pair.target = knock->target;
+        knock->use = 1;
+    }
+    return VN_WHY_direct;
 }
 
 static void sent(struct offer *offer) {
     real_close(offer->far);
-    real_close(offer->memfd);
+    if (offer->memfd >= 0)
+        real_close(offer->memfd);
 }
 
 static void drop(struct offer *offer) {
-    if (offer->half != NULL)   /* the broker may have it all the same, if its answer was only late */
-        atomic_fetch_or(&offer->half->state, VN_WITHDRAWN);
-    half_unmap(offer->half);
+    if (offer->pair.own != NULL)   /* the broker may have it all the same, if its answer was only late */
+        atomic_fetch_or(&offer->pair.own->state, VN_WITHDRAWN);
+    half_unmap(offer->pair.own);
+    half_unmap(offer->pair.peer);
+    pool_close(offer->pair.memfd);
     if (offer->bell >= 0)
         real_close(offer->bell);
 }
@@ -101,13 +119,14 @@ uint64_t timeout_of(int fd, int option) {
 /* fd becomes the bell of a new connection object; the TCP socket is kept beside. */
 static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase, bool verified) {
     int kept = hide_copy(fd);
-    struct conn *conn = kept >= 0 ? conn_new(offer->half, kept) : NULL;
+    struct conn *conn = kept >= 0 ? conn_new(offer->pair.own, kept) : NULL;
     if (conn == NULL) {
         if (kept >= 0)
             hidden_close(kept);
         return false;
     }
     conn->family = family;
+    conn->pair = offer->pair;
     conn->verified = verified;
     conn->source = offer->source;
     conn->target = offer->target;
@@ -119,9 +138,9 @@ static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase
     epoll_leave(fd);
     if (swap_descriptor(fd, offer->bell) != 0) {
         epoll_rejoin(fd);
-        atomic_fetch_or(&offer->half->state, VN_WITHDRAWN);
-        conn_release(conn);   /* with it the half and the kept descriptor; the bell is closed already */
-        offer->half = NULL;
+        atomic_fetch_or(&offer->pair.own->state, VN_WITHDRAWN);
+        conn_release(conn);   /* with it the halves and the kept descriptor; the bell is closed already */
+        offer->pair = (struct pair){.memfd = -1};
         offer->bell = -1;
         return false;
     }
@@ -161,6 +180,22 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
     }
 }
 
+/* False: there is no door, or it is full. */
+static bool connect_by_door(int fd, int family, struct offer *offer, enum vn_why *why) {
+    struct vn_knock knock = {offer->source, offer->target, 0, 0};
+    if (!door_find(&knock))
+        return false;
+    if ((*why = prepare(offer, &knock)) != VN_WHY_direct)
+        return true;
+    bool knocked = door_knock(&knock, offer->far, offer->memfd >= 0 ? offer->memfd : offer->pair.memfd);
+    sent(offer);
+    if (knocked && convert(fd, family, offer, VN_OFFERED, false))
+        return true;
+    drop(offer);
+    *why = VN_WHY_no_descriptors;
+    return knocked;
+}
+
 static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t length, int family, struct offer *offer,
                                   int *result) {
     enum vn_why why;
@@ -168,17 +203,12 @@ static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t
         return VN_WHY_no_provider;
     if (!fix_source(fd, family, name, length, &offer->source))
         return VN_WHY_unsupported;
-    if ((why = prepare(offer)) != VN_WHY_direct)
+    if (connect_by_door(fd, family, offer, &why)) {
+        *result = why == VN_WHY_direct ? 0 : *result;
         return why;
-    if (door_knock(&offer->source, &offer->target, offer->far, offer->memfd)) {
-        sent(offer);
-        if (convert(fd, family, offer, VN_OFFERED, false)) {
-            *result = 0;
-            return VN_WHY_direct;
-        }
-        drop(offer);
-        return VN_WHY_no_descriptors;
     }
+    if ((why = prepare(offer, NULL)) != VN_WHY_direct)
+        return why;
     why = broker_offer(&offer->source, &offer->target, offer->far, offer->memfd, fd);
     sent(offer);
     if (why != VN_WHY_direct) {

@@ -149,19 +149,35 @@ bool door_source(const struct vn_address *target, struct vn_address *source) {
     return known;
 }
 
-int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half) {
-    struct vn_knock knock = {*source, *target, 0};
-    int fds[2] = {bell, half}, sent = 0;
+/* The door that a knock may be for: the ticket is good for one address. */
+static struct door *find_for(const struct vn_knock *knock) {
+    struct door *door = find(&knock->target);
+    if (door == NULL || door->outside < 0)
+        return NULL;
+    if (!is_valid(door)) {
+        forget(door);
+        return NULL;
+    }
+    return memcmp(knock->source.ip, door->source.ip, sizeof(knock->source.ip)) == 0 ? door : NULL;
+}
+
+bool door_find(struct vn_knock *knock) {
     pthread_mutex_lock(&mutex);
-    struct door *door = find(target);
-    if (door != NULL && door->outside >= 0) {
-        if (!is_valid(door))
-            forget(door);
-        else if (memcmp(source->ip, door->source.ip, sizeof(source->ip)) != 0)
-            sent = 0;   /* the ticket is good for one address */
-        else if (knock.ticket = door->ticket, message_send(door->outside, &knock, sizeof(knock), fds, 2, MSG_DONTWAIT))
-            sent = 1;
-        else if (errno != EAGAIN)
+    struct door *door = find_for(knock);
+    if (door != NULL)
+        knock->ticket = door->ticket;
+    pthread_mutex_unlock(&mutex);
+    return door != NULL;
+}
+
+bool door_knock(const struct vn_knock *knock, int bell, int half) {
+    int fds[2] = {bell, half};
+    bool sent = false;
+    pthread_mutex_lock(&mutex);
+    struct door *door = find_for(knock);
+    if (door != NULL && door->ticket == knock->ticket) {
+        sent = message_send(door->outside, knock, sizeof(*knock), fds, 2, MSG_DONTWAIT);
+        if (!sent && errno != EAGAIN)
             forget(door);
     }
     pthread_mutex_unlock(&mutex);

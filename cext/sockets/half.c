@@ -37,7 +37,21 @@ static void *map_into_spare(int memfd) {
     return half;
 }
 
-int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
+void half_begin(struct vn_half *half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
+    half->pid = vn_pid;
+    half->accepted = accepted;
+    half->local = *local;
+    half->remote = *remote;
+    strncpy(half->program, program_invocation_short_name, sizeof(half->program) - 1);
+    _Atomic uint64_t *wide[] = {&half->head, &half->origin, &half->tail, &half->wakeups, &half->sleeps};
+    _Atomic uint32_t *narrow[] = {&half->state, &half->wants, &half->rung, &half->forked, &half->read_lock, &half->write_lock};
+    for (unsigned i = 0; i < sizeof(wide) / sizeof(*wide); i++)
+        atomic_store_explicit(wide[i], 0, memory_order_relaxed);
+    for (unsigned i = 0; i < sizeof(narrow) / sizeof(*narrow); i++)
+        atomic_store_explicit(narrow[i], 0, memory_order_relaxed);
+}
+
+static int make_once(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
     int fd = memfd_create("vnicd-half", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -1;
@@ -52,12 +66,9 @@ int half_make(struct vn_half **half, const struct vn_address *local, const struc
         return -1;
     }
     place->version = VN_SOCKETS_VERSION;
-    place->pid = vn_pid;
-    place->accepted = accepted;
-    place->local = *local;
-    place->remote = *remote;
-    strncpy(place->program, program_invocation_short_name, sizeof(place->program) - 1);
     place->magic = VN_HALF_MAGIC;
+    place->use = 1;
+    half_begin(place, local, remote, accepted);
     *half = place;
     return fd;
 }
@@ -79,6 +90,26 @@ const struct vn_half *half_map(int memfd) {
     return half;
 }
 
+int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
+    int fd = make_once(half, local, remote, accepted);
+    return fd < 0 && pool_empty() ? make_once(half, local, remote, accepted) : fd;
+}
+
+uint64_t half_inode(int memfd) {
+    struct stat status;
+    return fstat(memfd, &status) == 0 ? status.st_ino : 0;
+}
+
+bool half_answered(struct conn *conn) {
+    const struct vn_half *peer = conn->pair.peer;
+    int before = VN_OFFERED;
+    if (peer == NULL || conn->phase != VN_OFFERED ||
+        atomic_load_explicit(&peer->use, memory_order_acquire) != conn->own->use)
+        return false;
+    conn->peer = peer;
+    return atomic_compare_exchange_strong(&conn->phase, &before, VN_DIRECT);
+}
+
 void half_unmap(const struct vn_half *half) {
     if (half != NULL)
         munmap((void *)half, VN_HALF_BYTES);
@@ -89,8 +120,13 @@ static void conn_destroy(struct entry *entry) {
     int saved = errno;
     if (conn->kept >= 0)
         hidden_close(conn->kept);
-    half_unmap(conn->peer);
-    half_unmap(conn->own);
+    if (conn->pair.peer != conn->peer)
+        half_unmap(conn->pair.peer);
+    if (!pool_keep(conn)) {
+        half_unmap(conn->peer);
+        half_unmap(conn->own);
+        pool_close(conn->pair.memfd);
+    }
     free(conn);
     errno = saved;
 }
@@ -102,6 +138,7 @@ struct conn *conn_new(struct vn_half *own, int kept) {
     conn->entry = (struct entry){VN_CONN, 1, conn_destroy};
     conn->own = own;
     conn->kept = kept;
+    conn->pair.memfd = -1;
     return conn;
 }
 

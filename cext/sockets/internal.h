@@ -121,6 +121,15 @@ enum vn_phase {
     VN_PLAIN,        /* withdrawn: its descriptors are the TCP socket again; hooks go to the real function */
 };
 
+struct pair {                /* two halves that know each other; pool.c */
+    struct vn_half *own;
+    const struct vn_half *peer;
+    uint64_t inode;              /* of peer, at the end that accepts; else 0 */
+    int memfd;                   /* of own, at the end that offers; else -1. With neither they are not kept */
+    uint64_t ticket;             /* of the door that it was offered at */
+    struct vn_address target;
+};
+
 struct conn {
     struct entry entry;
     _Atomic int phase;           /* enum vn_phase */
@@ -141,12 +150,17 @@ struct conn {
     uint64_t poll_ns;            /* how long it is worth while to poll before sleeping: learnt */
     uint32_t quiet_looks;        /* empty looks since the kernel was asked for the bell */
     struct vn_address source, target;   /* of the offer, for FORGET */
+    struct pair pair;            /* pair.peer: the half in which the answer may come */
     /* epoll.c's: */
     _Atomic uint32_t watchers;   /* epoll entries that watch this */
 };
 
+void half_begin(struct vn_half *half, const struct vn_address *local, const struct vn_address *remote, bool accepted);
+    /* as for a new connection */
 int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted);
     /* a new half, mapped; its memfd, or -1 */
+uint64_t half_inode(int memfd);                      /* 0: it has none */
+bool half_answered(struct conn *conn);               /* VN_OFFERED becomes VN_DIRECT when the answer is in memory */
 const struct vn_half *half_map(int memfd);           /* the other's; NULL when it isn't one. Does not close memfd */
 void half_unmap(const struct vn_half *half);
 struct conn *conn_new(struct vn_half *own, int kept);  /* NULL without memory; one reference */

@@ -10,6 +10,7 @@ void table_before_fork(void);    /* every connection is shared by two processes 
 void table_after_fork(void);
 void broker_after_fork(void);
 void door_after_fork(void);
+void pool_after_fork(void);
 void epoll_after_fork(void);
 void report_after_fork(void);
 
@@ -29,10 +30,19 @@ void door_learn(const struct vn_address *source, const struct vn_address *target
 void door_learn_none(const struct vn_address *target);       /* there is a listener, but it has no provider */
 bool door_is_none(const struct vn_address *target);          /* that was learnt lately */
 bool door_source(const struct vn_address *target, struct vn_address *source);   /* from where a door to it was learnt */
-int door_knock(const struct vn_address *source, const struct vn_address *target, int bell, int half);
+bool door_find(struct vn_knock *knock);         /* there is a door for these addresses: its ticket */
+bool door_knock(const struct vn_knock *knock, int bell, int half);
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */
 ssize_t bell_flush(struct conn *conn, int fd);
+
+/* pool.c */
+int pool_keep_memfd(int memfd);                /* a hidden copy of an own half's, for pool_close; -1: it can't be kept */
+void pool_close(int memfd);
+bool pool_take(struct pair *pair, const struct vn_knock *knock, uint64_t inode);
+    /* an idle pair for a knock: for who wants to make it (inode 0), or for who was offered the half with this inode */
+bool pool_empty(void);                         /* gives all idle memory and descriptors back; false: there is none */
+bool pool_keep(const struct conn *conn);       /* the connection is over: whether its halves are kept */
 
 /* Messages with descriptors over Unix sockets: message.c */
 #define VN_MOST_FDS 4

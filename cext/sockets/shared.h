@@ -18,7 +18,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define VN_SOCKETS_VERSION 1
+#define VN_SOCKETS_VERSION 2
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the provider; port, address */
 #define VN_NEAR_NAME "vnicd-near/%02x%02x"       /* abstract, SOCK_DGRAM, bound while the fabric has an address in that /16 */
@@ -42,7 +42,8 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
 #define VN_WANT_STEP 0x00010000u
 #define VN_WANTS_DATA(wants) (((wants) & 0x000000ffu) != 0)
 #define VN_WANTS_ROOM(wants) (((wants) & 0x0000ff00u) != 0)
-enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8 };   /* bits of state; the last: it goes on with TCP */
+enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8, VN_IDLE = 16 };
+    /* bits of state. WITHDRAWN: it goes on with TCP; IDLE: no connection uses it, see pool.c */
 
 struct vn_half {
     /* constant once it is shown to the other end */
@@ -54,6 +55,8 @@ struct vn_half {
     _Alignas(64) _Atomic uint64_t head;   /* bytes written */
     _Atomic uint64_t origin;              /* the position at the ring's first byte */
     _Atomic uint32_t state;               /* VN_FIN: nothing comes after head; VN_CLOSED; VN_RESET */
+    _Atomic uint32_t reach;               /* the most bytes of the ring that were in use at a time */
+    _Atomic uint64_t use;                 /* number of the connection that it is used for: 1 for its first */
     _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other half that were read */
     _Alignas(64) _Atomic uint32_t wants;
     /* of no meaning to the other end: shared by the processes that have this end (after fork) */
@@ -111,7 +114,7 @@ struct vn_table {                    /* made by the broker, read by every provid
 /* --------------------------------------------------------------------------------------- between two providers */
 
 #define VN_ANSWER_MAGIC 0x72776e41u
-struct vn_answer {   /* the first message from the accepting end; fds [half] or [half, door]; door: see accept.c */
+struct vn_answer {   /* the first message from the accepting end; fds [half] or [half, door]; door: see door.c */
     uint32_t magic, doors;
     uint64_t ticket;
 };
@@ -119,6 +122,7 @@ struct vn_answer {   /* the first message from the accepting end; fds [half] or 
 struct vn_knock {    /* an offer by the door, SOCK_SEQPACKET: fds [bell, half] */
     struct vn_address source, target;
     uint64_t ticket;   /* that came with the door: good for these addresses, whatever the source port */
+    uint64_t use;      /* of the half; above 1 the answer may come by memory, see pool.c */
 };
 
 /* ------------------------------------------------------------------------------------ what a process tells of itself */

@@ -35,6 +35,7 @@ static void after_fork(void) {
     table_after_fork();
     broker_after_fork();
     door_after_fork();
+    pool_after_fork();
     epoll_after_fork();
     report_after_fork();
 }

@@ -123,6 +123,9 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
                 atomic_store_explicit(&own->head, shown = head, memory_order_release);
         }
     }
+    uint64_t reach = head - atomic_load_explicit(&own->origin, memory_order_relaxed);
+    if (UNLIKELY(reach > own->reach))
+        own->reach = reach < VN_RING_BYTES ? (uint32_t)reach : VN_RING_BYTES;
     atomic_store_explicit(&own->head, head, memory_order_release);
     return (ssize_t)(head - start);
 }
@@ -228,11 +231,13 @@ size_t stream_readable(struct conn *conn) {
 }
 
 unsigned conn_events(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
     int phase = atomic_load_explicit(&conn->phase, memory_order_acquire);
     unsigned events = 0;
     if (phase == VN_CONNECTING || phase == VN_PLAIN)
         return 0;
+    if (UNLIKELY(phase == VN_OFFERED))
+        half_answered(conn);
+    const struct vn_half *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
     uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0;
     uint32_t theirs = peer != NULL ? atomic_load_explicit(&peer->state, memory_order_acquire) : 0;

@@ -55,12 +55,13 @@ void conn_withdraw(struct conn *conn, int fd) {
     int saved = errno, fds[VN_MOST_FDS], count;
     if (atomic_exchange(&busy, 1))   /* by another thread; its result is seen at the next look */
         return;
+    half_answered(conn);
     int phase = conn->phase;
     if (phase == VN_OFFERED || phase == VN_CONNECTING || phase == VN_BROKEN) {
         atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
         real_shutdown(fd, SHUT_RDWR);   /* from here on an answer can't be sent */
         ssize_t got = message_receive(fd, &answer, sizeof(answer), fds, &count, MSG_DONTWAIT);
-        bool taken = got > 0 && count > 0 && phase != VN_BROKEN;   /* in the very last moment */
+        bool taken = ((got > 0 && count > 0) || half_answered(conn)) && phase != VN_BROKEN;   /* in the very last moment */
         if (taken || (phase == VN_OFFERED && !conn->verified && !shake_hands(conn))) {
             atomic_store(&conn->error, ECONNRESET);
             atomic_store(&conn->phase, VN_BROKEN);

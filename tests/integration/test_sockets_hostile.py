@@ -274,7 +274,7 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
 def knock(liar: Liar, port: int, ticket: int, data: bytes = b"", fds: int = 2) -> None:
     """Whatever at the door that the liar has been given."""
     source = sockets.pack_address(sockets.address("127.0.0.9", 77))
-    said = data or source + sockets.pack_address(where(port)) + struct.pack("=Q", ticket)
+    said = data or source + sockets.pack_address(where(port)) + struct.pack("=QQ", ticket, 1)
     with socket.socket(fileno=os.dup(liar.door)) as door, suppress(BlockingIOError):
         socket.send_fds(door, [said], [liar.theirs.fileno(), liar.memfd][:fds], socket.MSG_DONTWAIT)
 

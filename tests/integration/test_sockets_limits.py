@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import broker, provider
 from tests.support.direct import LIBRARY, LONG
-from tests.support.hostile import Asking, echo_server, holdings, program, resident
+from tests.support.hostile import Asking, echo_server, holdings, idle_pairs, program, resident
 from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.sockets import Why
@@ -137,6 +137,10 @@ def test_many_one_after_the_other() -> None:
         for each, then in zip(pids, before, strict=True):
             wait_until(lambda: (*holdings(each), maps(each)) <= (then[0], then[1], then[2] + 3), 5, "no more")  # noqa: B023
         assert max(grown) < 1000
+        assert max(idle_pairs(ask.pid)) > SHORT / 100, "memory is used again"
+        assert all(len(idle_pairs(each)) < 10 for each in pids), (
+            "no more pairs than there were connections at a time"
+        )
 
 
 def maps(pid: int) -> int:

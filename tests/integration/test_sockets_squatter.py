@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 import pytest
 
 from tests.support.direct import LIBRARY, preloading
 from tests.support.waiting import wait_for_output
+from vnicd import sockets
+from vnicd.sockets import Reply, Why
 
 SQUATTER = """
 import os, socket, sys
@@ -35,6 +37,15 @@ server, _ = listener.accept()
 client.sendall(b"plain")
 assert server.recv(5) == b"plain"
 assert "vnicd-half" not in open("/proc/self/maps").read()
+"""
+
+
+MANY = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+for _ in range(100):
+    with socket.create_connection(listener.getsockname()), listener.accept()[0]:
+        pass
 """
 
 
@@ -65,3 +76,23 @@ def test_a_squatter_is_told_nothing() -> None:
             honest.send(b"four")
             heard = wait_for_output(squatter, b"4\n", 10)
     assert set(heard.split()) <= {b"0", b"4"}, "it was sent a request"
+
+
+def test_a_broker_of_another_version_is_left_alone() -> None:
+    """After an upgrade a program has the old library; its connections must not pay for that."""
+    name = f"other-{os.getpid()}"
+    asked = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as broker:
+        broker.bind(f"\0{name}")
+        broker.listen(100)
+        broker.settimeout(0.5)
+        settings = {"VNICD_BROKER": name, "VNICD_LOOPBACK": "1"}
+        argv = preloading([sys.executable, "-c", MANY], True, **settings)
+        with subprocess.Popen(argv) as process:
+            while process.poll() is None:
+                with suppress(TimeoutError), broker.accept()[0] as visitor:
+                    asked += 1
+                    visitor.recv(4096)
+                    visitor.send(Reply(Why.UNSUPPORTED, version=sockets.VERSION + 1).pack())
+        assert process.returncode == 0
+    assert 1 <= asked < 10

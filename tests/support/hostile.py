@@ -15,10 +15,11 @@ from pathlib import Path
 from tests.support import honest, provider
 from tests.support.direct import preloading
 from vnicd import sockets
+from vnicd.kernel import halves
 
 PROGRAMS = Path(honest.__file__)
-ORIGIN = 136
-"""Where the origin of struct vn_half is."""
+ORIGIN, USE = 136, 152
+"""Where these fields of struct vn_half are."""
 
 ANSWER_MAGIC = 0x72776E41
 
@@ -64,9 +65,32 @@ def echo_server(
 
 
 def holdings(pid: int) -> tuple[int, int]:
-    """Descriptors and halves of a process."""
+    """Descriptors and halves of a process, without those of idle pairs (cext/sockets/pool.c)."""
     maps = Path(f"/proc/{pid}/maps").read_text()
-    return len(list(Path(f"/proc/{pid}/fd").iterdir())), maps.count("vnicd-half")
+    kept = sum(1 for link in _links(pid) if "vnicd-half" in link)
+    return len(_links(pid)) - kept, maps.count("vnicd-half") - 2 * len(idle_pairs(pid))
+
+
+def _links(pid: int) -> list[str]:
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(path.readlink()))
+    return found
+
+
+def idle_pairs(pid: int) -> list[int]:
+    """Of each pair of halves that waits for its next connection: how often it was used."""
+    uses = []
+    device = halves.memory_device()
+    for place in halves.mappings("/proc", pid, device):
+        if place.kind != halves.HALF:
+            continue
+        with suppress(OSError, ValueError):
+            page = halves.page("/proc", place)
+            if sockets.parse_half(page).state & sockets.IDLE:
+                uses.append(int(struct.unpack_from("=Q", page, USE)[0]))
+    return uses
 
 
 def resident(pid: int, *names: str) -> int:

@@ -54,7 +54,7 @@ def find(namespaces: Mapping[tuple[int, int], object], proc: str = "/proc") -> F
     """What programs in these namespaces have. In a thread of its own: it may take seconds."""
     found = Found()
     deadline = time.monotonic() + PATIENCE
-    device = _device()
+    device = memory_device()
     pages = 0
     for pid in _pids(proc):
         where = _namespace(proc, pid)
@@ -76,16 +76,18 @@ def _note(found: Found, proc: str, place: Place) -> None:
             found.holders[place.inode].append(place.pid)
         return
     try:
-        if place.kind == HALF:
-            found.halves[place.inode] = sockets.parse_half(_page(proc, place))
+        if place.kind == PROCESS:
+            found.processes[place.pid] = sockets.parse_process(page(proc, place))
+            return
+        half = sockets.parse_half(page(proc, place))
+        if not half.state & sockets.IDLE:  # else it waits for a connection, and tells of its last one
+            found.halves[place.inode] = half
             found.holders[place.inode] = [place.pid]
-        else:
-            found.processes[place.pid] = sockets.parse_process(_page(proc, place))
     except (OSError, ValueError):
         pass  # it is gone meanwhile, or not what it says
 
 
-def _device() -> int:
+def memory_device() -> int:
     """That of the file system that the kernel keeps memfds in."""
     fd = os.memfd_create("vnicd-device", os.MFD_CLOEXEC)
     try:
@@ -132,7 +134,8 @@ def _place(pid: int, fields: list[str], device: int) -> Place | None:
     return Place(pid, extent, int(inode), kind)
 
 
-def _page(proc: str, place: Place) -> bytes:
+def page(proc: str, place: Place) -> bytes:
+    """The control page; OSError or ValueError when the mapping is gone."""
     # The kernel writes the ends without leading zeros there, as in the list of mappings, but for small addresses.
     start, end = (int(each, 16) for each in place.range.split("-"))
     fd = os.open(f"{proc}/{place.pid}/map_files/{start:x}-{end:x}", os.O_RDONLY | os.O_CLOEXEC)
