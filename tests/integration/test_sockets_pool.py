@@ -1,0 +1,132 @@
+"""Direct sockets: memory that is used again stays between the two processes that had it, and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import broker
+from tests.support.direct import LIBRARY, preloading
+from tests.support.hostile import idle_pairs
+from tests.support.waiting import wait_until
+
+NAME = f"vnicd-test-pool-{os.getpid()}"
+
+pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY}: run scripts/setup")
+
+SERVER = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=100)
+children = int(sys.argv[2])
+print(listener.getsockname()[1], flush=True)
+for _ in range(children):
+    if os.fork() == 0:
+        break
+while True:
+    sock, _ = listener.accept()
+    with sock:
+        while data := sock.recv(65536):
+            sock.sendall(data)
+            if data.endswith(b"."):
+                break
+"""
+
+CLIENT = """
+import random, socket, sys
+from threading import Thread
+def ask(seed, count):
+    rng = random.Random(seed)
+    for number in range(count):
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) as sock:
+            data = rng.randbytes(rng.choice((1, 100, 5000))).replace(b".", b",") + b"."
+            sock.sendall(data)
+            echo = b""
+            while len(echo) < len(data):
+                echo += sock.recv(65536) or exit("it ended early")
+            assert echo == data
+    done.append(seed)
+for line in sys.stdin:
+    threads, count = map(int, line.split())
+    done = []
+    all = [Thread(target=ask, args=[seed, count]) for seed in range(threads)]
+    [each.start() for each in all], [each.join() for each in all]
+    print("done" if len(done) == threads else "failed", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def serving() -> Iterator[None]:
+    process = broker.start(NAME)
+    yield
+    process.kill()
+    process.communicate()
+
+
+@contextmanager
+def running(program: str, *words: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Under the provider, in a process group of its own that ends with it."""
+    argv = preloading(
+        [sys.executable, "-c", program, *map(str, words)], True, VNICD_LOOPBACK=1, VNICD_BROKER=NAME
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, bufsize=0, process_group=0) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, 9)
+
+
+@contextmanager
+def server(port: int = 0, children: int = 0) -> Iterator[tuple[int, int]]:
+    """Its process and its port."""
+    with running(SERVER, port, children) as process:
+        assert process.stdout is not None
+        yield process.pid, int(process.stdout.readline())
+
+
+def ask(client: subprocess.Popen[bytes], threads: int, count: int) -> None:
+    assert client.stdin and client.stdout
+    client.stdin.write(f"{threads} {count}\n".encode())
+    assert client.stdout.readline() == b"done\n"
+
+
+def shared(pid: int) -> set[str]:
+    """The inodes of the halves that a process has mapped."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split()[4] for line in maps if "memfd:vnicd-half" in line}
+
+
+def test_one_after_the_other() -> None:
+    with server() as (pid, port), running(CLIENT, port) as client:
+        ask(client, 1, 300)
+        assert max(idle_pairs(client.pid)) > 100
+        assert len(idle_pairs(client.pid)) < 5
+        assert wait_until(lambda: shared(client.pid) == shared(pid), 5, "both have the same")
+
+
+@pytest.mark.parametrize("children", [0, 1, 3])
+def test_whoever_accepts_it(children: int) -> None:
+    """A half goes to and fro between processes that share a listener."""
+    with server(children=children) as (_, port), running(CLIENT, port) as client:
+        for _ in range(3):
+            ask(client, 6, 300)
+        assert max(idle_pairs(client.pid)) > 1
+
+
+def test_another_listener_gets_other_memory() -> None:
+    with running(CLIENT, 0), server() as (first, port), running(CLIENT, port) as client:
+        ask(client, 2, 100)
+        known = shared(first)
+        assert known & shared(client.pid)
+        os.kill(first, 9)
+        wait_until(lambda: not Path(f"/proc/{first}/maps").read_bytes(), 5, "the first is gone")
+        with server(port) as (second, _):
+            ask(client, 2, 100)
+            assert shared(second) & shared(client.pid)
+            assert not shared(second) & known
