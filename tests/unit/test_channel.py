@@ -107,6 +107,22 @@ def test_garbage_ends_the_channel_and_not_the_host(pair: Pair, data: bytes) -> N
     assert with_channel(pair[0], test).got == [{"op": "good"}]
 
 
+def test_a_last_message_arrives_though_the_peer_has_said_something(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close with something unread would take it back."""
+    monkeypatch.setattr(module, "LAST_WORD", 0.05)
+
+    async def test(listener: Listener) -> None:
+        messages.send(pair[1], {"op": "hello"})
+        listener.channel.dismiss({"op": "stop"})
+        assert messages.receive(pair[1]) == ({"op": "stop"}, [])
+        await listener.until(lambda: listener.ends)
+        assert not listener.got
+
+    with_channel(pair[0], test)
+
+
 def test_what_was_sent_before_the_end_still_arrives(pair: Pair) -> None:
     async def test(listener: Listener) -> None:
         for n in range(20):

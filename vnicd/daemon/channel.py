@@ -15,6 +15,9 @@ from vnicd.daemon.messages import Message
 MAX_QUEUE = 8192
 """Messages kept for a partition daemon that does not read (it is stopped); more, and it is cut off."""
 
+LAST_WORD = 1.0
+"""Seconds that a partition daemon has to read the last message."""
+
 
 class Channel:
     """`on_message(channel, message, fds)` takes what arrives, `on_end(channel)` is called once at the end."""
@@ -53,6 +56,16 @@ class Channel:
         self.queue.append((message, [os.dup(fd) for fd in fds]))
         if len(self.queue) > MAX_QUEUE:
             self.close()
+
+    def dismiss(self, message: Message) -> None:
+        """Send a last message, listen no more, and close when there was time to read it.
+
+        What was not read yet would be lost if we closed at once while something has been sent to us.
+        """
+        self.send(message)
+        if self.sock.fileno() >= 0:
+            self.loop.remove_reader(self.sock)
+            self.loop.call_later(LAST_WORD, self.close)
 
     def close(self) -> None:
         """End the connection; twice is once."""

@@ -101,8 +101,7 @@ class Registrar:
 
     def _turn_away(self, channel: Channel) -> None:
         log.warning("process %d is not the daemon of a partition", channel.pid)
-        channel.send({"op": "stop"})
-        channel.close()
+        channel.dismiss({"op": "stop"})
 
     def _end(self, channel: Channel) -> None:
         self.channels.discard(channel)
