@@ -1,4 +1,4 @@
-"""The vnicd command: `vnicd host`, `vnicd partition NAME`, `vnicd check`, `vnicd teardown`.
+"""The vnicd command: `vnicd host`, `vnicd partition NAME`, `vnicd check`, `vnicd orphans`, `vnicd teardown`.
 
 Parsed by hand and importing only what each one needs, because a partition daemon has to stay small.
 """
@@ -18,6 +18,7 @@ USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [-
                   [--units]
        vnicd partition NAME
        vnicd check [--json]
+       vnicd orphans
        vnicd teardown
 
 host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --config it is made
@@ -25,6 +26,7 @@ host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/v
            partition daemons are systemd units, vnicd-partition@NAME.service
 partition  the daemon of one partition; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
+orphans    what the fabric has made and forgotten, as JSON; `vnicctl doctor` shows it
 teardown   remove what a fabric without a hosting daemon has left
 
 People use vnicctl."""
@@ -61,6 +63,14 @@ def run(words: list[str]) -> int:
         from vnicd.kernel import checks
 
         return checks.main(as_json=bool(rest))
+    if command == "orphans" and not rest:
+        import json
+
+        from vnicd.config import Paths
+        from vnicd.daemon import orphans
+
+        print(json.dumps({"checks": orphans.findings(Paths.from_environment())}))
+        return 0
     print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
     return 0 if command in ("--help", "-h") else 2
 

@@ -1,4 +1,4 @@
-"""A `vnicd` that does what FAKE_VNICD says: `python -m tests.support.fakevnicd host|teardown|check ...`."""
+"""A `vnicd` that does what FAKE_VNICD says: `python -m tests.support.fakevnicd host|teardown|check|orphans ...`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ CHECKS = [
 FAILED = {"name": "namespaces", "status": "fail", "detail": "not allowed", "remedy": "run it as root"}
 
 
+ORPHAN = {"name": "orphan", "status": "warn", "detail": "red is left", "remedy": "vnicctl down"}
+
+
 def main() -> None:
     runtime = Path(os.environ["VNICD_RUNTIME_DIR"])
     mode = os.environ.get("FAKE_VNICD", "")
@@ -29,7 +32,7 @@ def main() -> None:
         Path(record).write_text(json.dumps(about))
     if mode == "die":
         die("starting\nvnicd: no hugepages are free; see vnicctl doctor", 10)
-    {"host": host, "teardown": teardown, "check": check}[sys.argv[1]](runtime, mode)
+    {"host": host, "teardown": teardown, "check": check, "orphans": orphans}[sys.argv[1]](runtime, mode)
 
 
 def die(text: str, code: int) -> NoReturn:
@@ -72,6 +75,11 @@ def check(runtime: Path, mode: str) -> None:
     checks = [*CHECKS, FAILED] if mode == "unfit" else CHECKS
     print(json.dumps({"checks": checks}))
     sys.exit(1 if mode == "unfit" else 0)
+
+
+def orphans(runtime: Path, mode: str) -> None:
+    """A file of this name stands for one."""
+    print(json.dumps({"checks": [ORPHAN] if (runtime / "orphan").exists() else []}))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,19 @@ def test_down_when_the_host_dies_over_it(
     assert started(record)["argv"] == ["teardown"]
 
 
+def test_down_after_the_files_of_a_dead_fabric_were_deleted(
+    fabric_dir: Path, record: Path, capsys: Captured
+) -> None:
+    fabric_dir.mkdir()
+    (fabric_dir / "orphan").touch()
+    assert main(["down"]) == 0
+    assert started(record)["argv"] == ["teardown"]
+    (fabric_dir / "orphan").unlink()
+    assert main(["down"]) == 3
+    assert "no hosting daemon answers" in capsys.readouterr().err
+    assert started(record)["argv"] == ["orphans"]
+
+
 def test_a_teardown_that_fails(
     fabric_dir: Path, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +80,15 @@ def test_doctor(capsys: Captured) -> None:
         "ok    tun        /dev/net/tun opens\n"
         "warn  hugepages  none is free\n"
         "                 -> sysctl vm.nr_hugepages=64\n"
+    )
+
+
+def test_doctor_names_what_is_left(fabric_dir: Path, capsys: Captured) -> None:
+    fabric_dir.mkdir()
+    (fabric_dir / "orphan").touch()
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "warn  orphan     red is left\n                 -> vnicctl down\n"
     )
 
 

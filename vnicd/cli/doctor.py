@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +42,12 @@ def doctor(context: click.Context, as_json: bool) -> None:
       vnicctl doctor
       vnicctl doctor --json | jq '.checks[] | select(.status != "ok")'
     """
-    data = _check()
-    data["checks"] += [*_fabric(), *_uplink()]
+    data = {
+        "checks": [*process.findings("check", "--json"), *_fabric(), *process.findings("orphans"), *_uplink()]
+    }
     output.emit(data, as_json, _show)
     if any(check["status"] == "fail" for check in data["checks"]):
         context.exit(VnicdError.exit_code)
-
-
-def _check() -> Any:
-    done = process.run(process.command("check", "--json"))
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        raise process.failure("vnicd check", done.returncode, done.stderr) from None
 
 
 def _fabric() -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ def down() -> None:
     """Stop the fabric, and leave nothing of it.
 
     All partitions go, with the namespaces that vnicd made for them; attached ones
-    stay. It also cleans up after daemons that were killed.
+    stay. It also cleans up after daemons that were killed, also if the files of the
+    fabric were deleted after that.
     """
     paths = Paths.from_environment()
     try:
@@ -32,7 +33,7 @@ def down() -> None:
     except (NotPermitted, TimedOut):
         raise
     except VnicdError:  # there is none, or it can't run
-        if not paths.state.exists():
+        if not paths.state.exists() and not process.findings("orphans"):
             raise
         _tear_down()
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import vnicd
 from vnicd.config import Paths
@@ -44,6 +45,16 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
         cwd=_code_directory(),
         env=_environment(),
     )
+
+
+def findings(*words: str) -> list[dict[str, Any]]:
+    """What `vnicd WORDS` has found."""
+    done = run(command(*words))
+    try:
+        found: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
+    except ValueError:
+        raise failure(f"vnicd {words[0]}", done.returncode, done.stderr) from None
+    return found
 
 
 def failure(what: str, exit_code: int, stderr: str) -> VnicdError:

@@ -66,13 +66,14 @@ class Actions:
 
     async def _step(self, step: Step, port: Port) -> None:
         spec = port.spec
+        sign = machine.mark(self.supervisor.paths.root, spec.name)
         if step is Step.MAKE_NAMESPACE:
-            await self.kernel(lambda: machine.make_namespace(spec))
+            await self.kernel(lambda: machine.make_namespace(spec, sign))
         elif step is Step.MAKE_INTERFACE:
             port.close_tap()
             port.following = port.followed = Following(port.following.mtu)
             port.tap = await self.kernel(
-                lambda: machine.make_interface(spec, port.following.mtu, adopt=not port.adding)
+                lambda: machine.make_interface(spec, port.following.mtu, not port.adding, sign)
             )
         elif step is Step.START_DAEMON:
             self.switch.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning

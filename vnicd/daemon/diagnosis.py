@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from vnicd.daemon import machine
 from vnicd.daemon.fabric import Fabric
 from vnicd.daemon.ports import Port
 from vnicd.errors import VnicdError
+from vnicd.kernel import process
 
 Finding = dict[str, Any]
 
@@ -32,7 +32,7 @@ def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
         return [(f"can't be brought back: {port.reason}", f"mend that, or: vnicctl partition remove {name}")]
     if port.state != "up":
         return [(f"is {port.state}", "wait a moment; if it stays so, look at its log")]
-    if is_stopped(port.pid):
+    if process.is_stopped(port.pid):
         return [(f"does not move: its daemon, pid {port.pid}, is stopped", f"kill -CONT {port.pid}")]
     if interface_down:
         where = f"ip netns exec {name} " if port.spec.owns_netns else ""
@@ -40,15 +40,6 @@ def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
             (f"has its interface {port.spec.ifname} set down", f"{where}ip link set {port.spec.ifname} up")
         ]
     return []
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal or a debugger."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state in (b"T", b"t")
 
 
 def _is_down(port: Port) -> bool:

@@ -16,6 +16,7 @@ from vnicd.daemon.actions import Actions
 from vnicd.daemon.alter import Alteration
 from vnicd.daemon.brokerage import Brokerage
 from vnicd.daemon.keeper import Keeper
+from vnicd.daemon.orphans import Orphans
 from vnicd.daemon.ports import Following, Port, Ports
 from vnicd.daemon.registrar import Registrar
 from vnicd.daemon.supervisor import Children, Supervisor
@@ -52,6 +53,7 @@ class Fabric:
         kind = Units if options.units else Children
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
         self.actions = Actions(self.switch, self.supervisor, self._save)
+        self.orphans = Orphans(paths.root, self.ports, self.actions)
         self.keeper = Keeper(self.ports, self.actions, self._save)
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
@@ -123,6 +125,7 @@ class Fabric:
         if self.changes:
             await asyncio.wait(self.changes)
         await self.keeper.stop()
+        attached = [port.spec for port in self.ports if not port.spec.owns_netns]
         outcomes = await asyncio.gather(
             *(self._discard(port) for port in list(self.ports)), return_exceptions=True
         )
@@ -130,6 +133,7 @@ class Fabric:
             if outcome is not None:
                 log.error("a partition can't be taken away: %s", outcome)
         await self.uplink.clear()
+        await self.orphans.remove_all(attached)
         self.release_limits()
 
     async def stop(self) -> None:
@@ -167,7 +171,8 @@ class Fabric:
     async def _add(self, spec: PartitionSpec, is_whole: bool) -> Port:
         if is_whole:
             self.uplink.check(spec)
-        port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
+        async with self.orphans.room_for(spec):
+            port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
         port.following = Following(self.uplink.mtu(port.spec))
         done: list[Action] = []
         try:

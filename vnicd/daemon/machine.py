@@ -15,6 +15,8 @@ from vnicd.kernel import interface, netns, readdress, tap, vnic
 from vnicd.model import PartitionSpec
 from vnicd.plan import Actual
 
+LOOPBACK = "lo"
+
 
 def observe(spec: PartitionSpec, tap_fd: int, daemon: bool) -> Actual:
     """What there is of a partition whose TAP we hold as `tap_fd` (-1 for none)."""
@@ -57,13 +59,47 @@ def _interface_taken(spec: PartitionSpec) -> Busy:
     return Busy(f"an interface named {spec.ifname} is in {spec.netns_path} already", "use another --ifname")
 
 
-def make_namespace(spec: PartitionSpec) -> None:
+def mark(root: Path, name: str) -> str:
+    """What the interfaces of a namespace that vnicd has made for a partition bear as their alias.
+
+    It is in the namespace itself: it goes when that does, whatever becomes of our files, and nobody's new namespace
+    of the same name has it.
+    """
+    place = os.fsencode(os.path.realpath(root)).decode(errors="backslashreplace")
+    return f"vnicd:{place}:{name}"
+
+
+def is_marked(name: str, sign: str) -> bool:
+    """Whether the namespace of this name was made with this mark."""
+    try:
+        return LOOPBACK in netns.inside(str(netns.NETNS_DIR / name), lambda: interface.with_alias(sign))
+    except (NoNamespace, OSError):
+        return False
+
+
+def delete_marked(name: str, sign: str) -> None:
+    """Take away a namespace that was made with this mark: its name, and its interface for those who are in it."""
+
+    def work() -> None:
+        for ifname in interface.with_alias(sign):
+            if ifname != LOOPBACK:
+                interface.delete(ifname)
+
+    path = str(netns.NETNS_DIR / name)
+    netns.inside(path, work)
+    netns.delete(path)
+
+
+def make_namespace(spec: PartitionSpec, sign: str) -> None:
     _check_no_namespace(spec)
-    netns.create(spec.netns_path)
+    netns.create(spec.netns_path, lambda: interface.set_alias(LOOPBACK, sign))
 
 
-def make_interface(spec: PartitionSpec, mtu: int, adopt: bool) -> int:
-    """The fd of the partition's TAP, configured; an interface that is there already is only taken if `adopt`."""
+def make_interface(spec: PartitionSpec, mtu: int, adopt: bool, sign: str) -> int:
+    """The fd of the partition's TAP, configured; an interface that is there already is only taken if `adopt`.
+
+    In a namespace of ours it is marked with `sign` as that is.
+    """
 
     def work() -> int:
         if not adopt and interface.index_of(spec.ifname) is not None:
@@ -72,6 +108,8 @@ def make_interface(spec: PartitionSpec, mtu: int, adopt: bool) -> int:
         try:
             interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
             vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
+            if spec.owns_netns:
+                interface.set_alias(spec.ifname, sign)
         except (VnicdError, OSError):
             interface.delete(spec.ifname)
             os.close(fd)

@@ -16,7 +16,7 @@ from vnicd.uplink import UplinkSpec
 PID_MAX = 1 << 22
 """The kernel's own bound."""
 
-HINT = "remove it to start with an empty fabric, and the namespaces that it names with: ip netns del NAME"
+HINT = "mend it; or remove it, and then all that is left of the fabric with: vnicctl down"
 
 
 @dataclass

@@ -13,6 +13,8 @@ from vnicd.errors import VnicdError
 log = logging.getLogger(__name__)
 
 PREFIX, SUFFIX = "vnicd-partition@", ".service"
+HOST = ("vnicd.socket", "vnicd.service")
+"""The socket first, or it starts the service again."""
 
 
 def unit_name(name: str) -> str:
@@ -31,6 +33,29 @@ def unit_of(pid: int) -> str:
     return next((part for part in reversed(parts) if part.endswith(SUFFIX)), "")
 
 
+async def stop_unit_of(pid: int) -> bool:
+    """Stop the unit of ours that a daemon is in, which systemd would start again else; False when it is in none."""
+    unit = unit_of(pid)
+    if unit not in HOST and not unit.startswith(PREFIX):
+        return False
+    await systemctl("stop", *(HOST if unit in HOST else (unit,)))
+    return True
+
+
+async def systemctl(*words: str) -> None:
+    null = asyncio.subprocess.DEVNULL
+    pipe = asyncio.subprocess.PIPE
+    try:
+        child = await asyncio.create_subprocess_exec(
+            "systemctl", *words, stdin=null, stdout=null, stderr=pipe
+        )
+    except OSError as error:
+        raise VnicdError(f"systemctl can't be run: {error.strerror}") from error
+    _, complaint = await child.communicate()
+    if child.returncode:
+        log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
+
+
 class Units(Supervisor):
     """Starts and stops `vnicd-partition@NAME.service`; whatever process registers from within that unit is its daemon.
 
@@ -40,7 +65,7 @@ class Units(Supervisor):
     def start(self, port: Port) -> None:
         port.state = "starting"
         self.born(port)
-        self.tell(self._systemctl("start", "--no-block", unit_name(port.spec.name)))
+        self.tell(systemctl("start", "--no-block", unit_name(port.spec.name)))
 
     def owns(self, port: Port, pid: int) -> bool:
         return unit_of(pid) == unit_name(port.spec.name)
@@ -51,20 +76,7 @@ class Units(Supervisor):
 
     async def end(self, port: Port) -> None:
         await self.settle()  # or a start that was asked for before may come after it
-        await self._systemctl("stop", unit_name(port.spec.name))
+        await systemctl("stop", unit_name(port.spec.name))
 
     async def end_service(self) -> None:
-        await self._systemctl("stop", "--no-block", "vnicd.socket", "vnicd.service")
-
-    async def _systemctl(self, *words: str) -> None:
-        null = asyncio.subprocess.DEVNULL
-        pipe = asyncio.subprocess.PIPE
-        try:
-            child = await asyncio.create_subprocess_exec(
-                "systemctl", *words, stdin=null, stdout=null, stderr=pipe
-            )
-        except OSError as error:
-            raise VnicdError(f"systemctl can't be run: {error.strerror}") from error
-        _, complaint = await child.communicate()
-        if child.returncode:
-            log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
+        await systemctl("stop", "--no-block", *HOST)

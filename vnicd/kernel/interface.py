@@ -52,6 +52,22 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopb
             raise Invalid(f"the kernel refuses the settings of {ifname}: {error.args[-1]}") from error
 
 
+def set_alias(ifname: str, text: str) -> None:
+    """Put a text on an interface, which `ip link` shows and which lives as long as the interface."""
+    with IPRoute() as route:
+        try:
+            route.link("set", index=index_of(ifname), ifalias=text)
+        except NetlinkError as error:
+            raise Invalid(f"the kernel refuses the settings of {ifname}: {error.args[-1]}") from error
+
+
+def with_alias(text: str) -> list[str]:
+    """The interfaces that this text was put on."""
+    with IPRoute() as route:
+        links = route.get_links()
+    return [link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_IFALIAS") == text]
+
+
 def add_address(route: IPRoute, index: int | None, text: str) -> None:
     address = ipaddress.ip_interface(text)
     flags = {"flags": IFA_F_NODAD} if address.version == 6 else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vnicd import netns
-from vnicd.errors import NoNamespace, Unsupported
+from vnicd.errors import NoNamespace, Unsupported, VnicdError
 
 T = TypeVar("T")
 
@@ -54,6 +54,15 @@ def inside(path: str, work: Callable[[], T]) -> T:
     return _in_thread(run)
 
 
+def identity(path: str) -> tuple[int, int] | None:
+    """What tells the namespace at `path` from all others for as long as it lives; None when there is no such file."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def exists(path: str) -> bool:
     """Whether a namespace can be entered at `path`."""
     try:
@@ -78,8 +87,11 @@ def _mounting(work: Callable[[], None]) -> None:
     _in_thread(run)
 
 
-def create(path: str) -> None:
-    """Make a namespace and keep it alive by a bind mount at `path`, as `ip netns add` does."""
+def create(path: str, prepare: Callable[[], None]) -> None:
+    """Make a namespace and keep it alive by a bind mount at `path`, as `ip netns add` does.
+
+    What is to be so from the beginning `prepare()` does in it, before it has its name.
+    """
 
     def work() -> None:
         NETNS_DIR.mkdir(mode=0o755, exist_ok=True)
@@ -87,10 +99,14 @@ def create(path: str) -> None:
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
         try:
             netns.unshare()
+            prepare()
             netns.bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", path)
         except OSError as error:
             Path(path).unlink()
             raise Unsupported(f"no network namespace can be made: {error.strerror}") from error
+        except VnicdError:
+            Path(path).unlink()
+            raise
 
     _mounting(work)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -17,6 +18,15 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == b"Z" else int(fields[19])
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal or a debugger."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in (b"T", b"t")
+
+
 def open_process(pid: int, started: int) -> int | None:
     """A pidfd of the process that had `pid` and this start time, None when it is gone."""
     try:
@@ -27,6 +37,42 @@ def open_process(pid: int, started: int) -> int | None:
         return fd
     os.close(fd)
     return None
+
+
+def command_lines() -> Iterator[tuple[int, list[str]]]:
+    """All processes, with the words that they were started with."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            yield int(entry.name), [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+
+
+def variable(pid: int, name: str) -> str:
+    """A variable of the environment that a process was started with; empty when there is none."""
+    start = os.fsencode(f"{name}=")
+    items = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((os.fsdecode(item[len(start) :]) for item in items if item.startswith(start)), "")
+
+
+def shares_root(pid: int) -> bool:
+    """Whether a process sees the same files as we do; one in a container does not."""
+    return Path(f"/proc/{pid}/root").samefile("/")
+
+
+def inhabitants(namespace: tuple[int, int] | None) -> list[int]:
+    """Processes in a network namespace, by its identity (netns.py)."""
+    found = []
+    for pid, _ in command_lines():
+        try:
+            place = Path(f"/proc/{pid}/ns/net").stat()
+        except OSError:
+            continue
+        if (place.st_dev, place.st_ino) == namespace:
+            found.append(pid)
+    return found
 
 
 def end(pidfd: int, grace: float) -> None:
