@@ -63,9 +63,11 @@ class Declared:
         return self.uplink is not None or bool(self.partitions)
 
 
-def load(path: Path) -> Declared:
-    """The fabric that a file declares; VnicdError when it can't be read or has a mistake."""
+def load(path: Path, streams: bool = False) -> Declared:
+    """The fabric that a file declares, or with `streams` a pipe or device; VnicdError when that fails."""
     try:
+        if not streams and path.exists() and not path.is_file():  # to open a pipe could take for ever
+            raise Invalid(f"{path} is not a regular file")
         # Standard input may be a socket, as under sshd, which can't be opened by a name.
         with open(0, "rb", closefd=False) if path == STDIN else path.open("rb") as file:
             data = file.read(MAX_SIZE + 1)

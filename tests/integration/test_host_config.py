@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,14 +85,31 @@ def test_a_file_with_a_mistake(fabric: Fabric, text: str | None, code: int, says
     path = write(fabric, text or "")
     if text is None:
         path.unlink()
+    assert says in refused(fabric, path, code)
+    path.unlink(missing_ok=True)
+    fabric.runtime.rmdir()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_what_is_no_file(fabric: Fabric, tmp_path: Path, kind: str) -> None:
+    """The daemon does not wait for what may come out of it."""
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "vnicd.toml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    assert refused(fabric, path, 7) == f"vnicd: {path} is not a regular file\n"
+    assert not fabric.runtime.exists()
+
+
+def refused(fabric: Fabric, path: Path, code: int) -> str:
+    """The one line with which a hosting daemon refuses to start with this file."""
     argv = [sys.executable, "-m", "vnicd", "host", "--config", str(path)]
     done = subprocess.run(argv, env=fabric.env, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("vnicd: ")
     assert done.stderr.count("\n") == 1
-    assert says in done.stderr
-    path.unlink(missing_ok=True)
-    fabric.runtime.rmdir()
+    return done.stderr
 
 
 def test_a_nic_that_comes_later(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -91,6 +92,25 @@ def test_a_wrong_file_fails_the_reload_and_changes_nothing(service: Service, pai
     assert service.call("partition.list") == before
     assert service.container.systemctl("is-active", "vnicd").strip() == "active"
     assert pair[0].ping(pair[1].ip, count=10).lost == 0
+
+
+def test_a_fifo_in_place_of_the_file_fails_the_reload(service: Service, pair: Pair) -> None:
+    """Nobody writes into it, and nobody waits for that."""
+    before = service.call("partition.list")
+    path = service.container.path("/etc/vnicd/vnicd.toml")
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    try:
+        reload = service.container.inside(["systemctl", "reload", "vnicd"])
+        assert subprocess.run(reload, capture_output=True, timeout=30).returncode
+    finally:
+        path.unlink()
+        path.write_text(text)
+    journal = service.container.journal("--unit=vnicd", "--lines=10")
+    assert "/etc/vnicd/vnicd.toml is not a regular file" in journal
+    assert service.call("partition.list") == before
+    assert service.container.systemctl("is-active", "vnicd").strip() == "active"
 
 
 @pytest.mark.parametrize("wrong", ["[partitions.red\n", 'hugepages = "sometimes"\n'])

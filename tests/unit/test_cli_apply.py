@@ -73,6 +73,22 @@ def test_standard_input_may_be_anything(host: FakeHost, kind: str) -> None:
     assert from_json(host.requests[0][1]["declared"]) == parse(TEXT, "")
 
 
+@pytest.mark.parametrize("words", ["apply <(cat {})", "apply /dev/stdin < {}", "apply - < {}", "apply {}"])
+def test_a_pipe_of_the_shells_is_a_file(host: FakeHost, file: Path, words: str) -> None:
+    host.answers["fabric.apply"] = {"changes": []}
+    script = f"{sys.executable} -m vnicd.cli.main {words.format(file)}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, b"nothing to change\n"), done.stderr
+    assert from_json(host.requests[0][1]["declared"]) == parse(TEXT, "")
+
+
+def test_the_file_of_the_machine_is_no_pipe(error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload, which is an apply of systemd's, would wait for ever."""
+    monkeypatch.setattr("vnicd.fabricfile.DEFAULT_FILE", "/dev/zero")
+    assert main(["apply", "/dev/zero"]) == 7
+    assert error_line() == "/dev/zero is not a regular file"
+
+
 def test_a_dry_run(host: FakeHost, file: Path, capsys: Captured) -> None:
     host.answers["fabric.apply"] = {"changes": [change("add", "partition", "web", done=False)]}
     assert main(["apply", "--dry-run", str(file)]) == 0

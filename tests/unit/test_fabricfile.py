@@ -207,13 +207,16 @@ def test_what_is_nested_too_deeply() -> None:
 def test_files_that_can_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no file .*lab\.toml"):
         load(tmp_path / "lab.toml")
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(Invalid, match=f"{path} is not a regular file"):
+            load(path)
     with pytest.raises(VnicdError, match="can't be read"):
-        load(tmp_path)
+        load(tmp_path, streams=True)
     (tmp_path / "latin").write_bytes(b"# ok\n# \xff\n")
     with pytest.raises(Invalid, match=r"latin:2: this is not UTF-8"):
         load(tmp_path / "latin")
     with pytest.raises(Invalid, match="larger than 1 MiB"):
-        load(Path("/dev/zero"))
+        load(Path("/dev/zero"), streams=True)
     (tmp_path / "good").write_text(FULL)
     assert load(tmp_path / "good") == parse(FULL, "")
 

@@ -52,7 +52,8 @@ def apply(file: str, dry_run: bool, as_json: bool) -> None:
     """
     from vnicd import fabricfile
 
-    declared = fabricfile.load(fabricfile.STDIN if file == "-" else Path(file))
+    streams = file != fabricfile.DEFAULT_FILE  # that one is applied by systemd as well
+    declared = fabricfile.load(fabricfile.STDIN if file == "-" else Path(file), streams)
     params = {"declared": fabricfile.to_json(declared), "dry_run": dry_run}
     timeout = PATIENCE + PATIENCE_EACH * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)
