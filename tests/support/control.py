@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.packets import open_fds
 from tests.support.users import connect, open_folder
+from vnicd.daemon import server
 from vnicd.daemon.access import Rule
 from vnicd.daemon.server import Server
 
@@ -71,8 +72,8 @@ class Bench:
         return await self.answer(sock)
 
 
-def serve(test: Callable[[Bench], Awaitable[None]]) -> None:
-    """Run a test beside a Server in one event loop; neither keeps a descriptor."""
+def serve(test: Callable[[Bench], Awaitable[None]], **limits: float) -> None:
+    """Run a test beside a Server, which has these limits, in one event loop; neither keeps a descriptor."""
 
     async def run() -> None:
         with ExitStack() as stack:
@@ -85,5 +86,8 @@ def serve(test: Callable[[Bench], Awaitable[None]]) -> None:
             await asyncio.to_thread(int)  # gives the event loop a turn
 
     before = open_fds()
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in limits.items():
+            patch.setattr(server, name, value)
+        asyncio.run(run())
     assert open_fds() == before

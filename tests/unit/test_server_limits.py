@@ -10,21 +10,11 @@ import pytest
 
 from tests.support.control import ANSWER, ASK, CHANGE, Bench, needs_root, serve
 from tests.support.users import NOBODY
-from vnicd.daemon import server as module
 from vnicd.daemon.access import MAX_READING_REQUEST
 
 
-def limit(monkeypatch: pytest.MonkeyPatch, **values: float) -> None:
-    for name, value in values.items():
-        monkeypatch.setattr(module, name, value)
-
-
 @pytest.mark.parametrize("start", [b"", b'{"method": "sm', ASK])
-def test_a_client_that_says_nothing_for_too_long_is_cut_off(
-    monkeypatch: pytest.MonkeyPatch, start: bytes
-) -> None:
-    limit(monkeypatch, PATIENCE=0.05)
-
+def test_a_client_that_says_nothing_for_too_long_is_cut_off(start: bytes) -> None:
     async def test(bench: Bench) -> None:
         sock = bench.connect(say=start)
         if start == ASK:
@@ -32,12 +22,10 @@ def test_a_client_that_says_nothing_for_too_long_is_cut_off(
         assert await bench.answer(sock) is None
         assert bench.server.clients == 0
 
-    serve(test)
+    serve(test, PATIENCE=0.05)
 
 
-def test_a_client_that_says_a_byte_now_and_then_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, PATIENCE=0.1)
-
+def test_a_client_that_says_a_byte_now_and_then_is_cut_off() -> None:
     async def test(bench: Bench) -> None:
         sock, other = bench.connect(), bench.connect()
         with pytest.raises(BrokenPipeError):
@@ -45,12 +33,11 @@ def test_a_client_that_says_a_byte_now_and_then_is_cut_off(monkeypatch: pytest.M
                 sock.send(b" ")
                 assert await bench.ask(other) == ANSWER
 
-    serve(test)
+    serve(test, PATIENCE=0.1)
 
 
-def test_a_client_that_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_takes_no_answer_is_cut_off() -> None:
     """It is not counted any more, so it must not keep a descriptor and a megabyte of the host either."""
-    limit(monkeypatch, PATIENCE=0.05)
 
     async def test(bench: Bench) -> None:
         sock = bench.connect(say=b'{"method": "big"}\n')
@@ -58,13 +45,12 @@ def test_a_client_that_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatc
         poller.register(sock, select.POLLHUP)
         assert await asyncio.to_thread(poller.poll, 1000), "the host still holds the connection"
 
-    serve(test)
+    serve(test, PATIENCE=0.05)
 
 
 @needs_root
-def test_answers_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_nobody_takes_are_bounded() -> None:
     """The first that took none is cut off for the sake of the next."""
-    limit(monkeypatch, MAX_UNTAKEN=2_000_000)
 
     async def test(bench: Bench) -> None:
         lazy = [bench.connect(NOBODY, b'{"method": "big"}\n' * 5) for _ in range(20)]
@@ -74,7 +60,7 @@ def test_answers_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) 
         last = await bench.answer(lazy[-1])
         assert len(last["result"]) == 1_000_000
 
-    serve(test)
+    serve(test, MAX_UNTAKEN=2_000_000)
 
 
 @needs_root

@@ -14,18 +14,11 @@ import pytest
 
 from tests.support.control import ANSWER, ASK, CHANGE, Bench, needs_root, serve
 from tests.support.users import NOBODY
-from vnicd.daemon import server as module
-
-
-def limit(monkeypatch: pytest.MonkeyPatch, **values: float) -> None:
-    for name, value in values.items():
-        monkeypatch.setattr(module, name, value)
 
 
 @needs_root
-def test_who_was_answered_most_goes_when_none_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_answered_most_goes_when_none_is_silent() -> None:
     """So one user's clients that ask without end leave a place for the next."""
-    limit(monkeypatch, MAX_OF_OWNER=3)
 
     async def test(bench: Bench) -> None:
         crowd = [bench.connect(NOBODY, ASK * 5000) for _ in range(3)]
@@ -34,12 +27,10 @@ def test_who_was_answered_most_goes_when_none_is_silent(monkeypatch: pytest.Monk
         assert await bench.ask(bench.connect(NOBODY)) == ANSWER
         assert bench.server.clients == 3
 
-    serve(test)
+    serve(test, MAX_OF_OWNER=3)
 
 
-def test_the_longest_silent_one_goes_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, MAX_CLIENTS=2, MAX_OF_OWNER=2)
-
+def test_the_longest_silent_one_goes_when_there_are_too_many() -> None:
     async def test(bench: Bench) -> None:
         one, two = bench.connect(), bench.connect()
         for sock in (two, one):
@@ -48,13 +39,12 @@ def test_the_longest_silent_one_goes_when_there_are_too_many(monkeypatch: pytest
         assert await bench.answer(two) is None
         assert await bench.ask(one) == ANSWER
 
-    serve(test)
+    serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2)
 
 
 @needs_root
-def test_who_waits_for_an_answer_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_an_answer_is_not_silent() -> None:
     """Then the new one has to go, and is told why."""
-    limit(monkeypatch, MAX_CLIENTS=2, MAX_OF_OWNER=2)
 
     async def test(bench: Bench) -> None:
         release, asked = asyncio.Event(), asyncio.Semaphore(0)
@@ -73,13 +63,11 @@ def test_who_waits_for_an_answer_is_not_silent(monkeypatch: pytest.MonkeyPatch) 
         release.set()
         assert [await bench.answer(sock) for sock in waiting] == [ANSWER] * 2
 
-    serve(test)
+    serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2)
 
 
 @needs_root
-def test_nobody_takes_the_places_of_root_or_of_other_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, MAX_CLIENTS=4, MAX_OF_OWNER=3)
-
+def test_nobody_takes_the_places_of_root_or_of_other_users() -> None:
     async def test(bench: Bench) -> None:
         root, other = bench.connect(), bench.connect(1001)
         for sock in (root, other):
@@ -91,16 +79,12 @@ def test_nobody_takes_the_places_of_root_or_of_other_users(monkeypatch: pytest.M
         for sock in (root, other, bench.connect()):
             assert await bench.ask(sock) == ANSWER
 
-    serve(test)
+    serve(test, MAX_CLIENTS=4, MAX_OF_OWNER=3)
 
 
 @needs_root
 @pytest.mark.parametrize("grace", [0.0, 100.0])
-def test_a_silent_stranger_keeps_its_place_for_some_seconds(
-    monkeypatch: pytest.MonkeyPatch, grace: float
-) -> None:
-    limit(monkeypatch, MAX_CLIENTS=2, MAX_OF_OWNER=2, GRACE=grace)
-
+def test_a_silent_stranger_keeps_its_place_for_some_seconds(grace: float) -> None:
     async def test(bench: Bench) -> None:
         first, _ = bench.connect(1001), bench.connect(1002)
         newcomer = bench.connect(1003)
@@ -111,7 +95,7 @@ def test_a_silent_stranger_keeps_its_place_for_some_seconds(
             assert await bench.ask(newcomer) == ANSWER
             assert await bench.answer(first) is None
 
-    serve(test)
+    serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2, GRACE=grace)
 
 
 def test_a_socket_that_listens_already() -> None:
@@ -163,10 +147,9 @@ def few_descriptors() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_descriptors")
-def test_no_descriptors_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_descriptors_for_a_client() -> None:
     """It is taken in as soon as there is one, and to try does not keep the host from all else."""
     told: list[Any] = []
-    limit(monkeypatch, REST=0.05)
 
     async def test(bench: Bench) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
@@ -190,4 +173,4 @@ def test_no_descriptors_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await bench.answer(new) == ANSWER
         assert {error.errno for error in told} == {errno.EMFILE}
 
-    serve(test)
+    serve(test, REST=0.05)
