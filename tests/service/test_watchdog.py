@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -46,44 +47,39 @@ def limit(service: Service, name: str) -> float:
     return float(text.removesuffix("s"))
 
 
-def restarted(service: Service, name: str, former: int) -> bool:
-    return (
-        service.main_pid(name) not in (0, former) and service.container.show(name, "ActiveState") == "active"
-    )
+def wait_until_replaced(service: Service, name: str, former: int, slack: float = SLACK) -> None:
+    def is_replaced() -> bool:
+        is_active = service.container.show(name, "ActiveState") == "active"
+        return is_active and service.main_pid(name) not in (0, former)
+
+    wait_until(is_replaced, limit(service, name) + slack, f"systemd replaced the daemon of {name}")
+
+
+@contextmanager
+def traffic_over_a_new_daemon(service: Service, pair: Pair) -> Iterator[Load]:
+    """Traffic to green, whose daemon systemd replaces for what is done to it inside; the stream arrives whole."""
+    name, former = unit("green"), service.main_pid(unit("green"))
+    with Load(*pair, "tcp", "ping") as load:
+        yield load
+        wait_until_replaced(service, name, former)
+        load.wait_until_it_flows(10)
+    load.check_content()
+    assert "Watchdog timeout" in service.container.journal(f"--unit={name}")
 
 
 def test_a_stopped_partition_daemon_is_replaced(service: Service, pair: Pair) -> None:
-    blue, green = pair
-    name, former = unit("green"), service.main_pid(unit("green"))
-    before = service.kernel_state(green)
-    with Load(blue, green, "tcp", "ping") as load:
+    before = service.kernel_state(pair[1])
+    with traffic_over_a_new_daemon(service, pair) as load:
         load.wait_until_it_flows(5)
-        service.container.run(["kill", "-STOP", str(former)])
-        wait_until(
-            lambda: restarted(service, name, former),
-            limit(service, name) + SLACK,
-            "systemd replaced the daemon",
-        )
-        load.wait_until_it_flows(10)
-    load.check_content()
-    assert service.kernel_state(green) == before
-    assert "Watchdog timeout" in service.container.journal(f"--unit={name}")
+        service.container.run(["kill", "-STOP", str(service.main_pid(unit("green")))])
+    assert service.kernel_state(pair[1]) == before
 
 
 def test_a_hanging_loop_is_noticed_though_the_daemon_lives(service: Service, pair: Pair) -> None:
     """Only the thread of the loop is stopped: the main thread still runs and could go on feeding the watchdog."""
-    blue, green = pair
-    name, former = unit("green"), service.main_pid(unit("green"))
-    pid = service.container.pid_here(former)
-    with held(pid, second_thread(pid)), Load(blue, green, "tcp", "ping") as load:
-        wait_until(
-            lambda: restarted(service, name, former),
-            limit(service, name) + SLACK,
-            "systemd replaced the daemon",
-        )
-        load.wait_until_it_flows(10)
-    load.check_content()
-    assert "Watchdog timeout" in service.container.journal(f"--unit={name}")
+    pid = service.container.pid_here(service.main_pid(unit("green")))
+    with held(pid, second_thread(pid)), traffic_over_a_new_daemon(service, pair):
+        pass  # the thread is held already
 
 
 def test_a_fabric_at_rest_is_left_alone(service: Service, pair: Pair) -> None:
@@ -99,11 +95,7 @@ def test_a_stopped_host_is_replaced_and_direct_traffic_does_not_notice(service: 
     with Load(*pair) as load:
         load.wait_until_it_flows(5)
         service.container.run(["kill", "-STOP", str(former)])
-        wait_until(
-            lambda: restarted(service, HOST, former),
-            limit(service, HOST) + SLACK + 20,
-            "systemd replaced the host",
-        )
+        wait_until_replaced(service, HOST, former, SLACK + 20)
         load.wait_until_it_flows(5)
     load.check_content()
     assert (load["ping"].lost, load["udp"].lost) == (0, 0), str(load)

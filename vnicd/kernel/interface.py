@@ -7,11 +7,15 @@ import ipaddress
 import socket
 import struct
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vnicd.errors import Invalid
+from vnicd.model import Interface
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 IFA_F_NODAD = 0x02
 SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
@@ -77,12 +81,29 @@ def add_address(route: IPRoute, index: int | None, text: str) -> None:
     route.addr(
         "replace",
         index=index,
-        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
-        address=str(address.ip),
-        prefixlen=address.network.prefixlen,
+        **address_words(address),
         **flags,
         **broadcast,
     )
+
+
+def family_of(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def address_words(address: Interface) -> dict[str, Any]:
+    """What netlink calls an address of an interface."""
+    return {
+        "family": family_of(address.ip),
+        "address": str(address.ip),
+        "prefixlen": address.network.prefixlen,
+    }
+
+
+def default_route_words(index: int | None, gateway: Address) -> dict[str, Any]:
+    """What netlink calls the default route through the interface with this index, by this gateway."""
+    dst = "0.0.0.0/0" if gateway.version == 4 else "::/0"
+    return {"family": family_of(gateway), "dst": dst, "gateway": str(gateway), "oif": index}
 
 
 def disable_detection(ifname: str) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vnicd.errors import Invalid
-from vnicd.kernel.interface import add_address, disable_detection, index_of
+from vnicd.kernel.interface import (
+    add_address,
+    address_words,
+    default_route_words,
+    disable_detection,
+    index_of,
+)
 from vnicd.model import Interface
 
 TABLE_MAIN = 254
@@ -54,25 +58,12 @@ def drop_default_routes(ifname: str, gateways: Iterable[str]) -> None:
     index = index_of(ifname)
     with IPRoute() as route:
         for gateway in map(ipaddress.ip_address, gateways):
-            is_ipv4 = gateway.version == 4
-            words: dict[str, Any] = {
-                "family": socket.AF_INET if is_ipv4 else socket.AF_INET6,
-                "dst": "0.0.0.0/0" if is_ipv4 else "::/0",
-                "gateway": str(gateway),
-                "oif": index,
-                "table": TABLE_MAIN,
-            }
-            _attempt(ifname, partial(route.route, "del", **words))
+            words = default_route_words(index, gateway)
+            _attempt(ifname, partial(route.route, "del", table=TABLE_MAIN, **words))
 
 
 def _delete(route: IPRoute, index: int | None, address: Interface) -> None:
-    route.addr(
-        "del",
-        index=index,
-        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
-        address=str(address.ip),
-        prefixlen=address.network.prefixlen,
-    )
+    route.addr("del", index=index, **address_words(address))
 
 
 def _attempt(ifname: str, work: Callable[[], object]) -> None:

@@ -16,7 +16,14 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from vnicd.errors import Busy, Invalid, NotFound
 from vnicd.kernel import tap
-from vnicd.kernel.interface import IFA_F_NODAD, index_of
+from vnicd.kernel.interface import (
+    IFA_F_NODAD,
+    Address,
+    address_words,
+    default_route_words,
+    family_of,
+    index_of,
+)
 from vnicd.model import Interface
 
 TUNSETCARRIER = 0x400454E2
@@ -30,8 +37,6 @@ TABLE_MAIN = 254
 
 OURS = 76
 """The protocol number of routes that vnicd makes, which nobody else uses: `ip route show proto 76`."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def make_vnic() -> tuple[int, str]:
@@ -83,16 +88,9 @@ def add_default_routes(ifname: str, gateways: Iterable[str], addresses: Iterable
     with IPRoute() as route:
         for gateway in map(ipaddress.ip_address, gateways):
             on_link = not any(gateway in network for network in networks)
-            family = _family(gateway)
+            words = default_route_words(index, gateway)
             try:
-                route.route(
-                    "replace",
-                    family=family,
-                    dst="0.0.0.0/0" if family == socket.AF_INET else "::/0",
-                    gateway=str(gateway),
-                    oif=index,
-                    flags=RTNH_F_ONLINK if on_link else 0,
-                )
+                route.route("replace", flags=RTNH_F_ONLINK if on_link else 0, **words)
             except NetlinkError as error:
                 raise Invalid(f"the gateway {gateway} can't be used: {error.args[-1]}") from error
 
@@ -102,10 +100,6 @@ def _index(name: str) -> int:
     if index is None:
         raise NotFound(f"there is no interface {name}")
     return index
-
-
-def _family(address: Address) -> int:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
 def _quiet(name: str) -> None:
@@ -136,21 +130,13 @@ def _sync_addresses(route: IPRoute, index: int, wanted: list[Interface]) -> None
         text = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
         there.add(ipaddress.ip_interface(f"{text}/{each['prefixlen']}"))
     for address in there - set(wanted):
-        route.addr("del", index=index, **_address(address))
+        route.addr("del", index=index, **address_words(address))
     for address in wanted:
         if address not in there:
             flags = IFA_F_NODAD if address.version == 6 else 0
             if address.network.prefixlen == address.max_prefixlen:
                 flags |= IFA_F_NOPREFIXROUTE
-            route.addr("replace", index=index, flags=flags, **_address(address))
-
-
-def _address(address: Interface) -> dict[str, Any]:
-    return {
-        "family": _family(address.ip),
-        "address": str(address.ip),
-        "prefixlen": address.network.prefixlen,
-    }
+            route.addr("replace", index=index, flags=flags, **address_words(address))
 
 
 def _sync_routes(route: IPRoute, index: int, wanted: set[Address]) -> None:
@@ -171,7 +157,7 @@ def _sync_routes(route: IPRoute, index: int, wanted: set[Address]) -> None:
 
 def _route(index: int, address: Address) -> dict[str, Any]:
     return {
-        "family": _family(address),
+        "family": family_of(address),
         "dst": f"{address}/{address.max_prefixlen}",
         "oif": index,
         "proto": OURS,
@@ -183,7 +169,7 @@ def _route(index: int, address: Address) -> dict[str, Any]:
 def _check_free(route: IPRoute, index: int, address: Address) -> None:
     """Busy when the machine sends what is for this very address anywhere else."""
     try:
-        found = route.route("get", family=_family(address), dst=str(address), flags=RTM_F_FIB_MATCH)[0]
+        found = route.route("get", family=family_of(address), dst=str(address), flags=RTM_F_FIB_MATCH)[0]
     except NetlinkError as error:
         if error.code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):
             return
