@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service, unit
 from tests.support.waiting import holds_for, wait_until
@@ -40,6 +42,26 @@ def test_a_stopped_partition_without_a_host(service: Service, pair: Pair) -> Non
     service.container.systemctl("kill", "--signal=STOP", unit("blue"))
     service.cli("down")
     assert_down(service)
+
+
+@pytest.mark.parametrize("signal", ["STOP", "KILL"])
+def test_the_files_were_deleted_as_well(service: Service, pair: Pair, signal: str) -> None:
+    """Nobody remembers the partitions; the daemon can't end by itself, or is started again and again in vain."""
+    service.container.systemctl("stop", "vnicd.socket", "vnicd")
+    service.container.systemctl("kill", f"--signal={signal}", unit("blue"))
+    service.container.run(["rm", "-r", "/run/vnicd"])
+    service.cli("down")
+    assert_down(service)
+
+
+def test_a_start_after_the_files_were_deleted(service: Service, pair: Pair) -> None:
+    """What the file declares is made in the place of what is left."""
+    service.container.systemctl("stop", "vnicd.socket", "vnicd")
+    service.container.systemctl("kill", "--signal=STOP", unit("blue"))
+    service.container.run(["rm", "-r", "/run/vnicd"])
+    service.container.systemctl("start", "vnicd")
+    service.wait_up("blue", "green")
+    assert service.partition("blue").ping(pair[1].ip, count=3).lost == 0
 
 
 def test_everything_was_just_killed(service: Service, pair: Pair) -> None:

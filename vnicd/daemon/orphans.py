@@ -88,9 +88,18 @@ class Orphans:
         log.warning("what is left of an earlier partition %s is taken away", orphan.name)
         for daemon in orphan.daemons:
             await _end(daemon)
+        if _is_default(self.root) and units.has_systemd():
+            await units.systemctl(
+                "stop", units.unit_name(orphan.name)
+            )  # which may be just about to be started again
         if orphan.namespace:
             sign = machine.mark(self.root, orphan.name)
             await self.actions.kernel(lambda: machine.delete_marked(orphan.name, sign))
+
+
+def _is_default(root: Path) -> bool:
+    """Whether it is the fabric that can be a service."""
+    return os.path.realpath(root) == os.path.realpath(DEFAULT_RUNTIME_DIR)
 
 
 async def _end(daemon: Daemon) -> None:

@@ -42,6 +42,11 @@ async def stop_unit_of(pid: int) -> bool:
     return True
 
 
+def has_systemd() -> bool:
+    """Whether this machine was booted with systemd (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
 async def systemctl(*words: str) -> None:
     null = asyncio.subprocess.DEVNULL
     pipe = asyncio.subprocess.PIPE
