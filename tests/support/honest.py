@@ -1,6 +1,6 @@
-"""Honest programs for tests of the provider, which know nothing of it: `python tests/support/honest.py ROLE`.
+"""Honest programs for tests of the provider, which know nothing of it: `python tests/support/honest.py ROLE [ADDRESS]`.
 
-serve echoes at a port that it prints, wait does so with an event loop, ask does what its input says.
+serve echoes at a port that it prints, wait does so with an event loop, ask does what its input says; all at ADDRESS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 
-LOCAL = "127.0.0.1"
+PLACE = "127.0.0.1" if len(sys.argv) < 3 else sys.argv[2]
 
 
 def serve() -> None:
@@ -28,7 +28,7 @@ def serve() -> None:
             while data := sock.recv(65536):
                 sock.sendall(data)
 
-    listener = socket.create_server((LOCAL, 0), backlog=4096)
+    listener = socket.create_server((PLACE, 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
     while True:
         with suppress(OSError):
@@ -38,7 +38,7 @@ def serve() -> None:
 
 def wait() -> None:
     """One thread for all connections, which never blocks but to wait; what can't be written is dropped."""
-    listener = socket.create_server((LOCAL, 0), backlog=4096)
+    listener = socket.create_server((PLACE, 0), backlog=4096)
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)
     loop = selectors.DefaultSelector()
@@ -93,7 +93,7 @@ class Client:
         self.many: list[socket.socket] = []
 
     def open(self, port: int) -> str:
-        self.kept = socket.create_connection((LOCAL, port), 5)
+        self.kept = socket.create_connection((PLACE, port), 5)
         return "open"
 
     def echo(self) -> bool:
@@ -111,7 +111,7 @@ class Client:
     def attempt(self, port: int, blocking: int) -> str:
         """What comes of another connection, within a second and some."""
         try:
-            with socket.create_connection((LOCAL, port), 5) as sock:
+            with socket.create_connection((PLACE, port), 5) as sock:
                 sock.settimeout(None if blocking else 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 1, 0))
                 sock.sendall(b"hello")
@@ -121,7 +121,7 @@ class Client:
 
     def kind(self, port: int) -> str:
         """What another connection is."""
-        with socket.create_connection((LOCAL, port), 5) as sock:
+        with socket.create_connection((PLACE, port), 5) as sock:
             exchange(sock)
             return "direct" if is_direct(sock) else "plain"
 
@@ -130,7 +130,7 @@ class Client:
         why = "all"
         for _ in range(count):
             try:
-                sock = socket.create_connection((LOCAL, port), 5)
+                sock = socket.create_connection((PLACE, port), 5)
             except OSError as error:
                 why = errno.errorcode.get(error.errno or 0, "?")
                 break
@@ -155,7 +155,7 @@ class Client:
         poll = select.poll()
         waiting = {}
         for _ in range(count):
-            sock = socket.create_connection((LOCAL, port))
+            sock = socket.create_connection((PLACE, port))
             sock.sendall(b"hello")
             waiting[sock.fileno()] = sock
             poll.register(sock, select.POLLIN)
@@ -170,7 +170,7 @@ class Client:
     def short(self, port: int, count: int) -> str:
         """So many connections, one after the other."""
         for _ in range(count):
-            with socket.create_connection((LOCAL, port)) as sock:
+            with socket.create_connection((PLACE, port)) as sock:
                 exchange(sock)
         return "done"
 
