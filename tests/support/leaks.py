@@ -14,7 +14,7 @@ Inventory = dict[str, object]
 def inventory(base: Path, tag: str) -> Inventory:
     """What there is of fabrics below `base`, whose namespaces have `tag` in their names.
 
-    Hugepages are told of only while no other fabric runs on the machine: they cannot be told apart.
+    Hugepages are told of only while nobody else's fabric or container is on the machine: they cannot be told apart.
     """
     found = machine.daemons()
     ours = {pid for pid, place in found.items() if place.is_relative_to(base)}
@@ -25,7 +25,7 @@ def inventory(base: Path, tag: str) -> Inventory:
         "descriptors": lambda: len(machine.open_files()),
         "files": lambda: {str(path) for path in base.rglob("*")},
     }
-    if len(ours) == len(found):
+    if len(ours) == len(found) and (ours or not machine.limit_is_claimed()):
         parts["hugepages"] = machine.hugepages_in_use
         parts["hugepage limit"] = machine.hugepage_limit
     return {name: part() for name, part in parts.items()}

@@ -48,6 +48,15 @@ def hugepage_limit() -> str:
     return OVERCOMMIT.read_text().strip() + raised
 
 
+def limit_is_claimed() -> bool:
+    """Whether somebody's fabric or container holds its claim on hugepages: it has the ledger locked."""
+    with suppress(FileNotFoundError):
+        inode = LEDGER.stat().st_ino
+        fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        return any(words[-3].endswith(f":{inode}") for words in fields if "FLOCK" in words)
+    return False
+
+
 def taps() -> set[str]:
     """The TAPs in the namespace that the tests run in, where vnicd must never leave one."""
     return {path.parent.name for path in Path("/sys/class/net").glob("*/tun_flags")}

@@ -276,19 +276,19 @@ EXCESSES = {
 
 @pytest.mark.parametrize("text", EXCESSES, ids=EXCESSES.values())
 def test_too_much_is_told_at_once(text: str) -> None:
-    """Within a second or two; when all is looked at again for each key, it takes minutes."""
-    begin = time.monotonic()
+    """Within a second or two of computing; when all is looked at again for each key, it takes minutes."""
+    begin = time.process_time()
     with pytest.raises(Invalid, match=rf"f:\d+: {EXCESSES[text]}"):
         parse(text, "f")
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_a_client_cannot_keep_the_daemon_busy() -> None:
     for table in ({"addresses": ["10.0.0.1/8"] * 60_000}, {"publish": ["80:80"] * 60_000}):
-        begin = time.monotonic()
+        begin = time.process_time()
         with pytest.raises(Invalid, match=r"partitions.a.*: there can be 256"):
             from_json({"partitions": {"a": table}})
-        assert time.monotonic() - begin < 0.1
+        assert time.process_time() - begin < 0.1
 
 
 JSON = st.recursive(
