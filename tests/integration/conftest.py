@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -79,15 +80,28 @@ def make_fabric() -> Iterator[MakeFabric]:
 
 
 def _make() -> Iterator[MakeFabric]:
-    with ExitStack() as stack:
+    made: list[Fabric] = []
 
-        def make(netns: str = "") -> Fabric:
-            number = next(_numbers)
-            fabric = Fabric(BASE / f"f{number}", f"{TAG}{number}", netns)
-            _live(stack, fabric, fabric.close)
-            return fabric
+    def make(netns: str = "") -> Fabric:
+        number = next(_numbers)
+        made.append(Fabric(BASE / f"f{number}", f"{TAG}{number}", netns))
+        _living.append(made[-1])
+        return made[-1]
 
+    try:
         yield make
+    finally:
+        _close(made)
+
+
+def _close(made: list[Fabric]) -> None:
+    """Some side by side: much of it is waiting for daemons to end."""
+    with ThreadPoolExecutor(4) as pool:
+        closing = [pool.submit(fabric.close) for fabric in made]
+    for fabric in made:
+        _living.remove(fabric)
+    for each in closing:
+        each.result()
 
 
 def _live(stack: ExitStack, fabric: Fabric, close: Callable[[], None]) -> None:

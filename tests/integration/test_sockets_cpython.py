@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +52,12 @@ WHOLE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 }
 
 SUITES = WHOLE if LONG else SHORT
+
+AT_ONCE = 2
+"""Suites that run side by side, each in three worlds at once."""
+
+Found = tuple[Mapping[str, str], Mapping[str, list[str]]]
+"""Of a suite: how each test ends without the provider, and how in all worlds where they differ."""
 
 
 @cache
@@ -97,19 +104,13 @@ def namespace(name: str) -> Iterator[str]:
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-@pytest.fixture(scope="module")
-def worlds() -> Iterator[Mapping[str, World]]:
+@contextmanager
+def worlds(suite: str) -> Iterator[Mapping[str, World]]:
     """Without the provider; with it; and with it and loopback that is direct."""
-    if not LIBRARY.exists():
-        pytest.skip(f"no {LIBRARY}: run scripts/setup")
-    if not python():
-        pytest.skip(
-            "CPython's `test` package is not installed (libpython3-testsuite, or a Python from pyenv)"
-        )
-    name = f"vnicd-test-cpython-{os.getpid()}"
+    name = f"vnicd-test-cpython-{os.getpid()}-{suite}"
     with ExitStack() as stack:
         plain, loaded, direct = (
-            stack.enter_context(namespace(f"vnpy{os.getpid()}-{part}")) for part in ("p", "l", "d")
+            stack.enter_context(namespace(f"vnpy{os.getpid()}-{suite}-{part}")) for part in ("p", "l", "d")
         )
         places = [
             f"{number}:/run/netns/{netns}:127.0.0.1,::1" for number, netns in ((1, loaded), (2, direct))
@@ -122,6 +123,19 @@ def worlds() -> Iterator[Mapping[str, World]]:
             "loaded": World(loaded, True, {"VNICD_BROKER": name}),
             "direct": World(direct, True, {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1}),
         }
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Found]]]:
+    """What becomes of each suite: two run side by side, in worlds of their own; most of their time they wait."""
+    if not LIBRARY.exists():
+        pytest.skip(f"no {LIBRARY}: run scripts/setup")
+    if not python():
+        pytest.skip(
+            "CPython's `test` package is not installed (libpython3-testsuite, or a Python from pyenv)"
+        )
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {suite: pool.submit(judge, suite, tmp_path_factory.mktemp(suite)) for suite in SUITES}
 
 
 def outcomes(report: Path) -> dict[str, str]:
@@ -160,15 +174,21 @@ def differing(found: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
     return {test: list(each) for test, each in ends.items() if len(set(each)) > 1}
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_suite(suite: str, worlds: Mapping[str, World], tmp_path: Path) -> None:
+def judge(suite: str, directory: Path) -> Found:
+    """How the tests of a suite end in each of its worlds: those without the provider, and those that differ."""
     modules, patterns = SUITES[suite]
     chosen = [word for pattern in patterns for word in ("-m", pattern)] or ["-i", HANGING]
-    found = run(worlds, [*chosen, *modules], tmp_path)
-    passed = [test for test, end in found["plain"].items() if end == "passed"]
-    assert len(passed) > 10, "hardly a test was run"
-    differences = differing(found)
-    if differences:  # on a busy machine a test may be late by chance: it counts when it is so again
-        again = [word for test in differences for word in ("-m", test)]
-        differences = differing(run(worlds, [*again, *modules], tmp_path))
+    with worlds(suite) as places:
+        found = run(places, [*chosen, *modules], directory)
+        differences = differing(found)
+        if differences:  # on a busy machine a test may be late by chance: it counts when it is so again
+            again = [word for test in differences for word in ("-m", test)]
+            differences = differing(run(places, [*again, *modules], directory))
+    return found["plain"], differences
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_suite(suite: str, found: Mapping[str, Future[Found]]) -> None:
+    plain, differences = found[suite].result()
+    assert list(plain.values()).count("passed") > 10, "hardly a test was run"
     assert not differences, f"plain, loaded, direct: {differences}"

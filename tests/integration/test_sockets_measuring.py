@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from tests.bench.parsing import sockperf_percentiles
 from tests.support.direct import Ends
 
-IPERF_PORT, SOCKPERF_PORT = 5201, 11111
+IPERF_PORT = 5201
+SOCKPERF_PORTS = {11111: 14, 11112: 1400, 11113: 60000}
+"""With the size of the messages."""
 
 ENOUGH = 50 << 20
 """Bytes in a second that show that traffic flowed; the benchmark measures, this does not."""
@@ -36,21 +40,24 @@ def test_iperf3_serves_one_after_the_other(ends: Ends) -> None:
             assert end["sum_received"]["bytes"] > 10 << 20  # it counts what came before the end
 
 
-@pytest.mark.parametrize("size", [14, 1400, 60000])
-def test_sockperf(ends: Ends, size: int) -> None:
-    where = ["--tcp", "-i", ends.server.ip, "-p", str(SOCKPERF_PORT)]
-    with ends.server.serving(["sockperf", "server", *where], SOCKPERF_PORT), ends.watch():
-        ask = [
-            "sockperf",
-            "ping-pong",
-            *where,
-            "-t",
-            "1",
-            "-m",
-            str(size),
-            "--data-integrity",
-            "--mps=500000",
-        ]
-        said = ends.client.run(ask).stdout
-    assert sockperf_percentiles(said, [50.0])[50.0] > 0
-    assert "data integrity test failed" not in said.lower()
+def test_sockperf(ends: Ends) -> None:
+    """Messages of all sizes side by side: sockperf waits for two seconds before it begins."""
+    with ExitStack() as stack:
+        for port in SOCKPERF_PORTS:
+            stack.enter_context(ends.server.serving(["sockperf", "server", *where(ends, port)], port))
+        watch = stack.enter_context(ends.watch())
+        pool = stack.enter_context(ThreadPoolExecutor(len(SOCKPERF_PORTS)))
+        for said in pool.map(lambda port: ping_pong(ends, port), SOCKPERF_PORTS):
+            assert sockperf_percentiles(said, [50.0])[50.0] > 0
+            assert "data integrity test failed" not in said.lower()
+    assert not ends.direct or watch.most == len(SOCKPERF_PORTS)
+
+
+def where(ends: Ends, port: int) -> list[str]:
+    return ["--tcp", "-i", ends.server.ip, "-p", str(port)]
+
+
+def ping_pong(ends: Ends, port: int) -> str:
+    """What sockperf says of a second of messages and answers."""
+    options = ["-t", "1", "-m", str(SOCKPERF_PORTS[port]), "--data-integrity", "--mps=500000"]
+    return ends.client.run(["sockperf", "ping-pong", *where(ends, port), *options]).stdout

@@ -18,8 +18,8 @@ from tests.support.direct import LONG, End, Ends
 from tests.support.servers import HTTP_PORT, nginx
 from tests.support.waiting import pace, wait_until
 
-RELOAD_SECONDS = 60 if LONG else 12
-RELOADS_PER_SECOND = 0.5
+RELOAD_SECONDS = 60 if LONG else 6
+RELOADS_PER_SECOND = 0.5 if LONG else 1
 FILE = random.Random(2).randbytes(20 << 20)
 
 
@@ -101,7 +101,7 @@ def test_proxy(ends: Ends, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(RELOAD_SECONDS + 120)
 def test_reload_under_load(ends: Ends, tmp_path: Path) -> None:
-    """Not one request fails while the workers are replaced every two seconds.
+    """Not one request fails while the workers are replaced again and again.
 
     Each request has a connection of its own: one that is kept may end at any time, and does so with TCP as well.
     """
@@ -128,10 +128,10 @@ def test_reload_under_load(ends: Ends, tmp_path: Path) -> None:
 
 def test_reload_with_kept_connections(ends: Ends, tmp_path: Path) -> None:
     """Clients that keep their connections get nothing but good answers, and connect again where one ended."""
-    argv = ["wrk", "-t", "1", "-c", "20", "-d", "6s", url(ends.server, "/hello")]
+    argv = ["wrk", "-t", "1", "-c", "20", "-d", "4s", url(ends.server, "/hello")]
     with serving(ends.server, tmp_path) as server, ends.watch():
         running = ends.client.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for _ in pace(1, 5):
+        for _ in pace(2, 2.5):
             server.send_signal(signal.SIGHUP)
         said = running.communicate(timeout=30)[0].decode()
     assert running.returncode == 0, said

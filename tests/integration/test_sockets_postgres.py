@@ -56,7 +56,7 @@ def backends(ends: Ends, cluster: Postgres) -> list[int]:
 @pytest.mark.parametrize("options", [("-S", "-M", "prepared"), ("-N", "-M", "extended"), ("-S", "-C")])
 def test_pgbench(ends: Ends, cluster: Postgres, options: tuple[str, ...]) -> None:
     """Select-only, with updates, and with a connection for each transaction."""
-    common = ["-n", "-c", "4", "-j", "4", "-T", "2"]
+    common = ["-n", "-c", "4", "-j", "4", "-T", "1"]
     with serving(ends, cluster), ends.watch():
         said = ends.client.run(cluster.pgbench(ends.server.ip, *common, *options)).stdout
     assert "number of failed transactions: 0 " in said

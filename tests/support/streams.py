@@ -8,6 +8,7 @@ import random
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,16 @@ def connect(client: Partition, server: Partition, address: str) -> tuple[socket.
     return near, far
 
 
+@cache
+def random_block(seed: int) -> bytes:
+    """16 MiB, the same for each seed."""
+    return random.Random(seed).randbytes(16 * MEGABYTE)
+
+
 def send_random(sock: socket.socket, total: int, seed: int) -> str:
     """Sends `total` bytes in writes of random sizes, shuts the direction, returns the hash of the bytes."""
     chance = random.Random(seed)
-    block = chance.randbytes(16 * MEGABYTE)
+    block = random_block(seed)
     digest = hashlib.sha256()
     sent = 0
     while sent < total:
