@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.fabric import Fabric
+from tests.support.namespaces import namespace_of
 from tests.support.partition import Argv, Partition
 from tests.support.streams import is_listening
 from tests.support.waiting import wait_until
@@ -126,14 +127,9 @@ class Ends:
 
 def processes_in(netns: str) -> list[int]:
     """The processes in a network namespace."""
-    wanted, found = Path(netns).stat().st_ino, []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if (entry / "ns/net").stat().st_ino == wanted:
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it has ended
-    return found
+    wanted = Path(netns).stat().st_ino
+    pids = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
+    return [pid for pid in pids if namespace_of(pid) == wanted]
 
 
 def halves(pid: int, kind: str = FAR) -> set[int]:

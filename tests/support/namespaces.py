@@ -36,6 +36,14 @@ def socket_in(path: str, family: int, kind: int, proto: int = 0) -> socket.socke
     return in_namespace(path, lambda: socket.socket(family, kind, proto))
 
 
+def namespace_of(pid: int) -> int:
+    """The inode of a process's network namespace; 0 when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return 0
+
+
 def named() -> set[str]:
     """The names that `ip netns` lists."""
     return {entry.name for entry in NETNS.iterdir()} if NETNS.is_dir() else set()

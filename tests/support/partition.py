@@ -6,9 +6,11 @@ import re
 import socket
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.namespaces import socket_in
+from tests.support.namespaces import namespace_of, socket_in
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.support.fabric import Fabric
@@ -89,7 +91,12 @@ class Partition:
 
     def popen(self, argv: Argv, **options: Any) -> subprocess.Popen[bytes]:
         """A running command in the partition's network namespace; ended with the fabric at the latest."""
-        return self.fabric.popen(self._inside(argv), **options)
+        process = self.fabric.popen(self._inside(argv), **options)
+        there = Path(self.netns).stat().st_ino
+        wait_until(
+            lambda: process.poll() is not None or namespace_of(process.pid) == there, 10, f"{argv} is inside"
+        )
+        return process
 
     def _inside(self, argv: Argv) -> Argv:
         return ["nsenter", f"--net={self.netns}", "--", *argv]

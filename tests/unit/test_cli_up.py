@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.unit.conftest import ErrorLine
 from vnicd.cli.main import main
+from vnicd.cli.up import READY_TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("fabric_dir")
 
@@ -107,8 +109,16 @@ def test_a_failed_start_leaves_what_was_there(fabric_dir: Path, monkeypatch: pyt
 def test_a_host_that_does_not_get_ready(
     fabric_dir: Path, record: Path, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its time is over once it has answered, however long it takes to come so far."""
     monkeypatch.setenv("FAKE_VNICD", "never")
-    monkeypatch.setattr("vnicd.cli.up.READY_TIMEOUT", 0.5)
+    now, late = time.monotonic, 0.0
+
+    def say(_: object, text: str) -> None:
+        nonlocal late
+        late = READY_TIMEOUT if text == "Waiting for blue" else late
+
+    monkeypatch.setattr("vnicd.cli.spinner.Spinner.say", say)
+    monkeypatch.setattr("vnicd.cli.up.time.monotonic", lambda: now() + late)
     assert main(["up"]) == 13
     assert "was not ready" in error_line()
     with pytest.raises(ProcessLookupError):
