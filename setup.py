@@ -36,7 +36,7 @@ def extensions() -> list[Extension]:
             f"vnicd.{path.stem}",
             [str(path)],
             include_dirs=["cext"],
-            depends=[*headers, *(["cext/sockets/shared.h"] if path.stem == "table" else [])],
+            depends=[*headers, *(["cext/sockets/shared.h"] if path.stem in ("table", "window") else [])],
             extra_compile_args=CFLAGS,
             extra_link_args=LDFLAGS,
         )

@@ -13,6 +13,9 @@ VERSION = 2
 BROKER_NAME = "vnicd-sockets"
 """The broker's abstract name in the namespace of each partition."""
 
+WINDOW = "-window"
+"""What follows the broker's name where programs ask first."""
+
 CONTROL_BYTES = 4096
 RING_BYTES = 256 * 1024
 HALF_BYTES = CONTROL_BYTES + RING_BYTES
@@ -38,6 +41,7 @@ class Op(IntEnum):
     OFFER = 2
     TAKE = 3
     FORGET = 4
+    ASK = 5
 
 
 class Why(IntEnum):
@@ -188,11 +192,6 @@ def listener_names(target: Address) -> tuple[bytes, bytes]:
     names = {"0.0.0.0", "::"} if len(target.ip) == 4 else {"::"}
     order = [target.text, *sorted(names)]
     return tuple(f"\0vnicd-listener/{target.port}/{text}".encode() for text in order)  # type: ignore[return-value]
-
-
-def near_name(ip: bytes) -> bytes:
-    """The abstract name that is bound while the fabric has an address near this one: in its /16, or its /32 of IPv6."""
-    return f"\0vnicd-near/{ip[: 2 if len(ip) == 4 else 4].hex()}".encode()
 
 
 def pack_entries(ports: Iterable[tuple[bytes, int]]) -> bytes:

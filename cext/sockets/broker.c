@@ -1,25 +1,15 @@
-/* Asking the broker, and the fabric's table that it shares. */
+/* Asking the broker: offers, and taking them. */
 #include "internal.h"
 #include "parts.h"
 
-#include <netinet/in.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#define PATIENCE_US 100000              /* for an answer; then the broker is left alone for PAUSE_NS */
-#define PAUSE_NS 1000000000u
-#define OVERFLOW_UID 65534u             /* root outside, as seen from a container with users of its own */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int broker = -1;
 static uint64_t not_before;
-static _Atomic(const struct vn_table *) table;   /* never moves: others may read it at any time */
-static _Atomic uint32_t own_port;
+static bool owed;   /* the answer to our HELLO is still to come */
 
 void broker_after_fork(void) {
     pthread_mutex_init(&mutex, NULL);
@@ -34,6 +24,32 @@ static void hang_up(void) {
     broker = -1;
 }
 
+static bool answer(struct vn_reply *reply, int *got, int *got_count) {
+    ssize_t bytes = message_receive(broker, reply, sizeof(*reply), got, got_count, 0);
+    if (bytes == sizeof(*reply) && reply->version == VN_SOCKETS_VERSION)
+        return true;
+    if (bytes > 0 || (bytes < 0 && errno == EAGAIN))   /* it is of another version, or too slow */
+        not_before = now_ns() + VN_PAUSE_NS;
+    close_all(got, *got_count);
+    *got_count = 0;
+    return false;
+}
+
+/* With the answer to our HELLO comes the table of this broker. */
+static bool greet(void) {
+    struct vn_reply reply;
+    int fds[VN_MOST_FDS], count;
+    if (!owed)
+        return true;
+    owed = false;
+    if (!answer(&reply, fds, &count)) {
+        hang_up();
+        return false;
+    }
+    fabric_learn(&reply, fds, count);
+    return true;
+}
+
 /* One question and its answer; false when there is no broker (any more). */
 static bool ask(enum vn_op op, const struct vn_address *source, const struct vn_address *target, const int *fds, int count,
                 struct vn_reply *reply, int *got, int *got_count) {
@@ -45,79 +61,35 @@ static bool ask(enum vn_op op, const struct vn_address *source, const struct vn_
     *got_count = 0;
     if (!message_send(broker, &request, sizeof(request), fds, count, 0))
         return false;
-    if (reply == NULL)
-        return true;
-    ssize_t bytes = message_receive(broker, reply, sizeof(*reply), got, got_count, 0);
-    if (bytes == sizeof(*reply) && reply->version == VN_SOCKETS_VERSION)
-        return true;
-    if (bytes > 0 || (bytes < 0 && errno == EAGAIN))   /* it is of another version, or too slow */
-        not_before = now_ns() + PAUSE_NS;
-    close_all(got, *got_count);
-    *got_count = 0;
-    return false;
+    return reply == NULL || (greet() && answer(reply, got, got_count));
 }
 
-static void take_table(int fd) {
-    struct stat status;
-    if (fstat(fd, &status) != 0 || status.st_size < (off_t)sizeof(struct vn_table))
-        return;
-    int seals = real_fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK))
-        return;
-    const struct vn_table *place = mmap(NULL, sizeof(*place), PROT_READ, MAP_SHARED, fd, 0);
-    if (place == MAP_FAILED)
-        return;
-    const struct vn_table *old = atomic_load(&table);
-    if (place->magic != VN_TABLE_MAGIC || place->version != VN_SOCKETS_VERSION)
-        munmap((void *)place, sizeof(*place));
-    else if (old == NULL)
-        atomic_store(&table, place);
-    else   /* to the old one's place, where others may be reading */
-        mremap((void *)place, sizeof(*place), sizeof(*place), MREMAP_MAYMOVE | MREMAP_FIXED, (void *)old);
-}
-
-/* The name may be another program's that was there first: a broker is root's, or our own user's (in tests). */
-static bool is_trusted(int fd) {
-    struct ucred peer;
-    socklen_t length = sizeof(peer);
-    return real_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
-           (peer.uid == 0 || peer.uid == geteuid() || peer.uid == OVERFLOW_UID);
-}
-
-/* With the mutex: a connection to the broker, with the table, or false. */
+/* With the mutex: a connection to the broker, or false. What we ask next need not wait for the answer to HELLO. */
 static bool reach(void) {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    struct timeval patience = {0, PATIENCE_US};
-    struct vn_reply reply;
-    int fds[VN_MOST_FDS], count;
-    size_t length = strlen(vn_settings.broker);
+    struct sockaddr_un name;
+    struct timeval patience = {0, VN_PATIENCE_US};
+    struct vn_request hello = {.version = VN_SOCKETS_VERSION, .op = VN_HELLO};
     if (broker >= 0)
         return true;
-    if (now_ns() < not_before || length + 1 >= sizeof(name.sun_path))
+    socklen_t length = abstract_name(&name, vn_settings.broker, "");
+    if (now_ns() < not_before || length == 0)
         return false;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    memcpy(name.sun_path + 1, vn_settings.broker, length);
     real_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     real_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (real_connect(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) != 0 ||
-        !is_trusted(fd)) {
+    if (real_connect(fd, (struct sockaddr *)&name, length) != 0 || !is_trusted(fd)) {
         real_close(fd);
         return false;
     }
     broker = hide(fd);
     if (broker < 0)
         return false;
-    if (!ask(VN_HELLO, NULL, NULL, NULL, 0, &reply, fds, &count)) {
+    owed = message_send(broker, &hello, sizeof(hello), NULL, 0, 0);
+    if (!owed)
         hang_up();
-        return false;
-    }
-    own_port = reply.port < VN_TABLE_PORTS ? reply.port : 0;
-    if (reply.why == VN_WHY_direct && count == 1)
-        take_table(fds[0]);
-    close_all(fds, count);
-    return true;
+    return owed;
 }
 
 /* `ask`, and once more when the broker has been replaced since the last time. */
@@ -171,44 +143,6 @@ bool broker_take(const struct vn_address *source, const struct vn_address *targe
     return true;
 }
 
-/* The port number of the partition with this address; -1 for none. */
-static int partition_of(const struct vn_table *fabric, const struct vn_address *address) {
-    for (int tries = 0; tries < 100; tries++) {
-        uint32_t sequence = atomic_load_explicit(&fabric->sequence, memory_order_acquire);
-        int found = -1;
-        uint32_t count = fabric->count < VN_TABLE_ENTRIES ? fabric->count : VN_TABLE_ENTRIES;
-        for (uint32_t i = 0; i < count && found < 0; i++)
-            if (fabric->entries[i].address.family == address->family &&
-                memcmp(fabric->entries[i].address.ip, address->ip, sizeof(address->ip)) == 0)
-                found = (int)fabric->entries[i].port;
-        atomic_thread_fence(memory_order_acquire);
-        if (!(sequence & 1) && sequence == atomic_load_explicit(&fabric->sequence, memory_order_relaxed))
-            return found;
-    }
-    return -1;
-}
-
-static bool is_loopback(const struct vn_address *address) {
-    static const uint8_t one[16] = {[15] = 1};
-    return address->family == AF_INET ? address->ip[0] == 127 : memcmp(address->ip, one, sizeof(one)) == 0;
-}
-
-/* Whether the fabric may have the target: a look in the namespace's names, so that most programs never ask the broker. */
-static bool is_near(const struct vn_address *target) {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    const uint8_t *ip = target->ip;
-    int length = target->family == AF_INET
-                     ? snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_NEAR_NAME, ip[0], ip[1])
-                     : snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_NEAR_NAME6, ip[0], ip[1], ip[2], ip[3]);
-    int saved = errno, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool near = fd >= 0 && real_connect(fd, (struct sockaddr *)&name,
-                                        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0;
-    if (fd >= 0)
-        real_close(fd);
-    errno = saved;
-    return near;
-}
-
 /* Whether the broker has gone (a new one may be there); a look costs a system call. */
 static bool has_gone(void) {
     char byte;
@@ -216,45 +150,21 @@ static bool has_gone(void) {
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-static const struct vn_table *fabric_table(bool look) {
-    int saved = errno;
-    if (table == NULL || look) {
-        pthread_mutex_lock(&mutex);
-        if (broker >= 0 && look && has_gone())
-            hang_up();
-        bool reached = reach();
-        pthread_mutex_unlock(&mutex);
-        if (!reached && look) {
-            errno = saved;
-            return NULL;
-        }
-    }
-    errno = saved;
-    return atomic_load(&table);
-}
-
-enum vn_why broker_find(const struct vn_address *target) {
-    if (is_loopback(target) && !vn_settings.loopback)
-        return VN_WHY_not_a_partition;
-    if (atomic_load(&table) == NULL && !is_loopback(target) && !is_near(target))
-        return VN_WHY_not_a_partition;
-    const struct vn_table *fabric = fabric_table(false);
-    if (fabric == NULL)
-        return VN_WHY_no_broker;
-    if (is_loopback(target))
-        return VN_WHY_direct;
-    int port = partition_of(fabric, target);
-    if (port < 0 || ((uint32_t)port == own_port && !vn_settings.loopback))
-        return VN_WHY_not_a_partition;
-    return VN_WHY_direct;
+bool broker_hello(void) {
+    pthread_mutex_lock(&mutex);
+    bool reached = reach() && greet();
+    pthread_mutex_unlock(&mutex);
+    return reached;
 }
 
 bool broker_has_offers(void) {
-    const struct vn_table *fabric = fabric_table(true);
-    return fabric != NULL && atomic_load(&fabric->offers[own_port]) != 0;
-}
-
-uint64_t broker_epoch(void) {
-    const struct vn_table *fabric = atomic_load(&table);
-    return fabric != NULL ? atomic_load(&fabric->epoch) : 0;
+    int saved = errno;
+    pthread_mutex_lock(&mutex);
+    if (broker >= 0 && has_gone())
+        hang_up();
+    bool reached = reach() && greet();
+    pthread_mutex_unlock(&mutex);
+    errno = saved;
+    const struct vn_table *fabric = reached ? fabric_table() : NULL;
+    return fabric != NULL && atomic_load(&fabric->offers[fabric_own_port()]) != 0;
 }

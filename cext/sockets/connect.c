@@ -199,8 +199,6 @@ static bool connect_by_door(int fd, int family, struct offer *offer, enum vn_why
 static enum vn_why connect_direct(int fd, const struct sockaddr *name, socklen_t length, int family, struct offer *offer,
                                   int *result) {
     enum vn_why why;
-    if (door_is_none(&offer->target))
-        return VN_WHY_no_provider;
     if (!fix_source(fd, family, name, length, &offer->source))
         return VN_WHY_unsupported;
     if (connect_by_door(fd, family, offer, &why)) {

@@ -139,6 +139,14 @@ bool door_is_none(const struct vn_address *target) {
     return none;
 }
 
+bool door_was_open(const struct vn_address *target) {
+    pthread_mutex_lock(&mutex);
+    struct door *door = find(target);
+    bool was = door != NULL && door->outside >= 0;
+    pthread_mutex_unlock(&mutex);
+    return was;
+}
+
 bool door_source(const struct vn_address *target, struct vn_address *source) {
     pthread_mutex_lock(&mutex);
     struct door *door = find(target);

@@ -3,12 +3,15 @@
 
 #include "internal.h"
 
+#include <sys/un.h>
+
 extern pid_t vn_pid;             /* of the process that the tables are of: another one after vfork */
 
 bool table_init(void);
 void table_before_fork(void);    /* every connection is shared by two processes from now on */
 void table_after_fork(void);
 void broker_after_fork(void);
+void fabric_after_fork(void);
 void door_after_fork(void);
 void pool_after_fork(void);
 void epoll_after_fork(void);
@@ -16,6 +19,16 @@ void report_after_fork(void);
 
 uint64_t timeout_of(int fd, int option);       /* connect.c: SO_RCVTIMEO or SO_SNDTIMEO in ns; 0: none */
 bool signals_restart(void);                    /* start.c: every handler has SA_RESTART, so TCP would have gone on sleeping */
+
+/* fabric.c and broker.c */
+#define VN_PATIENCE_US 100000                  /* for an answer; then who owes it is left alone for VN_PAUSE_NS */
+#define VN_PAUSE_NS 1000000000u
+const struct vn_table *fabric_table(void);     /* NULL before there is one */
+uint32_t fabric_own_port(void);                /* the number of our partition */
+void fabric_learn(const struct vn_reply *reply, int *fds, int count);   /* the table and our number; closes fds */
+bool is_trusted(int fd);                       /* a broker is root's, or our own user's (in tests): others may have its name */
+socklen_t abstract_name(struct sockaddr_un *name, const char *text, const char *more);   /* its length; 0: too long */
+bool broker_hello(void);                       /* there is a broker, and we have its table */
 
 /* accept.c */
 int listener_door(struct entry *entry);        /* the descriptor whose readiness says that somebody knocks; -1 without */
@@ -28,6 +41,7 @@ bool door_renew(int inside, int outside);      /* another door behind the same n
 uint64_t door_ticket(const uint64_t secret[2], const struct vn_address *source, const struct vn_address *target);
 void door_learn(const struct vn_address *source, const struct vn_address *target, int outside, uint64_t ticket);
 void door_learn_none(const struct vn_address *target);       /* there is a listener, but it has no provider */
+bool door_was_open(const struct vn_address *target);         /* a door to it was learnt, lately or not */
 bool door_is_none(const struct vn_address *target);          /* that was learnt lately */
 bool door_source(const struct vn_address *target, struct vn_address *source);   /* from where a door to it was learnt */
 bool door_find(struct vn_knock *knock);         /* there is a door for these addresses: its ticket */

@@ -20,9 +20,11 @@
 
 #define VN_SOCKETS_VERSION 2
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
+#define VN_WINDOW_NAME "-window"               /* after the broker's name: asks here first, see VN_ASK */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the provider; port, address */
-#define VN_NEAR_NAME "vnicd-near/%02x%02x"       /* abstract, SOCK_DGRAM, bound while the fabric has an address in that /16 */
-#define VN_NEAR_NAME6 "vnicd-near/%02x%02x%02x%02x" /* or /32 of IPv6: what is not near is not asked for */
+#define VN_NEAR_NAME "vnicd-near/"            /* abstract, SOCK_DGRAM, bound while the fabric has an address whose first */
+                                              /* two bytes (four of IPv6) follow in hex: what is not near is not asked for */
+#define VN_NEAR_EXACT "exact"                 /* follows instead while each address has a name, with all its bytes */
 
 #define VN_CONTROL_BYTES 4096u
 #define VN_RING_BYTES (256u * 1024)
@@ -75,6 +77,8 @@ enum vn_op {
     VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
                     /* reply: 0 and fds [bell, half], or VN_WHY_no_offer */
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */
+    VN_ASK = 5,     /* at the window, once for each connection: target (family 0: none); reply: 0, or why a connection */
+                    /* to it can't be direct, and fds [table] */
 };
 
 struct vn_request {
@@ -84,7 +88,7 @@ struct vn_request {
 
 struct vn_reply {
     uint32_t version, why;       /* enum vn_why */
-    uint32_t port;               /* HELLO: the number of the partition that asks */
+    uint32_t port;               /* HELLO, ASK: the number of the partition that asks */
     uint32_t reserved;
 };
 

@@ -34,6 +34,7 @@ static void after_fork(void) {
     vn_pid = getpid();
     table_after_fork();
     broker_after_fork();
+    fabric_after_fork();
     door_after_fork();
     pool_after_fork();
     epoll_after_fork();

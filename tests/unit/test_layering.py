@@ -16,7 +16,7 @@ PACKAGE = ROOT / "vnicd"
 EXTENSIONS = {path.stem for path in (ROOT / "cext").glob("*.pyx")}
 
 LAYERS = (
-    {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes", "tomlines", "sockets"},
+    {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes", "tomlines", "sockets", "near"},
     {"connections", "config", "fabricfile", "plan", "protocol"},
     {"kernel", *EXTENSIONS},
     {"daemon"},

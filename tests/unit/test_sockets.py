@@ -260,13 +260,3 @@ def test_only_the_latest_decisions_are_kept() -> None:
     page = sockets.parse_process(provider.process_page("x", decisions))
     assert [each.target.port for each in page.recent] == list(range(37, 101))
     assert page.decided == {"no_offer": 100}
-
-
-def test_near_names() -> None:
-    assert sockets.near_name(bytes([10, 77, 0, 2])) == b"\0vnicd-near/0a4d"
-    assert sockets.near_name(sockets.packed("fd77:1::2")) == b"\0vnicd-near/fd770001"
-    for name, form in (
-        ("VN_NEAR_NAME", "vnicd-near/%02x%02x"),
-        ("VN_NEAR_NAME6", "vnicd-near/%02x%02x%02x%02x"),
-    ):
-        assert re.search(rf'{name} "(.*?)"', HEADER)[1] == form  # type: ignore[index]

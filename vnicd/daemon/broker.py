@@ -25,12 +25,13 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from vnicd import sockets, table
+from vnicd import near, sockets, table
 from vnicd.daemon.station import Offer, Place, Station
 from vnicd.daemon.visitor import Visitor
+from vnicd.daemon.windows import MAX_WASTE, REST, Windows
 from vnicd.errors import NoNamespace
 from vnicd.kernel import direct
-from vnicd.sockets import Address, Op, Reply, Request, Why
+from vnicd.sockets import Op, Reply, Request, Why
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,12 +42,7 @@ MAX_VISITORS = 4096
 MAX_OFFERS = 4096
 """Offers of one namespace that wait, whether their programs are still there or not."""
 
-MAX_WASTE = 4096
-"""Descriptors of one namespace that wait to be closed; with more, nobody is taken in there."""
-
 ACCEPT_AT_ONCE = 32
-REST = 0.1
-"""Seconds without new visitors after one could not be taken in."""
 
 PATIENCE = 60.0
 """Seconds that an offer waits to be taken."""
@@ -69,6 +65,7 @@ class Broker:
         self.name = name
         self.patience = patience
         self.table = table.Writer()
+        self.windows = Windows(self.table.region.fd)
         self.stations: dict[tuple[int, int], Station] = {}
         """By what tells their namespaces."""
         self.by_ip: dict[bytes, Station] = {}
@@ -105,10 +102,10 @@ class Broker:
                 await self._hint(self.stations[where], here[min(here)].netns)
 
     async def _hint(self, station: Station, path: str | None) -> None:
-        """Bind the names of all networks of the fabric in a namespace."""
-        wanted = {sockets.near_name(ip) for ip in self.by_ip}
+        """Bind the names of the fabric's networks and addresses in a namespace."""
+        wanted = near.names(self.by_ip.keys())
         hints = station.outfit.hints
-        for name in hints.keys() - wanted:
+        for name in sorted(hints.keys() - wanted, key=near.EXACT.__ne__):  # that one first
             hints.pop(name).close()
         if missing := wanted - hints.keys():
             try:
@@ -136,6 +133,7 @@ class Broker:
             outfit.close()
             return
         station = self.stations[where] = Station(outfit, number)
+        self.windows.open(station)
         loop = asyncio.get_running_loop()
         loop.add_reader(outfit.listener, self._accept, station)
         for watch in outfit.watches:
@@ -157,6 +155,7 @@ class Broker:
         self.by_ip = {ip: station for station in self.stations.values() for ip in station.addresses}
         pairs = sorted((ip, station.number) for ip, station in self.by_ip.items())
         entries = sockets.pack_entries(pairs[: sockets.TABLE_ENTRIES])
+        self.windows.settle(self.stations.values())
         if entries != self.entries:
             self.entries = entries
             self.table.put(entries)
@@ -169,9 +168,10 @@ class Broker:
             visitor.close()
         for offer in list(station.offers.values()):
             self._withdraw(offer)
-        station.bin.put(
-            [station.outfit.listener.detach()]
-        )  # somebody may wait in it who has sent us something
+        self.windows.close(station)
+        for sock in filter(None, (station.outfit.listener, station.outfit.window)):
+            if sock.fileno() >= 0:
+                station.bin.put([sock.detach()])  # somebody may wait in it who has sent us something
         station.outfit.close()
 
     def close(self) -> None:
@@ -182,6 +182,7 @@ class Broker:
         for station in self.stations.values():
             self._end(station)
         self.stations.clear()
+        self.windows.stop()
 
     def _news(self, watch: socket.socket) -> None:
         self.table.bump()
@@ -250,7 +251,7 @@ class Broker:
         if station is None:
             return visitor.answer(Reply(why))
         names = direct.tcp_names(fds[2])
-        if names is None or names.cookie != own.outfit.cookie or not _is_source(names, request.source):
+        if names is None or names.cookie != own.outfit.cookie or not names.may_become(request.source):
             return False
         key = request.target, request.source
         if key in station.offers:  # of a connection that was not made, or an impostor's
@@ -341,9 +342,3 @@ class Broker:
                 self._withdraw(offer)
         pause = min(SWEEP, self.patience)
         self.sweeping = loop.call_later(pause, self._sweep) if self.waiting else None
-
-
-def _is_source(names: direct.Names, source: Address) -> bool:
-    """Whether a socket that is to be connected may become that end of the connection."""
-    anywhere = not any(names.local.ip)
-    return names.local.port == source.port and (anywhere or names.local.ip == source.ip)

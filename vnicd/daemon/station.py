@@ -35,6 +35,8 @@ class Station:
     def __init__(self, outfit: Outfit, number: int) -> None:
         self.outfit = outfit
         self.number = number
+        self.window = -1
+        """Its index, if it has one."""
         self.numbers: dict[int, set[bytes]] = {}
         """The addresses of each partition."""
         self.addresses: set[bytes] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -9,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vnicd import sockets
+from vnicd import near, sockets
 from vnicd.kernel import netns
 from vnicd.sockets import Address
 
@@ -37,6 +38,8 @@ class Outfit:
     listener: socket.socket
     probe: socket.socket
     """Tries whether a listener with the provider is there."""
+    window: socket.socket | None = None
+    """Where programs ask first; None when somebody has its name."""
     watches: list[socket.socket] = field(default_factory=list)
     """Become readable when firewall, routes, rules, addresses or links change."""
     cookie: int = 0
@@ -47,8 +50,9 @@ class Outfit:
     """Bound names by which programs know, without asking, what certainly is no partition."""
 
     def close(self) -> None:
-        for sock in (self.listener, self.probe, *self.watches, *self.hints.values()):
-            sock.close()
+        for sock in (self.listener, self.probe, self.window, *self.watches, *self.hints.values()):
+            if sock is not None:
+                sock.close()
 
 
 def identity(path: str | None) -> tuple[int, int] | None:
@@ -78,6 +82,7 @@ def _equip(name: str) -> Outfit:
     except OSError:
         outfit.close()
         raise
+    outfit.window = _window(name)
     for protocol, groups in ((socket.NETLINK_ROUTE, ROUTE_GROUPS), (NETLINK_NETFILTER, NFTABLES_GROUP)):
         try:
             outfit.watches.append(_watch(protocol, groups))
@@ -86,21 +91,41 @@ def _equip(name: str) -> Outfit:
     return outfit
 
 
+def _window(name: str) -> socket.socket | None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        sock.bind(f"\0{name}{sockets.WINDOW}")
+        sock.listen(BACKLOG)
+    except OSError as error:
+        log.warning("the broker's window can't be opened: %s", error.strerror)
+        sock.close()
+        return None
+    return sock
+
+
 def hints(path: str | None, names: set[bytes]) -> dict[bytes, socket.socket]:
-    """Sockets in the namespace at a path that only bind names, without those that somebody has already."""
+    """Sockets in the namespace at a path that only bind names, without those that somebody has already.
+
+    OSError when not all are bound then.
+    """
     return _hints(names) if path is None else netns.inside(path, lambda: _hints(names))
 
 
 def _hints(names: set[bytes]) -> dict[bytes, socket.socket]:
     made: dict[bytes, socket.socket] = {}
-    for name in names:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            sock.bind(name)
-        except OSError:
+    try:
+        for name in sorted(names, key=near.EXACT.__eq__):  # that one last
+            made[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                made[name].bind(name)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                made.pop(name).close()
+    except OSError:
+        for sock in made.values():
             sock.close()
-        else:
-            made[name] = sock
+        raise
     return made
 
 
@@ -191,6 +216,11 @@ class Names:
     remote: Address
     """NOWHERE while it is not connected."""
     cookie: int
+
+    def may_become(self, source: Address) -> bool:
+        """Whether a socket that is to be connected may become that end of the connection."""
+        anywhere = not any(self.local.ip)
+        return self.local.port == source.port and (anywhere or self.local.ip == source.ip)
 
 
 def tcp_names(fd: int) -> Names | None:

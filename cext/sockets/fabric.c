@@ -1,0 +1,211 @@
+/* Which addresses are partitions: names in the namespace, the broker's window, and the table that it shares. */
+#include "internal.h"
+#include "parts.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define OVERFLOW_UID 65534u             /* root outside, as seen from a container with users of its own */
+
+static _Atomic(const struct vn_table *) table;   /* never moves: others may read it at any time */
+static _Atomic uint32_t own_port;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* to take a table */
+static _Atomic uint64_t not_before;              /* the window is left alone until then */
+
+void fabric_after_fork(void) {
+    pthread_mutex_init(&mutex, NULL);
+}
+
+const struct vn_table *fabric_table(void) {
+    return atomic_load(&table);
+}
+
+uint32_t fabric_own_port(void) {
+    return own_port;
+}
+
+uint64_t broker_epoch(void) {
+    const struct vn_table *fabric = fabric_table();
+    return fabric != NULL ? atomic_load(&fabric->epoch) : 0;
+}
+
+static void map_table(int fd) {
+    static dev_t device;
+    static ino_t inode;
+    struct stat status;
+    if (fstat(fd, &status) != 0 || status.st_size < (off_t)sizeof(struct vn_table))
+        return;
+    const struct vn_table *old = atomic_load(&table);
+    if (old != NULL && status.st_dev == device && status.st_ino == inode)
+        return;   /* it is that one, whose number can't be another's while we have it */
+    int seals = real_fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK))
+        return;
+    const struct vn_table *place = mmap(NULL, sizeof(*place), PROT_READ, MAP_SHARED, fd, 0);
+    if (place == MAP_FAILED)
+        return;
+    if (place->magic != VN_TABLE_MAGIC || place->version != VN_SOCKETS_VERSION) {
+        munmap((void *)place, sizeof(*place));
+        return;
+    }
+    if (old == NULL)
+        atomic_store(&table, place);
+    else   /* to the old one's place, where others may be reading */
+        mremap((void *)place, sizeof(*place), sizeof(*place), MREMAP_MAYMOVE | MREMAP_FIXED, (void *)old);
+    device = status.st_dev;
+    inode = status.st_ino;
+}
+
+void fabric_learn(const struct vn_reply *reply, int *fds, int count) {
+    pthread_mutex_lock(&mutex);
+    own_port = reply->port < VN_TABLE_PORTS ? reply->port : 0;
+    if (count == 1)
+        map_table(fds[0]);
+    pthread_mutex_unlock(&mutex);
+    close_all(fds, count);
+}
+
+socklen_t abstract_name(struct sockaddr_un *name, const char *text, const char *more) {
+    size_t length = strlen(text), rest = strlen(more);
+    *name = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (length + rest + 1 >= sizeof(name->sun_path))
+        return 0;
+    memcpy(name->sun_path + 1, text, length);
+    memcpy(name->sun_path + 1 + length, more, rest);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length + rest);
+}
+
+bool is_trusted(int fd) {
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    return real_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid() || peer.uid == OVERFLOW_UID);
+}
+
+static bool wait_for_answer(int fd) {
+    struct pollfd answer = {fd, POLLIN, 0};
+    uint64_t now = now_ns(), deadline = now + VN_PATIENCE_US * 1000ull;
+    int ready = 0;
+    while (now < deadline && ((ready = real_poll(&answer, 1, (int)((deadline - now) / 1000000 + 1))) < 0 && errno == EINTR))
+        now = now_ns();
+    if (ready <= 0)
+        not_before = now_ns() + VN_PAUSE_NS;
+    return ready > 0;
+}
+
+/* Asks at the window; false when it is not there. On the way the table is taken. */
+static bool ask(const struct vn_address *target, enum vn_why *why) {
+    struct sockaddr_un name;
+    struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_ASK, .target = *target};
+    struct vn_reply reply;
+    int fds[VN_MOST_FDS], count;
+    socklen_t length = abstract_name(&name, vn_settings.broker, VN_WINDOW_NAME);
+    if (length == 0 || now_ns() < not_before)
+        return false;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    bool answered = real_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd) &&
+                    message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT) && wait_for_answer(fd);
+    ssize_t got = answered ? message_receive(fd, &reply, sizeof(reply), fds, &count, MSG_DONTWAIT) : -1;
+    real_close(fd);
+    if (got < 0)
+        return false;
+    if (got != sizeof(reply) || reply.version != VN_SOCKETS_VERSION || reply.why == VN_WHY_unsupported) {
+        not_before = now_ns() + VN_PAUSE_NS;
+        close_all(fds, count);
+        return false;
+    }
+    *why = reply.why;
+    fabric_learn(&reply, fds, count);
+    return true;
+}
+
+/* The port number of the partition with this address; -1 for none. */
+static int partition_of(const struct vn_table *fabric, const struct vn_address *address) {
+    for (int tries = 0; tries < 100; tries++) {
+        uint32_t sequence = atomic_load_explicit(&fabric->sequence, memory_order_acquire);
+        int found = -1;
+        uint32_t count = fabric->count < VN_TABLE_ENTRIES ? fabric->count : VN_TABLE_ENTRIES;
+        for (uint32_t i = 0; i < count && found < 0; i++)
+            if (fabric->entries[i].address.family == address->family &&
+                memcmp(fabric->entries[i].address.ip, address->ip, sizeof(address->ip)) == 0)
+                found = (int)fabric->entries[i].port;
+        atomic_thread_fence(memory_order_acquire);
+        if (!(sequence & 1) && sequence == atomic_load_explicit(&fabric->sequence, memory_order_relaxed))
+            return found;
+    }
+    return -1;
+}
+
+static bool is_loopback(const struct vn_address *address) {
+    static const uint8_t one[16] = {[15] = 1};
+    return address->family == AF_INET ? address->ip[0] == 127 : memcmp(address->ip, one, sizeof(one)) == 0;
+}
+
+static bool is_bound(int probe, const char *text, const char *more) {
+    struct sockaddr_un name;
+    socklen_t length = abstract_name(&name, text, more);
+    return real_connect(probe, (struct sockaddr *)&name, length) == 0;
+}
+
+/* Whether the fabric may have the target: a look in the namespace's names, so that most programs never ask the broker. */
+static bool is_near(const struct vn_address *target) {
+    static const char digits[] = "0123456789abcdef";
+    char hex[33];
+    int bytes = target->family == AF_INET ? 4 : 16, saved = errno;
+    int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    for (int i = 0; i < bytes; i++) {
+        hex[2 * i] = digits[target->ip[i] >> 4];
+        hex[2 * i + 1] = digits[target->ip[i] & 15];
+    }
+    hex[2 * bytes] = '\0';
+    char *end = &hex[target->family == AF_INET ? 4 : 8], cut = *end;
+    *end = '\0';
+    bool near = probe >= 0 && is_bound(probe, VN_NEAR_NAME, hex);
+    *end = cut;
+    if (near && is_bound(probe, VN_NEAR_NAME, VN_NEAR_EXACT))
+        near = is_bound(probe, VN_NEAR_NAME, hex);
+    if (probe >= 0)
+        real_close(probe);
+    errno = saved;
+    return near;
+}
+
+static enum vn_why find(const struct vn_address *target) {
+    enum vn_why why = VN_WHY_direct;
+    bool asked = false;
+    if (fabric_table() == NULL && !is_loopback(target) && !is_near(target))
+        return VN_WHY_not_a_partition;
+    if (fabric_table() == NULL) {
+        asked = ask(target, &why);
+        if (!asked && !broker_hello())
+            return VN_WHY_no_broker;
+    }
+    const struct vn_table *fabric = fabric_table();
+    if (fabric == NULL)
+        return VN_WHY_no_broker;
+    int port = is_loopback(target) ? (int)own_port : partition_of(fabric, target);
+    if (port < 0 || ((uint32_t)port == own_port && !vn_settings.loopback))
+        return VN_WHY_not_a_partition;
+    if (door_is_none(target))
+        return VN_WHY_no_provider;
+    if (!asked && !door_was_open(target))   /* where there was a provider, there will be one */
+        ask(target, &why);
+    return why == VN_WHY_no_provider ? why : VN_WHY_direct;
+}
+
+enum vn_why broker_find(const struct vn_address *target) {
+    int saved = errno;
+    if (is_loopback(target) && !vn_settings.loopback)
+        return VN_WHY_not_a_partition;
+    enum vn_why why = find(target);
+    errno = saved;
+    return why;
+}

@@ -1,0 +1,70 @@
+/* What the broker's window does with sockets: short, and never blocking. */
+#pragma once
+
+#include "sockets/shared.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+typedef __typeof__(((struct vn_table *)0)->entries[0]) vn_window_entry;
+
+enum { WINDOW_SILENT, WINDOW_QUESTION, WINDOW_WRONG };
+
+static inline int window_accept(int listener) {
+    return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* The first message. It is only received when no descriptors came with it: to let go of those can block. */
+static inline int window_hear(int fd, struct vn_request *request) {
+    struct iovec iov = {request, sizeof(*request)};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return WINDOW_SILENT;
+    if (got != (ssize_t)sizeof(*request) || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
+        return WINDOW_WRONG;
+    return recv(fd, request, sizeof(*request), MSG_DONTWAIT) == got ? WINDOW_QUESTION : WINDOW_WRONG;
+}
+
+static inline void window_answer(int fd, const struct vn_reply *reply, int table) {
+    union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } control;
+    struct iovec iov = {(void *)reply, sizeof(*reply)};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    memset(&control, 0, sizeof(control));
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &table, sizeof(int));
+    if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        shutdown(fd, SHUT_RDWR);
+}
+
+static inline void window_dismiss(int fd) {
+    shutdown(fd, SHUT_RDWR);
+}
+
+static inline bool window_is_loopback(const struct vn_address *address) {
+    static const uint8_t one[16] = {[15] = 1};
+    return address->family == AF_INET ? address->ip[0] == 127 : memcmp(address->ip, one, sizeof(one)) == 0;
+}
+
+static inline bool window_is_bound(int probe, unsigned port, const char *text) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int length = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_LISTENER_NAME, port, text);
+    return connect(probe, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0;
+}
+
+/* Whether a listener with the provider can be there, in the probe's namespace. */
+static inline bool window_has_listener(int probe, const struct vn_address *target) {
+    char text[INET6_ADDRSTRLEN];
+    if (inet_ntop(target->family, target->ip, text, sizeof(text)) == NULL)
+        return false;
+    return window_is_bound(probe, target->port, text) || window_is_bound(probe, target->port, "::") ||
+           (target->family == AF_INET && window_is_bound(probe, target->port, "0.0.0.0"));
+}

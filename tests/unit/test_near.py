@@ -1,0 +1,24 @@
+"""The names that tell which addresses are none of the fabric's."""
+
+from __future__ import annotations
+
+from vnicd import near
+from vnicd.sockets import packed
+
+BLUE = packed("10.77.0.2")
+
+
+def test_a_small_fabric_names_each_address() -> None:
+    six = packed("fd77:1::2")
+    expected = {"exact", "0a4d", "0a4d0002", "fd770001", "fd770001000000000000000000000002"}
+    assert near.names({BLUE, six}) == {f"\0vnicd-near/{text}".encode() for text in expected}
+
+
+def test_a_large_fabric_names_its_networks() -> None:
+    many = {bytes([10, 77, 1, number]) for number in range(near.NAMED_ADDRESSES)}
+    assert near.EXACT in near.names(many)
+    assert near.names({BLUE, *many}) == {b"\0vnicd-near/0a4d"}
+
+
+def test_without_addresses_there_is_no_name() -> None:
+    assert near.names(set()) == set()

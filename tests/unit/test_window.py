@@ -1,0 +1,194 @@
+"""The broker's window: what it answers, and what must not be done to it; each time others go on being served."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support import provider
+from tests.support.broker import NAME, descriptors
+from tests.support.provider import Program, marker
+from tests.support.waiting import wait_until
+from vnicd import sockets
+from vnicd.sockets import Address, Op, Reply, Why
+from vnicd.window import Window
+
+OWN = sockets.address("10.9.9.1", 7101)
+OWN6 = sockets.address("fd09::1", 7101)
+SILENT = 64
+
+
+def visit() -> Program:
+    return Program(NAME + sockets.WINDOW)
+
+
+def asked(target: Address = sockets.NOWHERE) -> Reply:
+    """The answer at the window, which has the table with it."""
+    one = visit()
+    reply, fds = one.ask(Op.ASK, target=target)
+    one.close()
+    with mmap.mmap(fds[0], 0, mmap.MAP_SHARED, mmap.PROT_READ) as table:
+        assert provider.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
+    os.close(fds[0])
+    assert reply.port == 1
+    return reply
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize(
+    "target", [OWN, OWN6, sockets.address("127.0.0.1", 7102), sockets.address("::1", 7102)]
+)
+def test_a_listener_with_the_provider_is_known(target: Address) -> None:
+    names = [target.text, "::"] + (["0.0.0.0"] if len(target.ip) == 4 else [])
+    for name in names:
+        assert asked(target).why == Why.NO_PROVIDER
+        with marker(target, name):
+            assert asked(target).why == Why.DIRECT
+    with marker(Address(target.ip, target.port + 1)):
+        assert asked(target).why == Why.NO_PROVIDER
+
+
+@pytest.mark.usefixtures("program")
+def test_what_is_no_partition() -> None:
+    for text in ("10.9.9.2", "192.0.2.1", "fd09::2"):
+        assert asked(sockets.address(text, 80)).why == Why.NOT_A_PARTITION
+    assert asked().why == Why.DIRECT, "nothing was asked but the table"
+
+
+WRONG = [
+    b"",
+    b"x",
+    sockets.request(Op.ASK)[:-1],
+    sockets.request(Op.ASK) + b"x",
+    sockets.request(Op.HELLO),
+    sockets.request(Op.OFFER, OWN, OWN),
+    sockets.Request(sockets.VERSION, 99, OWN, OWN).pack(),
+    bytes(100_000),
+]
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("data", WRONG, ids=range(len(WRONG)))
+def test_what_is_no_question_is_not_answered(data: bytes) -> None:
+    other = visit()
+    other.send(data)
+    assert other.is_dropped()
+    other.close()
+    asked()
+
+
+@pytest.mark.usefixtures("program")
+def test_a_family_that_nobody_knows_has_no_partition() -> None:
+    data = bytearray(sockets.request(Op.ASK, target=OWN))
+    data[32:34] = b"\xff\xff"
+    other = visit()
+    other.send(bytes(data))
+    reply, fds = other.reply()
+    assert reply.why == Why.NOT_A_PARTITION
+    os.close(fds[0])
+    other.close()
+
+
+@pytest.mark.usefixtures("program")
+def test_another_version_is_told_so() -> None:
+    other = visit()
+    other.send(sockets.Request(sockets.VERSION + 1, Op.ASK, OWN, OWN).pack())
+    reply, fds = other.reply()
+    assert (reply.why, reply.version) == (Why.UNSUPPORTED, sockets.VERSION)
+    os.close(fds[0])
+    other.close()
+
+
+@pytest.mark.usefixtures("program")
+def test_descriptors_are_not_taken_in() -> None:
+    read, write = os.pipe()
+    other = visit()
+    other.send(sockets.request(Op.ASK), [write] * 200)
+    os.close(write)
+    assert other.is_dropped()
+    assert os.read(read, 1) == b"", "nobody has the pipe any more"
+    os.close(read)
+    other.close()
+
+
+@pytest.mark.usefixtures("program")
+def test_who_says_nothing_takes_no_place_from_others(running: subprocess.Popen[bytes]) -> None:
+    """The one who has been silent for longest has to go."""
+    with ExitStack() as stack:
+        first = visit()
+        stack.callback(first.close)
+        for _ in range(SILENT):
+            stack.callback(visit().close)
+        assert first.is_dropped()
+        for _ in range(5 * SILENT):
+            stack.callback(visit().close)
+        assert asked(OWN).why == Why.NO_PROVIDER
+        wait_until(lambda: descriptors(running.pid) < 3 * SILENT, 5, "the others are closed")
+
+
+def test_many_who_do_not_read_are_closed(program: Program, running: subprocess.Popen[bytes]) -> None:
+    """All that wait to be closed are bounded, whether their clients go or stay."""
+    program.table()  # it has taken us in
+    before = descriptors(running.pid)
+    with ExitStack() as stack:
+        for _ in range(500):
+            one = visit()
+            stack.callback(one.close)
+            one.send(sockets.request(Op.ASK, target=OWN))
+        assert asked(OWN).why == Why.NO_PROVIDER
+        wait_until(lambda: descriptors(running.pid) <= before, 5, "its own ends are closed")
+    assert program.table()[0] == 1
+
+
+def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subprocess.Popen[bytes]) -> None:
+    """The last close of a TCP socket that lingers takes as long as its owner likes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", (1, 60)).tobytes())
+        client.setblocking(False)
+        accepted, _ = listener.accept()
+        with pytest.raises(BlockingIOError):
+            while True:
+                client.send(bytes(1 << 16))
+        others = [visit(), visit()]
+        running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
+        others[0].send(sockets.request(Op.ASK), [client.fileno()])
+        others[1].send(sockets.request(Op.ASK))
+        others[1].send(b"more", [client.fileno()])
+        client.close()
+        running.send_signal(signal.SIGCONT)
+        assert others[0].is_dropped()
+        for fd in others[1].reply()[1]:
+            os.close(fd)
+        for _ in range(100):
+            asked()
+        assert program.table()[0] == 1
+        accepted.close()  # with unread data: a reset, which ends the lingering
+        for each in others:
+            each.close()
+
+
+def test_places_are_limited_and_checked() -> None:
+    table = os.memfd_create("table")
+    window = Window(table)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        fd = listener.fileno()
+        index = window.open(fd, fd, 1)
+        with pytest.raises(OSError, match="can't be opened"):
+            window.open(fd, fd, 2)
+        for wrong in (-1, index + 1, 1024):
+            with pytest.raises(ValueError, match="no place"):
+                window.resume(wrong)
+        window.pause(index)
+        window.resume(index)
+        assert window.close(index) == []
+        with pytest.raises(ValueError, match="no place"):
+            window.close(index)
+    os.close(table)
