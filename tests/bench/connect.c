@@ -2,6 +2,8 @@
  *
  *   connect serve ADDRESS PORT           accepts for ever: reads a byte, sends it back, closes
  *   connect loop ADDRESS PORT SECONDS    connects again and again, and prints the connections per second
+ *   connect first ADDRESS PORT           prints the microseconds that the first connect of a program takes, without
+ *                                        waiting for the other end
  *   connect hold ADDRESS PORT COUNT      opens connections, each of which gets an answer to a PING, prints "held"
  *                                        and keeps them until its input ends
  *
@@ -10,6 +12,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -85,6 +88,18 @@ static void loop(double seconds)
     printf("%.1f per second\n", count / (end - start));
 }
 
+static void first(void)
+{
+    int fd = new_socket();
+    double start;
+    if (fcntl(fd, F_SETFL, O_NONBLOCK))
+        fail("fcntl");
+    start = now();
+    if (connect(fd, (struct sockaddr *)&where, sizeof where) && errno != EINPROGRESS && errno != ECONNREFUSED)
+        fail("connect");
+    printf("%.1f us\n", (now() - start) * 1e6);
+}
+
 static void hold(int count)
 {
     char answer[64];
@@ -102,7 +117,7 @@ static void hold(int count)
 int main(int argc, char **argv)
 {
     if (argc < 4 || inet_pton(AF_INET, argv[2], &where.sin_addr) != 1) {
-        fprintf(stderr, "usage: connect serve|loop|hold ADDRESS PORT [SECONDS|COUNT]\n");
+        fprintf(stderr, "usage: connect serve|loop|first|hold ADDRESS PORT [SECONDS|COUNT]\n");
         return 2;
     }
     where.sin_family = AF_INET;
@@ -111,6 +126,8 @@ int main(int argc, char **argv)
         serve();
     else if (!strcmp(argv[1], "loop") && argc > 4)
         loop(atof(argv[4]));
+    else if (!strcmp(argv[1], "first"))
+        first();
     else if (!strcmp(argv[1], "hold") && argc > 4)
         hold(atoi(argv[4]));
     return 0;

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 
@@ -119,6 +120,14 @@ def per_second(text: str) -> float:
     if not found:
         raise Unreadable(f"connect: {text[-200:]!r}")
     return float(found[1])
+
+
+def median_us(text: str) -> float:
+    """Of the times that our own program has printed, run after run."""
+    times = [re.fullmatch(r"([0-9.]+) us", line) for line in text.splitlines()]
+    if not times or not all(times):
+        raise Unreadable(f"connect: {text[-200:]!r}")
+    return median(float(found[1]) for found in times if found)
 
 
 _SHARED_MEMORY = ("/memfd:", "/anon_hugepage", "/dev/shm/")

@@ -21,6 +21,12 @@ from tests.support.servers import HTTP_PORT, POSTGRES_PORT, REDIS_PORT, Postgres
 from tests.support.waiting import wait_for_output
 
 CONNECT_PORT = 7777
+NO_PARTITION = "10.77.0.99"
+"""An address in the network of all environments that nobody has."""
+
+FIRSTS = 25
+"""Programs whose first connect is measured."""
+
 SCALE = 2
 """Of pgbench's tables: all of it is in memory."""
 
@@ -106,6 +112,17 @@ def connects(environment: Environment, settings: Settings) -> float:
         return parsing.per_second(run(environment, "a", command, settings.seconds))
 
 
+def decisions(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    """Microseconds of a program's first connect that does not become direct, of many programs the median."""
+
+    def first(address: str) -> float:
+        connect = f"{connect_program()} first {address} {CONNECT_PORT}"
+        command = ["sh", "-c", f"for each in $(seq {FIRSTS}); do {connect} || exit; done"]
+        return parsing.median_us(run(environment, "a", command, settings.seconds))
+
+    return {"decide_none": first(NO_PARTITION), "decide_plain": first(environment.address["b"])}
+
+
 def pgbench(environment: Environment, settings: Settings) -> float:
     """Transactions per second of pgbench's select-only script, prepared, with four clients in four threads."""
     address, seconds = environment.address["b"], max(1, round(settings.seconds))
@@ -149,11 +166,19 @@ HTTP_CLOSE = _http(
     "http_close", "a connection per request", "-c", str(CLOSING_CONNECTIONS), "-H", "Connection: close"
 )
 CONNECTS = _workload("connects", "connect, accept, a byte", "thousand/s", connects)
+DECISIONS = Workload(
+    "decisions",
+    (
+        Metric("decide_none", "first connect, to no partition", "us", False),
+        Metric("decide_plain", "first connect, to no provider", "us", False),
+    ),
+    decisions,
+)
 PGBENCH = _workload("pgbench", "pgbench select-only", "thousand/s", pgbench)
 
 ALL = (
     *(w.TCP, w.TCP_PING_PONG, REDIS_50, REDIS_1, REDIS_P16),
-    *(HTTP, HTTP_CLOSE, CONNECTS, PGBENCH),
+    *(HTTP, HTTP_CLOSE, CONNECTS, DECISIONS, PGBENCH),
 )
 
 

@@ -16,13 +16,15 @@ from tests.support.machine import memfds, open_files
 from tests.support.namespaces import in_namespace, named
 from tests.support.uplink import NIC
 from tests.support.waiting import wait_until
+from vnicd import near
+from vnicd.sockets import packed
 
-PARTITION_FILES, HOST_FILES = 13, 24
+PARTITION_FILES, HOST_FILES = 13, 27
 """Descriptors of a daemon that has no link and no partition."""
 
-PORT_FILES, UPLINK_FILES = 5 + 6, 40
-"""Descriptors that the hosting daemon has for each partition, six of them the broker's in its namespace (a listener, a
-probe, two watches, the names of an IPv4 and an IPv6 network); and for an uplink, whose lanes are most of them."""
+PORT_FILES, UPLINK_FILES = 5 + 5, 40
+"""Descriptors that the hosting daemon has for each partition, five of them the broker's in its namespace (a listener, a
+window, a probe, two watches) beside the names of what is near; and for an uplink, whose lanes are most of them."""
 
 SLACK = 4
 """Descriptors more for the moment: clients, what is being set up."""
@@ -131,7 +133,9 @@ def _zombies(parent: int) -> Iterator[str]:
 def _descriptors(
     world: World, host: int, ports: list[dict[str, Any]], links: list[dict[str, Any]]
 ) -> Iterator[str]:
-    count, most = len(open_files(host)), HOST_FILES + PORT_FILES * len(ports) + SLACK
+    named_near = near.names({packed(text) for port in ports for text in port["addresses"]})
+    count = len(open_files(host))
+    most = HOST_FILES + (PORT_FILES + len(named_near)) * len(ports) + SLACK
     if world.uplink:
         most += UPLINK_FILES
     if count > most:

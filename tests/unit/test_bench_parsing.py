@@ -142,6 +142,13 @@ def test_connections_per_second() -> None:
         parsing.per_second("")
 
 
+def test_the_median_of_times() -> None:
+    assert parsing.median_us("9.5 us\n1000.0 us\n7.1 us\n") == 9.5
+    for text in ("", "9.5 us\nconnect: refused\n"):
+        with pytest.raises(parsing.Unreadable):
+            parsing.median_us(text)
+
+
 def test_own_memory_leaves_out_the_rings() -> None:
     assert parsing.own_pss(SMAPS) == (40 + 100 + 12) * 1024
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import provider
-from vnicd import sockets, table
+from vnicd import near, sockets, table
 from vnicd.connections import Own, Told, pair, processes
 from vnicd.sockets import Address, Op, Reply, Why
 
@@ -89,6 +89,9 @@ def test_reasons_have_the_same_names() -> None:
 
 def test_names_are_those_of_the_header() -> None:
     assert f'"{sockets.BROKER_NAME}"' in HEADER
+    assert f'VN_WINDOW_NAME "{sockets.WINDOW}"' in HEADER
+    assert 'VN_NEAR_NAME "vnicd-near/"' in HEADER
+    assert f'VN_NEAR_EXACT "{near.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
     form = re.search(r'VN_LISTENER_NAME "(.*?)"', HEADER)
     assert form
     assert sockets.listener_names(SERVER) == tuple(

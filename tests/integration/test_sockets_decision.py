@@ -1,0 +1,131 @@
+"""Direct sockets: how a program learns that a connection can't be direct, with the broker's window and without it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.direct import End, Ends
+from tests.support.fabric import Fabric
+from tests.support.namespaces import socket_in
+from tests.support.partition import Partition
+from tests.support.waiting import wait_until
+from vnicd import near, sockets
+from vnicd.sockets import BROKER_NAME
+
+PORT = 7301
+
+DECIDE = f"""
+import socket, sys
+sock = socket.socket()
+sock.setblocking(False)
+sock.connect_ex((sys.argv[1], {PORT}))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+ECHO = f"""
+import socket, sys
+listener = socket.create_server((sys.argv[1], {PORT}))
+while True:
+    client, _ = listener.accept()
+    client.sendall(client.recv(9))
+"""
+
+ASK = f"""
+import socket, sys
+for line in sys.stdin:
+    sock = socket.create_connection((line.strip(), {PORT}))
+    sock.sendall(b"hello")
+    assert sock.recv(9) == b"hello"
+    print("vnicd-half" in open("/proc/self/maps").read(), flush=True)
+    sock.close()
+"""
+
+
+@pytest.fixture
+def small(fabric: Fabric) -> Iterator[Ends]:
+    fabric.up()
+    blue, green = fabric.add("blue", "10.77.0.1/16"), fabric.add("green", "10.77.0.2/16")
+    yield Ends(End(blue, True), End(green, True))
+
+
+def decides(ends: Ends, address: str, why: str, has_table: bool) -> None:
+    """A program that connects there finds that, and has not kept a connection to the broker."""
+    with ends.client.running([sys.executable, "-c", DECIDE, address]) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        (page,) = [row for row in ends.fabric.call("sockets.list")["processes"] if row["pid"] == process.pid]
+        assert [each["why"] for each in page["recent"]] == [why]
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        assert ("vnicd-table" in maps) == has_table
+        fds = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert sum(fd.startswith("socket:") for fd in fds) == 1, "its own"
+
+
+def becomes_direct(ends: Ends) -> bool:
+    said = ends.client.feed([sys.executable, "-c", ASK], ends.server.ip.encode())
+    return said.strip() == b"True"
+
+
+def test_no_partition_is_known_by_its_name(small: Ends) -> None:
+    decides(small, "10.77.0.9", "not_a_partition", has_table=False)
+
+
+def test_no_provider_is_told_at_the_window(small: Ends) -> None:
+    decides(small, small.server.ip, "no_provider", has_table=True)
+
+
+def test_in_a_large_fabric_the_window_tells_it(small: Ends) -> None:
+    """Names come and go with the addresses."""
+    many = [f"10.77.1.{number}/16" for number in range(1, 17)]
+    for label, ips in (("one", many), ("two", [ip.replace("77.1", "77.2") for ip in many])):
+        small.fabric.add(label, *ips)
+    assert len(many) * 2 + 2 > near.NAMED_ADDRESSES
+    wait_until(lambda: not is_bound(small.client.partition), 10, "addresses have no names any more")
+    decides(small, "10.77.0.9", "not_a_partition", has_table=True)
+    with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+        assert becomes_direct(small)
+    small.fabric.cli("partition", "remove", small.fabric.name("two"))
+    wait_until(lambda: is_bound(small.client.partition), 10, "addresses have names again")
+    decides(small, "10.77.0.9", "not_a_partition", has_table=False)
+
+
+def is_bound(partition: Partition) -> bool:
+    with socket_in(partition.netns, socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        return sock.connect_ex(near.EXACT) == 0
+
+
+def test_without_a_window_the_broker_is_asked(fabric: Fabric) -> None:
+    fabric.up()
+    name = fabric.namespace("taken")
+    with socket_in(f"/run/netns/{name}", socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:
+        squatter.bind(f"\0{BROKER_NAME}{sockets.WINDOW}")  # and nobody listens
+        blue = fabric.add("blue", "10.77.0.1/24", netns=name)
+        green = fabric.add("green", "10.77.0.2/24")
+        ends = Ends(End(blue, True), End(green, True))
+        with ends.server.serving([sys.executable, "-c", ECHO, green.ip], PORT):
+            assert becomes_direct(ends)
+        with End(green, False).serving([sys.executable, "-c", ECHO, green.ip], PORT):
+            assert not becomes_direct(ends)
+
+
+def test_a_table_of_an_old_broker_does_no_harm(small: Ends) -> None:
+    """A program that has asked one, and nothing else, makes its first offer to the next."""
+    serve = [sys.executable, "-c", ECHO, small.server.ip]
+    with small.client.running([sys.executable, "-c", ASK]) as process:
+        assert process.stdin and process.stdout
+        with End(small.server.partition, False).serving(serve, PORT):
+            process.stdin.write(small.server.ip.encode() + b"\n")
+            assert process.stdout.readline() == b"False\n"
+        os.kill(small.fabric.host_pid(), signal.SIGKILL)
+        small.fabric.up()
+        with small.server.serving(serve, PORT):
+            process.stdin.write(small.server.ip.encode() + b"\n")
+            assert process.stdout.readline() == b"True\n"
