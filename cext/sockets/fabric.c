@@ -178,6 +178,16 @@ static bool is_near(const struct vn_address *target) {
     return near;
 }
 
+/* Whether to make sure that the table is still written: the broker that shared it may have been replaced. */
+static bool is_due(void) {
+    static _Atomic uint64_t next;
+    uint64_t now = now_ns();
+    if (now < next)
+        return false;
+    next = now + VN_PAUSE_NS;
+    return true;
+}
+
 static enum vn_why find(const struct vn_address *target) {
     enum vn_why why = VN_WHY_direct;
     bool asked = false;
@@ -192,6 +202,8 @@ static enum vn_why find(const struct vn_address *target) {
     if (fabric == NULL)
         return VN_WHY_no_broker;
     int port = is_loopback(target) ? (int)own_port : partition_of(fabric, target);
+    if (port < 0 && !asked && is_due() && is_near(target) && (asked = ask(target, &why)))
+        port = partition_of(fabric, target);
     if (port < 0 || ((uint32_t)port == own_port && !vn_settings.loopback))
         return VN_WHY_not_a_partition;
     if (door_is_none(target))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,16 +117,23 @@ def test_without_a_window_the_broker_is_asked(fabric: Fabric) -> None:
             assert not becomes_direct(ends)
 
 
+def is_direct(process: subprocess.Popen[bytes], address: str) -> bool:
+    """Whether the next connection of a program that runs ASK has become direct."""
+    assert process.stdin and process.stdout
+    process.stdin.write(address.encode() + b"\n")
+    return {b"True\n": True, b"False\n": False}[process.stdout.readline()]
+
+
 def test_a_table_of_an_old_broker_does_no_harm(small: Ends) -> None:
-    """A program that has asked one, and nothing else, makes its first offer to the next."""
-    serve = [sys.executable, "-c", ECHO, small.server.ip]
+    """A program that has asked one, and offered nothing, goes on with the next, and finds what is new."""
+    serve = [sys.executable, "-c", ECHO]
     with small.client.running([sys.executable, "-c", ASK]) as process:
-        assert process.stdin and process.stdout
-        with End(small.server.partition, False).serving(serve, PORT):
-            process.stdin.write(small.server.ip.encode() + b"\n")
-            assert process.stdout.readline() == b"False\n"
+        with End(small.server.partition, False).serving([*serve, small.server.ip], PORT):
+            assert not is_direct(process, small.server.ip)
         os.kill(small.fabric.host_pid(), signal.SIGKILL)
         small.fabric.up()
-        with small.server.serving(serve, PORT):
-            process.stdin.write(small.server.ip.encode() + b"\n")
-            assert process.stdout.readline() == b"True\n"
+        red = small.fabric.add("red", "10.77.0.3/16")
+        with End(red, True).serving([*serve, red.ip], PORT):
+            assert is_direct(process, red.ip)
+        with small.server.serving([*serve, small.server.ip], PORT):  # which is remembered for a second
+            wait_until(lambda: is_direct(process, small.server.ip), 10, "it has the provider now")

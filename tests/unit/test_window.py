@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import mmap
 import os
 import signal
@@ -13,10 +14,11 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import provider
-from tests.support.broker import NAME, descriptors
+from tests.support.broker import HERE, NAME, at_once, descriptors
 from tests.support.provider import Program, marker
 from tests.support.waiting import wait_until
 from vnicd import sockets
+from vnicd.daemon.broker import Broker
 from vnicd.sockets import Address, Op, Reply, Why
 from vnicd.window import Window
 
@@ -192,3 +194,29 @@ def test_places_are_limited_and_checked() -> None:
         with pytest.raises(ValueError, match="no place"):
             window.close(index)
     os.close(table)
+
+
+def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.LogCaptureFixture) -> None:
+    name = f"{NAME}-lost"
+
+    def is_refused() -> bool:
+        try:
+            Program(name + sockets.WINDOW).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    async def lose() -> None:
+        broker = Broker(at_once, name)
+        await broker.update(HERE)
+        assert not is_refused()
+        broker.windows.window.stop()
+        await asyncio.to_thread(wait_until, is_refused, 5, "nobody listens at the window")
+        one = Program(name)
+        port, _ = await asyncio.to_thread(one.table)
+        assert port == 1
+        one.close()
+        broker.close()
+
+    asyncio.run(lose())
+    assert "the broker's window is gone" in caplog.text

@@ -46,7 +46,7 @@ class Windows:
             station.window = self.window.open(listener.fileno(), probe, station.number)
         except OSError as error:
             log.warning("partition %d has no window: %s", station.number, error)
-            listener.close()
+            _shut(station)
             return
         self.stations[station.window] = station
 
@@ -85,8 +85,7 @@ class Windows:
         log.error("the broker's window is gone; programs ask the broker itself")
         for station in list(self.stations.values()):
             self.close(station)
-            if station.outfit.window is not None:
-                station.outfit.window.close()
+            _shut(station)
 
     def _news(self) -> None:
         for index, fds, is_paused in self.window.take():
@@ -104,3 +103,10 @@ class Windows:
             asyncio.get_running_loop().call_later(REST, self._resume, station)
         else:
             self.window.resume(station.window)
+
+
+def _shut(station: Station) -> None:
+    """Nobody is to wait there; not closed here, as somebody may have sent something that takes its time."""
+    if station.outfit.window is not None:
+        station.bin.put([station.outfit.window.detach()])
+        station.outfit.window = None
