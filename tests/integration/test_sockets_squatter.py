@@ -15,7 +15,7 @@ import pytest
 from tests.support.direct import LIBRARY, preloading
 from tests.support.waiting import wait_for_output
 from vnicd import sockets
-from vnicd.sockets import Reply, Why
+from vnicd.sockets import WINDOW, Reply, Why
 
 SQUATTER = """
 import os, socket, sys
@@ -61,18 +61,19 @@ def squatting(name: str, uid: int) -> Iterator[IO[bytes]]:
             process.kill()
 
 
-def test_a_squatter_is_told_nothing() -> None:
+@pytest.mark.parametrize("place", ["", WINDOW], ids=["the broker's name", "the window's name"])
+def test_a_squatter_is_told_nothing(place: str) -> None:
     if not LIBRARY.exists():
         pytest.skip("the provider's library is not built")
     name = f"squat-{os.getpid()}"
-    with squatting(name, 12345) as squatter:
+    with squatting(name + place, 12345) as squatter:
         settings = {"VNICD_BROKER": name, "VNICD_LOOPBACK": "1"}
         argv = preloading([sys.executable, "-c", PROGRAM], True, **settings)
         subprocess.run(argv, check=True, timeout=30)
         with socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         ) as honest:  # whoever asks it by hand is heard
-            honest.connect(f"\0{name}")
+            honest.connect(f"\0{name}{place}")
             honest.send(b"four")
             heard = wait_for_output(squatter, b"4\n", 10)
     assert set(heard.split()) <= {b"0", b"4"}, "it was sent a request"
