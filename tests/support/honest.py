@@ -17,7 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 
-PLACE = "127.0.0.1" if len(sys.argv) < 3 else sys.argv[2]
+LOCAL = "127.0.0.1"
+PLACE = LOCAL if __name__ != "__main__" or len(sys.argv) < 3 else sys.argv[2]
 
 
 def serve() -> None:
