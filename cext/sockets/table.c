@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 _Atomic(struct entry *) *vn_table;
@@ -37,9 +38,18 @@ bool table_init(void) {
     return true;
 }
 
+/* Without other threads nothing needs to be locked, and atomic counting would cost more than all else here. */
+static struct entry *hold_alone(struct entry *entry) {
+    int references = atomic_load_explicit(&entry->references, memory_order_relaxed);
+    atomic_store_explicit(&entry->references, references + 1, memory_order_relaxed);
+    return entry;
+}
+
 struct entry *entry_hold(int fd) {
     if (LIKELY(entry_of(fd) == NULL))
         return NULL;
+    if (__libc_single_threaded)
+        return hold_alone(entry_of(fd));
     lock();
     struct entry *entry = entry_of(fd);
     if (entry != NULL)
@@ -59,7 +69,12 @@ struct conn *conn_hold(int fd) {
 }
 
 void entry_release(struct entry *entry) {
-    if (atomic_fetch_sub(&entry->references, 1) == 1)
+    int references = atomic_load_explicit(&entry->references, memory_order_relaxed);
+    if (__libc_single_threaded)
+        atomic_store_explicit(&entry->references, references - 1, memory_order_relaxed);
+    else
+        references = atomic_fetch_sub(&entry->references, 1);
+    if (references == 1)
         entry->destroy(entry);
 }
 
