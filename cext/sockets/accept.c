@@ -76,6 +76,7 @@ void listener_adopt(int fd) {
         listener->entry = (struct entry){VN_LISTENER, 1, listener_destroy};
         listener->family = name.ss_family;
         broker_has_offers();   /* says hello now, so that the first accept need not */
+        spare_hold();
         listener->marker = mark(&address);
         if (getrandom(listener->secret, sizeof(listener->secret), 0) == sizeof(listener->secret))
             door_open(door);
@@ -97,10 +98,9 @@ EXPORT int listen(int fd, int backlog) {
 }
 
 /* The accepting end of a half that is known from an earlier connection, see pool.c; NULL when it is not. */
-static struct conn *answer_again(int memfd, const struct vn_knock *knock) {
+static struct conn *answer_again(uint64_t inode, const struct vn_knock *knock) {
     struct pair pair;
-    uint64_t inode = knock->use > 1 ? half_inode(memfd) : 0;
-    if (inode == 0 || !pool_take(&pair, knock, inode))
+    if (inode == 0 || knock->use < 2 || !pool_take(&pair, knock, inode))
         return NULL;
     struct conn *conn = conn_new(pair.own, -1);
     if (conn == NULL) {
@@ -118,12 +118,14 @@ static struct conn *answer_again(int memfd, const struct vn_knock *knock) {
     return NULL;
 }
 
-/* The accepting end of what was offered; NULL when it can't be: then the other end is told by the bell's end. */
+/* The accepting end of what was offered; NULL when it can't be: then the other end is told by the bell's end. memfd is
+ * closed, and before another one is made: there may be no more descriptors. */
 static struct conn *answer(int bell, int memfd, const struct vn_address *local, const struct vn_address *remote,
                            const struct listener *listener, bool verified) {
     struct vn_answer message = {VN_ANSWER_MAGIC, 0, 0};
     struct vn_half *own = NULL;
     const struct vn_half *peer = is_unix(bell) ? half_map(memfd) : NULL;
+    real_close(memfd);
     int fds[2] = {peer != NULL ? half_make(&own, local, remote, true) : -1, listener->outside};
     struct conn *conn = fds[0] >= 0 ? conn_new(own, -1) : NULL;
     if (conn != NULL)
@@ -133,8 +135,9 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
         message.ticket = door_ticket(listener->secret, remote, local);
     bool sent = conn != NULL && message_send(bell, &message, sizeof(message), fds, message.doors ? 2 : 1, MSG_DONTWAIT);
     /* It can't be sent to who has withdrawn, or died, or written and closed already: then there is something to read. */
+    bool gone = conn != NULL && !sent && (errno == EPIPE || errno == ECONNRESET);
     uint32_t state = peer != NULL ? peer->state : 0;
-    bool has_something = peer != NULL && (peer->head != 0 || (state & VN_FIN));
+    bool has_something = gone && (peer->head != 0 || (state & VN_FIN));
     if (conn == NULL || (!sent && (!has_something || (state & VN_WITHDRAWN)))) {
         if (conn != NULL)
             conn_release(conn);
@@ -152,47 +155,69 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
     return conn;
 }
 
-/* Who knocked: what a connection of his needs; NULL when nobody is there. */
+/* Whether somebody knocks who could get a descriptor; without one he waits at the door as with TCP (EMFILE). */
+static bool may_open(int inside) {
+    char byte;
+    int fds[2];
+    if (real_recv(inside, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 || (fds[0] = real_fcntl(inside, F_DUPFD_CLOEXEC, 0)) < 0)
+        return false;
+    if ((fds[1] = real_fcntl(inside, F_DUPFD_CLOEXEC, 0)) >= 0)
+        real_close(fds[1]);
+    else   /* one is enough for a connection, but it comes with two */
+        spare_lend();
+    real_close(fds[0]);
+    return true;
+}
+
+/* Who knocked: what a connection of his needs; NULL and errno when nobody is there, or EMFILE. */
 static struct conn *open_door(struct listener *listener, int fd, int *bell, struct vn_knock *knock) {
     int fds[VN_MOST_FDS], count;
     for (int strange = 0; strange < STRANGE_KNOCKS; strange++) {
         struct conn *conn = NULL;
-        ssize_t got = message_receive(listener->inside, knock, sizeof(*knock), fds, &count, MSG_DONTWAIT);
-        if (got < 0)
+        if (!may_open(listener->inside))
             return NULL;
-        bool known = got == sizeof(*knock) && count == 2 &&
-                     knock->ticket == door_ticket(listener->secret, &knock->source, &knock->target);
-        if (known)
-            conn = is_unix(fds[0]) ? answer_again(fds[1], knock) : NULL;
-        if (known && conn == NULL)
-            conn = answer(fds[0], fds[1], &knock->target, &knock->source, listener, false);
+        ssize_t got = message_receive(listener->inside, knock, sizeof(*knock), fds, &count, MSG_DONTWAIT);
+        if (got < 0) {   /* nobody is there, or another process that listens took it */
+            spare_restore();
+            return NULL;
+        }
+        uint64_t inode = 0;
+        if (got == sizeof(*knock) && count == 2 &&
+            knock->ticket == door_ticket(listener->secret, &knock->source, &knock->target)) {
+            inode = half_inode(fds[1]);
+            conn = is_unix(fds[0]) ? answer_again(inode, knock) : NULL;
+            if (conn != NULL)
+                real_close(fds[1]);
+            else
+                conn = answer(fds[0], fds[1], &knock->target, &knock->source, listener, false);
+        } else
+            close_all(fds + 1, count > 1 ? count - 1 : 0);
+        spare_restore();
         if (conn != NULL) {
-            conn->pair.inode = half_inode(fds[1]);
+            conn->pair.inode = inode;
             conn->family = listener->family;
-            real_close(fds[1]);
             *bell = fds[0];
             return conn;
         }
-        close_all(fds, count);
+        close_all(fds, count > 0 ? 1 : 0);
         if (got == 0 && door_is_shut(listener->inside)) {
             epoll_leave(fd);
             door_renew(listener->inside, listener->outside);
             epoll_rejoin(fd);
-            return NULL;
+            break;
         }
     }
+    errno = EAGAIN;
     return NULL;
 }
 
-/* One that knocked, as a new descriptor; -1 and EAGAIN when nobody is there. */
+/* One that knocked, as a new descriptor; -1 and errno, EMFILE if it is for that. */
 static int accept_by_door(struct listener *listener, int fd, int flags, struct vn_address *remote) {
     struct vn_knock knock;
     int fds[1];
     struct conn *conn = open_door(listener, fd, fds, &knock);
-    if (conn == NULL) {
-        errno = EAGAIN;
+    if (conn == NULL)
         return -1;
-    }
     conn->nonblocking = (flags & SOCK_NONBLOCK) != 0;
     if (flags & SOCK_NONBLOCK)
         real_fcntl(fds[0], F_SETFL, O_RDWR | O_NONBLOCK);
@@ -219,7 +244,8 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
     }
     int kept = hide_copy(fd);
     struct conn *conn = kept >= 0 ? answer(bell, memfd, &local, &remote, listener, true) : NULL;
-    real_close(memfd);
+    if (kept < 0)
+        real_close(memfd);
     if (conn == NULL) {
         real_close(bell);
         if (kept >= 0)
@@ -284,6 +310,8 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
             room = address_to(&remote, listener->family, (struct sockaddr *)&far, sizeof(far));
             break;
         }
+        if (listener->inside >= 0 && errno == EMFILE)
+            break;
         if (blocking && !wait_for_somebody(listener, fd, &pending))
             break;
         if (blocking && !pending)

@@ -84,14 +84,29 @@ static void step_down(struct conn *conn) {
         syscall(SYS_futex, &conn->turn, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* An answer that finds no descriptor stays where it is: it can't be sent twice, and its sender goes by it already. */
+static ssize_t receive_answer(int fd, void *data, size_t room, int *fds, int *count) {
+    ssize_t got = message_receive(fd, data, room, fds, count, MSG_DONTWAIT | MSG_PEEK);
+    if (got < 0 && errno == EMFILE) {
+        spare_lend();
+        got = message_receive(fd, data, room, fds, count, MSG_DONTWAIT | MSG_PEEK);
+    }
+    if (got > 0)
+        real_recv(fd, data, (size_t)got, MSG_DONTWAIT);
+    return got;
+}
+
 static ssize_t take(struct conn *conn, int fd) {
     char data[256];
     int fds[VN_MOST_FDS], count, saved = errno;
     if (conn->phase == VN_CONNECTING)
         connected(conn);
     half_answered(conn);
-    ssize_t got = message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+    if (conn->phase == VN_PLAIN)   /* what fd has to say is the program's */
+        return -1;
+    ssize_t got = conn->phase == VN_OFFERED ? receive_answer(fd, data, sizeof(data), fds, &count)
+                                            : message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR && errno != EMFILE)) {
         half_answered(conn);   /* and closed since */
         if (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED)
             conn_withdraw(conn, fd);   /* the broker or the other end let the offer go: so it is TCP */
@@ -101,10 +116,19 @@ static ssize_t take(struct conn *conn, int fd) {
     if (got > 0 && count > 0 && conn->phase == VN_OFFERED)
         answered(conn, data, (size_t)got, fds, count);
     close_all(fds, count);
+    spare_restore();
     if (got >= 0 && conn->watchers != 0)
         epoll_touch(conn);
     errno = saved;
     return got;
+}
+
+/* What the other end wants can't be seen yet. */
+static void ring_unseen(struct conn *conn, int fd) {
+    bool stopped = stream_stop(conn);   /* fd may become the TCP socket under us */
+    if (conn->phase != VN_PLAIN)
+        ring(conn, fd);
+    stream_go(conn, stopped);
 }
 
 /* Looks for an answer that may be in memory. False: it can only come by the bell, or somebody else is at that. */
@@ -123,7 +147,7 @@ static bool look_for_answer(struct conn *conn, int fd) {
 void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
     atomic_thread_fence(memory_order_seq_cst);
     if (UNLIKELY(conn->peer == NULL) && !look_for_answer(conn, fd)) {
-        ring(conn, fd);   /* what it wants can't be seen yet */
+        ring_unseen(conn, fd);
         return;
     }
     const struct vn_half *peer = conn->peer;
@@ -190,8 +214,10 @@ uint64_t conn_due(struct conn *conn) {
 
 void conn_serve_due(struct conn *conn, int fd) {
     uint64_t due = conn_due(conn);
-    if (due != 0 && now_ns() >= due)
-        conn_withdraw(conn, fd);
+    if (due == 0 || now_ns() < due || !lead(conn))   /* who leads may be reading from fd, and it becomes another */
+        return;
+    conn_withdraw(conn, fd);
+    step_down(conn);
 }
 
 static int timeout_until(uint64_t deadline) {

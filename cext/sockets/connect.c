@@ -118,7 +118,7 @@ uint64_t timeout_of(int fd, int option) {
 
 /* fd becomes the bell of a new connection object; the TCP socket is kept beside. */
 static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase, bool verified) {
-    int kept = hide_copy(fd);
+    int kept = spare_hold() ? hide_copy(fd) : -1;   /* the answer takes one, for a moment */
     struct conn *conn = kept >= 0 ? conn_new(offer->pair.own, kept) : NULL;
     if (conn == NULL) {
         if (kept >= 0)

@@ -9,12 +9,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int swap_descriptor(int fd, int with) {
+int become(int fd, int with) {
     int cloexec = real_fcntl(fd, F_GETFD), status = real_fcntl(fd, F_GETFL), result = -1;
     if (cloexec >= 0 && status >= 0) {
         real_fcntl(with, F_SETFL, (real_fcntl(with, F_GETFL) & ~O_NONBLOCK) | (status & O_NONBLOCK));
         result = real_dup3(with, fd, cloexec & FD_CLOEXEC ? O_CLOEXEC : 0) == fd ? 0 : -1;
     }
+    return result;
+}
+
+int swap_descriptor(int fd, int with) {
+    int result = become(fd, with);
     real_close(with);
     return result;
 }

@@ -110,6 +110,9 @@ int hide(int fd);                            /* moves fd (closes the low one) */
 int hide_copy(int fd);                       /* leaves fd as it is */
 void hidden_close(int fd);
 bool is_hidden(int fd);                      /* the program did not open it and must not close it */
+bool spare_hold(void);                       /* one is kept for when the program has taken all; false when there is none */
+void spare_lend(void);                       /* it may be used now, soon to be restored */
+void spare_restore(void);                    /* cheap when it was not lent */
 
 /* -------------------------------------------------------------------------------------- half.c: memory and objects */
 
@@ -173,6 +176,8 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
     /* bytes written after the first `skip` of iov; 0: no room; -1 and errno EPIPE, ECONNRESET */
 ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end);
     /* bytes read; 0: nothing there, or *end for end of file; -1 and errno ECONNRESET or the connection's error */
+bool stream_stop(struct conn *conn);                 /* nobody writes from now on, until stream_go with its result */
+void stream_go(struct conn *conn, bool stopped);
 size_t stream_readable(struct conn *conn);           /* bytes (0 also for end of file) */
 unsigned conn_events(struct conn *conn);
     /* what is true now, from memory: POLLIN | POLLRDHUP | POLLOUT | POLLHUP | POLLERR (also POLLRDNORM, POLLWRNORM) */
@@ -218,7 +223,8 @@ uint64_t broker_epoch(void);
 void conn_withdraw(struct conn *conn, int fd);   /* withdraw.c: back to TCP with what was written; fd means TCP again */
 void listener_adopt(int fd);                     /* accept.c: fd listens (listen was called, or it was inherited) */
 
-int swap_descriptor(int fd, int with);           /* descriptors.c: fd becomes `with` (which is closed), also in the epolls; 0 or -1 */
+int become(int fd, int with);                    /* descriptors.c: fd becomes a duplicate of `with`; 0 or -1 */
+int swap_descriptor(int fd, int with);           /* the same, and `with` is closed */
 void epoll_leave(int fd);                        /* epoll.c: before fd becomes something else: out of the kernel's sets */
 void epoll_rejoin(int fd);                       /* and after it: into them again, as what it is now */
 void epoll_forget(int fd);                       /* fd was closed */

@@ -60,5 +60,9 @@ ssize_t message_receive(int socket, void *data, size_t room, int *fds, int *coun
         for (int i = 0; i < here && *count < VN_MOST_FDS; i++)
             memcpy(&fds[(*count)++], CMSG_DATA(each) + (size_t)i * sizeof(int), sizeof(int));
     }
+    if ((flags & MSG_PEEK) && (message.msg_flags & MSG_CTRUNC) && *count == 0) {
+        errno = EMFILE;
+        return -1;
+    }
     return got;
 }

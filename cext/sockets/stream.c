@@ -90,6 +90,8 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
     uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
     uint64_t tail = conn->peer != NULL ? atomic_load_explicit(&conn->peer->tail, memory_order_acquire) : 0;
     uint64_t start = head, shown = head;
+    if (UNLIKELY(conn->phase == VN_PLAIN))   /* since the caller looked */
+        return 0;
     if (atomic_load_explicit(&own->state, memory_order_relaxed) & VN_FIN || conn->phase == VN_BROKEN) {
         int error = error_of(conn);
         errno = error != 0 ? error : EPIPE;
@@ -135,6 +137,14 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
     ssize_t result = write_locked(conn, iov, count, skip);
     unlock(locked, &conn->own->write_lock);
     return result;
+}
+
+bool stream_stop(struct conn *conn) {
+    return lock(conn, &conn->own->write_lock);
+}
+
+void stream_go(struct conn *conn, bool stopped) {
+    unlock(stopped, &conn->own->write_lock);
 }
 
 /* Nothing is there to read: why. True for end of file or an error (-1 in *result). */

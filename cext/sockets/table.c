@@ -3,6 +3,7 @@
 #include "parts.h"
 
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/single_threaded.h>
@@ -162,6 +163,39 @@ void hidden_close(int fd) {
     if (fd >= 0 && fd < VN_MAX_FD)
         atomic_fetch_and(&hidden[fd / 8], (unsigned char)~(1 << fd % 8));
     real_close(fd);
+}
+
+/* A descriptor that is held so that another one can be had, for moments, when the program has taken all. */
+static _Atomic int spare = -1;
+static _Atomic bool lent;
+
+bool spare_hold(void) {
+    int none = -1, fd;
+    if (LIKELY(atomic_load(&spare) >= 0))
+        return true;
+    if ((fd = eventfd(0, EFD_CLOEXEC)) < 0)
+        return false;
+    int high = hide_copy(fd), kept = high >= 0 ? high : fd;
+    if (high >= 0)
+        real_close(fd);
+    else if (fd < VN_MAX_FD)
+        atomic_fetch_or(&hidden[fd / 8], (unsigned char)(1 << fd % 8));
+    atomic_store(&lent, false);
+    if (!atomic_compare_exchange_strong(&spare, &none, kept))
+        hidden_close(kept);
+    return true;
+}
+
+void spare_lend(void) {
+    int fd = atomic_exchange(&spare, -1);
+    atomic_store(&lent, true);
+    if (fd >= 0)
+        hidden_close(fd);
+}
+
+void spare_restore(void) {
+    if (UNLIKELY(atomic_load_explicit(&lent, memory_order_relaxed)))
+        spare_hold();
 }
 
 bool is_hidden(int fd) {

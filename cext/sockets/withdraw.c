@@ -49,6 +49,18 @@ static bool shake_hands(struct conn *conn) {
     return conn->verified;
 }
 
+/* Its descriptors become the kept socket, without a further one: there may be none. */
+static void go_plain(struct conn *conn) {
+    for (int each = 0; each <= vn_highest; each++) {
+        if (conn_of(each) != conn)
+            continue;
+        epoll_leave(each);
+        if (become(each, conn->kept) == 0)
+            entry_release(entry_clear(each));
+        epoll_rejoin(each);
+    }
+}
+
 void conn_withdraw(struct conn *conn, int fd) {
     static _Atomic int busy;
     struct vn_answer answer;
@@ -66,18 +78,12 @@ void conn_withdraw(struct conn *conn, int fd) {
             atomic_store(&conn->error, ECONNRESET);
             atomic_store(&conn->phase, VN_BROKEN);
         } else {
+            bool stopped = stream_stop(conn);   /* who writes now goes by TCP afterwards, when its descriptor is that */
             if (phase == VN_OFFERED)
                 hand_over(conn);
+            go_plain(conn);
             atomic_store(&conn->phase, VN_PLAIN);
-            for (int each = 0; each <= vn_highest; each++) {
-                if (conn_of(each) != conn)
-                    continue;
-                int socket = real_fcntl(conn->kept, F_DUPFD_CLOEXEC, 3);
-                epoll_leave(each);
-                if (socket >= 0 && swap_descriptor(each, socket) == 0)
-                    entry_release(entry_clear(each));
-                epoll_rejoin(each);
-            }
+            stream_go(conn, stopped);
             tell(VN_WHY_withdrawn, &conn->target, fd);
         }
         close_all(fds, got > 0 ? count : 0);

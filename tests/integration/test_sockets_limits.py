@@ -88,10 +88,25 @@ def test_server_without_descriptors() -> None:
             ask(f"attempt {port} 0")
         assert ask(f"fill {port} 18").split()[1] == "all"
         assert ask("echo") == "True"
-        assert int(ask(f"wait {port} 30")) >= 25, "who waited is served when others have gone"
+        for _ in range(3):
+            assert ask(f"wait {port} 100") == "100", "who waited is served when others have gone"
         assert ask("drop") == "done"
         wait_until(lambda: holdings(pid) <= before, 5, "all is closed")
         assert ask(f"kind {port}") == "direct"
+
+
+@pytest.mark.parametrize("server", ["", "60"])
+@pytest.mark.usefixtures("serving")
+def test_client_out_of_descriptors_before_it_is_answered(server: str) -> None:
+    """Connections that were made are served, whatever they become."""
+    with ends(server, client="60") as (_, port, ask):
+        assert ask(f"kind {port}") == "direct"
+        for most in (*range(12, 20), 100):
+            many, served = ask(f"burst {port} {most}").split()
+            assert int(many) >= min(most, 17)
+            assert served == many
+            assert ask("drop") == "done"
+        assert wait_until(lambda: ask(f"kind {port}") == "direct", 5, "it is direct again")
 
 
 @pytest.mark.usefixtures("serving")
@@ -104,6 +119,20 @@ def test_client_without_memory() -> None:
         assert 5 < holdings(ask.pid)[1] // 2 < 60
         assert ask("each") == "done"
         assert ask("drop") == "done"
+        assert ask(f"kind {port}") == "direct"
+
+
+@pytest.mark.usefixtures("serving")
+def test_server_without_memory() -> None:
+    with ends() as (pid, port, ask):
+        assert ask(f"kind {port}") == "direct"
+        now = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.prlimit(pid, resource.RLIMIT_AS, (now + (16 << 20), resource.RLIM_INFINITY))
+        assert ask(f"burst {port} 100") == "100 100"
+        assert 5 < holdings(pid)[1] // 2 < 60, "some are direct"
+        assert ask("each") == "done"
+        assert ask("drop") == "done"
+        wait_until(lambda: not holdings(pid)[1], 5, "all is closed")
         assert ask(f"kind {port}") == "direct"
 
 

@@ -151,21 +151,41 @@ class Client:
         self.many.clear()
         return "done"
 
+    def burst(self, port: int, count: int) -> str:
+        """So many more or as many as there may be, and only then bytes through them: how many there are, and work."""
+        while len(self.many) < count:
+            try:
+                self.many.append(socket.create_connection((LOCAL, port)))
+            except OSError:
+                break
+        for sock in self.many:
+            sock.sendall(b"hello")
+        return f"{len(self.many)} {self.served(self.many)}"
+
     def wait(self, port: int, count: int) -> int:
         """So many at once that the server may have to let some wait until others are closed; how many were served."""
-        poll = select.poll()
-        waiting = {}
+        waiting = []
         for _ in range(count):
             sock = socket.create_connection((PLACE, port))
             sock.sendall(b"hello")
-            waiting[sock.fileno()] = sock
+            waiting.append(sock)
+        return self.served(waiting, end=True)
+
+    def served(self, socks: list[socket.socket], end: bool = False) -> int:
+        """How many are answered, in whatever order; they end one after the other if `end` is set."""
+        poll = select.poll()
+        waiting = {sock.fileno(): sock for sock in socks}
+        for sock in socks:
             poll.register(sock, select.POLLIN)
         served = 0
         while waiting and (ready := poll.poll(5000)):
             for fd, _ in ready:
                 poll.unregister(fd)
-                with waiting.pop(fd) as sock, suppress(OSError):
+                sock = waiting.pop(fd)
+                with suppress(OSError):
                     served += sock.recv(5) == b"hello"
+                if end:
+                    sock.close()
         return served
 
     def short(self, port: int, count: int) -> str:
