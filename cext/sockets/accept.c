@@ -218,6 +218,7 @@ static int accept_by_door(struct listener *listener, int fd, int flags, struct v
     struct conn *conn = open_door(listener, fd, fds, &knock);
     if (conn == NULL)
         return -1;
+    conn_buffers(conn, fd);   /* TCP's accepted socket has its listener's */
     conn->nonblocking = (flags & SOCK_NONBLOCK) != 0;
     if (flags & SOCK_NONBLOCK)
         real_fcntl(fds[0], F_SETFL, O_RDWR | O_NONBLOCK);
@@ -255,6 +256,7 @@ static void upgrade(int fd, const struct listener *listener, const struct sockad
     }
     conn->family = listener->family;
     conn->kept = kept;
+    conn_buffers(conn, kept);
     conn->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
     if (swap_descriptor(fd, bell) == 0)
         entry_set(fd, &conn->entry);

@@ -159,7 +159,7 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
         return;
     if (!(wants & VN_WANT_DATA)) {   /* room: not before there is as much as a poll would call writable */
         uint64_t used = peer->head - conn->own->tail;
-        if (used > VN_RING_BYTES - VN_ROOM_LEAST)
+        if (used > stream_writable(peer, conn->own))
             return;
     }
     uint32_t number = (theirs / VN_WANT_STEP) | 0x80000000u;

@@ -134,6 +134,7 @@ static bool convert(int fd, int family, struct offer *offer, enum vn_phase phase
     conn->offered_at = now_ns();
     conn->receive_timeout_ns = timeout_of(fd, SO_RCVTIMEO);
     conn->send_timeout_ns = timeout_of(fd, SO_SNDTIMEO);
+    conn_buffers(conn, kept);
     conn->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
     epoll_leave(fd);
     if (swap_descriptor(fd, offer->bell) != 0) {

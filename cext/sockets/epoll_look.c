@@ -13,7 +13,7 @@ static uint32_t news(struct watched *watched, bool remember) {
         return conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
     const struct vn_half *peer = atomic_load(&conn->phase) >= VN_DIRECT ? conn->peer : NULL;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head), tail = peer == NULL ? 0 : atomic_load(&peer->tail);
-    bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > VN_RING_BYTES - VN_ROOM_LEAST;
+    bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
     uint32_t now = conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
     uint32_t fresh = now & ~watched->seen;
     if (head != watched->seen_head)

@@ -137,9 +137,10 @@ static size_t stream_room(int fd) {
     struct conn *conn = conn_hold(fd);
     if (conn == NULL)
         return BUFFER;
+    uint64_t bound = stream_bound(conn->own, conn->peer);
     uint64_t used = atomic_load(&conn->own->head) - (conn->peer != NULL ? atomic_load(&conn->peer->tail) : 0);
     conn_release(conn);
-    return used < VN_RING_BYTES ? VN_RING_BYTES - (size_t)used : 0;
+    return used < bound ? bound - (size_t)used : 0;
 }
 
 static ssize_t send_all(int fd, const char *data, size_t bytes) {

@@ -170,7 +170,17 @@ struct conn *conn_new(struct vn_half *own, int kept);  /* NULL without memory; o
 
 /* ------------------------------------------------------------------------ stream.c: bytes, without sleeping */
 
-#define VN_ROOM_LEAST (VN_RING_BYTES / 4)   /* free bytes from which on a descriptor counts as writable for poll */
+/* How many bytes may be written and not yet read, and how many so that a descriptor still counts as writable for poll. */
+uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader);
+static inline uint64_t stream_bound(const struct vn_half *writer, const struct vn_half *reader) {
+    uint32_t set = atomic_load_explicit(&writer->send_buffer, memory_order_relaxed);
+    return LIKELY(set == 0) ? VN_RING_BYTES : stream_bound_by(set, reader);
+}
+static inline uint64_t stream_writable(const struct vn_half *writer, const struct vn_half *reader) {
+    uint64_t bound = stream_bound(writer, reader);
+    return bound - bound / 4;
+}
+
 
 ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size_t skip);
     /* bytes written after the first `skip` of iov; 0: no room; -1 and errno EPIPE, ECONNRESET */

@@ -7,13 +7,43 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef SOCK_SNDBUF_LOCK   /* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
+#define SOCK_SNDBUF_LOCK 1
+#define SOCK_RCVBUF_LOCK 2
+#endif
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+
 int conn_option(struct conn *conn) {
     if (conn->kept < 0) {   /* came by a door: there was no handshake; options are kept all the same */
         int fd = socket(conn->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int send = (int)conn->own->send_buffer / 2, receive = (int)conn->own->receive_buffer / 2;   /* it doubles them */
+        if (send != 0)
+            real_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
+        if (receive != 0)
+            real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
         if (fd >= 0)
             conn->kept = hide(fd);
     }
     return conn->kept;
+}
+
+static uint32_t number_of(int fd, int option) {
+    int number = 0;
+    socklen_t length = sizeof(number);
+    return real_getsockopt(fd, SOL_SOCKET, option, &number, &length) == 0 ? (uint32_t)number : 0;
+}
+
+void conn_buffers(struct conn *conn, int socket) {
+    uint32_t set = number_of(socket, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
+    conn->own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(socket, SO_SNDBUF) : 0;
+    conn->own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(socket, SO_RCVBUF) : 0;
+}
+
+static bool is_of_buffers(int option) {
+    return option == SO_SNDBUF || option == SO_RCVBUF || option == SO_SNDBUFFORCE || option == SO_RCVBUFFORCE ||
+           option == SO_BUF_LOCK;
 }
 
 static int name_of(struct conn *conn, const struct vn_address *address, struct sockaddr *name, socklen_t *length) {
@@ -132,6 +162,8 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
         result = real_setsockopt(fd, level, option, value, length);
     else
         result = real_setsockopt(conn_option(conn), level, option, value, length);
+    if (result == 0 && level == SOL_SOCKET && is_of_buffers(option) && conn->phase != VN_PLAIN)
+        conn_buffers(conn, conn->kept);
     if (result == 0 && level == SOL_SOCKET && length >= sizeof(struct timeval)) {
         if (option == SO_RCVTIMEO)
             conn->receive_timeout_ns = nanoseconds(value);

@@ -48,6 +48,7 @@ bool door_find(struct vn_knock *knock);         /* there is a door for these add
 bool door_knock(const struct vn_knock *knock, int bell, int half);
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */
+void conn_buffers(struct conn *conn, int socket);   /* its buffers' sizes, if the program has set them, are the socket's */
 ssize_t bell_flush(struct conn *conn, int fd);
 
 /* pool.c */

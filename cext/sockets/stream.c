@@ -12,6 +12,9 @@
 /* Bytes after which a cursor is shown, so that both ends copy at the same time. */
 #define PIECE (32u * 1024)
 
+/* What TCP offers at first to who sends, if nobody has set SO_RCVBUF. */
+#define WINDOW (64u * 1024)
+
 /* One writer and one reader at a time, among the threads and processes that have this end. A holder may be killed. */
 static bool lock(struct conn *conn, _Atomic uint32_t *word) {
     static __thread uint32_t self;
@@ -46,6 +49,13 @@ static void fault(struct conn *conn) {
 
 static inline const char *ring_of(const struct vn_half *half) {
     return (const char *)half + VN_CONTROL_BYTES;
+}
+
+/* As many as TCP would have on their way: in the sender's buffer, and in the half of the receiver's that it offers. */
+uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader) {
+    uint32_t set = reader != NULL ? atomic_load_explicit(&reader->receive_buffer, memory_order_relaxed) : 0;
+    uint64_t bound = (uint64_t)send_buffer + (set != 0 ? set / 2 : WINDOW);
+    return bound < VN_RING_BYTES ? bound : VN_RING_BYTES;
 }
 
 /* The error to report, once. */
@@ -106,7 +116,8 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
     }
     if (head == tail)
         atomic_store_explicit(&own->origin, head, memory_order_relaxed);
-    for (int i = 0; i < count && head - tail < VN_RING_BYTES; i++) {
+    uint64_t bound = stream_bound(own, conn->peer);
+    for (int i = 0; i < count && head - tail < bound; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
             continue;
@@ -114,8 +125,8 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
         const char *from = (const char *)iov[i].iov_base + skip;
         size_t left = iov[i].iov_len - skip;
         skip = 0;
-        while (left > 0 && head - tail < VN_RING_BYTES) {
-            size_t room = VN_RING_BYTES - (head - tail), bytes = left < room ? left : room;
+        while (left > 0 && head - tail < bound) {
+            size_t room = bound - (head - tail), bytes = left < room ? left : room;
             if (bytes > PIECE)
                 bytes = PIECE;
             head += put(conn, head, from, bytes);
@@ -263,7 +274,7 @@ unsigned conn_events(struct conn *conn) {
         events |= POLLIN | POLLRDNORM;
     if (UNLIKELY((theirs & VN_FIN) || conn->shut_read))
         events |= POLLIN | POLLRDNORM | POLLRDHUP | (mine ? POLLHUP : 0);
-    if (mine || head - tail <= VN_RING_BYTES - VN_ROOM_LEAST || head - tail > VN_RING_BYTES)   /* the last: see write_locked */
+    if (mine || head - tail <= stream_writable(conn->own, peer) || head - tail > VN_RING_BYTES)   /* the last: see write_locked */
         events |= POLLOUT | POLLWRNORM;
     return events;
 }
