@@ -43,6 +43,7 @@ static void renew(struct epoll *epoll, struct watched *watched, const struct epo
     epoll_record(epoll, watched->fd, event);
     watched->seen = 0;
     watched->seen_head = watched->seen_tail = 0;
+    atomic_store(&watched->conn->told_head, UINT64_MAX);
     watch_activate(watched);
     watch_kick(epoll);
 }

@@ -4,17 +4,39 @@
 #define MOST_DUE 16
 #define MOST_RUNG 64
 
+#define DATA_EVENTS ((uint32_t)(EPOLLIN | EPOLLRDNORM))
+
+/* EPOLLEXCLUSIVE: who is told of data first is told alone, until there is more. */
+static uint32_t exclusive(struct watched *watched, uint32_t events, bool remember) {
+    struct conn *conn = watched->conn;
+    if (!(events & DATA_EVENTS) || events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) || atomic_load(&conn->phase) != VN_DIRECT)
+        return events;
+    uint64_t head = atomic_load(&conn->peer->head), told = atomic_load(&conn->told_head);
+    if (told == head)
+        return atomic_load(&conn->told_to) == watched->epoll ? events : events & ~DATA_EVENTS;
+    if (!remember)
+        return events;
+    if (!atomic_compare_exchange_strong(&conn->told_head, &told, head))
+        return events & ~DATA_EVENTS;
+    atomic_store(&conn->told_to, watched->epoll);
+    return events;
+}
+
 /* What there is to report. The streams' positions are read before the events: what comes in between is then
  * reported twice rather than never. Whether the program ran into a full ring is told by how much was not yet read by
  * the other end when we looked last: below that, EPOLLOUT was never untrue. */
 static uint32_t news(struct watched *watched, bool remember) {
     struct conn *conn = watched->conn;
-    if (LIKELY((watched->events & EPOLLET) == 0))
+    if (LIKELY((watched->events & (EPOLLET | EPOLLEXCLUSIVE)) == 0))
         return conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    if (!(watched->events & EPOLLET))
+        return exclusive(watched, conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP), remember);
     const struct vn_half *peer = atomic_load(&conn->phase) >= VN_DIRECT ? conn->peer : NULL;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head), tail = peer == NULL ? 0 : atomic_load(&peer->tail);
     bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
     uint32_t now = conn_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
+        now = exclusive(watched, now, remember);
     uint32_t fresh = now & ~watched->seen;
     if (head != watched->seen_head)
         fresh |= now & IN_EVENTS;

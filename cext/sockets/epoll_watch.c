@@ -72,6 +72,7 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
         }
     }
     watched->conn = conn;
+    atomic_store(&conn->told_head, UINT64_MAX);   /* who comes is told of what is there */
     watched->armed = 0;
     watched->seen = 0;
     watched->seen_head = watched->seen_tail = 0;

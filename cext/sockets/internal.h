@@ -156,6 +156,8 @@ struct conn {
     struct pair pair;            /* pair.peer: the half in which the answer may come */
     /* epoll.c's: */
     _Atomic uint32_t watchers;   /* epoll entries that watch this */
+    _Atomic uint64_t told_head;  /* EPOLLEXCLUSIVE: one epoll is told of the data up to here, */
+    _Atomic(const void *) told_to;   /* namely this one */
 };
 
 void half_begin(struct vn_half *half, const struct vn_address *local, const struct vn_address *remote, bool accepted);

@@ -102,3 +102,46 @@ for client, server in sized(0, 4096):
     assert told(server, SEND) == told(client, RECEIVE) == 8192
     assert fill(server) < 200_000
 """)
+
+
+EXCLUSIVE = """
+import select, time
+
+def is_asleep(thread):
+    with open(f"/proc/self/task/{thread.native_id}/wchan") as file:
+        return "poll" in file.read()
+
+def woken(sock, flags, act):
+    '''How many of four that wait, by an epoll each, are told when `act` was called.'''
+    told, threads = [], []
+    for _ in range(4):
+        epoll = select.epoll()
+        epoll.register(sock, select.EPOLLIN | flags)
+        threads.append(threading.Thread(target=lambda epoll=epoll: told.extend(epoll.poll(1))))
+        threads[-1].start()
+    while not all(map(is_asleep, threads)):
+        os.sched_yield()
+    act()
+    for thread in threads:
+        thread.join()
+    return len(told)
+
+def connect():
+    made.append(socket.create_connection(listener.getsockname()))
+
+made = []
+for _ in range(2):
+    told = woken(listener, flags, connect)
+    assert 1 <= told < 4 if flags & select.EPOLLEXCLUSIVE else told == 4, told
+    listener.accept()
+for _ in range(2):
+    told = woken(server, flags, lambda: client.sendall(b"x"))
+    assert 1 <= told < 4 if flags & select.EPOLLEXCLUSIVE else told == 4, told
+    assert server.recv(10) == b"x"
+"""
+
+
+@pytest.mark.parametrize("flags", ["0", "select.EPOLLEXCLUSIVE", "select.EPOLLEXCLUSIVE | select.EPOLLET"])
+def test_exclusive(run: Run, flags: str) -> None:
+    """Of several epolls that have a listener or a connection in common, one at least is told, and not all."""
+    run(f"import select\nflags = {flags}\n{EXCLUSIVE}")
