@@ -223,3 +223,39 @@ EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_act
                                char *const *, char *const *));
     return before_exec() == 0 ? real(pid, file, actions, attributes, argv, envp) : errno;
 }
+
+/* --------------------------------------------------------------------------------------------- system and popen */
+
+/* Most shells that a program starts have no use for its connections, which therefore stay direct. A command that has can
+ * name it only by its number, as in <&5 or /dev/fd/5. */
+static bool mentions(const char *command, int fd) {
+    for (const char *at = command; (at = strpbrk(at, "&/")) != NULL;) {
+        char *end;
+        at++;
+        if (*at >= '0' && *at <= '9' && strtol(at, &end, 10) == fd)
+            return true;
+    }
+    return false;
+}
+
+static void before_shell(const char *command) {
+    int saved = errno;
+    READY();
+    for (int fd = 0; fd <= vn_highest && command != NULL; fd++)
+        if (UNLIKELY(conn_of(fd) != NULL) && getpid() == vn_pid && mentions(command, fd) &&
+            !(real_fcntl(fd, F_GETFD) & FD_CLOEXEC))
+            relay_replace(fd);
+    errno = saved;
+}
+
+EXPORT int system(const char *command) {
+    REAL(int, "system", (const char *));
+    before_shell(command);
+    return real(command);
+}
+
+EXPORT FILE *popen(const char *command, const char *mode) {
+    REAL(FILE *, "popen", (const char *, const char *));
+    before_shell(command);
+    return real(command, mode);
+}

@@ -169,3 +169,34 @@ assert receive(client, 9) == b"by stdio\\n"
 server.sendall(b"still here")
 assert receive(client, 10) == b"still here"
 """)
+
+
+SHELLS = """
+libc = ctypes.CDLL(None)
+libc.popen.restype = ctypes.c_void_p
+
+def system(command):
+    assert libc.system(command.encode()) == 0
+
+def popen(command):
+    assert libc.pclose(ctypes.c_void_p(libc.popen(command.encode(), b"r"))) == 0
+"""
+
+
+@pytest.mark.parametrize("shell", ["system", "popen"])
+def test_shell(run: Run, shell: str) -> None:
+    """A command that names the connection has it; it is not in its way, nor in others', if not."""
+    run(f"""{SHELLS}
+halves = open("/proc/self/maps").read().count("vnicd-half")
+{shell}("true || exit 1")
+assert open("/proc/self/maps").read().count("vnicd-half") == halves
+client.sendall(b"still here")
+assert receive(server, 10) == b"still here"
+{shell}(f"echo hello >&{{number}}")
+assert receive(client, 6) == b"hello\\n"
+client.sendall(b"line\\n")
+{shell}(f"read x <&{{number}}; test $x = line")
+server.sendall(b"end")
+server.close()
+assert receive(client) == b"end"
+""")
