@@ -104,8 +104,8 @@ static ssize_t take(struct conn *conn, int fd) {
     half_answered(conn);
     if (conn->phase == VN_PLAIN)   /* what fd has to say is the program's */
         return -1;
-    ssize_t got = conn->phase == VN_OFFERED ? receive_answer(fd, data, sizeof(data), fds, &count)
-                                            : message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
+    ssize_t got = conn->phase < VN_DIRECT ? receive_answer(fd, data, sizeof(data), fds, &count)
+                                          : message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR && errno != EMFILE)) {
         half_answered(conn);   /* and closed since */
         if (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED)
@@ -113,6 +113,8 @@ static ssize_t take(struct conn *conn, int fd) {
         else
             conn->bell_ended = true;
     }
+    if (got > 0 && count > 0 && conn->phase == VN_CONNECTING)
+        connected(conn);   /* since we looked: who answers has accepted */
     if (got > 0 && count > 0 && conn->phase == VN_OFFERED)
         answered(conn, data, (size_t)got, fds, count);
     close_all(fds, count);
