@@ -155,10 +155,14 @@ static struct conn *answer(int bell, int memfd, const struct vn_address *local, 
     return conn;
 }
 
+static _Atomic int came_last = VN_MAX_FD;   /* the descriptor that was the lowest free one then */
+
 /* Whether somebody knocks who could get a descriptor; without one he waits at the door as with TCP (EMFILE). */
 static bool may_open(int inside) {
     char byte;
     int fds[2];
+    if (is_far_from_limit(came_last))
+        return true;
     if (real_recv(inside, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 || (fds[0] = real_fcntl(inside, F_DUPFD_CLOEXEC, 0)) < 0)
         return false;
     if ((fds[1] = real_fcntl(inside, F_DUPFD_CLOEXEC, 0)) >= 0)
@@ -196,7 +200,7 @@ static struct conn *open_door(struct listener *listener, int fd, int *bell, stru
         if (conn != NULL) {
             conn->pair.inode = inode;
             conn->family = listener->family;
-            *bell = fds[0];
+            *bell = came_last = fds[0];
             return conn;
         }
         close_all(fds, count > 0 ? 1 : 0);

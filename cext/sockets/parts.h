@@ -8,6 +8,7 @@
 extern pid_t vn_pid;             /* of the process that the tables are of: another one after vfork */
 
 bool table_init(void);
+bool is_far_from_limit(int fd);                /* a descriptor that was free: so hundreds more are, most likely */
 void table_before_fork(void);    /* every connection is shared by two processes from now on */
 void table_after_fork(void);
 void broker_after_fork(void);

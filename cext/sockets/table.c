@@ -129,6 +129,10 @@ static int lowest_hidden(void) {
     return lowest;
 }
 
+bool is_far_from_limit(int fd) {
+    return fd < lowest_hidden() / 2;
+}
+
 void table_after_fork(void) {
     atomic_store(&table_lock, 0);
     for (int fd = 0; fd <= vn_highest; fd++) {
