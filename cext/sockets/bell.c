@@ -9,7 +9,7 @@
  * Several threads may wait for one connection. One of them, the leader, sleeps on the bell; the others follow: they
  * sleep on `turn`. Only the leader takes bytes off the bell (who wants to look must become it), and it moves `turn` before
  * it steps down; who becomes leader looks at `turn` before it sleeps. So no byte is taken that another waits for.
- * Processes that share a connection after a fork have no such order among them: they sleep at most SHARED_MS.
+ * Processes that share a connection after a fork have no such order among them: they sleep at most SHARED_MS (wait.c).
  */
 #include "internal.h"
 #include "epoll.h"
@@ -17,12 +17,10 @@
 
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SHARED_MS 20
 #define LOOKS_A_BELL 64
 #define MOST_TAKEN 1024
 
@@ -72,12 +70,12 @@ static void answered(struct conn *conn, const void *data, size_t bytes, const in
         door_learn(&conn->source, &conn->target, fds[1], answer.ticket);
 }
 
-static bool lead(struct conn *conn) {
+bool bell_lead(struct conn *conn) {
     uint32_t nobody = 0;
     return atomic_compare_exchange_strong(&conn->leader, &nobody, 1);
 }
 
-static void step_down(struct conn *conn) {
+void bell_step_down(struct conn *conn) {
     atomic_fetch_add(&conn->turn, 1);
     atomic_store(&conn->leader, 0);
     if (atomic_load(&conn->followers) != 0)
@@ -96,7 +94,7 @@ static ssize_t receive_answer(int fd, void *data, size_t room, int *fds, int *co
     return got;
 }
 
-static ssize_t take(struct conn *conn, int fd) {
+ssize_t bell_take_leading(struct conn *conn, int fd) {
     char data[256];
     int fds[VN_MOST_FDS], count, saved = errno;
     if (conn->phase == VN_CONNECTING)
@@ -139,10 +137,10 @@ static bool look_for_answer(struct conn *conn, int fd) {
         return false;
     if (half_answered(conn))
         return true;
-    if (!lead(conn))
+    if (!bell_lead(conn))
         return false;
-    take(conn, fd);
-    step_down(conn);
+    bell_take_leading(conn, fd);
+    bell_step_down(conn);
     return true;
 }
 
@@ -171,18 +169,18 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
 }
 
 void bell_take_all(struct conn *conn, int fd) {
-    if (!lead(conn))
+    if (!bell_lead(conn))
         return;
-    for (int i = 0; i < MOST_TAKEN && take(conn, fd) > 0; i++)
+    for (int i = 0; i < MOST_TAKEN && bell_take_leading(conn, fd) > 0; i++)
         ;
-    step_down(conn);
+    bell_step_down(conn);
 }
 
 void bell_take(struct conn *conn, int fd) {
-    if (!lead(conn))   /* who leads will take it */
+    if (!bell_lead(conn))   /* who leads will take it */
         return;
-    take(conn, fd);
-    step_down(conn);
+    bell_take_leading(conn, fd);
+    bell_step_down(conn);
 }
 
 void bell_look_sometimes(struct conn *conn, int fd) {
@@ -216,97 +214,8 @@ uint64_t conn_due(struct conn *conn) {
 
 void conn_serve_due(struct conn *conn, int fd) {
     uint64_t due = conn_due(conn);
-    if (due == 0 || now_ns() < due || !lead(conn))   /* who leads may be reading from fd, and it becomes another */
+    if (due == 0 || now_ns() < due || !bell_lead(conn))   /* who leads may be reading from fd, and it becomes another */
         return;
     conn_withdraw(conn, fd);
-    step_down(conn);
-}
-
-static int timeout_until(uint64_t deadline) {
-    uint64_t now = now_ns();
-    return now >= deadline ? 0 : (int)((deadline - now + 999999) / 1000000);
-}
-
-/* The leader sleeps once, armed; -1 and EINTR. */
-static int sleep_on_bell(struct conn *conn, int fd, uint64_t deadline, bool shared) {
-    uint64_t due = conn_due(conn);
-    bool for_ever = deadline == 0;
-    char byte;
-    if (due != 0 && (deadline == 0 || due < deadline))
-        deadline = due;
-    if (deadline == 0 && conn->phase == VN_DIRECT && !shared && !conn->nonblocking) {
-        /* Not by poll: the kernel restarts this after a signal handler with SA_RESTART, as it would TCP's. */
-        ssize_t got = real_recv(fd, &byte, 1, MSG_PEEK);
-        if (got >= 0 || errno != EAGAIN)   /* the other end has the bell as well, and may have set O_NONBLOCK */
-            return got < 0 && errno == EINTR ? -1 : 0;
-    }
-    struct pollfd fds[2];
-    int count = bell_sources(conn, fd, 0, fds);
-    int timeout = deadline != 0 ? timeout_until(deadline) : -1;
-    if (shared && (timeout < 0 || timeout > SHARED_MS))
-        timeout = SHARED_MS;
-    return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR && !(for_ever && signals_restart()) ? -1 : 0;
-}
-
-static int follow(struct conn *conn, uint32_t turn, uint64_t deadline) {
-    struct timespec left, *timeout = NULL;
-    if (deadline != 0) {
-        uint64_t now = now_ns(), ns = deadline > now ? deadline - now : 0;
-        left = (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-        timeout = &left;
-    }
-    atomic_fetch_add(&conn->followers, 1);
-    long result = syscall(SYS_futex, &conn->turn, FUTEX_WAIT_PRIVATE, turn, timeout, NULL, 0);
-    int error = errno;
-    atomic_fetch_sub(&conn->followers, 1);
-    errno = error;
-    return result != 0 && error == EINTR ? -1 : 0;
-}
-
-static int sleep_once(struct conn *conn, int fd, uint32_t turn, uint64_t deadline) {
-    int result = 0;
-    if (!lead(conn))
-        return follow(conn, turn, deadline);
-    if (atomic_load(&conn->turn) == turn)
-        result = sleep_on_bell(conn, fd, deadline, conn->own->forked);
-    int error = errno;
-    take(conn, fd);
-    step_down(conn);
-    errno = error;
-    return result;
-}
-
-int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) {
-    struct spin spin;
-    events |= POLLERR | POLLHUP;
-    spin_start(&spin, &conn->poll_ns);
-    do {
-        if (conn->phase != VN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
-            bell_take(conn, fd);   /* the answer comes by the bell, not by memory */
-        if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
-            return 0;
-    } while (spin_on(&spin));
-    for (;;) {
-        uint64_t before = now_ns();
-        uint32_t turn = atomic_load(&conn->turn);
-        int result = 0;
-        if (deadline_ns != 0 && before >= deadline_ns) {
-            errno = EAGAIN;
-            return -1;
-        }
-        bell_arm(conn, events);
-        if (!(conn_events(conn) & events) && conn->phase != VN_PLAIN) {
-            atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
-            result = sleep_once(conn, fd, turn, deadline_ns);
-            spin_slept(&spin, now_ns() - before);
-        }
-        bell_disarm(conn, events);
-        conn_serve_due(conn, fd);
-        if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
-            return 0;
-        if (result < 0) {
-            errno = EINTR;
-            return -1;
-        }
-    }
+    bell_step_down(conn);
 }

@@ -194,7 +194,7 @@ size_t stream_readable(struct conn *conn);           /* bytes (0 also for end of
 unsigned conn_events(struct conn *conn);
     /* what is true now, from memory: POLLIN | POLLRDHUP | POLLOUT | POLLHUP | POLLERR (also POLLRDNORM, POLLWRNORM) */
 
-/* ------------------------------------------------------------------------------ bell.c: waiting and waking */
+/* ------------------------------------------------------------------------------ bell.c, wait.c: waiting and waking */
 
 void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants);   /* wants: VN_WANT_DATA after writing, VN_WANT_ROOM after reading */
 void bell_take(struct conn *conn, int fd);
@@ -233,7 +233,7 @@ bool broker_has_offers(void);                                /* for this partiti
 uint64_t broker_epoch(void);
 
 void conn_withdraw(struct conn *conn, int fd);   /* withdraw.c: back to TCP with what was written; fd means TCP again */
-void listener_adopt(int fd);                     /* accept.c: fd listens (listen was called, or it was inherited) */
+void listener_adopt(int fd);                     /* listen.c: fd listens (listen was called, or it was inherited) */
 
 int become(int fd, int with);                    /* descriptors.c: fd becomes a duplicate of `with`; 0 or -1 */
 int swap_descriptor(int fd, int with);           /* the same, and `with` is closed */

@@ -31,7 +31,7 @@ bool is_trusted(int fd);                       /* a broker is root's, or our own
 socklen_t abstract_name(struct sockaddr_un *name, const char *text, const char *more);   /* its length; 0: too long */
 bool broker_hello(void);                       /* there is a broker, and we have its table */
 
-/* accept.c */
+/* listen.c */
 int listener_door(struct entry *entry);        /* the descriptor whose readiness says that somebody knocks; -1 without */
 bool listener_waiting(struct entry *entry);
 
@@ -47,6 +47,11 @@ bool door_is_none(const struct vn_address *target);          /* that was learnt 
 bool door_source(const struct vn_address *target, struct vn_address *source);   /* from where a door to it was learnt */
 bool door_find(struct vn_knock *knock);         /* there is a door for these addresses: its ticket */
 bool door_knock(const struct vn_knock *knock, int bell, int half);
+
+/* bell.c: who leads alone may take what the bell has */
+bool bell_lead(struct conn *conn);             /* false: another thread leads */
+void bell_step_down(struct conn *conn);
+ssize_t bell_take_leading(struct conn *conn, int fd);
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */
 void conn_buffers(struct conn *conn, int socket);   /* its buffers' sizes, if the program has set them, are the socket's */

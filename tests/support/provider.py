@@ -56,6 +56,20 @@ def process_page(program: str, decisions: Sequence[tuple[Address, int]], pid: in
     return (head + b"".join(row.ljust(40, b"\0") for row in rows)).ljust(4096, b"\0")
 
 
+@contextmanager
+def lingering() -> Iterator[socket.socket]:
+    """A TCP socket whose last close blocks until the end, and longer than any test waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+        client.setblocking(False)
+        with listener.accept()[0]:  # closed with unread data: a reset, which ends the lingering
+            with suppress(BlockingIOError):
+                while True:
+                    client.send(bytes(1 << 16))
+            yield client
+
+
 class Program:
     """A program with the provider, as the broker sees it."""
 

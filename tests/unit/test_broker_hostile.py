@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ import pytest
 
 from tests.support import provider
 from tests.support.broker import NAME, descriptors
-from tests.support.provider import Program, address_of, bound, make_half
+from tests.support.provider import Program, address_of, bound, lingering, make_half
 from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.sockets import Op, Why
@@ -111,12 +110,7 @@ def sends(program: Program) -> bool:
 
 def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subprocess.Popen[bytes]) -> None:
     """The last close of a TCP socket that lingers takes as long as its owner likes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", (1, 60)).tobytes())
-        client.setblocking(False)
-        accepted, _ = listener.accept()
-        fill(client)
+    with lingering() as client:
         other = Program(NAME)
         running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
         other.send(sockets.request(Op.HELLO), [client.fileno()])
@@ -125,13 +119,4 @@ def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subproce
         other.reply()
         assert other.table()[0] == 1
         assert program.table()[0] == 1
-        accepted.close()  # with unread data: a reset, which ends the lingering
-        other.close()
-
-
-def fill(sock: socket.socket) -> None:
-    try:
-        while True:
-            sock.send(bytes(1 << 16))
-    except BlockingIOError:
-        pass
+    other.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
 import mmap
 import os
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support import provider
 from tests.support.broker import HERE, NAME, at_once, descriptors
-from tests.support.provider import Program, marker
+from tests.support.provider import Program, lingering, marker
 from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.daemon.broker import Broker
@@ -151,14 +150,7 @@ def test_many_who_do_not_read_are_closed(program: Program, running: subprocess.P
 
 def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subprocess.Popen[bytes]) -> None:
     """The last close of a TCP socket that lingers takes as long as its owner likes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", (1, 60)).tobytes())
-        client.setblocking(False)
-        accepted, _ = listener.accept()
-        with pytest.raises(BlockingIOError):
-            while True:
-                client.send(bytes(1 << 16))
+    with lingering() as client:
         others = [visit(), visit()]
         running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
         others[0].send(sockets.request(Op.ASK), [client.fileno()])
@@ -172,9 +164,8 @@ def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subproce
         for _ in range(100):
             asked()
         assert program.table()[0] == 1
-        accepted.close()  # with unread data: a reset, which ends the lingering
-        for each in others:
-            each.close()
+    for each in others:
+        each.close()
 
 
 def test_places_are_limited_and_checked() -> None:
