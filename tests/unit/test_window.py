@@ -18,6 +18,7 @@ from tests.support.provider import Program, lingering, marker
 from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.daemon.broker import Broker
+from vnicd.daemon.windows import MAX_WASTE
 from vnicd.sockets import Address, Op, Reply, Why
 from vnicd.window import Window
 
@@ -185,6 +186,40 @@ def test_places_are_limited_and_checked() -> None:
         with pytest.raises(ValueError, match="no place"):
             window.close(index)
     os.close(table)
+
+
+def test_what_is_stuck_costs_one_timer() -> None:
+    """However much is told of others, and for however long."""
+    name = f"{NAME}-stuck"
+    timers: list[object] = []
+
+    async def stick() -> None:
+        broker = Broker(at_once, name)
+        await broker.update(HERE)
+        loop = asyncio.get_running_loop()
+        (station,) = broker.stations.values()
+        visitors = [Program(name + sockets.WINDOW) for _ in range(20)]
+        await asyncio.to_thread(ask_and_go, visitors.pop())
+        plain = loop.call_later
+        later = lambda delay, work, *words: timers.append(work) or plain(3600, work, *words)  # noqa: E731
+        loop.call_later = later  # type: ignore[method-assign]
+        station.bin.came += MAX_WASTE + 100
+        while visitors:
+            seen = station.bin.came
+            await asyncio.to_thread(ask_and_go, visitors.pop())
+            while station.bin.came == seen:
+                await asyncio.sleep(0)
+        loop.call_later = plain  # type: ignore[method-assign]
+        broker.close()
+
+    asyncio.run(stick())
+    assert len([each for each in timers if "_resume" in repr(each)]) == 1
+
+
+def ask_and_go(visitor: Program) -> None:
+    for fd in visitor.ask(Op.ASK)[1]:
+        os.close(fd)
+    visitor.close()
 
 
 def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.LogCaptureFixture) -> None:

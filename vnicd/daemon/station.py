@@ -37,6 +37,8 @@ class Station:
         self.number = number
         self.window = -1
         """Its index, if it has one."""
+        self.resting = False
+        """The window takes nobody in until a timer ends."""
         self.numbers: dict[int, set[bytes]] = {}
         """The addresses of each partition."""
         self.addresses: set[bytes] = set()

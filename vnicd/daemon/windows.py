@@ -94,13 +94,20 @@ class Windows:
             if not is_paused and station.bin.fill > MAX_WASTE:
                 self.window.pause(index)
             elif is_paused:
-                asyncio.get_running_loop().call_later(REST, self._resume, station)
+                self._rest(station)
+
+    def _rest(self, station: Station) -> None:
+        """One timer, however often it is told: what is stuck may be so for long, with news of others all the time."""
+        if not station.resting:
+            station.resting = True
+            asyncio.get_running_loop().call_later(REST, self._resume, station)
 
     def _resume(self, station: Station) -> None:
+        station.resting = False
         if station.window < 0:
             return
         if station.bin.fill > MAX_WASTE:
-            asyncio.get_running_loop().call_later(REST, self._resume, station)
+            self._rest(station)
         else:
             self.window.resume(station.window)
 
