@@ -250,7 +250,7 @@ def parse_half(page: bytes) -> Half:
 
 
 def _number(page: bytes, name: str) -> int:
-    wide = name in ("head", "tail", "wakeups", "sleeps")
+    wide = name in ("head", "tail", "wants", "wakeups", "sleeps")
     return int(struct.unpack_from("=Q" if wide else "=I", page, OFFSETS[name])[0])
 
 

@@ -153,7 +153,7 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
     const struct vn_half *peer = conn->peer;
     if (UNLIKELY(peer == NULL))   /* who accepts it looks at memory before it sleeps */
         return;
-    uint32_t theirs = atomic_load_explicit(&peer->wants, memory_order_relaxed);
+    uint64_t theirs = atomic_load_explicit(&peer->wants, memory_order_relaxed);
     bool wanted = ((wants & VN_WANT_DATA) && VN_WANTS_DATA(theirs)) || ((wants & VN_WANT_ROOM) && VN_WANTS_ROOM(theirs));
     if (LIKELY(!wanted))
         return;
@@ -162,7 +162,7 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
         if (used > stream_writable(peer, conn->own))
             return;
     }
-    uint32_t number = (theirs / VN_WANT_STEP) | 0x80000000u;
+    uint64_t number = theirs / VN_WANT_STEP + 1;   /* 0: none was answered yet */
     if (atomic_exchange(&conn->own->rung, number) == number)
         return;
     ring(conn, fd);
@@ -189,13 +189,13 @@ void bell_look_sometimes(struct conn *conn, int fd) {
 }
 
 void bell_arm(struct conn *conn, unsigned events) {
-    uint32_t add = VN_WANT_STEP + (events & POLLIN ? VN_WANT_DATA : 0) + (events & POLLOUT ? VN_WANT_ROOM : 0);
+    uint64_t add = VN_WANT_STEP + (events & POLLIN ? VN_WANT_DATA : 0) + (events & POLLOUT ? VN_WANT_ROOM : 0);
     atomic_fetch_add(&conn->own->wants, add);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 void bell_disarm(struct conn *conn, unsigned events) {
-    uint32_t less = (events & POLLIN ? VN_WANT_DATA : 0) + (events & POLLOUT ? VN_WANT_ROOM : 0);
+    uint64_t less = (events & POLLIN ? VN_WANT_DATA : 0) + (events & POLLOUT ? VN_WANT_ROOM : 0);
     atomic_fetch_add(&conn->own->wants, VN_WANT_STEP - less);
 }
 

@@ -43,9 +43,10 @@ void half_begin(struct vn_half *half, const struct vn_address *local, const stru
     half->local = *local;
     half->remote = *remote;
     strncpy(half->program, program_invocation_short_name, sizeof(half->program) - 1);
-    _Atomic uint64_t *wide[] = {&half->head, &half->origin, &half->tail, &half->wakeups, &half->sleeps};
-    _Atomic uint32_t *narrow[] = {&half->state, &half->wants, &half->rung, &half->forked, &half->read_lock,
-                                  &half->write_lock, &half->send_buffer, &half->receive_buffer};
+    _Atomic uint64_t *wide[] = {&half->head, &half->origin, &half->tail, &half->wakeups, &half->sleeps, &half->wants,
+                                &half->rung};
+    _Atomic uint32_t *narrow[] = {&half->state, &half->forked, &half->read_lock, &half->write_lock,
+                                  &half->send_buffer, &half->receive_buffer};
     for (unsigned i = 0; i < sizeof(wide) / sizeof(*wide); i++)
         atomic_store_explicit(wide[i], 0, memory_order_relaxed);
     for (unsigned i = 0; i < sizeof(narrow) / sizeof(*narrow); i++)

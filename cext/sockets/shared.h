@@ -38,10 +38,11 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
     uint8_t ip[16];      /* network order; IPv4 in the first four */
 };
 
-/* wants: how many sleep for data (low byte) and for room (next byte), and a number that is another for each sleep. */
-#define VN_WANT_DATA 0x00000001u
-#define VN_WANT_ROOM 0x00000100u
-#define VN_WANT_STEP 0x00010000u
+/* wants: how many sleep for data (low byte) and for room (next byte), and a number that is another for each sleep:
+ * a program that sleeps for many connections at once sleeps often for one that is quiet, and it must not come round. */
+#define VN_WANT_DATA 0x00000001ull
+#define VN_WANT_ROOM 0x00000100ull
+#define VN_WANT_STEP 0x00010000ull
 #define VN_WANTS_DATA(wants) (((wants) & 0x000000ffu) != 0)
 #define VN_WANTS_ROOM(wants) (((wants) & 0x0000ff00u) != 0)
 enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8, VN_IDLE = 16 };
@@ -62,13 +63,14 @@ struct vn_half {
     _Atomic uint32_t send_buffer;         /* SO_SNDBUF as TCP tells it, if its program has set it; else 0 */
     _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other half that were read */
     _Atomic uint32_t receive_buffer;      /* SO_RCVBUF in the same way */
-    _Alignas(64) _Atomic uint32_t wants;
+    _Alignas(64) _Atomic uint64_t wants;
     /* of no meaning to the other end: shared by the processes that have this end (after fork) */
     _Alignas(64) _Atomic uint32_t read_lock, write_lock;   /* 0, or the thread that has it */
-    _Atomic uint32_t rung;                                 /* the number in the other half's wants that was answered */
+    uint32_t reserved;
     _Atomic uint32_t forked;                               /* more than one process has this end */
     _Atomic uint64_t wakeups;                              /* bytes sent into the bell */
     _Atomic uint64_t sleeps;
+    _Atomic uint64_t rung;                                 /* the number in the other half's wants that was answered */
 };
 
 /* ------------------------------------------------------------------------------------------------ the broker */

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -69,17 +69,22 @@ def serving() -> Iterator[None]:
 
 
 @contextmanager
-def running(program: str, *words: object) -> Iterator[subprocess.Popen[bytes]]:
+def running(program: str, *words: object, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
     """Under the provider, in a process group of its own that ends with it."""
     argv = preloading(
-        [sys.executable, "-c", program, *map(str, words)], True, VNICD_LOOPBACK=1, VNICD_BROKER=NAME
+        [sys.executable, "-c", program, *map(str, words)],
+        True,
+        VNICD_LOOPBACK=1,
+        VNICD_BROKER=NAME,
+        **variables,
     )
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, bufsize=0, process_group=0) as process:
         try:
             yield process
         finally:
-            os.killpg(process.pid, 9)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
 
 
 @contextmanager
@@ -130,3 +135,47 @@ def test_another_listener_gets_other_memory() -> None:
             ask(client, 2, 100)
             assert shared(second) & shared(client.pid)
             assert not shared(second) & known
+
+
+OFTEN_ASLEEP = """
+import ctypes, os, select, socket, struct, time
+from pathlib import Path
+from threading import Thread
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+client.sendall(b"1"), server.recv(1), server.sendall(b"2"), client.recv(1)
+lines = [line for line in open("/proc/self/maps") if "vnicd-half" in line and "rw-s" in line]
+places = [int(line.split("-")[0], 16) for line in lines]
+half = next(at for at in places if ctypes.string_at(at + 12, 1) == bytes([1]))
+def wants():
+    return struct.unpack("=I", ctypes.string_at(half + 256, 4))[0]
+def is_asleep():
+    return wants() & 255 and Path(f"/proc/self/task/{os.getpid()}/stat").read_text().rsplit(")", 1)[1][1] == "S"
+def send():
+    while not is_asleep():
+        time.sleep(0)
+    numbers.append(wants() >> 16)
+    client.sendall(b"x")
+def wait():
+    sender = Thread(target=send)
+    sender.start()
+    began = time.monotonic()
+    assert select.select([server], [], [], 20)[0]
+    assert time.monotonic() - began < 15, f"nobody woke who slept: {numbers}"
+    sender.join()
+    server.recv(1)
+numbers = []
+wait()
+while True:
+    select.select([server], [], [], 3e-5)
+    if ((wants() >> 16) + 1 - numbers[0]) % 65536 == 0:
+        break
+wait()
+"""
+
+
+def test_who_has_slept_often_is_woken() -> None:
+    """The number of a sleep is not one that was answered before, when 16 bits of it come again."""
+    with running(OFTEN_ASLEEP, VNICD_POLL_US=0) as client:
+        assert client.wait(60) == 0
