@@ -85,7 +85,7 @@ static enum vn_why prepare(struct offer *offer, struct vn_knock *knock) {
         return VN_WHY_no_memory;
     }
     if (knock != NULL) {
-        offer->pair.memfd = pool_keep_memfd(offer->memfd);
+        pool_keep_memfd(&offer->pair, offer->memfd);
         offer->pair.ticket = knock->ticket;
         offer->pair.target = knock->target;
         knock->use = 1;
@@ -104,7 +104,7 @@ static void drop(struct offer *offer) {
         atomic_fetch_or(&offer->pair.own->state, VN_WITHDRAWN);
     half_unmap(offer->pair.own);
     half_unmap(offer->pair.peer);
-    pool_close(offer->pair.memfd);
+    pool_close(&offer->pair);
     if (offer->bell >= 0)
         real_close(offer->bell);
 }

@@ -15,6 +15,8 @@
  * any more when memory ends in between. */
 static _Atomic(void *) spare;
 
+static _Atomic uint64_t device;   /* of all halves; 0 before the first */
+
 static bool have_spare(void) {
     void *none = NULL;
     if (atomic_load(&spare) != NULL)
@@ -58,6 +60,9 @@ static int make_once(struct vn_half **half, const struct vn_address *local, cons
     if (fd < 0)
         return -1;
     bool room = have_spare();
+    struct stat status;
+    if (device == 0 && fstat(fd, &status) == 0)
+        device = status.st_dev;
     struct vn_half *place = MAP_FAILED;
     if (room && ftruncate(fd, VN_HALF_BYTES) == 0)
         place = mmap(NULL, VN_HALF_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -97,9 +102,12 @@ int half_make(struct vn_half **half, const struct vn_address *local, const struc
     return fd < 0 && pool_empty() ? make_once(half, local, remote, accepted) : fd;
 }
 
+/* Only what nobody else can make has a number here: a file system that a stranger serves answers what he likes, or never. */
 uint64_t half_inode(int memfd) {
     struct stat status;
-    return fstat(memfd, &status) == 0 ? status.st_ino : 0;
+    int seals = real_fcntl(memfd, F_GET_SEALS);
+    bool is_one = seals >= 0 && (seals & SEALS_NEEDED) == SEALS_NEEDED && fstat(memfd, &status) == 0;
+    return is_one && status.st_dev == device ? status.st_ino : 0;
 }
 
 bool half_answered(struct conn *conn) {
@@ -127,7 +135,7 @@ static void conn_destroy(struct entry *entry) {
     if (!pool_keep(conn)) {
         half_unmap(conn->peer);
         half_unmap(conn->own);
-        pool_close(conn->pair.memfd);
+        pool_close(&conn->pair);
     }
     free(conn);
     errno = saved;

@@ -109,6 +109,7 @@ struct conn *conn_hold(int fd);              /* entry_hold for connections only 
 int hide(int fd);                            /* moves fd (closes the low one) */
 int hide_copy(int fd);                       /* leaves fd as it is */
 void hidden_close(int fd);
+void hidden_lost(int fd);    /* it is the program's by now */
 bool is_hidden(int fd);                      /* the program did not open it and must not close it */
 bool spare_hold(void);                       /* one is kept for when the program has taken all; false when there is none */
 void spare_lend(void);                       /* it may be used now, soon to be restored */
@@ -127,8 +128,8 @@ enum vn_phase {
 struct pair {                /* two halves that know each other; pool.c */
     struct vn_half *own;
     const struct vn_half *peer;
-    uint64_t inode;              /* of peer, at the end that accepts; else 0 */
-    int memfd;                   /* of own, at the end that offers; else -1. With neither they are not kept */
+    int memfd;                   /* of own, at the end that offers; else -1 */
+    uint64_t inode;              /* of the half that is offered: own with a memfd, else peer. 0: they are not kept */
     uint64_t ticket;             /* of the door that it was offered at */
     struct vn_address target;
 };
@@ -164,7 +165,7 @@ void half_begin(struct vn_half *half, const struct vn_address *local, const stru
     /* as for a new connection */
 int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted);
     /* a new half, mapped; its memfd, or -1 */
-uint64_t half_inode(int memfd);                      /* 0: it has none */
+uint64_t half_inode(int memfd);                      /* 0: it is none that can be told by it */
 bool half_answered(struct conn *conn);               /* VN_OFFERED becomes VN_DIRECT when the answer is in memory */
 const struct vn_half *half_map(int memfd);           /* the other's; NULL when it isn't one. Does not close memfd */
 void half_unmap(const struct vn_half *half);

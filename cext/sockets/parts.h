@@ -14,7 +14,8 @@ void table_after_fork(void);
 void broker_after_fork(void);
 void fabric_after_fork(void);
 void door_after_fork(void);
-void pool_after_fork(void);
+void pool_before_fork(void);
+void pool_after_fork(bool child);
 void epoll_after_fork(void);
 void report_after_fork(void);
 
@@ -58,8 +59,8 @@ void conn_buffers(struct conn *conn, int socket);   /* its buffers' sizes, if th
 ssize_t bell_flush(struct conn *conn, int fd);
 
 /* pool.c */
-int pool_keep_memfd(int memfd);                /* a hidden copy of an own half's, for pool_close; -1: it can't be kept */
-void pool_close(int memfd);
+void pool_keep_memfd(struct pair *pair, int memfd);   /* a hidden copy of its own half's, if that can be kept */
+void pool_close(const struct pair *pair);      /* that copy */
 bool pool_take(struct pair *pair, const struct vn_knock *knock, uint64_t inode);
     /* an idle pair for a knock: for who wants to make it (inode 0), or for who was offered the half with this inode */
 bool pool_empty(void);                         /* gives all idle memory and descriptors back; false: there is none */

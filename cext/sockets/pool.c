@@ -37,7 +37,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static void drop(struct pair *pair) {
     half_unmap(pair->peer);
     half_unmap(pair->own);
-    pool_close(pair->memfd);
+    pool_close(pair);
 }
 
 bool pool_empty(void) {
@@ -54,9 +54,15 @@ bool pool_empty(void) {
     return any;
 }
 
-void pool_after_fork(void) {
-    pthread_mutex_init(&mutex, NULL);
-    pool_empty();
+/* So that the child finds no pair that another thread was about to keep, which it would unmap. */
+void pool_before_fork(void) {
+    pthread_mutex_lock(&mutex);
+}
+
+void pool_after_fork(bool child) {
+    pthread_mutex_unlock(&mutex);
+    if (child)
+        pool_empty();
 }
 
 static int most_offered(void) {
@@ -79,19 +85,30 @@ static void drop_oldest(void) {
     pthread_mutex_unlock(&mutex);
 }
 
-int pool_keep_memfd(int memfd) {
+void pool_keep_memfd(struct pair *pair, int memfd) {
+    uint64_t inode = half_inode(memfd);
     if (offered >= most_offered())
         drop_oldest();
-    if (atomic_fetch_add(&offered, 1) < most_offered() && (memfd = hide_copy(memfd)) >= 0)
-        return memfd;
-    atomic_fetch_sub(&offered, 1);
-    return -1;
+    if (inode != 0 && atomic_fetch_add(&offered, 1) < most_offered() && (pair->memfd = hide_copy(memfd)) >= 0) {
+        pair->inode = inode;
+        return;
+    }
+    if (inode != 0)
+        atomic_fetch_sub(&offered, 1);
 }
 
-void pool_close(int memfd) {
-    if (memfd < 0)
+/* A program can put a file of its own over our descriptor, or close it by a system call: that is not ours any more. */
+static bool has_memfd(const struct pair *pair) {
+    return half_inode(pair->memfd) == pair->inode;
+}
+
+void pool_close(const struct pair *pair) {
+    if (pair->memfd < 0)
         return;
-    hidden_close(memfd);
+    if (has_memfd(pair))
+        hidden_close(pair->memfd);
+    else
+        hidden_lost(pair->memfd);
     atomic_fetch_sub(&offered, 1);
 }
 
@@ -107,10 +124,11 @@ bool pool_take(struct pair *pair, const struct vn_knock *knock, uint64_t inode) 
     pthread_mutex_lock(&mutex);
     for (int i = 0; i < highest && !found; i++) {
         struct pair *each = &pairs[i].pair;
-        if (pairs[i].since == 0 || !(inode == 0 ? is_for(each, knock) : each->inode == inode))
+        if (pairs[i].since == 0 || !(inode == 0 ? is_for(each, knock) : each->inode == inode && each->memfd < 0))
             continue;
         pairs[i].since = 0;
-        found = inode == 0 || each->own->use == knock->use - 1;   /* else the client has another half for it by now */
+        /* Else the client has another half for it by now. */
+        found = inode == 0 ? has_memfd(each) : each->own->use == knock->use - 1;
         if (found)
             *pair = *each;
         else
@@ -133,7 +151,7 @@ static struct idle *place(void) {
 }
 
 bool pool_keep(const struct conn *conn) {
-    if (conn->phase != VN_DIRECT || (conn->pair.inode == 0 && conn->pair.memfd < 0) || conn->own->forked || conn->peer->forked ||
+    if (conn->phase != VN_DIRECT || conn->pair.inode == 0 || conn->own->forked || conn->peer->forked ||
         conn->own->reach > MOST_REACH || conn->peer->reach > MOST_REACH)
         return false;
     struct pair gone = {.memfd = -1}, pair = conn->pair;

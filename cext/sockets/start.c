@@ -30,13 +30,22 @@ bool signals_restart(void) {
     return true;
 }
 
+static void before_fork(void) {
+    table_before_fork();
+    pool_before_fork();
+}
+
+static void after_fork_here(void) {
+    pool_after_fork(false);
+}
+
 static void after_fork(void) {
     vn_pid = getpid();
     table_after_fork();
     broker_after_fork();
     fabric_after_fork();
     door_after_fork();
-    pool_after_fork();
+    pool_after_fork(true);
     epoll_after_fork();
     report_after_fork();
 }
@@ -51,7 +60,7 @@ static void start_once(void) {
     vn_settings.loopback = loopback != NULL && strcmp(loopback, "1") == 0;
     vn_settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
     vn_settings.answer_ns = number("VNICD_ANSWER_MS", 200, 60000) * 1000000;
-    pthread_atfork(table_before_fork, NULL, after_fork);
+    pthread_atfork(before_fork, after_fork_here, after_fork);
     vn_ready = true;
     errno = saved;
 }

@@ -163,9 +163,13 @@ int hide(int fd) {
     return high;
 }
 
-void hidden_close(int fd) {
+void hidden_lost(int fd) {
     if (fd >= 0 && fd < VN_MAX_FD)
         atomic_fetch_and(&hidden[fd / 8], (unsigned char)~(1 << fd % 8));
+}
+
+void hidden_close(int fd) {
+    hidden_lost(fd);
     real_close(fd);
 }
 

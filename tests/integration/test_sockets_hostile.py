@@ -17,10 +17,11 @@ from threading import Thread
 
 import pytest
 
-from tests.support import loopback, provider
+from tests.support import direct, loopback, provider
 from tests.support.direct import LIBRARY
 from tests.support.honest import LOCAL
-from tests.support.hostile import ANSWER_MAGIC, Asking, Liar, echo_server, holdings, program
+from tests.support.hostile import ANSWER_MAGIC, Asking, Liar, echo_server, holdings, idle_pairs, program
+from tests.support.served import served
 from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.sockets import Op
@@ -271,10 +272,14 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
         os.close(half)
 
 
+def knocking(source: str, port: int, ticket: int, use: int = 1) -> bytes:
+    ends = sockets.pack_address(sockets.address(source, 77)) + sockets.pack_address(where(port))
+    return ends + struct.pack("=QQ", ticket, use)
+
+
 def knock(liar: Liar, port: int, ticket: int, data: bytes = b"", fds: int = 2) -> None:
     """Whatever at the door that the liar has been given."""
-    source = sockets.pack_address(sockets.address("127.0.0.9", 77))
-    said = data or source + sockets.pack_address(where(port)) + struct.pack("=QQ", ticket, 1)
+    said = data or knocking("127.0.0.9", port, ticket)
     with socket.socket(fileno=os.dup(liar.door)) as door, suppress(BlockingIOError):
         socket.send_fds(door, [said], [liar.theirs.fileno(), liar.memfd][:fds], socket.MSG_DONTWAIT)
 
@@ -307,6 +312,37 @@ def test_garbage_at_the_door(broker: str, role: str) -> None:
         used = resource_seconds(server.pid)
         assert asking("echo") == "True"
         assert resource_seconds(server.pid) - used < 1
+
+
+@pytest.mark.parametrize("honest", [True, False], ids=["another's number", "no number"])
+def test_what_only_looks_like_a_half(broker: str, tmp_path: Path, honest: bool) -> None:
+    """Nobody gets the memory of others by the number of its file, nor does who accepts wait for a file's owner."""
+    liar = Liar()
+    with (
+        echo_server("serve", VNICD_BROKER=broker) as (server, port),
+        program("ask", VNICD_BROKER=broker) as process,
+        connected(broker, port, liar),
+    ):
+        liar.answered()
+        asking = Asking(process)
+        assert asking(f"short {port} 5") == "done"
+        known = direct.halves(process.pid, direct.OWN) & direct.halves(server.pid, direct.FAR)
+        wait_until(lambda: idle_pairs(server.pid), 5, "the server has let one go")
+        for inode in known:
+            use = max(idle_pairs(server.pid))
+            ours, theirs = socket.socketpair()
+            ours.settimeout(5)
+            with (
+                ours,
+                served(tmp_path, inode if honest else 0) as fd,
+                socket.socket(fileno=os.dup(liar.door)) as door,
+            ):
+                data = knocking(LOCAL, port, liar.ticket, use + 1)
+                socket.send_fds(door, [data], [theirs.fileno(), fd])
+                theirs.close()
+                assert ours.recv(1) == b""
+                assert use in idle_pairs(server.pid), "he has been let in"
+                assert asking.attempt(port) == "hello"
 
 
 def resource_seconds(pid: int) -> float:
