@@ -206,7 +206,7 @@ _PROCESS = struct.Struct("=IIiI16s16Q")
 _RECENT = struct.Struct(f"={_ADDRESS}IiQ")
 PROCESS_BYTES = _PROCESS.size + RECENT * _RECENT.size
 
-OFFSETS = {"head": 128, "state": 144, "tail": 192, "wants": 256, "wakeups": 400, "sleeps": 408}
+OFFSETS = {"head": 128, "state": 144, "tail": 192, "wants": 256, "wakeups": 392, "sleeps": 400}
 """Where those fields of struct vn_half are that change and are told."""
 
 FIN, CLOSED, RESET, IDLE = 1, 2, 4, 16

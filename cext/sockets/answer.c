@@ -6,6 +6,15 @@
 
 #define STRANGE_KNOCKS 256   /* that one accept looks at */
 
+/* Accepts a use of the half that was offered, unless it is withdrawn: see withdraw.c, is_accepted. */
+static bool decide(struct vn_half *own, const struct vn_half *peer, uint64_t use) {
+    atomic_store(&own->answering, use);
+    atomic_thread_fence(memory_order_seq_cst);
+    bool withdrawn = atomic_load(&peer->state) & VN_WITHDRAWN;
+    atomic_store(withdrawn ? &own->answering : &own->use, withdrawn ? 0 : use);
+    return !withdrawn;
+}
+
 /* The accepting end of a half that is known from an earlier connection, see pool.c; NULL when it is not. */
 static struct conn *answer_again(uint64_t inode, const struct vn_knock *knock) {
     struct pair pair;
@@ -20,8 +29,7 @@ static struct conn *answer_again(uint64_t inode, const struct vn_knock *knock) {
     half_begin(pair.own, &knock->target, &knock->source, true);
     conn->peer = conn->pair.peer = pair.peer;
     conn->phase = VN_DIRECT;
-    atomic_store(&pair.own->use, knock->use);
-    if (!(atomic_load(&pair.peer->state) & VN_WITHDRAWN))
+    if (decide(pair.own, pair.peer, knock->use))
         return conn;
     conn_release(conn);   /* not kept: it has no inode yet */
     return NULL;
@@ -35,17 +43,19 @@ struct conn *answer(int bell, int memfd, const struct vn_address *local, const s
     real_close(memfd);
     int fds[2] = {peer != NULL ? half_make(&own, local, remote, true) : -1, listener->outside};
     struct conn *conn = fds[0] >= 0 ? conn_new(own, -1) : NULL;
-    if (conn != NULL)
-        own->use = peer->use;   /* from now on they are used together */
+    uint64_t use = peer != NULL ? peer->use : 0;   /* from now on they are used together */
+    if (conn != NULL) {
+        own->use = 0;
+        own->answering = use;
+    }
     message.doors = verified && listener->outside >= 0;
     if (message.doors)
         message.ticket = door_ticket(listener->secret, remote, local);
     bool sent = conn != NULL && message_send(bell, &message, sizeof(message), fds, message.doors ? 2 : 1, MSG_DONTWAIT);
     /* It can't be sent to who has withdrawn, or died, or written and closed already: then there is something to read. */
     bool gone = conn != NULL && !sent && (errno == EPIPE || errno == ECONNRESET);
-    uint32_t state = peer != NULL ? peer->state : 0;
-    bool has_something = gone && (peer->head != 0 || (state & VN_FIN));
-    if (conn == NULL || (!sent && (!has_something || (state & VN_WITHDRAWN)))) {
+    bool has_something = gone && (peer->head != 0 || (peer->state & VN_FIN));
+    if (conn == NULL || (!sent && !has_something) || !decide(own, peer, use)) {
         if (conn != NULL)
             conn_release(conn);
         else

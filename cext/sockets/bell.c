@@ -94,6 +94,16 @@ static ssize_t receive_answer(int fd, void *data, size_t room, int *fds, int *co
     return got;
 }
 
+void bell_take_answer(struct conn *conn, int fd) {
+    char data[256];
+    int fds[VN_MOST_FDS], count;
+    ssize_t got = receive_answer(fd, data, sizeof(data), fds, &count);
+    if (got > 0 && count > 0)
+        answered(conn, data, (size_t)got, fds, count);
+    close_all(fds, count);
+    spare_restore();
+}
+
 ssize_t bell_take_leading(struct conn *conn, int fd) {
     char data[256];
     int fds[VN_MOST_FDS], count, saved = errno;
@@ -108,7 +118,7 @@ ssize_t bell_take_leading(struct conn *conn, int fd) {
         half_answered(conn);   /* and closed since */
         if (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED)
             conn_withdraw(conn, fd);   /* the broker or the other end let the offer go: so it is TCP */
-        else
+        else if (conn->phase != VN_PLAIN)   /* by another thread, which has shut the bell for that */
             conn->bell_ended = true;
     }
     if (got > 0 && count > 0 && conn->phase == VN_CONNECTING)
@@ -117,6 +127,8 @@ ssize_t bell_take_leading(struct conn *conn, int fd) {
         answered(conn, data, (size_t)got, fds, count);
     close_all(fds, count);
     spare_restore();
+    if (UNLIKELY(conn->recalled))
+        conn_withdraw(conn, fd);
     if (got >= 0 && conn->watchers != 0)
         epoll_touch(conn);
     errno = saved;

@@ -171,7 +171,7 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
             errno = atomic_exchange(&conn->error, 0);
             return -1;
         }
-        conn_withdraw(conn, fd);
+        conn_recall(conn, fd);
         return real_connect(fd, name, length);
     default:
         if (was_connecting)

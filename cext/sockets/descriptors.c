@@ -54,7 +54,7 @@ static void let_go(int fd) {
     struct entry *entry = entry_hold(fd);
     if (entry == NULL)
         return;
-    struct entry *cleared = entry_clear(fd);
+    struct entry *cleared = withdraw_closed(fd);
     if (cleared != NULL)
         entry_release(cleared);   /* the table's reference; ours is still there */
     if (entry->kind == VN_CONN)

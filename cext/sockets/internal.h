@@ -144,6 +144,7 @@ struct conn {
     bool verified;               /* the kept socket made the handshake: one can go back to TCP while VN_OFFERED */
     _Atomic int error;           /* errno to report, 0 for none */
     _Atomic bool nonblocking;    /* O_NONBLOCK, as the program set it */
+    _Atomic bool recalled;       /* somebody waits for it to go back to TCP */
     _Atomic bool bell_ended;     /* end of file on the bell: the other end is gone or has closed */
     bool shut_read;              /* shutdown(SHUT_RD) here */
     uint64_t receive_timeout_ns, send_timeout_ns;   /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
@@ -233,7 +234,9 @@ enum vn_why broker_find(const struct vn_address *target);   /* VN_WHY_direct: ma
 bool broker_has_offers(void);                                /* for this partition */
 uint64_t broker_epoch(void);
 
-void conn_withdraw(struct conn *conn, int fd);   /* withdraw.c: back to TCP with what was written; fd means TCP again */
+void conn_withdraw(struct conn *conn, int fd);
+    /* withdraw.c, for who leads: back to TCP with what was written, unless it is accepted just now */
+void conn_recall(struct conn *conn, int fd);     /* the same for everybody else */
 void listener_adopt(int fd);                     /* listen.c: fd listens (listen was called, or it was inherited) */
 
 int become(int fd, int with);                    /* descriptors.c: fd becomes a duplicate of `with`; 0 or -1 */

@@ -18,6 +18,7 @@ void pool_before_fork(void);
 void pool_after_fork(bool child);
 void epoll_after_fork(void);
 void report_after_fork(void);
+void withdraw_after_fork(void);
 
 uint64_t timeout_of(int fd, int option);       /* connect.c: SO_RCVTIMEO or SO_SNDTIMEO in ns; 0: none */
 bool signals_restart(void);                    /* start.c: every handler has SA_RESTART, so TCP would have gone on sleeping */
@@ -53,10 +54,13 @@ bool door_knock(const struct vn_knock *knock, int bell, int half);
 bool bell_lead(struct conn *conn);             /* false: another thread leads */
 void bell_step_down(struct conn *conn);
 ssize_t bell_take_leading(struct conn *conn, int fd);
+void bell_take_answer(struct conn *conn, int fd);   /* if there is one */
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */
 void conn_buffers(struct conn *conn, int socket);   /* its buffers' sizes, if the program has set them, are the socket's */
 ssize_t bell_flush(struct conn *conn, int fd);
+
+struct entry *withdraw_closed(int fd);         /* withdraw.c: entry_clear, not while fd becomes TCP */
 
 /* pool.c */
 void pool_keep_memfd(struct pair *pair, int memfd);   /* a hidden copy of its own half's, if that can be kept */

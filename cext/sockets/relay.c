@@ -179,7 +179,7 @@ int relay_replace(int fd) {
     if (conn == NULL)
         return 0;
     if (!settle(conn, fd))
-        conn_withdraw(conn, fd);
+        conn_recall(conn, fd);
     int end = conn->phase == VN_PLAIN ? -1 : relay_start(conn, fd);
     int result = end >= 0 || conn->phase == VN_PLAIN ? 0 : -1;
     for (int each = end >= 0 ? next_of(conn, 0) : -1; each >= 0;) {

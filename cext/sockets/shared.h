@@ -60,13 +60,13 @@ struct vn_half {
     _Atomic uint32_t state;               /* VN_FIN: nothing comes after head; VN_CLOSED; VN_RESET */
     _Atomic uint32_t reach;               /* the most bytes of the ring that were in use at a time */
     _Atomic uint64_t use;                 /* number of the connection that it is used for: 1 for its first */
+    _Atomic uint64_t answering;           /* at the end that accepts: the use that it is about to accept; see withdraw.c */
     _Atomic uint32_t send_buffer;         /* SO_SNDBUF as TCP tells it, if its program has set it; else 0 */
     _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other half that were read */
     _Atomic uint32_t receive_buffer;      /* SO_RCVBUF in the same way */
     _Alignas(64) _Atomic uint64_t wants;
     /* of no meaning to the other end: shared by the processes that have this end (after fork) */
     _Alignas(64) _Atomic uint32_t read_lock, write_lock;   /* 0, or the thread that has it */
-    uint32_t reserved;
     _Atomic uint32_t forked;                               /* more than one process has this end */
     _Atomic uint64_t wakeups;                              /* bytes sent into the bell */
     _Atomic uint64_t sleeps;

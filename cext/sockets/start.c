@@ -48,6 +48,7 @@ static void after_fork(void) {
     pool_after_fork(true);
     epoll_after_fork();
     report_after_fork();
+    withdraw_after_fork();
 }
 
 static void start_once(void) {

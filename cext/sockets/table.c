@@ -115,7 +115,7 @@ void table_before_fork(void) {
             sched_yield();
         }
         if (conn->phase == VN_OFFERED)
-            conn_withdraw(conn, fd);
+            conn_recall(conn, fd);
         conn_release(conn);
     }
 }

@@ -29,7 +29,7 @@ static int sleep_on_bell(struct conn *conn, int fd, uint64_t deadline, bool shar
     struct pollfd fds[2];
     int count = bell_sources(conn, fd, 0, fds);
     int timeout = deadline != 0 ? timeout_until(deadline) : -1;
-    if (shared && (timeout < 0 || timeout > SHARED_MS))
+    if ((shared || conn->phase != VN_DIRECT) && (timeout < 0 || timeout > SHARED_MS))   /* it may be recalled */
         timeout = SHARED_MS;
     return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR && !(for_ever && signals_restart()) ? -1 : 0;
 }

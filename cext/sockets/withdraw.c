@@ -2,7 +2,25 @@
 #include "internal.h"
 #include "parts.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
+
+#define DECIDED_NS 100000000u   /* for the other end to say what it does, between two of its instructions */
+
+/* Held while a descriptor becomes TCP, and by who closes one that might: else its number would come to life again. */
+static pthread_mutex_t swapping = PTHREAD_MUTEX_INITIALIZER;
+
+void withdraw_after_fork(void) {
+    pthread_mutex_init(&swapping, NULL);
+}
+
+struct entry *withdraw_closed(int fd) {
+    pthread_mutex_lock(&swapping);
+    struct entry *entry = entry_clear(fd);
+    pthread_mutex_unlock(&swapping);
+    return entry;
+}
 
 static void send_all(int socket, const char *data, size_t bytes) {
     int flags = MSG_DONTWAIT;
@@ -49,45 +67,76 @@ static bool shake_hands(struct conn *conn) {
     return conn->verified;
 }
 
-/* Its descriptors become the kept socket, without a further one: there may be none. */
+/* fd becomes the kept socket, without a further descriptor: there may be none. */
+static void become_plain(struct conn *conn, int fd) {
+    struct entry *entry = NULL;
+    epoll_leave(fd);
+    pthread_mutex_lock(&swapping);
+    if (conn_of(fd) == conn && become(fd, conn->kept) == 0)   /* else another thread has closed it */
+        entry = entry_clear(fd);
+    pthread_mutex_unlock(&swapping);
+    epoll_rejoin(fd);
+    if (entry != NULL)
+        entry_release(entry);
+}
+
 static void go_plain(struct conn *conn) {
-    for (int each = 0; each <= vn_highest; each++) {
-        if (conn_of(each) != conn)
-            continue;
-        epoll_leave(each);
-        if (become(each, conn->kept) == 0)
-            entry_release(entry_clear(each));
-        epoll_rejoin(each);
-    }
+    for (int each = 0; each <= vn_highest; each++)
+        if (conn_of(each) == conn)
+            become_plain(conn, each);
+    atomic_store(&conn->phase, VN_PLAIN);
+}
+
+/* Whether the other end has accepted it already. It says first that it is about to (`answering`), then looks whether we
+ * have withdrawn, and then says that it has (`use`), or that it has not. We have withdrawn, and look at what it says: so
+ * either it has seen that, or we see that it is about to, and soon what comes of it. */
+static bool is_accepted(struct conn *conn, int fd) {
+    uint64_t use = conn->own->use, deadline = now_ns() + DECIDED_NS;
+    bell_take_answer(conn, fd);
+    const struct vn_half *peer = conn->peer != NULL ? conn->peer : conn->pair.peer;
+    if (peer == NULL)
+        return false;
+    while (peer->use != use && peer->answering == use && now_ns() < deadline)
+        sched_yield();
+    half_answered(conn);
+    return peer->use == use;
 }
 
 void conn_withdraw(struct conn *conn, int fd) {
-    static _Atomic int busy;
-    struct vn_answer answer;
-    int saved = errno, fds[VN_MOST_FDS], count;
-    if (atomic_exchange(&busy, 1))   /* by another thread; its result is seen at the next look */
-        return;
+    int saved = errno;
     half_answered(conn);
     int phase = conn->phase;
-    if (phase == VN_OFFERED || phase == VN_CONNECTING || phase == VN_BROKEN) {
-        atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
+    if (phase != VN_OFFERED && phase != VN_CONNECTING && phase != VN_BROKEN)
+        return;
+    bool stopped = stream_stop(conn);   /* who writes now goes by TCP afterwards, when its descriptor is that */
+    atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
+    if (phase == VN_OFFERED && is_accepted(conn, fd)) {
+        atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_WITHDRAWN);
+    } else {
         real_shutdown(fd, SHUT_RDWR);   /* from here on an answer can't be sent */
-        ssize_t got = message_receive(fd, &answer, sizeof(answer), fds, &count, MSG_DONTWAIT);
-        bool taken = ((got > 0 && count > 0) || half_answered(conn)) && phase != VN_BROKEN;   /* in the very last moment */
-        if (taken || (phase == VN_OFFERED && !conn->verified && !shake_hands(conn))) {
+        if (phase == VN_OFFERED && !conn->verified && !shake_hands(conn)) {
             atomic_store(&conn->error, ECONNRESET);
             atomic_store(&conn->phase, VN_BROKEN);
         } else {
-            bool stopped = stream_stop(conn);   /* who writes now goes by TCP afterwards, when its descriptor is that */
             if (phase == VN_OFFERED)
                 hand_over(conn);
             go_plain(conn);
-            atomic_store(&conn->phase, VN_PLAIN);
-            stream_go(conn, stopped);
             tell(VN_WHY_withdrawn, &conn->target, fd);
         }
-        close_all(fds, got > 0 ? count : 0);
     }
-    atomic_store(&busy, 0);
+    stream_go(conn, stopped);
     errno = saved;
+}
+
+void conn_recall(struct conn *conn, int fd) {
+    atomic_store(&conn->recalled, true);   /* who leads does it, within SHARED_MS */
+    while (conn->phase == VN_OFFERED || conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN) {
+        if (bell_lead(conn)) {
+            conn_withdraw(conn, fd);
+            bell_step_down(conn);
+            break;
+        }
+        sched_yield();
+    }
+    atomic_store(&conn->recalled, false);
 }
