@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -83,13 +84,13 @@ void bell_step_down(struct conn *conn) {
 }
 
 /* An answer that finds no descriptor stays where it is: it can't be sent twice, and its sender goes by it already. */
-static ssize_t receive_answer(int fd, void *data, size_t room, int *fds, int *count) {
+static ssize_t receive_answer(int fd, void *data, size_t room, int *fds, int *count, bool consume) {
     ssize_t got = message_receive(fd, data, room, fds, count, MSG_DONTWAIT | MSG_PEEK);
     if (got < 0 && errno == EMFILE) {
         spare_lend();
         got = message_receive(fd, data, room, fds, count, MSG_DONTWAIT | MSG_PEEK);
     }
-    if (got > 0)
+    if (got > 0 && consume)
         real_recv(fd, data, (size_t)got, MSG_DONTWAIT);
     return got;
 }
@@ -97,14 +98,14 @@ static ssize_t receive_answer(int fd, void *data, size_t room, int *fds, int *co
 void bell_take_answer(struct conn *conn, int fd) {
     char data[256];
     int fds[VN_MOST_FDS], count;
-    ssize_t got = receive_answer(fd, data, sizeof(data), fds, &count);
+    ssize_t got = receive_answer(fd, data, sizeof(data), fds, &count, __libc_single_threaded);
     if (got > 0 && count > 0)
         answered(conn, data, (size_t)got, fds, count);
     close_all(fds, count);
     spare_restore();
 }
 
-ssize_t bell_take_leading(struct conn *conn, int fd) {
+ssize_t bell_take_leading(struct conn *conn, int fd, bool consume) {
     char data[256];
     int fds[VN_MOST_FDS], count, saved = errno;
     if (conn->phase == VN_CONNECTING)
@@ -112,8 +113,9 @@ ssize_t bell_take_leading(struct conn *conn, int fd) {
     half_answered(conn);
     if (conn->phase == VN_PLAIN)   /* what fd has to say is the program's */
         return -1;
-    ssize_t got = conn->phase < VN_DIRECT ? receive_answer(fd, data, sizeof(data), fds, &count)
-                                          : message_receive(fd, data, sizeof(data), fds, &count, MSG_DONTWAIT);
+    ssize_t got = conn->phase < VN_DIRECT ? receive_answer(fd, data, sizeof(data), fds, &count, consume)
+                                          : message_receive(fd, data, sizeof(data), fds, &count,
+                                                            MSG_DONTWAIT | (consume ? 0 : MSG_PEEK));
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR && errno != EMFILE)) {
         half_answered(conn);   /* and closed since */
         if (conn->phase == VN_CONNECTING || conn->phase == VN_OFFERED)
@@ -151,7 +153,7 @@ static bool look_for_answer(struct conn *conn, int fd) {
         return true;
     if (!bell_lead(conn))
         return false;
-    bell_take_leading(conn, fd);
+    bell_take_leading(conn, fd, __libc_single_threaded);
     bell_step_down(conn);
     return true;
 }
@@ -183,7 +185,7 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants) {
 void bell_take_all(struct conn *conn, int fd) {
     if (!bell_lead(conn))
         return;
-    for (int i = 0; i < MOST_TAKEN && bell_take_leading(conn, fd) > 0; i++)
+    for (int i = 0; i < MOST_TAKEN && bell_take_leading(conn, fd, true) > 0; i++)
         ;
     bell_step_down(conn);
 }
@@ -191,13 +193,26 @@ void bell_take_all(struct conn *conn, int fd) {
 void bell_take(struct conn *conn, int fd) {
     if (!bell_lead(conn))   /* who leads will take it */
         return;
-    bell_take_leading(conn, fd);
+    bell_take_leading(conn, fd, true);
     bell_step_down(conn);
+}
+
+/* Another thread may sleep on the bell, or be about to, by poll perhaps: what is taken off it now would not wake him. */
+void bell_glance(struct conn *conn, int fd) {
+    struct pollfd bell = {fd, POLLRDHUP, 0};
+    if (__libc_single_threaded)
+        bell_take(conn, fd);
+    else if (conn->phase == VN_DIRECT && real_poll(&bell, 1, 0) > 0)
+        bell_take_all(conn, fd);   /* it has ended, which wakes everybody */
+    else if (conn->phase != VN_DIRECT && bell_lead(conn)) {
+        bell_take_leading(conn, fd, false);
+        bell_step_down(conn);
+    }
 }
 
 void bell_look_sometimes(struct conn *conn, int fd) {
     if (conn->phase != VN_DIRECT ? !half_answered(conn) : ++conn->quiet_looks % LOOKS_A_BELL == 0)
-        bell_take(conn, fd);
+        bell_glance(conn, fd);
 }
 
 void bell_arm(struct conn *conn, unsigned events) {

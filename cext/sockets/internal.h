@@ -144,6 +144,8 @@ struct conn {
     bool verified;               /* the kept socket made the handshake: one can go back to TCP while VN_OFFERED */
     _Atomic int error;           /* errno to report, 0 for none */
     _Atomic bool nonblocking;    /* O_NONBLOCK, as the program set it */
+    _Atomic bool leaving;        /* its descriptors become TCP: nobody is to go to sleep in poll on them, see withdraw.c */
+    _Atomic uint32_t asleep;     /* threads that do */
     _Atomic bool recalled;       /* somebody waits for it to go back to TCP */
     _Atomic bool bell_ended;     /* end of file on the bell: the other end is gone or has closed */
     bool shut_read;              /* shutdown(SHUT_RD) here */
@@ -202,6 +204,7 @@ void bell_ring_if_wanted(struct conn *conn, int fd, uint32_t wants);   /* wants:
 void bell_take(struct conn *conn, int fd);
     /* takes the bytes off the bell, without waiting; also the other end's answer (VN_OFFERED becomes VN_DIRECT), and
        the end of a handshake (VN_CONNECTING), and what comes of them. Cheap enough to call when the bell rang, not in a busy loop */
+void bell_glance(struct conn *conn, int fd);           /* bell_take for who did not sleep: wakes of others stay theirs */
 void bell_take_all(struct conn *conn, int fd);         /* the same for all that is in it, up to its end */
 void bell_look_sometimes(struct conn *conn, int fd);   /* bell_take, every so many calls: for programs that never sleep */
 void bell_arm(struct conn *conn, unsigned events);     /* I shall sleep for POLLIN and/or POLLOUT; look at conn_events once more after it */

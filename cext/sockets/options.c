@@ -98,7 +98,7 @@ EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
         return name_of_relay(fd, false, real_getpeername(fd, name, length), name, length, room);
     int result;
     if (conn->phase < VN_DIRECT)
-        bell_take(conn, fd);
+        bell_glance(conn, fd);
     if (conn->phase == VN_PLAIN)
         result = real_getpeername(fd, name, length);
     else if (!is_connected(conn)) {
@@ -122,7 +122,7 @@ static int get_number(int number, void *value, socklen_t *length) {
 }
 
 static int get_error(struct conn *conn, int fd) {
-    bell_take(conn, fd);
+    bell_glance(conn, fd);
     if (conn->phase == VN_DIRECT && conn->peer != NULL && (conn->peer->state & VN_RESET)) {
         conn->phase = VN_BROKEN;
         return ECONNRESET;
@@ -181,7 +181,7 @@ EXPORT int shutdown(int fd, int how) {
         return real_shutdown(fd, how);
     int result = 0;
     if (conn->phase < VN_DIRECT)
-        bell_take(conn, fd);
+        bell_glance(conn, fd);
     if (conn->phase == VN_PLAIN)
         result = real_shutdown(fd, how);
     else if (how < SHUT_RD || how > SHUT_RDWR) {

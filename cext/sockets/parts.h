@@ -53,7 +53,7 @@ bool door_knock(const struct vn_knock *knock, int bell, int half);
 /* bell.c: who leads alone may take what the bell has */
 bool bell_lead(struct conn *conn);             /* false: another thread leads */
 void bell_step_down(struct conn *conn);
-ssize_t bell_take_leading(struct conn *conn, int fd);
+ssize_t bell_take_leading(struct conn *conn, int fd, bool consume);
 void bell_take_answer(struct conn *conn, int fd);   /* if there is one */
 
 int conn_option(struct conn *conn);            /* options.c: the socket whose options are the connection's */

@@ -1,6 +1,7 @@
 /* poll and ppoll: from memory while there is something, in the kernel with the bells when there is not. */
 #include "epoll.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 #define FEW 32
@@ -116,6 +117,7 @@ static void arm(struct set *set, uint64_t *due) {
             if (poll->events & POLL_IN || wanted == 0)
                 wanted |= POLLIN;
             bell_arm(conn, direct->armed = wanted);
+            atomic_fetch_add(&conn->asleep, 1);
             int count = bell_sources(conn, poll->fd, wanted, sources);
             set->kernel[direct->at] = sources[0];
             if (conn->bell_ended)   /* it would be readable for ever; there is no more to learn from it */
@@ -132,12 +134,13 @@ static void arm(struct set *set, uint64_t *due) {
     }
 }
 
-/* false: a descriptor is not any more what it was, another connection or plain TCP. */
+/* false: a descriptor is not any more, or soon, what it was: another connection or plain TCP. */
 static bool is_same(const struct set *set) {
     for (nfds_t i = 0; i < set->directs; i++) {
         const struct entry *entry = set->direct[i].entry;
         const struct pollfd *poll = &set->fds[set->direct[i].at];
-        if ((entry_of(poll->fd) != entry && !(poll->revents & POLLNVAL)) || (entry->kind == VN_CONN && !is_direct(entry)))
+        if ((entry_of(poll->fd) != entry && !(poll->revents & POLLNVAL)) ||
+            (entry->kind == VN_CONN && (!is_direct(entry) || ((const struct conn *)entry)->leaving)))
             return false;
     }
     return true;
@@ -154,6 +157,7 @@ static void disarm(struct set *set, int result) {
             poll->revents = rang & POLLNVAL;
             set->kernel[direct->at].fd = -1;
             bell_disarm(conn, direct->armed);
+            atomic_fetch_sub(&conn->asleep, 1);
             if (rang & ~POLLNVAL || atomic_load(&conn->phase) < VN_DIRECT) {
                 bell_take(conn, poll->fd);
                 uint64_t when = atomic_load(&conn->phase) < VN_DIRECT ? conn_due(conn) : 0;
@@ -219,6 +223,7 @@ static int wait_set(struct set *set, uint64_t timeout, const sigset_t *mask) {
             return -1;
         }
         if (!is_same(set)) {
+            sched_yield();
             discard(set);
             collect(set);
         }

@@ -111,7 +111,7 @@ void table_before_fork(void) {
         /* Only one of the two would get the other end's half. */
         uint64_t deadline = now_ns() + vn_settings.answer_ns;
         while (conn->phase == VN_OFFERED && now_ns() < deadline) {
-            bell_take(conn, fd);
+            bell_glance(conn, fd);
             sched_yield();
         }
         if (conn->phase == VN_OFFERED)

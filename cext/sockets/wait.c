@@ -56,7 +56,7 @@ static int sleep_once(struct conn *conn, int fd, uint32_t turn, uint64_t deadlin
     if (atomic_load(&conn->turn) == turn)
         result = sleep_on_bell(conn, fd, deadline, conn->own->forked);
     int error = errno;
-    bell_take_leading(conn, fd);
+    bell_take_leading(conn, fd, true);
     bell_step_down(conn);
     errno = error;
     return result;
@@ -68,7 +68,7 @@ int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) 
     spin_start(&spin, &conn->poll_ns);
     do {
         if (conn->phase != VN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
-            bell_take(conn, fd);   /* the answer comes by the bell, not by memory */
+            bell_glance(conn, fd);   /* the answer comes by the bell, not by memory */
         if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
             return 0;
     } while (spin_on(&spin));

@@ -1,4 +1,10 @@
-/* The way back to TCP, when nobody takes a client's offer: its descriptors become the kept socket again. */
+/* The way back to TCP, when nobody takes a client's offer: its descriptors become the kept socket again.
+ *
+ * Who withdraws leads (bell.c), so nobody else takes anything off the bell, and holds the write lock, so what was written
+ * is complete. It says so in memory (VN_WITHDRAWN), makes sure that the other end has not accepted, ends the bell, waits for
+ * those who sleep in poll, hands over what was written, and only then puts the TCP socket behind the number. Whoever
+ * finds the connection as it was meanwhile sees VN_PLAIN at his next look, and goes on with the number by the kernel.
+ */
 #include "internal.h"
 #include "parts.h"
 
@@ -7,6 +13,7 @@
 #include <unistd.h>
 
 #define DECIDED_NS 100000000u   /* for the other end to say what it does, between two of its instructions */
+#define LEFT_NS 1000000000u
 
 /* Held while a descriptor becomes TCP, and by who closes one that might: else its number would come to life again. */
 static pthread_mutex_t swapping = PTHREAD_MUTEX_INITIALIZER;
@@ -87,6 +94,14 @@ static void go_plain(struct conn *conn) {
     atomic_store(&conn->phase, VN_PLAIN);
 }
 
+/* Who is in the kernel's poll with the bell is woken by its end, but would then look at the TCP socket behind the same
+ * number, without being told of what comes there: the kernel asks to be told only when poll begins. */
+static void wake_pollers(struct conn *conn) {
+    uint64_t deadline = now_ns() + LEFT_NS;   /* a signal's handler may have jumped out of poll */
+    while (conn->asleep != 0 && now_ns() < deadline)
+        sched_yield();
+}
+
 /* Whether the other end has accepted it already. It says first that it is about to (`answering`), then looks whether we
  * have withdrawn, and then says that it has (`use`), or that it has not. We have withdrawn, and look at what it says: so
  * either it has seen that, or we see that it is about to, and soon what comes of it. */
@@ -113,6 +128,7 @@ void conn_withdraw(struct conn *conn, int fd) {
     if (phase == VN_OFFERED && is_accepted(conn, fd)) {
         atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_WITHDRAWN);
     } else {
+        atomic_store(&conn->leaving, true);
         real_shutdown(fd, SHUT_RDWR);   /* from here on an answer can't be sent */
         if (phase == VN_OFFERED && !conn->verified && !shake_hands(conn)) {
             atomic_store(&conn->error, ECONNRESET);
@@ -120,10 +136,12 @@ void conn_withdraw(struct conn *conn, int fd) {
         } else {
             if (phase == VN_OFFERED)
                 hand_over(conn);
+            wake_pollers(conn);
             go_plain(conn);
             tell(VN_WHY_withdrawn, &conn->target, fd);
         }
     }
+    atomic_store(&conn->leaving, false);
     stream_go(conn, stopped);
     errno = saved;
 }

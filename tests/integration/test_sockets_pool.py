@@ -59,6 +59,39 @@ for line in sys.stdin:
     print("done" if len(done) == threads else "failed", flush=True)
 """
 
+FORKING = """
+import os, random, select, socket, sys
+from threading import Thread
+def take(sock, poll):
+    while True:
+        try:
+            return sock.recv(65536)
+        except BlockingIOError:
+            assert poll.poll(10_000), "nothing comes"
+def ask(seed):
+    rng = random.Random(seed)
+    for number in range(60):
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) as sock:
+            sock.setblocking(False)
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            data = rng.randbytes(rng.choice((1, 100, 20_000))).replace(b".", b",") + b"."
+            sock.sendall(data)
+            if rng.randrange(10) == 0:
+                if (pid := os.fork()) == 0:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+            echo = b""
+            while len(echo) < len(data):
+                echo += take(sock, poll) or exit("it ended early")
+            assert echo == data
+    done.append(seed)
+done = []
+all = [Thread(target=ask, args=[seed]) for seed in range(12)]
+[each.start() for each in all], [each.join() for each in all]
+print("done" if len(done) == len(all) else "failed")
+"""
+
 
 @pytest.fixture(autouse=True)
 def serving() -> Iterator[None]:
@@ -122,6 +155,12 @@ def test_whoever_accepts_it(children: int) -> None:
         for _ in range(3):
             ask(client, 6, 300)
         assert max(idle_pairs(client.pid)) > 1
+
+
+def test_forks_while_others_connect() -> None:
+    """What is offered at that moment goes back to TCP, or is direct, without a byte or a wake-up lost."""
+    with server(children=1) as (_, port), running(FORKING, port) as client:
+        assert client.communicate(timeout=90)[0] == b"done\n"
 
 
 def test_another_listener_gets_other_memory() -> None:
