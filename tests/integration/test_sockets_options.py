@@ -117,7 +117,7 @@ def woken(sock, flags, act):
     for _ in range(4):
         epoll = select.epoll()
         epoll.register(sock, select.EPOLLIN | flags)
-        threads.append(threading.Thread(target=lambda epoll=epoll: told.extend(epoll.poll(1))))
+        threads.append(threading.Thread(target=lambda epoll=epoll: told.extend(epoll.poll(0.4))))
         threads[-1].start()
     while not all(map(is_asleep, threads)):
         os.sched_yield()

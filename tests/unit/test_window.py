@@ -207,8 +207,7 @@ def test_what_is_stuck_costs_one_timer() -> None:
         while visitors:
             seen = station.bin.came
             await asyncio.to_thread(ask_and_go, visitors.pop())
-            while station.bin.came == seen:
-                await asyncio.sleep(0)
+            await asyncio.to_thread(wait_until, lambda: station.bin.came != seen, 5, "it has come")  # noqa: B023
         loop.call_later = plain  # type: ignore[method-assign]
         broker.close()
 
