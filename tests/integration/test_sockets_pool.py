@@ -193,7 +193,7 @@ def is_asleep():
     return wants() & 255 and Path(f"/proc/self/task/{os.getpid()}/stat").read_text().rsplit(")", 1)[1][1] == "S"
 def send():
     while not is_asleep():
-        time.sleep(0)
+        os.sched_yield()
     numbers.append(wants() >> 16)
     client.sendall(b"x")
 def wait():
