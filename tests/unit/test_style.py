@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def purpose(text: str, kind: str) -> str:
 
 
 def python_sleeps(source: str) -> list[int]:
-    """Lines of a Python source that call, or import, a sleep."""
+    """Lines of a Python source that call, or import, a sleep; also in a program that is a text of it."""
     found = []
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -75,6 +76,9 @@ def python_sleeps(source: str) -> list[int]:
                 found.append(node.lineno)
             case ast.ImportFrom(module="time" | "asyncio", names=names):
                 found += [node.lineno for alias in names if alias.name == "sleep"]
+            case ast.Constant(value=str(text)) if "sleep" in text and "\n" in text:
+                with suppress(SyntaxError):  # it is no program
+                    found += [node.lineno + number - 1 for number in python_sleeps(text)]
     return found
 
 
@@ -102,8 +106,9 @@ def test_tests_and_scripts_do_not_sleep() -> None:
 
 def test_the_checks_find_what_they_look_for() -> None:
     assert python_sleeps("import time\ntime.{}(1)\n".format("sleep")) == [2]
-    assert python_sleeps("from time import monotonic, sleep\n") == [1]
-    assert python_sleeps("import asyncio\nasync def f():\n    await asyncio.sleep(0)\n") == [3]
+    assert python_sleeps("from time import monotonic, {}\n".format("sleep")) == [1]
+    assert python_sleeps("import asyncio\nasync def f():\n    await asyncio.{}(0)\n".format("sleep")) == [3]
+    assert python_sleeps('run("""\nimport time\ntime.{}(0)\n""")\n'.format("sleep")) == [3]
     assert not python_sleeps('import time\ntime.monotonic()\nrun("sleep", "60")\n')
     assert shell_sleeps("#!/bin/bash\n# sleep well\nsleep 1\nwhile x; do sleep 2; done\n") == [3, 4]
     assert not shell_sleeps("say asleep\nno_sleep 1\n")
