@@ -104,5 +104,5 @@ static inline bool is_direct(const struct entry *entry) {   /* a withdrawn one i
 }
 static inline bool poll_matters(struct entry *entry) {
     return is_direct(entry) || (entry->kind == VN_EPOLL && atomic_load(&((struct epoll *)entry)->direct)) ||
-           (entry->kind == VN_LISTENER && (listener_door(entry) >= 0 || listener_waiting(entry)));
+           (entry->kind == VN_LISTENER && listener_door(entry) >= 0);
 }

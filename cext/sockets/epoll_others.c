@@ -23,7 +23,7 @@ static int hold(struct epoll *epoll, struct other *others) {
 }
 
 static bool is_ready(struct entry *entry) {
-    return entry->kind == VN_LISTENER ? listener_waiting(entry) : entry->kind == VN_EPOLL && epoll_ready((struct epoll *)entry);
+    return entry->kind == VN_EPOLL && epoll_ready((struct epoll *)entry);
 }
 
 /* The event is told: the kernel may not tell it again. */

@@ -26,11 +26,6 @@ int listener_door(struct entry *entry) {
     return ((struct listener *)entry)->inside;
 }
 
-bool listener_waiting(struct entry *entry) {
-    (void)entry;   /* what waits at the door waits in the kernel */
-    return false;
-}
-
 static int mark(const struct vn_address *address) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     char text[INET6_ADDRSTRLEN];

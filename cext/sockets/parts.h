@@ -35,7 +35,6 @@ bool broker_hello(void);                       /* there is a broker, and we have
 
 /* listen.c */
 int listener_door(struct entry *entry);        /* the descriptor whose readiness says that somebody knocks; -1 without */
-bool listener_waiting(struct entry *entry);
 
 /* door.c */
 bool door_open(int doors[2]);                  /* the inside and the outside of a new door */

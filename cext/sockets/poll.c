@@ -93,8 +93,6 @@ static void look(struct set *set) {
             }
             if (epoll_ready((struct epoll *)direct->entry))
                 poll->revents |= poll->events & (POLLIN | POLLRDNORM);
-        } else if (listener_waiting(direct->entry)) {
-            poll->revents |= poll->events & (POLLIN | POLLRDNORM);
         }
     }
 }
