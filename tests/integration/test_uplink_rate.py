@@ -15,14 +15,11 @@ import pytest
 
 from tests.integration.conftest import MakeMachine
 from tests.support.fabric import Fabric
-from tests.support.partition import Partition, PingResult
-from tests.support.streams import iperf, serve
+from tests.support.partition import Partition
+from tests.support.streams import iperf, on_the_wire, serve
 from tests.support.uplink import Uplinked
 
 RATE = 100e6
-HEADERS = 14 + 20 + 32
-"""Ethernet, IPv4, and TCP with timestamps; the limit counts what is on the wire."""
-MSS = 1448
 DATAGRAM = 1400
 UDP_HEADERS = 14 + 20 + 8
 
@@ -47,8 +44,7 @@ def iperfs(up: Uplinked, *options: str, seconds: int = 2) -> list[dict[str, Any]
 def test_tcp_has_the_rate(limited: dict[str, Uplinked], mode: str) -> None:
     """Each partition its own, and each way; after a second, in which the streams find it."""
     for end in iperfs(limited[mode], "-O", "1"):
-        on_the_wire = end["sum_received"]["bits_per_second"] * (MSS + HEADERS) / MSS
-        assert on_the_wire == pytest.approx(RATE, rel=0.05)
+        assert on_the_wire(end) == pytest.approx(RATE, rel=0.05)
 
 
 def test_udp_is_cut_to_the_rate(limited: dict[str, Uplinked]) -> None:
@@ -124,7 +120,7 @@ def test_a_flood_does_not_starve_the_others(uplinked: Uplinked, flood: str) -> N
         pairs.append((remote, db))
     with flooded(sender, target), control_answers(uplinked.machine.fabric, 0.3):
         pings = [one.start_ping(other.ip6, count=100) for one, other in pairs]
-        results = [PingResult.parse(ping.communicate()[0].decode()) for ping in pings]
+        results = [ping.result() for ping in pings]
     for result in results:
         assert result.lost <= 0.05 * result.sent, result
     assert uplinked.web.ping(remote.ip, count=10).lost == 0

@@ -16,6 +16,9 @@ from tests.support.partition import Partition
 from tests.support.waiting import wait_until
 
 MEGABYTE = 1 << 20
+HEADERS = 14 + 20 + 32
+"""Ethernet, IPv4, and TCP with timestamps."""
+MSS = 1448
 
 
 def family_of(address: str) -> int:
@@ -121,3 +124,8 @@ def iperf(
     assert "error" not in report, report["error"]
     process.wait(10)
     return dict(report["end"])
+
+
+def on_the_wire(end: dict[str, Any]) -> float:
+    """The received bits per second of a TCP run over IPv4, MTU 1500, with their headers, which a limit counts too."""
+    return float(end["sum_received"]["bits_per_second"]) * (MSS + HEADERS) / MSS
