@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from tests.support.apply import Pings, apply, lines, reaches, text_for, untouched
+from tests.support.apply import apply, lines, reaches, text_for, untouched
 from tests.support.datagrams import Flow
 from tests.support.fabric import Fabric
 from tests.support.namespaces import named
-from tests.support.streams import MEGABYTE, connect, exchange, iperf
+from tests.support.streams import MEGABYTE, connect, exchange, iperf, on_the_wire
 from tests.support.uplink import Machine
 from tests.support.waiting import wait_until
 
@@ -70,7 +70,7 @@ def test_traffic_of_what_is_unchanged_goes_on(fabric: Fabric) -> None:
     fabric.wait_path(web, db, "direct")
     before = untouched(fabric, "web", "db")
     near, far = connect(web, db, db.ip)
-    ping = Pings(web, db.ip, 200)
+    ping = web.start_ping(db.ip, 200)
     with Flow(web, db) as flow:
         flow.send(1000, 0.1)
         for change in ("", more.replace("0.3/", "0.33/") + "mtu = 9000\n", more + 'ifname = "eth0"\n', more):
@@ -78,7 +78,7 @@ def test_traffic_of_what_is_unchanged_goes_on(fabric: Fabric) -> None:
             exchange_some(near, far)
             flow.send(1000, 0.1)
         flow.check()
-    assert ping.missing() == set()
+    assert ping.result().lost == 0
     assert untouched(fabric, "web", "db") == before
 
 
@@ -104,7 +104,7 @@ def test_a_connection_over_an_address_that_stays(fabric: Fabric, which: str) -> 
     web, db = fabric.partition("web"), fabric.partition("db")
     before = untouched(fabric, "web", "db")
     near, far = connect(web, db, which)
-    ping = Pings(web, which, 150)
+    ping = web.start_ping(which, 150)
     changed = (
         'addresses = ["10.77.0.2/24", "fd77::2/64", "10.77.0.20/24", "10.88.0.1/16", "fd88::1/64"]\n'
         'gateways = ["10.77.0.3", "fd88::9"]\nrate = "1gbit"\nmtu = 1300\n'
@@ -126,7 +126,7 @@ def test_a_connection_over_an_address_that_stays(fabric: Fabric, which: str) -> 
     exchange_some(near, far)
     exchange(near, far, MEGABYTE, back=MEGABYTE)
     assert routes(db.netns, "-6") == []
-    assert ping.missing() == set()
+    assert ping.result().lost == 0
     assert untouched(fabric, "web", "db") == before
 
 
@@ -311,7 +311,7 @@ def test_the_rate_changes_under_a_stream(machine: Machine) -> None:
     for rate, expected in (("100mbit", 100e6), ("20mbit", 20e6)):
         apply(fabric, NAT.replace("100mbit", rate))
         end = iperf(db, machine.remote, "-O", "1", seconds=2)
-        assert end["sum_received"]["bits_per_second"] == pytest.approx(expected, rel=0.1)
+        assert on_the_wire(end) == pytest.approx(expected, rel=0.1)
 
 
 def test_a_dry_run_and_a_request_at_the_same_time(fabric: Fabric) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.datagrams import Flow
 from tests.support.fabric import Fabric
 from tests.support.machine import open_files
-from tests.support.partition import Partition, PingResult
+from tests.support.partition import Partition
 from tests.support.streams import connect, exchange
 from tests.support.waiting import wait_until
 
@@ -43,8 +43,8 @@ def test_no_ping_is_lost(fabric: Fabric, linked: tuple[Partition, Partition]) ->
     fabric.up()
     assert {blue.pid, green.pid} == pids
     assert fabric.path(blue, green) == "direct"
-    assert running.poll() is None, "it pings all the time"
-    assert PingResult.parse(running.communicate()[0].decode()).lost == 0
+    assert running.is_running, "it pings all the time"
+    assert running.result().lost == 0
     assert [blue.info["restarts"], green.info["restarts"]] == [0, 0]
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.conftest import Pair
 from tests.support.datagrams import udp
 from tests.support.namespaces import in_namespace
-from tests.support.partition import Partition, PingResult
+from tests.support.partition import Partition
 from tests.support.streams import connect, exchange, receive_exactly
 
 GROUP, GROUP6 = "239.1.2.3", "ff02::1:77"
@@ -45,7 +45,7 @@ def test_ping_of_any_size(pair: Pair, size: int) -> None:
 def test_flood_ping(pair: Pair) -> None:
     blue, green = pair
     done = blue.run(["ping", "-n", "-q", "-f", "-c", "5000", green.ip])
-    assert PingResult.parse(done.stdout).lost == 0
+    assert "5000 packets transmitted, 5000 received" in done.stdout
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -161,7 +161,7 @@ def hit_while_links_are_made(world: World) -> Step:
         pause(delay)
         world.kill(daemon_of(world, victim))
         for ping in pings:
-            ping.communicate(timeout=30)
+            ping.result()
 
     return Step(f"SIGKILL {name_of(victim)} while its links are made", act)
 

@@ -37,21 +37,4 @@ def untouched(fabric: Fabric, *labels: str) -> list[tuple[Any, ...]]:
 
 
 def reaches(one: Partition, target: str) -> bool:
-    """Whether three pings are answered; ping itself gives a late one only two round trips, once another has come."""
-    return one.ping(target, "-w", "5", count=3).received >= 3
-
-
-class Pings:
-    """A ping at 100 per second that runs along, and which of its requests were never answered."""
-
-    def __init__(self, one: Partition, target: str, count: int) -> None:
-        self.count = count
-        # With -w it waits for late answers, and asks more often until there are so many.
-        argv = ["ping", "-n", "-i", "0.01", "-w", "30", "-c", str(count), target]
-        self.process = one.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-    def missing(self) -> set[int]:
-        output = self.process.communicate()[0].decode()
-        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)}
-        assert answered, output
-        return set(range(1, self.count + 1)) - answered
+    return one.ping(target, count=3).lost == 0

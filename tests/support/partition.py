@@ -18,23 +18,58 @@ if TYPE_CHECKING:
 Argv = list[str]
 
 
+DEADLINE = 20
+"""Seconds that a ping waits for answers before it gives up."""
+
+
 @dataclass(frozen=True)
 class PingResult:
-    """How many echo requests were sent and how many of them answered."""
+    """How many echo requests were sent, and which of them were not answered, by their numbers from 1."""
 
     sent: int
-    received: int
+    missing: frozenset[int]
     output: str = field(repr=False, default="")
 
     @property
     def lost(self) -> int:
-        return self.sent - self.received
+        return len(self.missing)
+
+    @property
+    def received(self) -> int:
+        return self.sent - self.lost
 
     @classmethod
-    def parse(cls, output: str) -> PingResult:
-        match = re.search(r"(\d+) packets transmitted, (\d+) received", output)
-        assert match, f"not an output of ping: {output!r}"
-        return cls(int(match[1]), int(match[2]), output)
+    def parse(cls, output: str, count: int) -> PingResult:
+        """Of the first `count` requests; further ones only tell that nothing earlier is still to come."""
+        assert "packets transmitted" in output, f"not an output of ping: {output!r}"
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", output)}
+        return cls(count, frozenset(range(1, count + 1)) - answered, output)
+
+
+@dataclass(frozen=True)
+class RunningPing:
+    """A ping of `count` requests that runs along."""
+
+    process: subprocess.Popen[bytes]
+    count: int
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def result(self) -> PingResult:
+        """When it has ended."""
+        return PingResult.parse(self.process.communicate(timeout=2 * DEADLINE)[0].decode(), self.count)
+
+
+def _ping(target: str, count: int, *options: str) -> Argv:
+    """A ping at 100 per second that, unless told how long by -W, waits for answers that come late.
+
+    Without -w, ping gives the last answers two round trips when others have come, and an answer that a busy
+    machine delays would count as lost. With it, it sends until `count` were answered or the time is up.
+    """
+    patience = () if "-W" in options else ("-w", str(DEADLINE))
+    return ["ping", "-n", "-i", "0.01", "-c", str(count), *patience, *options, target]
 
 
 @dataclass(frozen=True)
@@ -105,14 +140,14 @@ class Partition:
         """A socket of this partition; closed with the fabric at the latest."""
         return self.fabric.on_close(socket_in(self.netns, family, kind, proto))
 
-    def ping(self, target: str, *options: str, count: int = 2, timeout: float = 60) -> PingResult:
-        argv = ["ping", "-n", "-i", "0.01", "-W", "1", "-c", str(count), *options, target]
-        return PingResult.parse(self.run(argv, check=False, timeout=timeout).stdout)
+    def ping(self, target: str, *options: str, count: int = 2) -> PingResult:
+        """A finished ping; with -W among the options it gives up so many seconds after the last request."""
+        argv = _ping(target, count, *options)
+        return PingResult.parse(self.run(argv, check=False).stdout, count)
 
-    def start_ping(self, target: str, count: int, interval: float = 0.01) -> subprocess.Popen[bytes]:
-        """A ping that runs along; its result is `PingResult.parse(process.communicate()[0].decode())`."""
-        argv = ["ping", "-n", "-i", str(interval), "-W", "1", "-c", str(count), target]
-        return self.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    def start_ping(self, target: str, count: int) -> RunningPing:
+        process = self.popen(_ping(target, count), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return RunningPing(process, count)
 
     def know(self, other: Partition) -> None:
         """Enters the other's MAC address for good, so that not even ARP precedes the first frame.
