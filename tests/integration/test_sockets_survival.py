@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY}: run
 def talking(fabric: Fabric) -> Iterator[tuple[Fabric, Asking, int]]:
     """A client with a direct connection to a server in the other partition, and the server's port."""
     fabric.up()
-    client, server = (End(fabric.add(label, f"10.90.0.{n}/24"), True) for n, label in enumerate("ab", 1))
+    blue, green = (fabric.add(label, f"10.90.0.{n}/24") for n, label in enumerate("ab", 1))
+    client, server = End(blue, True), End(green, True)
     program = [sys.executable, honest.__file__]
     with (
         server.running([*program, "wait", server.ip]) as serving,
@@ -33,6 +34,7 @@ def talking(fabric: Fabric) -> Iterator[tuple[Fabric, Asking, int]]:
         port, ask = int(serving.stdout.readline()), Asking(asking)
         assert ask(f"open {port}") == "open"
         assert ask(f"kind {port}") == "direct"
+        fabric.wait_path(blue, green, "direct")  # of frames: a plain connection needs no host either
         wait_until_told(fabric)
         yield fabric, ask, port
 

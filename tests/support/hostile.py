@@ -35,7 +35,10 @@ class Asking:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(words.encode() + b"\n")
         self.process.stdin.flush()
-        return self.process.stdout.readline().decode().strip()
+        answer = self.process.stdout.readline().decode().strip()
+        if answer.startswith("Traceback"):
+            raise AssertionError(f"{words}: {self.process.stdout.read().decode()}")
+        return answer
 
     def attempt(self, port: int, blocking: bool = False) -> str:
         return self(f"attempt {port} {int(blocking)}")
