@@ -1,4 +1,4 @@
-"""Abstract names by which programs know without asking which addresses are none of the fabric's: pure."""
+"""Abstract names by which programs know without asking what can't be direct (see cext/sockets/near.c): pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Collection
 
 NAMED_ADDRESSES = 32
 """Up to so many addresses of a fabric have names of their own: there is a socket for each, in each namespace."""
+
+NAMED_PORTS = 32
+"""And so many ports at which the provider listens."""
 
 
 def _name(text: str) -> bytes:
@@ -15,10 +18,22 @@ def _name(text: str) -> bytes:
 EXACT = _name("exact")
 """Bound while each address has a name of its own."""
 
+PORTS = _name("ports")
+"""Bound while that is so, and each port has one at which a program with the provider listens."""
 
-def names(ips: Collection[bytes]) -> set[bytes]:
-    """What is to be bound for these addresses: the /16 of each, or /32 of IPv6, and in a small fabric each of them."""
-    near = {ip[: 2 if len(ip) == 4 else 4] for ip in ips}
+FLAGS = frozenset({EXACT, PORTS})
+"""They say that others are complete: bound after those, and gone before them."""
+
+
+def names(ips: Collection[bytes], ports: Collection[int] | None) -> set[bytes]:
+    """What is to be bound for these addresses: the /16 of each, or /32 of IPv6, and in a small fabric each of them.
+
+    There the ports as well, unless they are not known (None) or many.
+    """
+    near = {_name(ip[: 2 if len(ip) == 4 else 4].hex()) for ip in ips}
     if not 0 < len(ips) <= NAMED_ADDRESSES:
-        return {_name(part.hex()) for part in near}
-    return {_name(part.hex()) for part in near.union(ips)} | {EXACT}
+        return near
+    near |= {_name(ip.hex()) for ip in ips} | {EXACT}
+    if ports is None or len(ports) > NAMED_PORTS:
+        return near
+    return near | {_name(f"port/{port}") for port in ports} | {PORTS}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import IntEnum
 from typing import NamedTuple
 
-VERSION = 2
+VERSION = 3
 BROKER_NAME = "vnicd-sockets"
 """The broker's abstract name in the namespace of each partition."""
 
@@ -42,6 +44,7 @@ class Op(IntEnum):
     TAKE = 3
     FORGET = 4
     ASK = 5
+    LISTEN = 6
 
 
 class Why(IntEnum):
@@ -187,11 +190,27 @@ def parse_reply(data: bytes) -> Reply:
     return Reply(why, port, version)
 
 
-def listener_names(target: Address) -> tuple[bytes, bytes]:
-    """The abstract names by which a listener with the provider can be known that takes connections to a target."""
-    names = {"0.0.0.0", "::"} if len(target.ip) == 4 else {"::"}
-    order = [target.text, *sorted(names)]
-    return tuple(f"\0vnicd-listener/{target.port}/{text}".encode() for text in order)  # type: ignore[return-value]
+def listener_name(where: Address) -> bytes:
+    """The abstract name of a listener with the provider that is bound to an address."""
+    return f"\0vnicd-listener/{where.port}/{where.text}".encode()
+
+
+def listener_names(target: Address) -> list[bytes]:
+    """Those of the listeners that take connections to a target."""
+    anywhere = [bytes(4), bytes(16)] if len(target.ip) == 4 else [bytes(16)]
+    return [listener_name(Address(ip, target.port)) for ip in (target.ip, *anywhere)]
+
+
+_LISTENER = re.compile(rb" @vnicd-listener/(\d{1,5})/([0-9a-f.:]{1,45})\n")
+
+
+def listeners(table: bytes) -> set[Address]:
+    """Those whose names are in the kernel's table of Unix sockets, /proc/net/unix."""
+    found = set()
+    for port, text in _LISTENER.findall(table):
+        with suppress(OSError):  # anybody may bind a name that looks like one
+            found.add(address(text.decode(), int(port)))
+    return found
 
 
 def pack_entries(ports: Iterable[tuple[bytes, int]]) -> bytes:

@@ -1,4 +1,4 @@
-/* Asking the broker: offers, and taking them. */
+/* Asking the broker: offers, taking them, and telling of listeners. */
 #include "internal.h"
 #include "parts.h"
 
@@ -116,6 +116,17 @@ enum vn_why broker_offer(const struct vn_address *source, const struct vn_addres
     if (!answered)
         return VN_WHY_no_broker;
     return reply.why < VN_WHY_COUNT ? (enum vn_why)reply.why : VN_WHY_unsupported;
+}
+
+bool broker_listen(const struct vn_address *address) {
+    struct vn_reply reply;
+    int got[VN_MOST_FDS], count;
+    pthread_mutex_lock(&mutex);
+    bool answered = ask_again(VN_LISTEN, address, NULL, NULL, 0, &reply, got, &count);
+    pthread_mutex_unlock(&mutex);
+    if (answered)
+        close_all(got, count);
+    return answered && reply.why == VN_WHY_direct;
 }
 
 void broker_forget(const struct vn_address *source, const struct vn_address *target) {

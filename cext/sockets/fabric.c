@@ -1,4 +1,4 @@
-/* Which addresses are partitions: names in the namespace, the broker's window, and the table that it shares. */
+/* Which addresses are partitions: names in the namespace (near.c), the broker's window, and the table that it shares. */
 #include "internal.h"
 #include "parts.h"
 
@@ -149,35 +149,6 @@ static bool is_loopback(const struct vn_address *address) {
     return address->family == AF_INET ? address->ip[0] == 127 : memcmp(address->ip, one, sizeof(one)) == 0;
 }
 
-static bool is_bound(int probe, const char *text, const char *more) {
-    struct sockaddr_un name;
-    socklen_t length = abstract_name(&name, text, more);
-    return real_connect(probe, (struct sockaddr *)&name, length) == 0;
-}
-
-/* Whether the fabric may have the target: a look in the namespace's names, so that most programs never ask the broker. */
-static bool is_near(const struct vn_address *target) {
-    static const char digits[] = "0123456789abcdef";
-    char hex[33];
-    int bytes = target->family == AF_INET ? 4 : 16, saved = errno;
-    int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    for (int i = 0; i < bytes; i++) {
-        hex[2 * i] = digits[target->ip[i] >> 4];
-        hex[2 * i + 1] = digits[target->ip[i] & 15];
-    }
-    hex[2 * bytes] = '\0';
-    char *end = &hex[target->family == AF_INET ? 4 : 8], cut = *end;
-    *end = '\0';
-    bool near = probe >= 0 && is_bound(probe, VN_NEAR_NAME, hex);
-    *end = cut;
-    if (near && is_bound(probe, VN_NEAR_NAME, VN_NEAR_EXACT))
-        near = is_bound(probe, VN_NEAR_NAME, hex);
-    if (probe >= 0)
-        real_close(probe);
-    errno = saved;
-    return near;
-}
-
 /* Whether to make sure that the table is still written: the broker that shared it may have been replaced. */
 static bool is_due(void) {
     static _Atomic uint64_t next;
@@ -190,10 +161,13 @@ static bool is_due(void) {
 
 static enum vn_why find(const struct vn_address *target) {
     enum vn_why why = VN_WHY_direct;
+    enum nearness nearness = is_loopback(target) ? VN_NEAR : VN_UNKNOWN;   /* which has no name */
     bool asked = false;
-    if (fabric_table() == NULL && !is_loopback(target) && !is_near(target))
-        return VN_WHY_not_a_partition;
+    if (door_is_none(target))
+        return VN_WHY_no_provider;
     if (fabric_table() == NULL) {
+        if (nearness == VN_UNKNOWN && (nearness = near_look(target)) != VN_NEAR)
+            return nearness == VN_FAR ? VN_WHY_not_a_partition : VN_WHY_no_provider;
         asked = ask(target, &why);
         if (!asked && !broker_hello())
             return VN_WHY_no_broker;
@@ -202,14 +176,15 @@ static enum vn_why find(const struct vn_address *target) {
     if (fabric == NULL)
         return VN_WHY_no_broker;
     int port = is_loopback(target) ? (int)own_port : partition_of(fabric, target);
-    if (port < 0 && !asked && is_due() && is_near(target) && (asked = ask(target, &why)))
+    if (port < 0 && !asked && is_due() && near_look(target) != VN_FAR && (asked = ask(target, &why)))
         port = partition_of(fabric, target);
     if (port < 0 || ((uint32_t)port == own_port && !vn_settings.loopback))
         return VN_WHY_not_a_partition;
-    if (door_is_none(target))
-        return VN_WHY_no_provider;
-    if (!asked && !door_was_open(target))   /* where there was a provider, there will be one */
+    if (!asked && !door_was_open(target)) {   /* where there was a provider, there will be one */
+        if (nearness == VN_UNKNOWN && near_look(target) == VN_SILENT)
+            return VN_WHY_no_provider;
         ask(target, &why);
+    }
     return why == VN_WHY_no_provider ? why : VN_WHY_direct;
 }
 

@@ -232,6 +232,7 @@ bool address_same(const struct vn_address *a, const struct vn_address *b);
 enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int bell, int half,
                          int tcp);
 void broker_forget(const struct vn_address *source, const struct vn_address *target);
+bool broker_listen(const struct vn_address *address);        /* that a listener is there; true when everybody knows */
 bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *bell, int *half);
 enum vn_why broker_find(const struct vn_address *target);   /* VN_WHY_direct: may be a partition's; else why not */
 bool broker_has_offers(void);                                /* for this partition */

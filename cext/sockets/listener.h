@@ -6,12 +6,17 @@
 
 struct listener {
     struct entry entry;
-    int marker;          /* bound to the listener's name; -1: another one is */
+    _Atomic int marker;  /* bound to the listener's name; -1: another one is */
+    _Atomic bool told;   /* the broker has heard of it */
+    _Atomic uint64_t tell_after;   /* and is not told again before then */
     int inside, outside; /* of its door; -1 without */
     int family;
     uint64_t secret[2];  /* of the tickets to its door */
     uint64_t poll_ns;    /* how long it is worth while to look for one who knocks before sleeping */
 };
+
+void listener_tell(struct listener *listener, int fd);
+    /* listen.c: makes sure that its name is bound and the broker knows of it; tries once a second */
 
 /* answer.c */
 struct conn *answer(int bell, int memfd, const struct vn_address *local, const struct vn_address *remote,

@@ -23,6 +23,9 @@ void withdraw_after_fork(void);
 uint64_t timeout_of(int fd, int option);       /* connect.c: SO_RCVTIMEO or SO_SNDTIMEO in ns; 0: none */
 bool signals_restart(void);                    /* start.c: every handler has SA_RESTART, so TCP would have gone on sleeping */
 
+enum nearness { VN_UNKNOWN, VN_FAR, VN_SILENT, VN_NEAR };   /* near.c: no partition has it; one has, but nobody with */
+enum nearness near_look(const struct vn_address *target);   /* the provider listens at its port anywhere; may be had */
+
 /* fabric.c and broker.c */
 #define VN_PATIENCE_US 100000                  /* for an answer; then who owes it is left alone for VN_PAUSE_NS */
 #define VN_PAUSE_NS 1000000000u

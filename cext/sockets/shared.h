@@ -18,13 +18,15 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define VN_SOCKETS_VERSION 2
+#define VN_SOCKETS_VERSION 3
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
 #define VN_WINDOW_NAME "-window"               /* after the broker's name: asks here first, see VN_ASK */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the provider; port, address */
 #define VN_NEAR_NAME "vnicd-near/"            /* abstract, SOCK_DGRAM, bound while the fabric has an address whose first */
                                               /* two bytes (four of IPv6) follow in hex: what is not near is not asked for */
-#define VN_NEAR_EXACT "exact"                 /* follows instead while each address has a name, with all its bytes */
+#define VN_NEAR_EXACT "exact"                 /* follows instead while each address has a name, with all its bytes; */
+#define VN_NEAR_PORTS "ports"                 /* and this, while each port with a listener with the provider has one */
+#define VN_NEAR_PORT "port/%u"
 
 #define VN_CONTROL_BYTES 4096u
 #define VN_RING_BYTES (256u * 1024)
@@ -83,6 +85,7 @@ enum vn_op {
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */
     VN_ASK = 5,     /* at the window, once for each connection: target (family 0: none); reply: 0, or why a connection */
                     /* to it can't be direct, and fds [table] */
+    VN_LISTEN = 6,  /* source: a listener's address, whose name is bound; reply: 0 when everybody knows, see near.c */
 };
 
 struct vn_request {

@@ -21,6 +21,8 @@ from tests.support.servers import HTTP_PORT, POSTGRES_PORT, REDIS_PORT, Postgres
 from tests.support.waiting import wait_for_output
 
 CONNECT_PORT = 7777
+PLAIN_PORT = 7778
+"""Where no program with the library listens; that one has, is known for a moment longer."""
 NO_PARTITION = "10.77.0.99"
 """An address in the network of all environments that nobody has."""
 
@@ -116,7 +118,7 @@ def decisions(environment: Environment, settings: Settings) -> Mapping[str, floa
     """Microseconds of a program's first connect that does not become direct, of many programs the median."""
 
     def first(address: str) -> float:
-        connect = f"{connect_program()} first {address} {CONNECT_PORT}"
+        connect = f"{connect_program()} first {address} {PLAIN_PORT}"
         command = ["sh", "-c", f"for each in $(seq {FIRSTS}); do {connect} || exit; done"]
         return parsing.median_us(run(environment, "a", command, settings.seconds))
 

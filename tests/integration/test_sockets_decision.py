@@ -18,9 +18,11 @@ from tests.support.namespaces import socket_in
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
 from vnicd import near, sockets
+from vnicd.daemon.hints import MOST_LISTENERS
 from vnicd.sockets import BROKER_NAME
 
 PORT = 7301
+PORT_NAME = f"\0vnicd-near/port/{PORT}".encode()
 
 DECIDE = f"""
 import socket, sys
@@ -33,10 +35,18 @@ sys.stdin.read()
 
 ECHO = f"""
 import socket, sys
-listener = socket.create_server((sys.argv[1], {PORT}))
+listener = socket.create_server((sys.argv[1], {PORT}), reuse_port=True)
+print("ready", flush=True)
 while True:
     client, _ = listener.accept()
     client.sendall(client.recv(9))
+"""
+
+MANY = """
+import socket, sys
+listeners = [socket.create_server((sys.argv[1], 0)) for _ in range(int(sys.argv[2]))]
+print("ready", flush=True)
+sys.stdin.read()
 """
 
 ASK = f"""
@@ -79,8 +89,57 @@ def test_no_partition_is_known_by_its_name(small: Ends) -> None:
     decides(small, "10.77.0.9", "not_a_partition", has_table=False)
 
 
+def test_no_provider_is_known_by_its_name(small: Ends) -> None:
+    with small.client.running([sys.executable, "-c", MANY, small.client.ip, "1"]) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"ready\n"
+        decides(small, small.server.ip, "no_provider", has_table=False)
+
+
 def test_no_provider_is_told_at_the_window(small: Ends) -> None:
-    decides(small, small.server.ip, "no_provider", has_table=True)
+    """When somebody else listens with it at this port."""
+    with small.client.serving([sys.executable, "-c", ECHO, small.client.ip], PORT):
+        decides(small, small.server.ip, "no_provider", has_table=True)
+    wait_until(lambda: not is_bound(small.client.partition, PORT_NAME), 10, "its port has no name any more")
+    decides(small, small.server.ip, "no_provider", has_table=False)
+
+
+@pytest.mark.parametrize("count", [near.NAMED_PORTS + 1, MOST_LISTENERS + 1])
+def test_with_many_listeners_the_window_tells_it(small: Ends, count: int) -> None:
+    """Of all, or of one partition, whose listeners are looked for again when programs have gone."""
+    assert is_bound(small.client.partition, near.PORTS)
+    with small.server.running([sys.executable, "-c", MANY, small.server.ip, str(count)]) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        assert not is_bound(small.client.partition, near.PORTS)
+        decides(small, small.server.ip, "no_provider", has_table=True)
+        with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+            assert becomes_direct(small)
+    wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names again")
+    with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+        assert becomes_direct(small)
+
+
+def test_a_listener_is_known_to_the_next_broker(small: Ends) -> None:
+    with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+        os.kill(small.fabric.host_pid(), signal.SIGKILL)
+        small.fabric.up()
+        wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names")
+        assert becomes_direct(small)
+
+
+def test_the_second_listener_at_an_address_takes_over(small: Ends) -> None:
+    """The first has the name; when it has ended, the second makes itself known as soon as it is reached by TCP."""
+    serve = [sys.executable, "-c", ECHO, small.server.ip]
+    with small.server.running(serve) as first, small.server.running(serve) as second:
+        for process in (first, second):
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        with small.client.running([sys.executable, "-c", ASK]) as asking:
+            assert is_direct(asking, small.server.ip)
+            first.kill()
+            first.wait()
+            wait_until(lambda: is_direct(asking, small.server.ip), 10, "connections are direct again")
 
 
 def test_in_a_large_fabric_the_window_tells_it(small: Ends) -> None:
@@ -89,18 +148,20 @@ def test_in_a_large_fabric_the_window_tells_it(small: Ends) -> None:
     for label, ips in (("one", many), ("two", [ip.replace("77.1", "77.2") for ip in many])):
         small.fabric.add(label, *ips)
     assert len(many) * 2 + 2 > near.NAMED_ADDRESSES
-    wait_until(lambda: not is_bound(small.client.partition), 10, "addresses have no names any more")
+    wait_until(
+        lambda: not is_bound(small.client.partition, near.EXACT), 10, "addresses have no names any more"
+    )
     decides(small, "10.77.0.9", "not_a_partition", has_table=True)
     with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
         assert becomes_direct(small)
     small.fabric.cli("partition", "remove", small.fabric.name("two"))
-    wait_until(lambda: is_bound(small.client.partition), 10, "addresses have names again")
+    wait_until(lambda: is_bound(small.client.partition, near.EXACT), 10, "addresses have names again")
     decides(small, "10.77.0.9", "not_a_partition", has_table=False)
 
 
-def is_bound(partition: Partition) -> bool:
+def is_bound(partition: Partition, name: bytes) -> bool:
     with socket_in(partition.netns, socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        return sock.connect_ex(near.EXACT) == 0
+        return sock.connect_ex(name) == 0
 
 
 def test_without_a_window_the_broker_is_asked(fabric: Fabric) -> None:

@@ -22,9 +22,9 @@ from vnicd.sockets import packed
 PARTITION_FILES, HOST_FILES = 13, 27
 """Descriptors of a daemon that has no link and no partition."""
 
-PORT_FILES, UPLINK_FILES = 5 + 5, 40
-"""Descriptors that the hosting daemon has for each partition, five of them the broker's in its namespace (a listener, a
-window, a probe, two watches) beside the names of what is near; and for an uplink, whose lanes are most of them."""
+PORT_FILES, UPLINK_FILES = 5 + 6, 40
+"""Descriptors that the hosting daemon has for each partition, six of them the broker's for its namespace (that, a
+listener, a window, a probe, two watches) beside the names there; and for an uplink, whose lanes are most of them."""
 
 SLACK = 4
 """Descriptors more for the moment: clients, what is being set up."""
@@ -133,7 +133,7 @@ def _zombies(parent: int) -> Iterator[str]:
 def _descriptors(
     world: World, host: int, ports: list[dict[str, Any]], links: list[dict[str, Any]]
 ) -> Iterator[str]:
-    named_near = near.names({packed(text) for port in ports for text in port["addresses"]})
+    named_near = near.names({packed(text) for port in ports for text in port["addresses"]}, ())
     count = len(open_files(host))
     most = HOST_FILES + (PORT_FILES + len(named_near)) * len(ports) + SLACK
     if world.uplink:

@@ -92,15 +92,34 @@ def test_names_are_those_of_the_header() -> None:
     assert f'VN_WINDOW_NAME "{sockets.WINDOW}"' in HEADER
     assert 'VN_NEAR_NAME "vnicd-near/"' in HEADER
     assert f'VN_NEAR_EXACT "{near.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
+    assert f'VN_NEAR_PORTS "{near.PORTS.rpartition(b"/")[2].decode()}"' in HEADER
+    assert 'VN_NEAR_PORT "port/%u"' in HEADER
     form = re.search(r'VN_LISTENER_NAME "(.*?)"', HEADER)
     assert form
-    assert sockets.listener_names(SERVER) == tuple(
+    assert sockets.listener_names(SERVER) == [
         b"\0" + (form[1].replace("%u", "6379").replace("%s", text)).encode()
         for text in ("10.77.0.2", "0.0.0.0", "::")
-    )
-    assert sockets.listener_names(sockets.address("fd77::1", 80)) == tuple(
+    ]
+    assert sockets.listener_names(sockets.address("fd77::1", 80)) == [
         f"\0vnicd-listener/80/{text}".encode() for text in ("fd77::1", "::")
+    ]
+
+
+def test_listeners_are_found_in_the_kernels_table() -> None:
+    """Whatever else has a name, or looks like one of them."""
+    row = "ffff9c0e8a2b4000: 00000002 00000000 00000000 0002 01 4711"
+    names = (
+        "@vnicd-listener/6379/10.77.0.2",
+        "@vnicd-listener/80/::",
+        "/run/other",
+        "@vnicd-listener/80/nobody",
+        "@vnicd-listener/80/1.2.3",
+        "@vnicd-listener/99999999/::",
+        "@vnicd-listener/81/::@",
     )
+    table = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+    table += f"{row}\n" + "".join(f"{row} {name}\n" for name in names)
+    assert sockets.listeners(table.encode()) == {SERVER, sockets.address("::", 80)}
 
 
 # ----------------------------------------------------------------------------------------------------- messages

@@ -22,11 +22,11 @@ import asyncio
 import logging
 import resource
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
 
-from vnicd import near, sockets, table
-from vnicd.daemon.station import Offer, Place, Station
+from vnicd import sockets, table
+from vnicd.daemon.hints import Hints, has_listener
+from vnicd.daemon.station import Kernel, Offer, Place, Station
 from vnicd.daemon.visitor import Visitor
 from vnicd.daemon.windows import MAX_WASTE, REST, Windows
 from vnicd.errors import NoNamespace
@@ -34,7 +34,6 @@ from vnicd.kernel import direct
 from vnicd.sockets import Op, Reply, Request, Why
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_VISITORS = 4096
 """Programs of one namespace that are connected at a time."""
@@ -51,12 +50,6 @@ SWEEP = 5.0
 """Seconds between two looks for offers that have waited too long."""
 
 
-class Kernel(Protocol):
-    """Runs blocking work elsewhere."""
-
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
-
-
 class Broker:
     """`update` tells it the partitions; nothing is served before, nor after `close`."""
 
@@ -68,6 +61,7 @@ class Broker:
         self.windows = Windows(self.table.region.fd)
         self.stations: dict[tuple[int, int], Station] = {}
         """By what tells their namespaces."""
+        self.hints = Hints(kernel, self.stations)
         self.by_ip: dict[bytes, Station] = {}
         self.entries = b""
         self.refused: set[tuple[int, int]] = set()
@@ -77,7 +71,8 @@ class Broker:
         self.sweeping: asyncio.TimerHandle | None = None
         self.closed = False
         self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
-            Op.HELLO: self._hello, Op.OFFER: self._offer, Op.TAKE: self._take, Op.FORGET: self._forget
+            Op.HELLO: self._hello, Op.LISTEN: self._listen,
+            Op.OFFER: self._offer, Op.TAKE: self._take, Op.FORGET: self._forget,
         }  # fmt: skip
 
     # ----------------------------------------------------------------------------------- partitions
@@ -97,26 +92,7 @@ class Broker:
             if where in self.stations:
                 self._settle(self.stations[where], here)
         self._write()
-        for where, here in found.items():
-            if where in self.stations:
-                await self._hint(self.stations[where], here[min(here)].netns)
-
-    async def _hint(self, station: Station, path: str | None) -> None:
-        """Bind the names of the fabric's networks and addresses in a namespace."""
-        wanted = near.names(self.by_ip.keys())
-        hints = station.outfit.hints
-        for name in sorted(hints.keys() - wanted, key=near.EXACT.__ne__):  # that one first
-            hints.pop(name).close()
-        if missing := wanted - hints.keys():
-            try:
-                made = await self.kernel(lambda: direct.hints(path, missing))
-            except (OSError, NoNamespace):
-                return
-            if self.closed or self.stations.get(station.outfit.where or (0, 0)) is not station:
-                for sock in made.values():
-                    sock.close()
-            else:
-                hints.update(made)
+        await self.hints.tell()
 
     async def _begin(self, where: tuple[int, int], here: dict[int, Place]) -> None:
         number = min(here)
@@ -155,6 +131,7 @@ class Broker:
         self.by_ip = {ip: station for station in self.stations.values() for ip in station.addresses}
         pairs = sorted((ip, station.number) for ip, station in self.by_ip.items())
         entries = sockets.pack_entries(pairs[: sockets.TABLE_ENTRIES])
+        self.hints.addresses = self.by_ip.keys()
         self.windows.settle(self.stations.values())
         if entries != self.entries:
             self.entries = entries
@@ -177,6 +154,7 @@ class Broker:
     def close(self) -> None:
         """Serve nobody any more."""
         self.closed = True
+        self.hints.close()
         if self.sweeping is not None:
             self.sweeping.cancel()
         for station in self.stations.values():
@@ -224,6 +202,7 @@ class Broker:
     def _gone(self, visitor: Visitor) -> None:
         """Its offers stay: the connections may be made already, and wait to be accepted."""
         visitor.station.visitors.discard(visitor)
+        self.hints.look_soon()
 
     def _request(self, visitor: Visitor, data: bytes, fds: list[int]) -> bool:
         """Answer one request; False when the program is to go."""
@@ -234,10 +213,26 @@ class Broker:
         if request.version != sockets.VERSION:
             return visitor.answer(Reply(Why.UNSUPPORTED))
         method = self.methods.get(request.op)
-        return method is not None and method(visitor, request, fds)
+        return method is not None and not visitor.is_waiting and method(visitor, request, fds)
 
     def _hello(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
         return visitor.answer(Reply(Why.DIRECT, visitor.station.number), [self.table.region.fd])
+
+    def _listen(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
+        station, where = visitor.station, request.source
+        if not where.port or not has_listener(station, where):
+            return visitor.answer(Reply(Why.UNSUPPORTED))
+        if self.hints.add(station, where):
+            return visitor.answer(Reply(Why.DIRECT))
+
+        def answer() -> None:
+            visitor.is_waiting = False
+            if not visitor.answer(Reply(Why.DIRECT)):
+                visitor.close()
+
+        visitor.is_waiting = True
+        self.hints.tell_soon(answer)
+        return True
 
     # --------------------------------------------------------------------------------------- offers
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from vnicd import connections
 from vnicd.connections import Own, Told
-from vnicd.daemon.broker import Broker, Kernel
+from vnicd.daemon.broker import Broker
 from vnicd.daemon.ports import Ports
-from vnicd.daemon.station import Place, Station
+from vnicd.daemon.station import Kernel, Place, Station
 from vnicd.kernel import halves, tap
 from vnicd.kernel.halves import Found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from vnicd.daemon.bin import Bin
 from vnicd.kernel.direct import Outfit
@@ -11,8 +12,16 @@ from vnicd.sockets import Address
 if TYPE_CHECKING:
     from vnicd.daemon.visitor import Visitor
 
+T = TypeVar("T")
+
 Key = tuple[Address, Address]
 """Target and source of a connection, as the accepting end's own and far address."""
+
+
+class Kernel(Protocol):
+    """Runs blocking work elsewhere."""
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
 
 
 class Place(NamedTuple):
@@ -43,6 +52,10 @@ class Station:
         """The addresses of each partition."""
         self.addresses: set[bytes] = set()
         self.visitors: set[Visitor] = set()
+        self.listeners = outfit.listeners
+        """Where its programs listen with the provider, and perhaps some that have ended; None: not known."""
+        self.heard: set[Address] = set()
+        """Of these we were told since the last look for all of them."""
         self.offers: dict[Key, Offer] = {}
         """Those made to its programs, the oldest first."""
         self.made = 0

@@ -1,4 +1,4 @@
-"""One program's connection to the broker: reads its requests, answers at once or never, and does not block."""
+"""One program's connection to the broker: reads its requests, and does not block."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Visitor:
         self.on_request, self.on_end = on_request, on_end
         self.offers: set[Offer] = set()
         """What it offers and nobody has taken yet; they may outlive the connection."""
+        self.is_waiting = False
+        """It has asked what takes its time, and asks nothing else before that is answered."""
         self.loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self.loop.add_reader(sock, self._readable)

@@ -7,10 +7,12 @@ import fcntl
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vnicd import near, sockets
+from vnicd.errors import NoNamespace
 from vnicd.kernel import netns
 from vnicd.sockets import Address
 
@@ -27,6 +29,10 @@ NFTABLES_GROUP = 1 << (7 - 1)
 """NFNLGRP_NFTABLES."""
 
 BACKLOG = 4096
+
+OWN_NETNS = "/proc/thread-self/ns/net"
+MOST_OF_TABLE = 8 << 20
+"""Bytes of the kernel's table of Unix sockets that are read: some 100,000 sockets."""
 
 F_GET_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1034, 0x2, 0x4
 
@@ -46,10 +52,22 @@ class Outfit:
     """What the kernel tells the namespace by."""
     where: tuple[int, int] | None = None
     """The identity of the namespace."""
+    namespace: int = -1
+    """A descriptor of it; -1 where it is our own."""
+    listeners: set[Address] | None = None
+    """Those with the provider that were there already; None when there may be others."""
     hints: dict[bytes, socket.socket] = field(default_factory=dict)
-    """Bound names by which programs know, without asking, what certainly is no partition."""
+    """Bound names by which programs know without asking."""
+
+    @property
+    def path(self) -> str | None:
+        """Of the namespace, for as long as this is open."""
+        return f"/proc/self/fd/{self.namespace}" if self.namespace >= 0 else None
 
     def close(self) -> None:
+        if self.namespace >= 0:
+            os.close(self.namespace)
+            self.namespace = -1
         for sock in (self.listener, self.probe, self.window, *self.watches, *self.hints.values()):
             if sock is not None:
                 sock.close()
@@ -58,7 +76,7 @@ class Outfit:
 def identity(path: str | None) -> tuple[int, int] | None:
     """What tells a namespace from all others; None when there is none at that path. No path is our own."""
     try:
-        facts = Path(path or "/proc/thread-self/ns/net").stat()
+        facts = Path(path or OWN_NETNS).stat()
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
@@ -66,10 +84,10 @@ def identity(path: str | None) -> tuple[int, int] | None:
 
 def equip(path: str | None, name: str) -> Outfit:
     """Make the sockets in the namespace at a path; OSError when somebody has the name already."""
-    return _equip(name) if path is None else netns.inside(path, lambda: _equip(name))
+    return _equip(name, None) if path is None else netns.inside(path, lambda: _equip(name, OWN_NETNS))
 
 
-def _equip(name: str) -> Outfit:
+def _equip(name: str, namespace: str | None) -> Outfit:
     outfit = Outfit(
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK),
@@ -79,6 +97,9 @@ def _equip(name: str) -> Outfit:
         outfit.listener.listen(BACKLOG)
         outfit.cookie = cookie(outfit.listener)
         outfit.where = identity(None)
+        if namespace is not None:
+            outfit.namespace = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        outfit.listeners = _listeners()  # those that begin later find us listening, and tell us
     except OSError:
         outfit.close()
         raise
@@ -114,7 +135,7 @@ def hints(path: str | None, names: set[bytes]) -> dict[bytes, socket.socket]:
 def _hints(names: set[bytes]) -> dict[bytes, socket.socket]:
     made: dict[bytes, socket.socket] = {}
     try:
-        for name in sorted(names, key=near.EXACT.__eq__):  # that one last
+        for name in sorted(names, key=near.FLAGS.__contains__):  # those last
             made[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
                 made[name].bind(name)
@@ -127,6 +148,23 @@ def _hints(names: set[bytes]) -> dict[bytes, socket.socket]:
             sock.close()
         raise
     return made
+
+
+def listeners(path: str | None) -> set[Address] | None:
+    """All listeners with the provider in the namespace at a path; None when that can't be said."""
+    try:
+        return _listeners() if path is None else netns.inside(path, _listeners)
+    except NoNamespace:
+        return None
+
+
+def _listeners() -> set[Address] | None:
+    try:
+        with Path("/proc/thread-self/net/unix").open("rb") as file:
+            table = file.read(MOST_OF_TABLE)
+    except OSError:
+        return None
+    return sockets.listeners(table) if len(table) < MOST_OF_TABLE else None
 
 
 def _watch(protocol: int, groups: int) -> socket.socket:
@@ -151,7 +189,7 @@ def drain(watch: socket.socket, most: int = 64) -> None:
         log.debug("news of a namespace: %s", error)  # ENOBUFS: more than the socket could hold
 
 
-def is_bound(probe: socket.socket, names: tuple[bytes, ...]) -> bool:
+def is_bound(probe: socket.socket, names: Sequence[bytes]) -> bool:
     """Whether one of these abstract names is that of a datagram socket in the probe's namespace."""
     for name in names:
         try:
