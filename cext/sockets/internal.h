@@ -218,7 +218,7 @@ uint64_t conn_due(struct conn *conn);   /* when something must be done for it th
 void conn_serve_due(struct conn *conn, int fd);
 
 #define LOOKS_A_YIELD 16
-struct spin { uint64_t until; unsigned looks; uint64_t *learnt, began; };
+struct spin { uint64_t until, lent; unsigned looks; uint64_t *learnt; };   /* lent: ns given to others by long yields */
 void spin_start(struct spin *spin, uint64_t *learnt);  /* learnt: ns, where the caller keeps what was learnt (starts as 0) */
 bool spin_on(struct spin *spin);                        /* false when it is time to sleep; yields now and then */
 void spin_slept(struct spin *spin, uint64_t ns);        /* how long the sleep after it was; 0: polling was enough */
