@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,11 +22,11 @@ static bool have_spare(void) {
     void *none = NULL;
     if (atomic_load(&spare) != NULL)
         return true;
-    void *place = mmap(NULL, VN_HALF_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *place = mmap(NULL, VN_SMALL_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place == MAP_FAILED)
         return false;
     if (!atomic_compare_exchange_strong(&spare, &none, place))
-        munmap(place, VN_HALF_BYTES);
+        munmap(place, VN_SMALL_BYTES);
     return true;
 }
 
@@ -33,9 +34,9 @@ static void *map_into_spare(int memfd) {
     void *place = atomic_exchange(&spare, NULL);
     if (place == NULL)
         return MAP_FAILED;
-    void *half = mmap(place, VN_HALF_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, memfd, 0);
+    void *half = mmap(place, VN_SMALL_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, memfd, 0);
     if (half == MAP_FAILED)
-        munmap(place, VN_HALF_BYTES);
+        munmap(place, VN_SMALL_BYTES);
     return half;
 }
 
@@ -48,11 +49,17 @@ void half_begin(struct vn_half *half, const struct vn_address *local, const stru
     _Atomic uint64_t *wide[] = {&half->head, &half->origin, &half->tail, &half->wakeups, &half->sleeps, &half->wants,
                                 &half->rung};
     _Atomic uint32_t *narrow[] = {&half->state, &half->forked, &half->read_lock, &half->write_lock,
-                                  &half->send_buffer, &half->receive_buffer};
+                                  &half->send_buffer, &half->receive_buffer, &half->mode,
+                                  &half->has_large};
     for (unsigned i = 0; i < sizeof(wide) / sizeof(*wide); i++)
         atomic_store_explicit(wide[i], 0, memory_order_relaxed);
     for (unsigned i = 0; i < sizeof(narrow) / sizeof(*narrow); i++)
         atomic_store_explicit(narrow[i], 0, memory_order_relaxed);
+}
+
+bool file_may_have(uint64_t bytes) {
+    struct rlimit most;
+    return getrlimit(RLIMIT_FSIZE, &most) != 0 || bytes <= most.rlim_cur;
 }
 
 static int make_once(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
@@ -64,11 +71,11 @@ static int make_once(struct vn_half **half, const struct vn_address *local, cons
     if (device == 0 && fstat(fd, &status) == 0)
         device = status.st_dev;
     struct vn_half *place = MAP_FAILED;
-    if (room && ftruncate(fd, VN_HALF_BYTES) == 0)
-        place = mmap(NULL, VN_HALF_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (room && file_may_have(VN_HALF_BYTES) && ftruncate(fd, VN_HALF_BYTES) == 0)
+        place = mmap(NULL, VN_SMALL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (place == MAP_FAILED || real_fcntl(fd, F_ADD_SEALS, SEALS_NEEDED | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0) {
         if (place != MAP_FAILED)
-            munmap(place, VN_HALF_BYTES);
+            munmap(place, VN_SMALL_BYTES);
         real_close(fd);
         return -1;
     }
@@ -87,7 +94,7 @@ const struct vn_half *half_map(int memfd) {
         return NULL;
     if (fstat(memfd, &status) != 0 || status.st_size != VN_HALF_BYTES)
         return NULL;
-    const struct vn_half *half = mmap(NULL, VN_HALF_BYTES, PROT_READ, MAP_SHARED, memfd, 0);
+    const struct vn_half *half = mmap(NULL, VN_SMALL_BYTES, PROT_READ, MAP_SHARED, memfd, 0);
     if (half == MAP_FAILED && (half = map_into_spare(memfd)) == MAP_FAILED)
         return NULL;
     if (half->magic != VN_HALF_MAGIC || half->version != VN_SOCKETS_VERSION) {
@@ -122,7 +129,7 @@ bool half_answered(struct conn *conn) {
 
 void half_unmap(const struct vn_half *half) {
     if (half != NULL)
-        munmap((void *)half, VN_HALF_BYTES);
+        munmap((void *)half, VN_SMALL_BYTES);
 }
 
 static void conn_destroy(struct entry *entry) {
@@ -132,6 +139,7 @@ static void conn_destroy(struct entry *entry) {
         hidden_close(conn->kept);
     if (conn->pair.peer != conn->peer)
         half_unmap(conn->pair.peer);
+    large_close(conn);
     if (!pool_keep(conn)) {
         half_unmap(conn->peer);
         half_unmap(conn->own);

@@ -60,7 +60,9 @@ struct vn_settings {
     const char *broker;      /* VNICD_BROKER */
     uint64_t poll_ns;        /* VNICD_POLL_US */
     uint64_t answer_ns;      /* VNICD_ANSWER_MS */
+    uint64_t large;          /* VNICD_LARGE */
 };
+enum { VN_LARGE_NEVER, VN_LARGE_ALWAYS, VN_LARGE_WHEN_FAST };
 extern struct vn_settings vn_settings;
 
 static inline uint64_t now_ns(void) {
@@ -158,6 +160,10 @@ struct conn {
     uint32_t quiet_looks;        /* empty looks since the kernel was asked for the bell */
     struct vn_address source, target;   /* of the offer, for FORGET */
     struct pair pair;            /* pair.peer: the half in which the answer may come */
+    /* large.c's: */
+    void *whole_own, *whole_peer;   /* the halves with all of their rings, or NULL */
+    bool wishes_large, tried_large;
+    uint64_t full_at, full_tail, fast_bytes;   /* when there was no room for the last time, and how it was then */
     /* epoll.c's: */
     _Atomic uint32_t watchers;   /* epoll entries that watch this */
     _Atomic uint64_t told_head;  /* EPOLLEXCLUSIVE: one epoll is told of the data up to here, */
@@ -166,6 +172,7 @@ struct conn {
 
 void half_begin(struct vn_half *half, const struct vn_address *local, const struct vn_address *remote, bool accepted);
     /* as for a new connection */
+bool file_may_have(uint64_t bytes);                  /* RLIMIT_FSIZE, beyond which a signal would end the program */
 int half_make(struct vn_half **half, const struct vn_address *local, const struct vn_address *remote, bool accepted);
     /* a new half, mapped; its memfd, or -1 */
 uint64_t half_inode(int memfd);                      /* 0: it is none that can be told by it */
@@ -180,7 +187,10 @@ struct conn *conn_new(struct vn_half *own, int kept);  /* NULL without memory; o
 uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader);
 static inline uint64_t stream_bound(const struct vn_half *writer, const struct vn_half *reader) {
     uint32_t set = atomic_load_explicit(&writer->send_buffer, memory_order_relaxed);
-    return LIKELY(set == 0) ? VN_RING_BYTES : stream_bound_by(set, reader);
+    uint32_t mode = atomic_load_explicit(&writer->mode, memory_order_relaxed);
+    if (UNLIKELY(set != 0))
+        return stream_bound_by(set, reader);
+    return LIKELY(mode != VN_LARGE) ? VN_RING_BYTES : VN_LARGE_BYTES - VN_RING_BYTES;   /* see large.c */
 }
 static inline uint64_t stream_writable(const struct vn_half *writer, const struct vn_half *reader) {
     uint64_t bound = stream_bound(writer, reader);

@@ -72,6 +72,13 @@ bool pool_take(struct pair *pair, const struct vn_knock *knock, uint64_t inode);
 bool pool_empty(void);                         /* gives all idle memory and descriptors back; false: there is none */
 bool pool_keep(const struct conn *conn);       /* the connection is over: whether its halves are kept */
 
+/* large.c */
+char *large_own(struct conn *conn);            /* the whole rings, mapped; NULL when that can't be */
+const char *large_peer(struct conn *conn);
+void large_full(struct conn *conn, uint64_t head, uint64_t tail);   /* for who writes, when there is no room */
+void large_answer(struct conn *conn);          /* for who reads: the other end wishes a large ring */
+void large_close(struct conn *conn);
+
 /* Messages with descriptors over Unix sockets: message.c */
 #define VN_MOST_FDS 4
 bool message_send(int socket, const void *data, size_t bytes, const int *fds, int count, int flags);

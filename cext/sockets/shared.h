@@ -5,7 +5,8 @@
  * cursor has one writer, and a hostile end can only lie about what it wrote itself; every cursor that is read
  * from the other half is checked before it is used.
  *
- * Stream positions are counted from 0 and never wrap (64 bits). A position p lies at (p - origin) % VN_RING_BYTES.
+ * Stream positions are counted from 0 and never wrap (64 bits). A position p lies at (p - origin) % VN_RING_BYTES; in the
+ * ring of a fast stream, which is larger, at (p - large_origin) % VN_LARGE_BYTES (large.c).
  * When the ring is empty the writer moves the origin to its head, so that small messages use the same few cache
  * lines and pages again and again, and an idle connection of ten thousand holds little memory.
  *
@@ -30,7 +31,9 @@
 
 #define VN_CONTROL_BYTES 4096u
 #define VN_RING_BYTES (256u * 1024)
-#define VN_HALF_BYTES (VN_CONTROL_BYTES + VN_RING_BYTES)
+#define VN_LARGE_BYTES (2048u * 1024)   /* more than a second-level cache */
+#define VN_HALF_BYTES (VN_CONTROL_BYTES + VN_LARGE_BYTES)
+#define VN_SMALL_BYTES (VN_CONTROL_BYTES + VN_RING_BYTES)   /* of a half, that are mapped as long as its ring is small */
 #define VN_HALF_MAGIC 0x666c6148u
 
 struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
@@ -50,6 +53,8 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
 enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8, VN_IDLE = 16 };
     /* bits of state. WITHDRAWN: it goes on with TCP; IDLE: no connection uses it, see pool.c */
 
+enum { VN_SMALL, VN_WISHES, VN_LARGE };   /* modes of a ring: VN_RING_BYTES; so too, but a larger one is wished; VN_LARGE_BYTES */
+
 struct vn_half {
     /* constant once it is shown to the other end */
     uint32_t magic, version;
@@ -64,8 +69,12 @@ struct vn_half {
     _Atomic uint64_t use;                 /* number of the connection that it is used for: 1 for its first */
     _Atomic uint64_t answering;           /* at the end that accepts: the use that it is about to accept; see withdraw.c */
     _Atomic uint32_t send_buffer;         /* SO_SNDBUF as TCP tells it, if its program has set it; else 0 */
+    _Atomic uint32_t mode;                /* of the ring */
+    _Atomic uint64_t large_from;          /* positions before it are where they were in the small ring */
+    _Atomic uint64_t large_origin;        /* the position at the large ring's first byte */
     _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other half that were read */
     _Atomic uint32_t receive_buffer;      /* SO_RCVBUF in the same way */
+    _Atomic uint32_t has_large;           /* the other half is mapped as a whole */
     _Alignas(64) _Atomic uint64_t wants;
     /* of no meaning to the other end: shared by the processes that have this end (after fork) */
     _Alignas(64) _Atomic uint32_t read_lock, write_lock;   /* 0, or the thread that has it */

@@ -60,6 +60,7 @@ static void start_once(void) {
     vn_settings.off = (direct != NULL && strcmp(direct, "0") == 0) || !table_init();
     vn_settings.loopback = loopback != NULL && strcmp(loopback, "1") == 0;
     vn_settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
+    vn_settings.large = number("VNICD_LARGE", VN_LARGE_WHEN_FAST, 1);
     vn_settings.answer_ns = number("VNICD_ANSWER_MS", 200, 60000) * 1000000;
     pthread_atfork(before_fork, after_fork_here, after_fork);
     vn_ready = true;

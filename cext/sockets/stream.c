@@ -42,13 +42,12 @@ static void unlock(bool locked, _Atomic uint32_t *word) {
         atomic_store_explicit(word, 0, memory_order_release);
 }
 
-static void fault(struct conn *conn) {
+/* The other end wrote nonsense, or its bytes can't be had. */
+static ssize_t fault(struct conn *conn) {
     atomic_store(&conn->error, ECONNRESET);
     atomic_store(&conn->phase, VN_BROKEN);
-}
-
-static inline const char *ring_of(const struct vn_half *half) {
-    return (const char *)half + VN_CONTROL_BYTES;
+    errno = ECONNRESET;
+    return -1;
 }
 
 /* As many as TCP would have on their way: in the sender's buffer, and in the half of the receiver's that it offers. */
@@ -87,12 +86,46 @@ static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count,
     return (ssize_t)(bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES);
 }
 
-static size_t put(struct conn *conn, uint64_t head, const char *from, size_t bytes) {
-    uint64_t at = (head - atomic_load_explicit(&conn->own->origin, memory_order_relaxed)) % VN_RING_BYTES;
-    size_t first = VN_RING_BYTES - at < bytes ? VN_RING_BYTES - at : bytes;
-    memcpy((char *)ring_of(conn->own) + at, from, first);
-    memcpy((char *)ring_of(conn->own), from + first, bytes - first);
+/* The ring that a position is in. */
+struct ring {
+    const char *bytes;   /* NULL: it can't be had, or there is none of its mode */
+    uint64_t size, origin;
+    uint64_t end;        /* the first position that is not in it */
+};
+
+static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64_t position) {
+    struct ring ring = {(const char *)half + VN_CONTROL_BYTES, VN_RING_BYTES,
+                        atomic_load_explicit(&half->origin, memory_order_relaxed), UINT64_MAX};
+    uint32_t mode = atomic_load_explicit(&half->mode, memory_order_acquire);
+    if (LIKELY(mode < VN_LARGE))
+        return ring;
+    uint64_t from = atomic_load_explicit(&half->large_from, memory_order_relaxed);
+    if (position < from) {
+        ring.end = from;
+        return ring;
+    }
+    ring.size = VN_LARGE_BYTES;
+    ring.origin = atomic_load_explicit(&half->large_origin, memory_order_relaxed);
+    ring.bytes = mode != VN_LARGE ? NULL : half == conn->own ? large_own(conn) : large_peer(conn);
+    return ring;
+}
+
+static size_t put(const struct ring *ring, uint64_t head, const char *from, size_t bytes) {
+    uint64_t at = (head - ring->origin) % ring->size;
+    size_t first = ring->size - at < bytes ? ring->size - at : bytes;
+    memcpy((char *)ring->bytes + at, from, first);
+    memcpy((char *)ring->bytes, from + first, bytes - first);
     return bytes;
+}
+
+/* Everything was read: the ring begins anew, with small messages in the same few lines. */
+static void begin_anew(struct vn_half *own, uint64_t head) {
+    if (LIKELY(atomic_load_explicit(&own->mode, memory_order_relaxed) < VN_LARGE)) {
+        atomic_store_explicit(&own->origin, head, memory_order_relaxed);
+        return;
+    }
+    atomic_store_explicit(&own->large_from, head, memory_order_relaxed);
+    atomic_store_explicit(&own->large_origin, head, memory_order_relaxed);
 }
 
 static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
@@ -109,13 +142,11 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
     }
     if (UNLIKELY(is_over(conn)))
         return write_over(conn, iov, count, skip);
-    if (head - tail > VN_RING_BYTES) {
-        fault(conn);
-        errno = ECONNRESET;
-        return -1;
-    }
     if (head == tail)
-        atomic_store_explicit(&own->origin, head, memory_order_relaxed);
+        begin_anew(own, head);
+    struct ring ring = ring_at(conn, own, head);
+    if (head - tail > ring.size || ring.bytes == NULL)
+        return fault(conn);
     uint64_t bound = stream_bound(own, conn->peer);
     for (int i = 0; i < count && head - tail < bound; i++) {
         if (skip >= iov[i].iov_len) {
@@ -129,7 +160,7 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
             size_t room = bound - (head - tail), bytes = left < room ? left : room;
             if (bytes > PIECE)
                 bytes = PIECE;
-            head += put(conn, head, from, bytes);
+            head += put(&ring, head, from, bytes);
             from += bytes;
             left -= bytes;
             if (head - shown >= PIECE)
@@ -140,6 +171,8 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
     if (UNLIKELY(reach > own->reach))
         own->reach = reach < VN_RING_BYTES ? (uint32_t)reach : VN_RING_BYTES;
     atomic_store_explicit(&own->head, head, memory_order_release);
+    if (head - tail >= bound)
+        large_full(conn, head, tail);
     return (ssize_t)(head - start);
 }
 
@@ -200,12 +233,12 @@ static ssize_t read_locked(struct conn *conn, const struct iovec *iov, int count
             return result;
         *end = false;
     }
-    if (head - tail > VN_RING_BYTES) {
-        fault(conn);
-        errno = ECONNRESET;
-        return -1;
-    }
-    uint64_t origin = atomic_load_explicit(&peer->origin, memory_order_relaxed);
+    uint32_t mode = atomic_load_explicit(&peer->mode, memory_order_acquire);
+    struct ring ring = ring_at(conn, peer, tail);
+    if (head - tail > (mode < VN_LARGE ? VN_RING_BYTES : VN_LARGE_BYTES) || ring.bytes == NULL)
+        return fault(conn);
+    if (UNLIKELY(mode == VN_WISHES))
+        large_answer(conn);
     for (int i = 0; i < count && tail != head; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
@@ -215,14 +248,18 @@ static ssize_t read_locked(struct conn *conn, const struct iovec *iov, int count
         size_t left = iov[i].iov_len - skip;
         skip = 0;
         while (left > 0 && tail != head) {
-            uint64_t at = (tail - origin) % VN_RING_BYTES, bytes = head - tail;
+            if (UNLIKELY(tail == ring.end) && (ring = ring_at(conn, peer, tail)).bytes == NULL)
+                return fault(conn);
+            uint64_t at = (tail - ring.origin) % ring.size, bytes = head - tail;
             if (bytes > left)
                 bytes = left;
-            if (bytes > VN_RING_BYTES - at)
-                bytes = VN_RING_BYTES - at;
+            if (bytes > ring.end - tail)
+                bytes = ring.end - tail;
+            if (bytes > ring.size - at)
+                bytes = ring.size - at;
             if (bytes > PIECE)
                 bytes = PIECE;
-            memcpy(to, ring_of(peer) + at, bytes);
+            memcpy(to, ring.bytes + at, bytes);
             to += bytes;
             left -= bytes;
             tail += bytes;
@@ -248,7 +285,7 @@ size_t stream_readable(struct conn *conn) {
         return 0;
     uint64_t bytes = atomic_load_explicit(&conn->peer->head, memory_order_acquire) -
                      atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
-    return bytes > VN_RING_BYTES ? 0 : bytes;
+    return bytes > VN_LARGE_BYTES ? 0 : bytes;
 }
 
 unsigned conn_events(struct conn *conn) {
@@ -274,7 +311,7 @@ unsigned conn_events(struct conn *conn) {
         events |= POLLIN | POLLRDNORM;
     if (UNLIKELY((theirs & VN_FIN) || conn->shut_read))
         events |= POLLIN | POLLRDNORM | POLLRDHUP | (mine ? POLLHUP : 0);
-    if (mine || head - tail <= stream_writable(conn->own, peer) || head - tail > VN_RING_BYTES)   /* the last: see write_locked */
+    if (mine || head - tail <= stream_writable(conn->own, peer) || head - tail > VN_LARGE_BYTES)   /* the last: see write_locked */
         events |= POLLOUT | POLLWRNORM;
     return events;
 }

@@ -20,7 +20,17 @@ import pytest
 from tests.support import direct, loopback, provider
 from tests.support.direct import LIBRARY
 from tests.support.honest import LOCAL
-from tests.support.hostile import ANSWER_MAGIC, Asking, Liar, echo_server, holdings, idle_pairs, program
+from tests.support.hostile import (
+    ANSWER_MAGIC,
+    Asking,
+    Liar,
+    connected,
+    echo_server,
+    holdings,
+    idle_pairs,
+    program,
+    where,
+)
 from tests.support.served import served
 from tests.support.waiting import wait_until
 from vnicd import sockets
@@ -37,25 +47,6 @@ Lie = Callable[[Liar], object]
 def broker() -> Iterator[str]:
     with loopback.serving() as name:
         yield name
-
-
-def where(port: int) -> sockets.Address:
-    return sockets.address(LOCAL, port)
-
-
-@contextmanager
-def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
-    """A TCP connection to the port, for which the liar's half is offered."""
-    liar.show(provider.half_page(where(1), where(port)))
-    with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
-        source = provider.address_of(tcp)
-        reply, _ = us.ask(Op.OFFER, source, where(port), [liar.bell, liar.memfd, tcp.fileno()])
-        assert reply.why == 0
-        tcp.connect((LOCAL, port))
-        try:
-            yield tcp
-        finally:
-            liar.close()
 
 
 def lies(liar: Liar, **fields: Iterable[int]) -> None:
@@ -85,6 +76,14 @@ def at_random(liar: Liar) -> None:
 def origins(liar: Liar) -> None:
     for number, origin in enumerate((HUGE, HUGE - 1, 2**64 - 1, RING + 1, 4096)):
         liar.lie(origin=origin, head=number * 1000)
+
+
+def rings(liar: Liar) -> None:
+    liar.lie(has_large=1)
+    for number, start in enumerate((0, 1, 500, HUGE, -1, sockets.LARGE_BYTES, sockets.HALF_BYTES)):
+        for mode in (1, 2, 0):
+            liar.lie(mode=mode, large_from=start, large_origin=start - 7, head=number * 1000 + mode)
+    liar.lie(mode=3, head=9000)
 
 
 def backwards(liar: Liar) -> None:
@@ -130,6 +129,7 @@ LIES: dict[str, Lie] = {
     "noise on the bell": bell_noise,
     "out of band": out_of_band,
     "shut and not blocking": shut,
+    "rings": rings,
     "never reads": lambda liar: lies(liar, head=range(0, 8 * RING, 1000)),
 }
 
@@ -137,7 +137,7 @@ LIES: dict[str, Lie] = {
 @pytest.mark.parametrize("role", ["serve", "wait"])
 def test_client_that_lies(broker: str, role: str) -> None:
     with (
-        echo_server(role, VNICD_BROKER=broker) as (server, port),
+        echo_server(role, VNICD_BROKER=broker, VNICD_LARGE=int(role == "wait")) as (server, port),
         program("ask", VNICD_BROKER=broker) as process,
     ):
         asking = Asking(process)
@@ -159,7 +159,7 @@ def test_server_reads_what_was_sent_and_nothing_else(broker: str) -> None:
     liar = Liar()
     with echo_server("wait", VNICD_BROKER=broker) as (_, port), connected(broker, port, liar):
         assert liar.memory
-        liar.memory[sockets.CONTROL_BYTES :] = b"\x5a" * RING
+        liar.memory[sockets.CONTROL_BYTES : sockets.SMALL_BYTES] = b"\x5a" * RING
         liar.answered()
         liar.lie(origin=HUGE + 77, head=RING)
         wait_until(lambda: liar.far_head() > 0, 5, "an echo")

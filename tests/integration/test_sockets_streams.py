@@ -18,6 +18,9 @@ PORT = 7200
 SOURCES = Path(direct.__file__).parent
 STYLES = ("thread", "fork", "poll", "select", "epoll", "edge", "mixed")
 
+LARGE = ("auto", "0", "1")
+"""Whether rings become large: see VNICD_LARGE in the README."""
+
 MEGABYTES = 4096 if LONG else 64
 """That each connection carries each way; connections of one case share them."""
 
@@ -40,18 +43,20 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def exchange(ends: Ends, program: Path, seed: int, connections: int, ask: str, serve: str) -> None:
     """Both ends send on all connections at once; each knows what must come."""
+    large = random.Random(f"{seed} {ask} {serve}").choice(LARGE)
+    argv = ["env", f"VNICD_LARGE={large}", str(program)]
     numbers = [ends.server.ip, str(PORT), str(seed), str(max(1, MEGABYTES // connections)), str(connections)]
     log = program.with_name(f"serve-{seed}.log")
     timeout = 1700 if LONG else 100
     with (
         ends.watch() as watch,
-        ends.server.serving([str(program), "serve", *numbers, serve], PORT, log) as server,
-        ends.client.running([str(program), "ask", *numbers, ask]) as asking,
+        ends.server.serving([*argv, "serve", *numbers, serve], PORT, log) as server,
+        ends.client.running([*argv, "ask", *numbers, ask]) as asking,
     ):
         assert asking.stdout
         wait_for_output(asking.stdout, b"connected", 20)
         watch.until(lambda now: now >= connections, "all connections are direct")
-        said = f"seed {seed}\n{asking.communicate(timeout=timeout)[0].decode()}"
+        said = f"seed {seed}, VNICD_LARGE={large}\n{asking.communicate(timeout=timeout)[0].decode()}"
         assert asking.returncode == 0, said + log.read_text()
         assert server.wait(timeout) == 0, said + log.read_text()
 

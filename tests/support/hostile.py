@@ -9,18 +9,17 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tests.support import honest, provider
 from tests.support.direct import preloading
+from tests.support.honest import LOCAL
 from vnicd import sockets
 from vnicd.kernel import halves
+from vnicd.sockets import Op
 
 PROGRAMS = Path(honest.__file__)
-ORIGIN, USE = 136, 152
-"""Where these fields of struct vn_half are."""
-
 ANSWER_MAGIC = 0x72776E41
 
 
@@ -92,7 +91,7 @@ def idle_pairs(pid: int) -> list[int]:
         with suppress(OSError, ValueError):
             page = halves.page("/proc", place)
             if sockets.parse_half(page).state & sockets.IDLE:
-                uses.append(int(struct.unpack_from("=Q", page, USE)[0]))
+                uses.append(int(struct.unpack_from("=Q", page, provider.HALF_OFFSETS["use"])[0]))
     return uses
 
 
@@ -124,8 +123,8 @@ class Liar:
         """Other values for fields of our half, and the bell."""
         assert self.memory is not None
         for name, value in fields.items():
-            at = ORIGIN if name == "origin" else sockets.OFFSETS[name]
-            wide = name in ("head", "origin", "tail")
+            at = (sockets.OFFSETS | provider.HALF_OFFSETS)[name]
+            wide = name in ("head", "origin", "tail", "large_from", "large_origin")
             struct.pack_into(
                 "=Q" if wide else "=I", self.memory, at, value & ((1 << (64 if wide else 32)) - 1)
             )
@@ -158,3 +157,22 @@ class Liar:
         for fd in (self.memfd, self.door):
             with suppress(OSError):
                 os.close(fd)
+
+
+def where(port: int) -> sockets.Address:
+    return sockets.address(LOCAL, port)
+
+
+@contextmanager
+def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
+    """A TCP connection to the port, for which the liar's half is offered."""
+    liar.show(provider.half_page(where(1), where(port)))
+    with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
+        source = provider.address_of(tcp)
+        reply, _ = us.ask(Op.OFFER, source, where(port), [liar.bell, liar.memfd, tcp.fileno()])
+        assert reply.why == 0
+        tcp.connect((LOCAL, port))
+        try:
+            yield tcp
+        finally:
+            liar.close()

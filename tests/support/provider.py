@@ -18,6 +18,16 @@ from vnicd.sockets import Address, Op, Reply
 TABLE_COUNT, TABLE_EPOCH, TABLE_OFFERS = 12, 16, 24
 """Where these fields of struct vn_table are."""
 
+HALF_OFFSETS = {
+    "origin": 136,
+    "use": 152,
+    "mode": 172,
+    "large_from": 176,
+    "large_origin": 184,
+    "has_large": 204,
+}
+"""Those fields of struct vn_half that vnicd does not look at."""
+
 ROOT = Path(__file__).parents[2]
 
 F_ADD_SEALS, SHRINK, GROW, FUTURE_WRITE = 1033, 0x2, 0x4, 0x10

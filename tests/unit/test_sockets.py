@@ -28,6 +28,8 @@ EXPECTED = {
     "VN_SOCKETS_VERSION": sockets.VERSION,
     "VN_CONTROL_BYTES": sockets.CONTROL_BYTES,
     "VN_RING_BYTES": sockets.RING_BYTES,
+    "VN_LARGE_BYTES": sockets.LARGE_BYTES,
+    "VN_SMALL_BYTES": sockets.SMALL_BYTES,
     "VN_HALF_BYTES": sockets.HALF_BYTES,
     "VN_HALF_MAGIC": sockets.HALF_MAGIC,
     "VN_PROCESS_MAGIC": sockets.PROCESS_MAGIC,
@@ -42,6 +44,8 @@ EXPECTED = {
     "VN_OFFER": Op.OFFER,
     "VN_TAKE": Op.TAKE,
     "VN_FORGET": Op.FORGET,
+    "VN_ASK": Op.ASK,
+    "VN_LISTEN": Op.LISTEN,
     "sizeof(struct vn_address)": sockets.ADDRESS.size,
     "sizeof(struct vn_request)": sockets.REQUEST.size,
     "offsetof(struct vn_request, source)": 8,
@@ -58,7 +62,10 @@ EXPECTED = {
     "offsetof(struct vn_process, recent)": sockets.PROCESS_BYTES - 40 * sockets.RECENT,
     "offsetof(struct vn_half, local)": 16,
     "offsetof(struct vn_half, program)": 64,
-    **{f"offsetof(struct vn_half, {name})": at for name, at in sockets.OFFSETS.items()},
+    **{
+        f"offsetof(struct vn_half, {name})": at
+        for name, at in (sockets.OFFSETS | provider.HALF_OFFSETS).items()
+    },
 }
 
 

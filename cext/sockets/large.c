@@ -1,0 +1,95 @@
+/* The large ring of a fast stream.
+ *
+ * Bytes that are still in the writer's cache reach the reader on another CPU slowly: by iperf3 7 GB/s, where those that have
+ * been driven out of it, into a cache that both share, came with 12 to 26 (x86, 1 MiB of second-level cache for each CPU).
+ * So a ring that is larger than that cache is faster. But it takes up to VN_LARGE_BYTES of memory until the connection ends,
+ * so it is for streams that have shown to be fast, and for few of a process at a time; and the address space for it is only
+ * taken then, because page tables count where there are 10,000 connections.
+ *
+ * The writer wishes it, the reader maps the whole of the half and says so, the writer does the same and goes on in the large
+ * ring, behind what the small one is the beginning of. So what is in there can be read as before, and is not written over:
+ * less than the large ring by the small one is on the way at a time. A reader that can't map it, or is slow, keeps the small.
+ */
+#include "internal.h"
+#include "parts.h"
+
+#include <sys/mman.h>
+
+#define MOST_LARGE 32                /* of one process */
+#define FAST_BYTES (4u << 20)        /* so many must have gone at once */
+#define FAST_NS 4                    /* with so much time for each byte: 2 Gbit/s */
+
+static _Atomic int granted;
+
+/* All of a half whose beginning is mapped, at another place, as it may be written or read there; NULL when that can't be. */
+static void *whole(const struct vn_half *half) {
+    void *place = mremap((void *)half, 0, VN_HALF_BYTES, MREMAP_MAYMOVE);
+    return place != MAP_FAILED ? place : NULL;
+}
+
+char *large_own(struct conn *conn) {
+    if (conn->whole_own == NULL && (conn->whole_own = whole(conn->own)) == NULL)
+        return NULL;
+    return (char *)conn->whole_own + VN_CONTROL_BYTES;
+}
+
+const char *large_peer(struct conn *conn) {
+    if (conn->whole_peer == NULL && (conn->whole_peer = whole(conn->peer)) == NULL)
+        return NULL;
+    return (const char *)conn->whole_peer + VN_CONTROL_BYTES;
+}
+
+void large_close(struct conn *conn) {
+    if (conn->whole_own != NULL)
+        munmap(conn->whole_own, VN_HALF_BYTES);
+    if (conn->whole_peer != NULL)
+        munmap(conn->whole_peer, VN_HALF_BYTES);
+    if (conn->wishes_large)
+        atomic_fetch_sub(&granted, 1);
+}
+
+void large_answer(struct conn *conn) {
+    if (!conn->tried_large && large_peer(conn) != NULL)
+        atomic_store_explicit(&conn->own->has_large, 1, memory_order_release);
+    conn->tried_large = true;
+}
+
+static void wish(struct conn *conn) {
+    if (atomic_fetch_add(&granted, 1) >= MOST_LARGE) {
+        atomic_fetch_sub(&granted, 1);
+        return;
+    }
+    conn->wishes_large = true;
+    atomic_store_explicit(&conn->own->mode, VN_WISHES, memory_order_relaxed);
+}
+
+static void begin(struct conn *conn, uint64_t head) {
+    struct vn_half *own = conn->own;
+    if (large_own(conn) == NULL)
+        return;
+    atomic_store_explicit(&own->large_from, head, memory_order_relaxed);
+    atomic_store_explicit(&own->large_origin, head - VN_RING_BYTES, memory_order_relaxed);
+    atomic_store_explicit(&own->mode, VN_LARGE, memory_order_release);   /* and so shown before the head that follows */
+}
+
+void large_full(struct conn *conn, uint64_t head, uint64_t tail) {
+    struct vn_half *own = conn->own;
+    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn->phase != VN_DIRECT || vn_settings.large == VN_LARGE_NEVER)
+        return;
+    if (own->mode == VN_WISHES) {
+        if (atomic_load_explicit(&conn->peer->has_large, memory_order_acquire))
+            begin(conn, head);
+        return;
+    }
+    if (vn_settings.large == VN_LARGE_ALWAYS) {
+        wish(conn);
+        return;
+    }
+    uint64_t now = now_ns(), gone = tail - conn->full_tail;
+    bool fast = conn->full_at != 0 && gone >= (now - conn->full_at) / FAST_NS;
+    conn->fast_bytes = fast ? conn->fast_bytes + gone : 0;
+    conn->full_at = now;
+    conn->full_tail = tail;
+    if (conn->fast_bytes >= FAST_BYTES)
+        wish(conn);
+}
