@@ -118,6 +118,19 @@ enum vn_why broker_offer(const struct vn_address *source, const struct vn_addres
     return reply.why < VN_WHY_COUNT ? (enum vn_why)reply.why : VN_WHY_unsupported;
 }
 
+/* For a broker that has no time now: it reads this later, and does not have to answer HELLO before. */
+static void leave_word(const struct vn_address *address) {
+    struct sockaddr_un name;
+    struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_LISTEN, .source = *address};
+    socklen_t length = abstract_name(&name, vn_settings.broker, "");
+    int fd = length != 0 ? socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+    if (fd < 0)
+        return;
+    if (real_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd))
+        message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT);
+    real_close(fd);
+}
+
 bool broker_listen(const struct vn_address *address) {
     struct vn_reply reply;
     int got[VN_MOST_FDS], count;
@@ -126,6 +139,8 @@ bool broker_listen(const struct vn_address *address) {
     pthread_mutex_unlock(&mutex);
     if (answered)
         close_all(got, count);
+    else
+        leave_word(address);
     return answered && reply.why == VN_WHY_direct;
 }
 

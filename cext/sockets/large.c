@@ -9,6 +9,8 @@
  * The writer wishes it, the reader maps the whole of the half and says so, the writer does the same and goes on in the large
  * ring, behind what the small one is the beginning of. So what is in there can be read as before, and is not written over:
  * less than the large ring by the small one is on the way at a time. A reader that can't map it, or is slow, keeps the small.
+ * Of several processes that have an end since before (fork) each maps it when it first needs it, and has a broken connection
+ * if it can't.
  */
 #include "internal.h"
 #include "parts.h"

@@ -77,7 +77,8 @@ static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count,
         return 0;
     conn->phase = VN_BROKEN;
     /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
-    bool streamed = conn->own->head - conn->own->origin >= VN_RING_BYTES;
+    uint64_t origin = conn->own->mode == VN_LARGE ? conn->own->large_origin : conn->own->origin;
+    bool streamed = conn->own->head - origin >= VN_RING_BYTES;
     if (peer == NULL || peer->state & VN_RESET || peer->tail != conn->own->head || streamed) {
         errno = peer != NULL && (peer->state & (VN_FIN | VN_RESET)) == VN_FIN ? EPIPE : ECONNRESET;
         return -1;

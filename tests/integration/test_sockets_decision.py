@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,12 @@ while True:
 
 MANY = """
 import socket, sys
-listeners = [socket.create_server((sys.argv[1], 0)) for _ in range(int(sys.argv[2]))]
+ports = [int(text) for text in sys.argv[3:]] or [0] * int(sys.argv[2])
+listeners = [socket.create_server((sys.argv[1], port)) for port in ports]
 print("ready", flush=True)
+sys.stdin.readline()
+listeners.clear()
+listeners = [socket.create_server((sys.argv[1], 0))]
 sys.stdin.read()
 """
 
@@ -126,6 +131,40 @@ def test_a_listener_is_known_to_the_next_broker(small: Ends) -> None:
         small.fabric.up()
         wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names")
         assert becomes_direct(small)
+
+
+def test_listeners_that_have_ended_make_room(small: Ends) -> None:
+    """Though their program goes on, as one does that has a listener for each transfer."""
+    with small.server.running([sys.executable, "-c", MANY, small.server.ip, "100"]) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        assert not is_bound(small.client.partition, near.PORTS)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names again")
+
+
+def test_listeners_that_begin_while_the_host_has_no_time(small: Ends) -> None:
+    """They wait for it no longer than a moment, and are known as soon as it goes on."""
+    ports = range(PORT, PORT + 3)
+    argv = [sys.executable, "-c", MANY, small.server.ip, "0", *map(str, ports)]
+    host = small.fabric.host_pid()
+    with stopped(host), small.server.running(argv) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        os.kill(host, signal.SIGCONT)
+        for port in ports:
+            name = f"\0vnicd-near/port/{port}".encode()
+            wait_until(lambda name=name: is_bound(small.client.partition, name), 10, "it is known")  # type: ignore[misc]
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_the_second_listener_at_an_address_takes_over(small: Ends) -> None:

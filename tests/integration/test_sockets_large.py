@@ -127,6 +127,42 @@ def test_it_ends_with_the_connection(broker: str) -> None:
         wait_until(lambda: not large(sink, "r--s"), 5, "all are closed there")
 
 
+CLOSED = f"""
+import socket, sys
+listener = socket.create_server(("{LOCAL}", 0))
+sock = socket.create_connection(listener.getsockname())
+far = listener.accept()[0]
+far.setblocking(False)
+def deliver(data):
+    while data:
+        try:
+            data = data[sock.send(data, socket.MSG_DONTWAIT):]
+        except BlockingIOError:
+            pass
+        try:
+            while far.recv(1 << 20):
+                pass
+        except BlockingIOError:
+            pass
+for size in (50_000_000, 4, 4):
+    deliver(bytes(size))
+print("delivered", flush=True)
+sys.stdin.readline()
+far.close()
+print(sock.send(b"last"), flush=True)
+"""
+
+
+def test_the_first_write_to_who_has_closed_succeeds_as_by_tcp(broker: str) -> None:
+    """After small messages, also in the large ring: that nobody wants it is known only when the reset comes."""
+    with running(CLOSED, VNICD_BROKER=broker, VNICD_LARGE=1) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == b"delivered\n"
+        assert (large(process.pid, "rw-s"), large(process.pid, "r--s")) == (1, 1)
+        process.stdin.write(b"\n")
+        assert process.stdout.readline() == b"4\n"
+
+
 def test_a_limit_of_file_sizes_ends_nobody(broker: str) -> None:
     """A signal would: memory counts as a file there."""
     with (

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import select
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import TypeVar
 
 import pytest
 
@@ -13,7 +18,11 @@ from tests.support.broker import NAME
 from tests.support.provider import Program, address_of, marker
 from tests.support.waiting import wait_until
 from vnicd import sockets
+from vnicd.daemon.broker import Broker
+from vnicd.daemon.station import Place
 from vnicd.sockets import Address, Op, Why
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -74,6 +83,60 @@ def test_who_does_not_wait_for_the_answer_has_to_go(program: Program, where: Add
                 break
         other.end()
     assert program.ask(Op.HELLO)[0].why == Why.DIRECT
+
+
+def test_the_second_at_a_port_waits_for_its_name_as_well(where: Address) -> None:
+    """Its port is not new, but has no name yet."""
+    may_go_on = Event()
+    name = f"{NAME}-slow"
+    with slow_broker(name, may_go_on) as slow, marker(where), marker(where, "::"):
+        programs = [Program(name) for _ in range(2)]
+        for program, ip in zip(programs, (where.ip, bytes(16)), strict=True):
+            program.send(sockets.request(Op.LISTEN, Address(ip, where.port)))
+        (station,) = slow.stations.values()
+        wait_until(lambda: len(station.heard) == 2, 10, "both were heard")
+        assert select.select([program.sock for program in programs], [], [], 0.05)[0] == []
+        assert not is_told(where)
+        may_go_on.set()
+        for program in programs:
+            assert program.reply()[0].why == Why.DIRECT
+            assert is_told(where)
+            program.end()
+
+
+@contextmanager
+def slow_broker(name: str, may_go_on: Event) -> Iterator[Broker]:
+    """One that binds no name of a port before it may."""
+    ready, end = Event(), asyncio.Event()
+    brokers: list[Broker] = []
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+
+        def kernel(work: Callable[[], T]) -> Awaitable[T]:
+            def when_it_may() -> T:
+                assert not ready.is_set() or may_go_on.wait(10)
+                return work()
+
+            return loop.run_in_executor(None, when_it_may)
+
+        brokers.append(Broker(kernel, name))
+        await brokers[0].update({1: Place(None, ("10.9.9.2/24",))})
+        loops.append(loop)
+        ready.set()
+        await end.wait()
+        brokers[0].close()
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield brokers[0]
+    finally:
+        may_go_on.set()
+        loops[0].call_soon_threadsafe(end.set)
+        thread.join(10)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -36,6 +36,10 @@ class Hints:
         self.stations = stations
         self.addresses: Collection[bytes] = ()
         self.telling = asyncio.Lock()
+        self.told: set[int] | None = None
+        """Ports that have a name wherever the flag is, and keep it; None: there is no flag."""
+        self.next: asyncio.Future[None] | None = None
+        """Of a tell that has not begun yet: all who ask before are served at once."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.closed = False
@@ -53,11 +57,14 @@ class Hints:
     async def tell(self) -> None:
         """Bind what is to be bound in all namespaces, and nothing else."""
         async with self.telling:
+            ports = self._ports()
+            self.told = set() if ports is None or self.told is None else self.told & ports
             for station in list(self.stations.values()):
-                await self._bind(station)
+                await self._bind(station, ports)
+            self.told = ports
 
-    async def _bind(self, station: Station) -> None:
-        wanted = near.names(self.addresses, self._ports())
+    async def _bind(self, station: Station, ports: set[int] | None) -> None:
+        wanted = near.names(self.addresses, ports)
         bound = station.outfit.hints
         _drop(bound, bound.keys() - wanted)
         missing = wanted - bound.keys()
@@ -87,17 +94,26 @@ class Hints:
 
     def add(self, station: Station, where: Address) -> bool:
         """A listener is there; False when that has yet to be told."""
-        before = self._ports()
         _add(station, where)
-        return self._ports() == before
+        ports = self._ports()
+        if ports is None or len(ports) > near.NAMED_PORTS:
+            self.look_soon()  # perhaps many have ended, though no program has
+        return ports is None if self.told is None else where.port in self.told
 
     def tell_soon(self, then: Callable[[], None]) -> None:
-        """`then` is called when it is done."""
-        self._run(self._tell(then))
+        """`then` is called when all that is known by now is told."""
+        if self.next is None:
+            self.next = asyncio.get_running_loop().create_future()
+            self._run(self._tell(self.next))
+        self.next.add_done_callback(lambda _: then())
 
-    async def _tell(self, then: Callable[[], None]) -> None:
-        await self.tell()
-        then()
+    async def _tell(self, done: asyncio.Future[None]) -> None:
+        async with self.telling:  # whoever comes while another is under way waits for one that begins later
+            self.next = None
+        try:
+            await self.tell()
+        finally:
+            done.set_result(None)
 
     def look_soon(self) -> None:
         """A program has gone: perhaps its listeners have."""
