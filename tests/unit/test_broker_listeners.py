@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import select
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TypeVar
 
@@ -85,15 +85,14 @@ def test_who_does_not_wait_for_the_answer_has_to_go(program: Program, where: Add
     assert program.ask(Op.HELLO)[0].why == Why.DIRECT
 
 
-def test_the_second_at_a_port_waits_for_its_name_as_well(where: Address) -> None:
+def test_the_second_at_a_port_waits_for_its_name_as_well(slow: tuple[Broker, Event], where: Address) -> None:
     """Its port is not new, but has no name yet."""
-    may_go_on = Event()
-    name = f"{NAME}-slow"
-    with slow_broker(name, may_go_on) as slow, marker(where), marker(where, "::"):
-        programs = [Program(name) for _ in range(2)]
+    own, may_go_on = slow
+    with marker(where), marker(where, "::"):
+        programs = [Program(own.name) for _ in range(2)]
         for program, ip in zip(programs, (where.ip, bytes(16)), strict=True):
             program.send(sockets.request(Op.LISTEN, Address(ip, where.port)))
-        (station,) = slow.stations.values()
+        (station,) = own.stations.values()
         wait_until(lambda: len(station.heard) == 2, 10, "both were heard")
         assert select.select([program.sock for program in programs], [], [], 0.05)[0] == []
         assert not is_told(where)
@@ -104,11 +103,12 @@ def test_the_second_at_a_port_waits_for_its_name_as_well(where: Address) -> None
             program.end()
 
 
-@contextmanager
-def slow_broker(name: str, may_go_on: Event) -> Iterator[Broker]:
-    """One that binds no name of a port before it may."""
-    ready, end = Event(), asyncio.Event()
+@pytest.fixture
+def slow() -> Iterator[tuple[Broker, Event]]:
+    """A broker that binds no name of a port before it may."""
+    may_go_on, ready, end = Event(), Event(), asyncio.Event()
     brokers: list[Broker] = []
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
@@ -120,23 +120,24 @@ def slow_broker(name: str, may_go_on: Event) -> Iterator[Broker]:
 
             return loop.run_in_executor(None, when_it_may)
 
-        brokers.append(Broker(kernel, name))
+        brokers.append(Broker(kernel, f"{NAME}-slow"))
         await brokers[0].update({1: Place(None, ("10.9.9.2/24",))})
         loops.append(loop)
         ready.set()
         await end.wait()
         brokers[0].close()
 
-    loops: list[asyncio.AbstractEventLoop] = []
     thread = Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         assert ready.wait(10)
-        yield brokers[0]
+        yield brokers[0], may_go_on
     finally:
         may_go_on.set()
         loops[0].call_soon_threadsafe(end.set)
         thread.join(10)
+        brokers.clear()
+        gc.collect()  # its memory is open until then, and other tests count descriptors
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
