@@ -7,7 +7,7 @@ import copy
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +136,13 @@ ANSWERS: dict[str, Answer] = {
 
 
 class FakeHost:
-    """Answers at `path` until it is closed; `requests` are those that came, `answers` may be changed."""
+    """Answers at `path` until it is closed; `requests` are those that came, `answers` may be changed.
 
-    def __init__(self, path: Path) -> None:
-        self.answers: dict[str, Answer] = copy.deepcopy(ANSWERS)
+    What has to be so from the first request on is given as `answers`: those of the same names are others then.
+    """
+
+    def __init__(self, path: Path, answers: Mapping[str, Answer] | None = None) -> None:
+        self.answers: dict[str, Answer] = copy.deepcopy(ANSWERS) | dict(answers or {})
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.path = path
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

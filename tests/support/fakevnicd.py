@@ -48,7 +48,6 @@ def host(runtime: Path, mode: str) -> None:
         signal.signal(number, lambda *_: ended.set())
     # A test that forgets it does not keep it.
     signal.alarm(60)
-    fake = FakeHost(runtime / "control.sock")
     ready_at = time.monotonic() + (1.3 if mode == "slow" else 0)
 
     def ping(_: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +58,7 @@ def host(runtime: Path, mode: str) -> None:
         ended.set()
         return {}
 
-    fake.answers |= {"fabric.ping": ping, "fabric.down": down}
+    fake = FakeHost(runtime / "control.sock", {"fabric.ping": ping, "fabric.down": down})
     ended.wait()
     if mode == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
