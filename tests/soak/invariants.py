@@ -121,7 +121,11 @@ def left_over(world: World) -> Iterator[str]:
 
 def _zombies(parent: int) -> Iterator[str]:
     for task in Path(f"/proc/{parent}/task").iterdir():
-        for child in (task / "children").read_text().split():
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue  # a thread that has ended: its children are another's now
+        for child in children:
             try:
                 stat = Path(f"/proc/{child}/stat").read_text()
             except OSError:
