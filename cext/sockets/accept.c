@@ -115,7 +115,7 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
         if ((result = real_accept4(fd, (struct sockaddr *)&far, &room, flags)) >= 0)
             upgrade(result, listener, (struct sockaddr *)&far, room);
         if (result >= 0)
-            listener_tell(listener, fd);   /* it may have come by TCP because nobody knows of us */
+            listener_tell(listener);   /* it may have come by TCP because nobody knows of us */
         break;
     }
     entry_release(entry);

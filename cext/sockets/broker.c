@@ -66,23 +66,12 @@ static bool ask(enum vn_op op, const struct vn_address *source, const struct vn_
 
 /* With the mutex: a connection to the broker, or false. What we ask next need not wait for the answer to HELLO. */
 static bool reach(void) {
-    struct sockaddr_un name;
-    struct timeval patience = {0, VN_PATIENCE_US};
     struct vn_request hello = {.version = VN_SOCKETS_VERSION, .op = VN_HELLO};
     if (broker >= 0)
         return true;
-    socklen_t length = abstract_name(&name, vn_settings.broker, "");
-    if (now_ns() < not_before || length == 0)
-        return false;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = now_ns() >= not_before ? broker_call("", 0) : -1;
     if (fd < 0)
         return false;
-    real_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-    real_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (real_connect(fd, (struct sockaddr *)&name, length) != 0 || !is_trusted(fd)) {
-        real_close(fd);
-        return false;
-    }
     broker = hide(fd);
     if (broker < 0)
         return false;
@@ -120,14 +109,11 @@ enum vn_why broker_offer(const struct vn_address *source, const struct vn_addres
 
 /* For a broker that has no time now: it reads this later, and does not have to answer HELLO before. */
 static void leave_word(const struct vn_address *address) {
-    struct sockaddr_un name;
     struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_LISTEN, .source = *address};
-    socklen_t length = abstract_name(&name, vn_settings.broker, "");
-    int fd = length != 0 ? socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+    int fd = broker_call("", SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (real_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd))
-        message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT);
+    message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT);
     real_close(fd);
 }
 

@@ -81,11 +81,29 @@ socklen_t abstract_name(struct sockaddr_un *name, const char *text, const char *
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length + rest);
 }
 
-bool is_trusted(int fd) {
+/* A broker is root's, or our own user's (in tests): others may have its name. */
+static bool is_trusted(int fd) {
     struct ucred peer;
     socklen_t length = sizeof(peer);
     return real_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
            (peer.uid == 0 || peer.uid == geteuid() || peer.uid == OVERFLOW_UID);
+}
+
+int broker_call(const char *which, int flags) {
+    struct sockaddr_un name;
+    struct timeval patience = {0, VN_PATIENCE_US};
+    socklen_t length = abstract_name(&name, vn_settings.broker, which);
+    int fd = length != 0 ? socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0) : -1;
+    if (fd < 0)
+        return -1;
+    if (!(flags & SOCK_NONBLOCK)) {
+        real_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+        real_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    }
+    if (real_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd))
+        return fd;
+    real_close(fd);
+    return -1;
 }
 
 static bool wait_for_answer(int fd) {
@@ -101,18 +119,13 @@ static bool wait_for_answer(int fd) {
 
 /* Asks at the window; false when it is not there. On the way the table is taken. */
 static bool ask(const struct vn_address *target, enum vn_why *why) {
-    struct sockaddr_un name;
     struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_ASK, .target = *target};
     struct vn_reply reply;
     int fds[VN_MOST_FDS], count;
-    socklen_t length = abstract_name(&name, vn_settings.broker, VN_WINDOW_NAME);
-    if (length == 0 || now_ns() < not_before)
-        return false;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = now_ns() >= not_before ? broker_call(VN_WINDOW_NAME, SOCK_NONBLOCK) : -1;
     if (fd < 0)
         return false;
-    bool answered = real_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd) &&
-                    message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT) && wait_for_answer(fd);
+    bool answered = message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT) && wait_for_answer(fd);
     ssize_t got = answered ? message_receive(fd, &reply, sizeof(reply), fds, &count, MSG_DONTWAIT) : -1;
     real_close(fd);
     if (got < 0)

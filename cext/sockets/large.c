@@ -23,22 +23,23 @@
 
 static _Atomic int granted;
 
-/* All of a half whose beginning is mapped, at another place, as it may be written or read there; NULL when that can't be. */
-static void *whole(const struct vn_half *half) {
-    void *place = mremap((void *)half, 0, VN_HALF_BYTES, MREMAP_MAYMOVE);
-    return place != MAP_FAILED ? place : NULL;
+/* The ring of a half whose beginning is mapped: all of it is, at another place, as it may be written or read there. */
+static char *ring_of(void **whole, const struct vn_half *half) {
+    if (*whole == NULL) {
+        void *place = mremap((void *)half, 0, VN_HALF_BYTES, MREMAP_MAYMOVE);
+        if (place == MAP_FAILED)
+            return NULL;
+        *whole = place;
+    }
+    return (char *)*whole + VN_CONTROL_BYTES;
 }
 
 char *large_own(struct conn *conn) {
-    if (conn->whole_own == NULL && (conn->whole_own = whole(conn->own)) == NULL)
-        return NULL;
-    return (char *)conn->whole_own + VN_CONTROL_BYTES;
+    return ring_of(&conn->whole_own, conn->own);
 }
 
 const char *large_peer(struct conn *conn) {
-    if (conn->whole_peer == NULL && (conn->whole_peer = whole(conn->peer)) == NULL)
-        return NULL;
-    return (const char *)conn->whole_peer + VN_CONTROL_BYTES;
+    return ring_of(&conn->whole_peer, conn->peer);
 }
 
 void large_close(struct conn *conn) {

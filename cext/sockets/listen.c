@@ -42,18 +42,15 @@ static int mark(const struct vn_address *address) {
     return hide(fd);
 }
 
-void listener_tell(struct listener *listener, int fd) {
-    struct sockaddr_storage name;
-    struct vn_address address;
-    socklen_t room = sizeof(name);
+void listener_tell(struct listener *listener) {
+    if (listener->told && listener->marker >= 0)
+        return;
     uint64_t now = now_ns(), after = listener->tell_after;
-    if ((listener->told && listener->marker >= 0) || now < after ||
-        !atomic_compare_exchange_strong(&listener->tell_after, &after, now + VN_PAUSE_NS) ||
-        real_getsockname(fd, (struct sockaddr *)&name, &room) != 0 || !address_from(&address, (struct sockaddr *)&name, room))
+    if (now < after || !atomic_compare_exchange_strong(&listener->tell_after, &after, now + VN_PAUSE_NS))
         return;
     if (listener->marker < 0)
-        listener->marker = mark(&address);
-    listener->told = broker_listen(&address);
+        listener->marker = mark(&listener->address);
+    listener->told = broker_listen(&listener->address);
 }
 
 /* What a socket with a name needs to listen, before it does: whoever finds it listening finds out that we have the
@@ -73,9 +70,10 @@ static struct listener *begin(int fd) {
         return NULL;
     listener->entry = (struct entry){VN_LISTENER, 1, listener_destroy};
     listener->family = name.ss_family;
+    listener->address = address;
     listener->marker = -1;
     spare_hold();
-    listener_tell(listener, fd);
+    listener_tell(listener);
     if (getrandom(listener->secret, sizeof(listener->secret), 0) == sizeof(listener->secret))
         door_open(door);
     listener->inside = door[0];

@@ -11,11 +11,12 @@ struct listener {
     _Atomic uint64_t tell_after;   /* and is not told again before then */
     int inside, outside; /* of its door; -1 without */
     int family;
+    struct vn_address address;
     uint64_t secret[2];  /* of the tickets to its door */
     uint64_t poll_ns;    /* how long it is worth while to look for one who knocks before sleeping */
 };
 
-void listener_tell(struct listener *listener, int fd);
+void listener_tell(struct listener *listener);
     /* listen.c: makes sure that its name is bound and the broker knows of it; tries once a second */
 
 /* answer.c */

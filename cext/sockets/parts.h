@@ -32,7 +32,8 @@ enum nearness near_look(const struct vn_address *target);   /* the provider list
 const struct vn_table *fabric_table(void);     /* NULL before there is one */
 uint32_t fabric_own_port(void);                /* the number of our partition */
 void fabric_learn(const struct vn_reply *reply, int *fds, int count);   /* the table and our number; closes fds */
-bool is_trusted(int fd);                       /* a broker is root's, or our own user's (in tests): others may have its name */
+int broker_call(const char *which, int flags);   /* a connection to the broker (""), or its window; -1. It waits no longer */
+                                               /* than VN_PATIENCE_US, with SOCK_NONBLOCK not at all */
 socklen_t abstract_name(struct sockaddr_un *name, const char *text, const char *more);   /* its length; 0: too long */
 bool broker_hello(void);                       /* there is a broker, and we have its table */
 

@@ -67,26 +67,6 @@ static bool is_over(const struct conn *conn) {
     return conn->bell_ended || (conn->peer != NULL && (conn->peer->state & (VN_CLOSED | VN_RESET)));
 }
 
-/* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. */
-static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    const struct vn_half *peer = conn->peer;
-    size_t bytes = 0;
-    for (int i = 0; i < count; i++)
-        bytes += iov[i].iov_len;
-    if (bytes == skip)
-        return 0;
-    conn->phase = VN_BROKEN;
-    /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
-    uint64_t origin = conn->own->mode == VN_LARGE ? conn->own->large_origin : conn->own->origin;
-    bool streamed = conn->own->head - origin >= VN_RING_BYTES;
-    if (peer == NULL || peer->state & VN_RESET || peer->tail != conn->own->head || streamed) {
-        errno = peer != NULL && (peer->state & (VN_FIN | VN_RESET)) == VN_FIN ? EPIPE : ECONNRESET;
-        return -1;
-    }
-    conn->error = EPIPE;
-    return (ssize_t)(bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES);
-}
-
 /* The ring that a position is in. */
 struct ring {
     const char *bytes;   /* NULL: it can't be had, or there is none of its mode */
@@ -109,6 +89,26 @@ static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64
     ring.origin = atomic_load_explicit(&half->large_origin, memory_order_relaxed);
     ring.bytes = mode != VN_LARGE ? NULL : half == conn->own ? large_own(conn) : large_peer(conn);
     return ring;
+}
+
+/* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. */
+static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
+    const struct vn_half *peer = conn->peer;
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += iov[i].iov_len;
+    if (bytes == skip)
+        return 0;
+    conn->phase = VN_BROKEN;
+    /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
+    uint64_t head = conn->own->head;
+    bool streamed = head - ring_at(conn, conn->own, head).origin >= VN_RING_BYTES;
+    if (peer == NULL || peer->state & VN_RESET || peer->tail != head || streamed) {
+        errno = peer != NULL && (peer->state & (VN_FIN | VN_RESET)) == VN_FIN ? EPIPE : ECONNRESET;
+        return -1;
+    }
+    conn->error = EPIPE;
+    return (ssize_t)(bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES);
 }
 
 static size_t put(const struct ring *ring, uint64_t head, const char *from, size_t bytes) {
@@ -168,7 +168,7 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
                 atomic_store_explicit(&own->head, shown = head, memory_order_release);
         }
     }
-    uint64_t reach = head - atomic_load_explicit(&own->origin, memory_order_relaxed);
+    uint64_t reach = head - ring.origin;
     if (UNLIKELY(reach > own->reach))
         own->reach = reach < VN_RING_BYTES ? (uint32_t)reach : VN_RING_BYTES;
     atomic_store_explicit(&own->head, head, memory_order_release);

@@ -4,8 +4,8 @@ Theory of operation. A name says that something may be direct, and a flag that a
 name too many costs a question, one that is missing below the flag costs a direct connection. A listener binds a name
 of its own and then tells the broker (LISTEN), which answers when the port has a name in every namespace; before that
 nobody needs to find it. Which listeners there were before the broker, the kernel's table tells. One that has ended
-keeps its port's name until some program has gone. When names can't be bound, or are too many, the flag goes, and
-programs ask.
+keeps its port's name until some program has gone, or others need the room. When names can't be bound, or are too
+many, the flag goes, and programs ask.
 """
 
 from __future__ import annotations
@@ -57,14 +57,19 @@ class Hints:
     async def tell(self) -> None:
         """Bind what is to be bound in all namespaces, and nothing else."""
         async with self.telling:
+            waiting, self.next = self.next, None
             ports = self._ports()
+            wanted = near.names(self.addresses, ports)
             self.told = set() if ports is None or self.told is None else self.told & ports
-            for station in list(self.stations.values()):
-                await self._bind(station, ports)
-            self.told = ports
+            try:
+                for station in list(self.stations.values()):
+                    await self._bind(station, wanted)
+                self.told = ports
+            finally:
+                if waiting is not None:
+                    waiting.set_result(None)
 
-    async def _bind(self, station: Station, ports: set[int] | None) -> None:
-        wanted = near.names(self.addresses, ports)
+    async def _bind(self, station: Station, wanted: set[bytes]) -> None:
         bound = station.outfit.hints
         _drop(bound, bound.keys() - wanted)
         missing = wanted - bound.keys()
@@ -104,16 +109,8 @@ class Hints:
         """`then` is called when all that is known by now is told."""
         if self.next is None:
             self.next = asyncio.get_running_loop().create_future()
-            self._run(self._tell(self.next))
+            self._run(self.tell())
         self.next.add_done_callback(lambda _: then())
-
-    async def _tell(self, done: asyncio.Future[None]) -> None:
-        async with self.telling:  # whoever comes while another is under way waits for one that begins later
-            self.next = None
-        try:
-            await self.tell()
-        finally:
-            done.set_result(None)
 
     def look_soon(self) -> None:
         """A program has gone: perhaps its listeners have."""
