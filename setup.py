@@ -36,7 +36,7 @@ def extensions() -> list[Extension]:
             f"vnicd.{path.stem}",
             [str(path)],
             include_dirs=["cext"],
-            depends=[*headers, *(["cext/sockets/shared.h"] if path.stem in ("table", "window") else [])],
+            depends=[*headers, *(["cext/abi/socket_layout.h"] if path.stem in ("table", "window") else [])],
             extra_compile_args=CFLAGS,
             extra_link_args=LDFLAGS,
         )
@@ -45,7 +45,7 @@ def extensions() -> list[Extension]:
 
 
 PROVIDER = "libvnicd-sockets.so"
-PROVIDER_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-pthread"]
+PROVIDER_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-pthread", "-Icext/preload", "-Icext"]
 PROVIDER_LDFLAGS = ["-shared", "-pthread", "-Wl,-z,now", f"-Wl,-soname,{PROVIDER}", *LDFLAGS]
 
 
@@ -55,17 +55,18 @@ class Build(build_ext):
     def run(self) -> None:
         super().run()
         package = Path("vnicd") if self.inplace else Path(self.build_lib, "vnicd")
-        self.build_provider(Path("cext/sockets"), package / PROVIDER)
+        self.build_provider(Path("cext/preload"), package / PROVIDER)
 
     def build_provider(self, folder: Path, library: Path) -> None:
-        sources = sorted(folder.glob("*.c"))
-        made_of = [*sources, *folder.glob("*.h"), Path(__file__)]
+        sources = sorted(folder.rglob("*.c"))
+        made_of = [*sources, *folder.rglob("*.h"), *Path("cext/abi").glob("*.h"), Path(__file__)]
         is_made = library.exists() and all(path.stat().st_mtime < library.stat().st_mtime for path in made_of)
         if not sources or (is_made and not self.force):
             return
         compiler = os.environ.get("CC", "gcc").split()
-        objects = [Path(self.build_temp, "sockets", f"{path.stem}.o") for path in sources]
-        objects[0].parent.mkdir(parents=True, exist_ok=True)
+        objects = [Path(self.build_temp, "preload", *path.parts[2:]).with_suffix(".o") for path in sources]
+        for made in objects:
+            made.parent.mkdir(parents=True, exist_ok=True)
         library.parent.mkdir(parents=True, exist_ok=True)
 
         def compile_one(source: Path, result: Path) -> None:
@@ -73,9 +74,9 @@ class Build(build_ext):
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(compile_one, sources, objects))
-        made = library.with_suffix(".new")  # it is in use: programs that run keep the old one
-        self.spawn([*compiler, *map(str, objects), *PROVIDER_LDFLAGS, "-o", str(made), "-ldl"])
-        made.replace(library)
+        fresh = library.with_suffix(".new")  # it is in use: programs that run keep the old one
+        self.spawn([*compiler, *map(str, objects), *PROVIDER_LDFLAGS, "-o", str(fresh), "-ldl"])
+        fresh.replace(library)
 
 
 setup(

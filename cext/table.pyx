@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 cdef extern from "barrier.h" nogil:
     void vn_fence()
 
-cdef extern from "sockets/shared.h" nogil:
+cdef extern from "abi/socket_layout.h" nogil:
     enum: VN_SOCKETS_VERSION
     enum: VN_TABLE_MAGIC
     enum: VN_TABLE_ENTRIES

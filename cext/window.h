@@ -1,7 +1,7 @@
 /* What the broker's window does with sockets: short, and never blocking. */
 #pragma once
 
-#include "sockets/shared.h"
+#include "abi/socket_layout.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-"""Direct sockets as Python sees them: the structures of cext/sockets/shared.h, what is asked and what is answered."""
+"""Direct sockets as Python sees them: the structures of cext/abi/socket_layout.h, what is asked and what is answered."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ WORDS = {
 
 
 def why_word(number: int) -> str:
-    """The short name of a reason, as shared.h has it; numbers of a later version stay numbers."""
+    """The short name of a reason, as socket_layout.h has it; numbers of a later version stay numbers."""
     return Why(number).name.lower() if number in WORDS else str(number)
 
 

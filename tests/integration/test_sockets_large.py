@@ -18,7 +18,7 @@ from tests.support.waiting import wait_for_output, wait_until
 from vnicd import sockets
 
 MOST_LARGE = 32
-"""Of one process; cext/sockets/large.c."""
+"""Of one process; cext/preload/stream/large.c."""
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY}: run scripts/setup")
 

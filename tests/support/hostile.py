@@ -67,7 +67,7 @@ def echo_server(
 
 
 def holdings(pid: int) -> tuple[int, int]:
-    """Descriptors and halves of a process, without those of idle pairs (cext/sockets/pool.c)."""
+    """Descriptors and halves of a process, without those of idle pairs (cext/preload/memory/pool.c)."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     kept = sum(1 for link in _links(pid) if "vnicd-half" in link)
     return len(_links(pid)) - kept, maps.count("vnicd-half") - 2 * len(idle_pairs(pid))

@@ -19,7 +19,7 @@ from vnicd.connections import Own, Told, pair, processes
 from vnicd.sockets import Address, Op, Reply, Why
 
 CEXT = Path(__file__).parents[2] / "cext"
-HEADER = (CEXT / "sockets/shared.h").read_text()
+HEADER = (CEXT / "abi/socket_layout.h").read_text()
 
 CLIENT = sockets.address("10.77.0.1", 40000)
 SERVER = sockets.address("10.77.0.2", 6379)
@@ -72,7 +72,7 @@ EXPECTED = {
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
 def test_c_lays_out_the_same(tmp_path: Path) -> None:
     lines = "".join(f'    printf("%s %ld\\n", "{text}", (long)({text}));\n' for text in EXPECTED)
-    source = f"#include <stddef.h>\n#include <stdio.h>\n#include <sockets/shared.h>\nint main(void) {{\n{lines}}}\n"
+    source = f"#include <stddef.h>\n#include <stdio.h>\n#include <abi/socket_layout.h>\nint main(void) {{\n{lines}}}\n"
     program = tmp_path / "layout"
     compile_ = ["gcc", "-std=gnu11", f"-I{CEXT}", "-x", "c", "-", "-o", program]
     subprocess.run(compile_, input=source, text=True, check=True)

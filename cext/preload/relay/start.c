@@ -4,7 +4,7 @@
  * tells a provider which TCP addresses to answer with. The relay process is nobody's child that the program could
  * hear of: it has no exit signal, its parent ends at once, and it holds no descriptor but the three that it needs.
  */
-#include "relay.h"
+#include "relay/relay.h"
 #include "parts.h"
 
 #include <inttypes.h>

@@ -6,7 +6,7 @@
  * TCP socket that is kept beside. What has FD_CLOEXEC is left alone.
  */
 #include "parts.h"
-#include "relay.h"
+#include "relay/relay.h"
 
 #include <dirent.h>
 #include <spawn.h>

@@ -7,7 +7,7 @@
  * No memory is allocated and no table is used (so the real functions only, the table is the program's): a thread of
  * the program may have had a lock when this was cloned.
  */
-#include "relay.h"
+#include "relay/relay.h"
 #include "parts.h"
 
 #include <linux/sockios.h>

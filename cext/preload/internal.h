@@ -1,4 +1,4 @@
-/* Inside the provider: what its files offer each other. Theory of operation: shared.h (memory), bell.c (sleep and wake). */
+/* Inside the provider: what its files offer each other. Theory of operation: abi/socket_layout.h (memory), stream/doorbell.c (sleep and wake). */
 #pragma once
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "shared.h"
+#include "abi/socket_layout.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define LIKELY(x) __builtin_expect(!!(x), 1)

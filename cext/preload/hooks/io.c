@@ -1,7 +1,7 @@
 /* read, write and the send and recv families, on direct connections. */
 #include "internal.h"
 #include "epoll.h"
-#include "passing.h"
+#include "relay/passing.h"
 
 #include <netinet/in.h>
 #include <signal.h>

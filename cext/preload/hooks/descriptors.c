@@ -1,7 +1,7 @@
 /* Descriptors come and go: close, dup, fcntl, ioctl, and a descriptor that becomes another. */
 #include "internal.h"
 #include "parts.h"
-#include "relay.h"
+#include "relay/relay.h"
 
 #include <linux/close_range.h>
 #include <stdarg.h>

@@ -4,9 +4,9 @@
  * that keeps its descriptor shares the connection with the receiver as it would share a TCP socket. Listeners and
  * sockets that are not direct are passed as ever.
  */
-#include "passing.h"
+#include "relay/passing.h"
 #include "parts.h"
-#include "relay.h"
+#include "relay/relay.h"
 
 #include <string.h>
 #include <unistd.h>

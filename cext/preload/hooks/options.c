@@ -1,7 +1,7 @@
 /* Names and options: those of the TCP socket that is kept beside. */
 #include "internal.h"
 #include "epoll.h"
-#include "relay.h"
+#include "relay/relay.h"
 
 #include <netinet/in.h>
 #include <string.h>
