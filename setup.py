@@ -1,11 +1,14 @@
 """Build of vnicd: one Cython extension module for each cext/*.pyx, and the provider of direct sockets."""
 
 import os
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 from Cython.Build import cythonize
-from setuptools import Extension, find_packages, setup
+from setuptools import Command, Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 INSTALL_REQUIRES = [
@@ -20,6 +23,7 @@ OWN_CFLAGS = ["-O2", "-g", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-
 CFLAGS = [*OWN_CFLAGS, "-fno-strict-aliasing"]
 CFLAGS += ["-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-unused-function"]
 LDFLAGS: list[str] = []
+SANITIZE: list[str] = []
 if os.environ.get("VNICD_SANITIZE"):
     SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     CFLAGS += [*SANITIZE, "-O1", "-Wno-maybe-uninitialized"]
@@ -36,7 +40,7 @@ def extensions() -> list[Extension]:
             f"vnicd.{path.stem}",
             [str(path)],
             include_dirs=["cext"],
-            depends=[*headers, *(["cext/abi/socket_layout.h"] if path.stem in ("table", "window") else [])],
+            depends=[*headers, *(["cext/abi/socket_layout.h"] if path.stem in ("table", "window", "exchange") else [])],
             extra_compile_args=CFLAGS,
             extra_link_args=LDFLAGS,
         )
@@ -45,8 +49,25 @@ def extensions() -> list[Extension]:
 
 
 PROVIDER = "libvnicd-sockets.so"
-PROVIDER_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-pthread", "-Icext/preload", "-Icext"]
-PROVIDER_LDFLAGS = ["-shared", "-pthread", "-Wl,-z,now", f"-Wl,-soname,{PROVIDER}", *LDFLAGS]
+MUSL_PROVIDER = "libvnicd-sockets-musl.so"
+# Initial-exec: without __tls_get_addr, the library needs no glibc loader and so can stand aside in a musl program.
+PROVIDER_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-ftls-model=initial-exec", "-pthread"]
+# compat.h comes before all headers of the C library, as it changes what they declare.
+PROVIDER_CFLAGS += ["-Icext/preload", "-Icext", "-include", "base/compat.h"]
+PROVIDER_LDFLAGS = ["-shared", "-Wl,-z,now", f"-Wl,-soname,{PROVIDER}", *LDFLAGS]
+# dlsym is in libdl.so.2 up to glibc 2.33; later ones have an empty file of that name.
+GLIBC_LDFLAGS = ["-Wl,--no-as-needed", "-l:libdl.so.2"]
+# The kernel's headers are not among musl's. Without a NEEDED entry any file name of musl will do, Alpine's too.
+MUSL_CFLAGS = ["-D_LARGEFILE64_SOURCE", "-idirafter", "/usr/include"]
+MUSL_CFLAGS += ["-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu"]
+MUSL_LDFLAGS = ["-nostdlib", "-lgcc"]
+# libgcc's choice between two kinds of atomics asks for a function that musl got later than our oldest.
+MUSL_ARM64_CFLAGS = ["-mno-outline-atomics"]
+
+
+def musl_cflags(cc: str) -> list[str]:
+    machine = subprocess.run([*cc.split(), "-dumpmachine"], capture_output=True, text=True, check=True).stdout
+    return [*MUSL_CFLAGS, *(MUSL_ARM64_CFLAGS if machine.startswith("aarch64") else [])]
 
 
 class Build(build_ext):
@@ -55,32 +76,70 @@ class Build(build_ext):
     def run(self) -> None:
         super().run()
         package = Path("vnicd") if self.inplace else Path(self.build_lib, "vnicd")
-        self.build_provider(Path("cext/preload"), package / PROVIDER)
+        provider = self.get_finalized_command("build_provider")
+        provider.temp = self.build_temp
+        provider.build(package, self.force)
 
-    def build_provider(self, folder: Path, library: Path) -> None:
-        sources = sorted(folder.rglob("*.c"))
-        made_of = [*sources, *folder.rglob("*.h"), *Path("cext/abi").glob("*.h"), Path(__file__)]
+
+class BuildProvider(Command):
+    """The provider for one C library: --libc glibc (default) or musl, with the compiler --cc, into the folder --into.
+
+    gcc makes both, and compat.c asks for no symbol above glibc 2.17. `zig cc` would do it as well, but its wheel is
+    101 MB (438 MB unpacked) and its first link takes 16 s; gcc is there for the modules and the sanitizers, takes 2 s,
+    and musl-tools is 1 MB. A test reads the versions that the library needs.
+    """
+
+    user_options: ClassVar = [
+        ("cc=", None, "compiler"),
+        ("libc=", None, "C library"),
+        ("into=", None, "folder"),
+        ("temp=", None, "folder for object files"),
+    ]
+
+    def initialize_options(self) -> None:
+        self.cc, self.libc, self.into, self.temp = "", "glibc", "vnicd", "build/temp"
+
+    def finalize_options(self) -> None:
+        pass
+
+    def run(self) -> None:
+        self.build_one(self.libc, self.cc or os.environ.get("CC", "gcc"), Path(self.into))
+
+    def build(self, folder: Path, force: bool) -> None:
+        """Both, the one for musl where there is its compiler; sanitizers need glibc."""
+        self.build_one("glibc", os.environ.get("CC", "gcc"), folder, force)
+        if shutil.which("musl-gcc") and not SANITIZE:
+            self.build_one("musl", "musl-gcc", folder, force)
+
+    def build_one(self, libc: str, cc: str, folder: Path, force: bool = False) -> None:
+        musl = libc == "musl"
+        library = folder / (MUSL_PROVIDER if musl else PROVIDER)
+        source = Path("cext/preload")
+        sources = sorted(source.rglob("*.c"))
+        made_of = [*sources, *source.rglob("*.h"), *Path("cext/abi").glob("*.h"), Path(__file__)]
         is_made = library.exists() and all(path.stat().st_mtime < library.stat().st_mtime for path in made_of)
-        if not sources or (is_made and not self.force):
+        if not sources or (is_made and not force):
             return
-        compiler = os.environ.get("CC", "gcc").split()
-        objects = [Path(self.build_temp, "preload", *path.parts[2:]).with_suffix(".o") for path in sources]
-        for made in objects:
-            made.parent.mkdir(parents=True, exist_ok=True)
+        compiler, cflags = cc.split(), [*PROVIDER_CFLAGS, *(musl_cflags(cc) if musl else [])]
+        built = Path(self.temp, f"preload-{libc}-{Path(compiler[0]).name}")
+        objects = [Path(built, path.relative_to(source)).with_suffix(".o") for path in sources]
+        for each in objects:
+            each.parent.mkdir(parents=True, exist_ok=True)
         library.parent.mkdir(parents=True, exist_ok=True)
 
         def compile_one(source: Path, result: Path) -> None:
-            self.spawn([*compiler, *PROVIDER_CFLAGS, "-c", str(source), "-o", str(result)])
+            self.spawn([*compiler, *cflags, "-c", str(source), "-o", str(result)])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(compile_one, sources, objects))
-        fresh = library.with_suffix(".new")  # it is in use: programs that run keep the old one
-        self.spawn([*compiler, *map(str, objects), *PROVIDER_LDFLAGS, "-o", str(fresh), "-ldl"])
-        fresh.replace(library)
+        made = library.with_suffix(".new")  # it is in use: programs that run keep the old one
+        ldflags = [*PROVIDER_LDFLAGS, *map(str, objects), *(MUSL_LDFLAGS if musl else GLIBC_LDFLAGS)]
+        self.spawn([*compiler, *ldflags, "-o", str(made)])
+        made.replace(library)
 
 
 setup(
-    cmdclass={"build_ext": Build},
+    cmdclass={"build_ext": Build, "build_provider": BuildProvider},
     packages=find_packages(include=["vnicd", "vnicd.*"]),
     package_data={"vnicd": ["py.typed", "*.pyi"]},
     install_requires=INSTALL_REQUIRES,

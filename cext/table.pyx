@@ -21,6 +21,7 @@ cdef extern from "abi/socket_layout.h" nogil:
         uint32_t count
         uint64_t epoch
         uint32_t *offers
+        uint32_t *clients
         vn_table_entry *entries
 
 from vnicd import memory
@@ -29,7 +30,7 @@ SIZE = sizeof(vn_table)
 
 
 cdef class Writer:
-    """The broker's hand on the table; `region` is what the others map."""
+    """The broker's hand on the table; `region` is what the others map. The exchange writes `offers` and `clients`."""
 
     cdef readonly object region
     cdef vn_table *t
@@ -52,12 +53,6 @@ cdef class Writer:
         self.t.sequence = self.t.sequence + 1
         self.bump()
 
-    def set_offers(self, int port, int number):
-        """How many offers wait for the accept of a partition."""
-        if not 0 <= port < VN_TABLE_PORTS:
-            raise ValueError("out of the table's bounds")
-        self.t.offers[port] = <uint32_t>number
-
     def bump(self):
         """Firewalls, routes or addresses may have changed."""
         self.t.epoch = self.t.epoch + 1
@@ -75,3 +70,9 @@ cdef class Writer:
         if not 0 <= port < VN_TABLE_PORTS:
             raise ValueError("out of the table's bounds")
         return self.t.offers[port]
+
+    def clients(self, int port):
+        """How many programs of a partition the table says are at the exchange."""
+        if not 0 <= port < VN_TABLE_PORTS:
+            raise ValueError("out of the table's bounds")
+        return self.t.clients[port]

@@ -1,4 +1,4 @@
-"""Abstract names by which programs know without asking what can't be direct (see cext/preload/discovery/presence.c): pure."""
+"""Abstract names by which programs know without asking what can't be direct (discovery/presence.c): pure."""
 
 from __future__ import annotations
 

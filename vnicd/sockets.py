@@ -1,4 +1,4 @@
-"""Direct sockets as Python sees them: the structures of cext/abi/socket_layout.h, what is asked and what is answered."""
+"""Direct sockets as Python sees them: the structures of cext/abi/socket_layout.h, requests and replies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import NamedTuple
 
-VERSION = 3
+VERSION = 4
 BROKER_NAME = "vnicd-sockets"
 """The broker's abstract name in the namespace of each partition."""
 
 WINDOW = "-window"
 """What follows the broker's name where programs ask first."""
+
+EXCHANGE = "-exchange"
+"""What follows the broker's name where offers are made and taken."""
 
 CONTROL_BYTES = 4096
 RING_BYTES = 256 * 1024
@@ -71,7 +74,7 @@ WORDS = {
     Why.DIRECT: "direct",
     Why.NOT_A_PARTITION: "the other end is no partition of this fabric",
     Why.NO_BROKER: "no hosting daemon answered",
-    Why.NO_PROVIDER: "the listener has no provider",
+    Why.NO_PROVIDER: "the listener runs without the library",
     Why.NO_OFFER: "the other end did not offer it",
     Why.NO_MEMORY: "no memory was to be had",
     Why.NO_DESCRIPTORS: "no descriptors were left",
@@ -229,10 +232,10 @@ _PROCESS = struct.Struct("=IIiI16s16Q")
 _RECENT = struct.Struct(f"={_ADDRESS}IiQ")
 PROCESS_BYTES = _PROCESS.size + RECENT * _RECENT.size
 
-OFFSETS = {"head": 128, "state": 144, "tail": 192, "wants": 256, "wakeups": 392, "sleeps": 400}
+OFFSETS = {"head": 128, "state": 144, "rings": 176, "tail": 192, "armed": 256, "sleeps": 456}
 """Where those fields of struct vn_half are that change and are told."""
 
-FIN, CLOSED, RESET, IDLE = 1, 2, 4, 16
+FIN, CLOSED, RESET = 1, 2, 4
 
 
 class Half(NamedTuple):
@@ -246,7 +249,7 @@ class Half(NamedTuple):
     head: int
     tail: int
     state: int
-    wants: int
+    armed: int
     wakeups: int
     sleeps: int
 
@@ -262,18 +265,20 @@ def parse_half(page: bytes) -> Half:
     try:
         magic, version, pid, accepted, *rest, program = _HALF.unpack_from(page)
         numbers = {
-            name: _number(page, name) for name in ("head", "tail", "state", "wants", "wakeups", "sleeps")
+            name: _number(page, name) for name in ("head", "tail", "state", "armed", "rings", "sleeps")
         }
     except struct.error as error:
         raise ValueError(str(error)) from error
     if magic != HALF_MAGIC or version != VERSION:
         raise ValueError("it is no half of this version")
     local, remote = _address(rest[0], rest[1], rest[3]), _address(rest[4], rest[5], rest[7])
-    return Half(pid, bool(accepted), local, remote, _text(program), **numbers)
+    return Half(
+        pid, bool(accepted), local, remote, _text(program), wakeups=numbers.pop("rings"), **numbers
+    )
 
 
 def _number(page: bytes, name: str) -> int:
-    wide = name in ("head", "tail", "wants", "wakeups", "sleeps")
+    wide = name != "state"
     return int(struct.unpack_from("=Q" if wide else "=I", page, OFFSETS[name])[0])
 
 

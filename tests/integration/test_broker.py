@@ -152,6 +152,47 @@ def test_the_table_follows_the_partitions(fabric: Fabric) -> None:
     other.close()
 
 
+def test_offers_end_with_the_partition_that_they_are_for(fabric: Fabric) -> None:
+    fabric.up()
+    blue, green = fabric.add("blue", "10.77.0.1/24"), fabric.add("green", "10.77.0.2/24")
+    client = program(blue)
+    _, table = client.table()
+    port = number(fabric, green)
+    with listening(green) as listener, tcp(blue) as sock:
+        source, target = address_of(sock), address_of(listener)
+        reply, bell = client.offer(source, target, sock)
+        assert reply.why == Why.DIRECT
+        fabric.cli("partition", "remove", green.name)
+        bell.settimeout(10)
+        assert bell.recv(1) == b"", "nobody has the other end of the bell"
+        assert provider.offers(table, port) == 0
+        assert client.offer(source, target, sock)[0].why == Why.NOT_A_PARTITION
+        bell.close()
+    client.close()
+
+
+def test_offers_outlive_the_partition_of_their_program(fabric: Fabric) -> None:
+    """As the TCP connection does that waits to be accepted."""
+    fabric.up()
+    blue, green = fabric.add("blue", "10.77.0.1/24"), fabric.add("green", "10.77.0.2/24")
+    client, server = program(blue), program(green)
+    with listening(green) as listener, tcp(blue) as sock:
+        source, target = address_of(sock), address_of(listener)
+        assert client.offer(source, target, sock)[0].why == Why.DIRECT
+        sock.connect((target.text, target.port))
+        fabric.cli("partition", "remove", blue.name)
+        with pytest.raises(EOFError):
+            client.exchange.reply()
+        accepted, _ = listener.accept()
+        reply, fds = server.ask(Op.TAKE, source, target, [accepted.fileno()])
+        assert reply.why == Why.DIRECT
+        for fd in fds:
+            os.close(fd)
+        accepted.close()
+    client.end()
+    server.close()
+
+
 CHANGES = {
     "a firewall rule": ["nft", "add", "table", "inet", "filter"],
     "a route": ["ip", "route", "add", "192.0.2.0/24", "dev", "lo"],
@@ -282,9 +323,9 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
         client: blue.name,
         server: green.name,
     }
-    assert data["processes"][0]["recent"][0]["reason"] == "the listener has no provider"
+    assert data["processes"][0]["recent"][0]["reason"] == "the listener runs without the library"
     assert f"{blue.name} {blue.ip}:40000" in shown
-    assert "the listener has no provider" in shown
+    assert "the listener runs without the library" in shown
     assert json.loads(shared.cli("sockets", "--json").stdout)["connections"] == []
 
 

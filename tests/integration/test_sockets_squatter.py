@@ -15,7 +15,7 @@ import pytest
 from tests.support.direct import LIBRARY, preloading
 from tests.support.waiting import wait_for_output
 from vnicd import sockets
-from vnicd.sockets import WINDOW, Reply, Why
+from vnicd.sockets import EXCHANGE, WINDOW, Reply, Why
 
 SQUATTER = """
 import os, socket, sys
@@ -61,7 +61,9 @@ def squatting(name: str, uid: int) -> Iterator[IO[bytes]]:
             process.kill()
 
 
-@pytest.mark.parametrize("place", ["", WINDOW], ids=["the broker's name", "the window's name"])
+@pytest.mark.parametrize(
+    "place", ["", WINDOW, EXCHANGE], ids=["the broker's name", "the window's name", "the exchange's name"]
+)
 def test_a_squatter_is_told_nothing(place: str) -> None:
     if not LIBRARY.exists():
         pytest.skip("the provider's library is not built")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 from tests.service.conftest import Pair
@@ -13,6 +14,7 @@ from tests.support.partition import Partition
 from tests.support.provider import Program
 from tests.support.waiting import wait_until
 from vnicd import sockets
+from vnicd.cli import library
 from vnicd.sockets import BROKER_NAME
 
 ENDS = sockets.address("10.77.0.2", 40000), sockets.address("10.77.0.3", 6379)
@@ -63,3 +65,14 @@ def test_the_library_is_there_for_everybody(service: Service) -> None:
     path = service.cli("sockets", "--library").stdout.strip()
     assert path.startswith("/opt/vnicd/")
     service.container.run(["setpriv", "--reuid=65534", "--clear-groups", "test", "-r", path])
+
+
+def test_one_path_to_preload_serves_every_c_library(service: Service) -> None:
+    """With $LIB as each loader reads it; an installed vnicctl exec --direct gives this path to programs."""
+    folder = "/opt/vnicd/preload"
+    for name in (f"lib/{os.uname().machine}-linux-gnu", "lib64", "lib", library.LITERAL):
+        path = f"{folder}/{name}/{library.NAME}"
+        service.container.run(["setpriv", "--reuid=65534", "--clear-groups", "test", "-r", path])
+    preload = f"{library.PRELOAD}={folder}/{library.LITERAL}/{library.NAME}"
+    maps = service.container.run(["env", preload, "cat", "/proc/self/maps"]).stdout
+    assert f"{folder}/lib/{library.NAME}" in maps

@@ -19,12 +19,13 @@ from tests.support.waiting import wait_until
 from vnicd import near
 from vnicd.sockets import packed
 
-PARTITION_FILES, HOST_FILES = 13, 27
+PARTITION_FILES, HOST_FILES = 13, 29
 """Descriptors of a daemon that has no link and no partition."""
 
-PORT_FILES, UPLINK_FILES = 5 + 6, 40
-"""Descriptors that the hosting daemon has for each partition, six of them the broker's for its namespace (that, a
-listener, a window, a probe, two watches) beside the names there; and for an uplink, whose lanes are most of them."""
+PORT_FILES, UPLINK_FILES = 5 + 7, 40
+"""Descriptors that the hosting daemon has for each partition, seven of them the broker's for its namespace (that, a
+listener, an exchange, a window, a probe, two watches) beside the names there; and for an uplink, whose lanes are most
+of them."""
 
 SLACK = 4
 """Descriptors more for the moment: clients, what is being set up."""

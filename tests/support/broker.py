@@ -14,12 +14,13 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support.waiting import wait_for_output
-from vnicd.daemon.broker import PATIENCE, Broker
+from tests.support.waiting import wait_for_output, wait_until
+from vnicd.daemon.broker import OFFER_TIMEOUT_S, Broker
 from vnicd.daemon.station import Place
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def place(text: str) -> tuple[int, Place]:
     return int(number), Place(netns or None, tuple(filter(None, addresses.split(","))))
 
 
-async def serve(name: str, places: Mapping[int, Place], patience: float) -> None:
+async def serve(name: str, places: Mapping[int, Place], timeout: float) -> None:
     """Serve until told to end; exit code 1 when the name is not to be had."""
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -53,7 +54,7 @@ async def serve(name: str, places: Mapping[int, Place], patience: float) -> None
         loop.add_signal_handler(number, end.set)
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # from start(), and it ends with that process
         loop.add_reader(0, end.set)
-    broker = Broker(at_once, name, patience)
+    broker = Broker(at_once, name, timeout)
     await broker.update(places)
     if len(broker.stations) == 0:
         sys.exit(1)
@@ -62,22 +63,38 @@ async def serve(name: str, places: Mapping[int, Place], patience: float) -> None
     broker.close()
 
 
-def command(name: str, places: Sequence[str] = (), patience: float = PATIENCE) -> list[str]:
+def command(name: str, places: Sequence[str] = (), timeout: float = OFFER_TIMEOUT_S) -> list[str]:
     """What runs a broker in a process of its own, in ROOT."""
-    argv = [sys.executable, "-m", "tests.support.broker", name, f"--patience={patience}"]
+    argv = [sys.executable, "-m", "tests.support.broker", name, f"--timeout={timeout}"]
     for text in places:
         argv += ["--partition", text]
     return argv
 
 
-def start(name: str, places: Sequence[str] = (), patience: float = PATIENCE) -> subprocess.Popen[bytes]:
+def start(name: str, places: Sequence[str] = (), timeout: float = OFFER_TIMEOUT_S) -> subprocess.Popen[bytes]:
     """A broker that serves already; it ends with this process at the latest."""
     pipe = subprocess.PIPE
-    argv = command(name, places, patience)
+    argv = command(name, places, timeout)
     process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=ROOT, bufsize=0)
     assert process.stdout
     wait_for_output(process.stdout, b"ready", 10)
     return process
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """What is sent to it meanwhile waits to be read."""
+    tasks = Path(f"/proc/{process.pid}/task")
+
+    def stands_still() -> bool:
+        return all(task.joinpath("stat").read_text().rpartition(")")[2][1] == "T" for task in tasks.iterdir())
+
+    process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(stands_still, 5, "all threads have stopped")
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def descriptors(pid: int) -> int:
@@ -88,9 +105,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--partition", type=place, action="append", default=[])
-    parser.add_argument("--patience", type=float, default=PATIENCE)
+    parser.add_argument("--timeout", type=float, default=OFFER_TIMEOUT_S)
     words = parser.parse_args()
-    asyncio.run(serve(words.name, dict(words.partition) or HERE, words.patience))
+    asyncio.run(serve(words.name, dict(words.partition) or HERE, words.timeout))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from tests.support import honest, provider
 from tests.support.direct import preloading
 from tests.support.honest import LOCAL
 from vnicd import sockets
-from vnicd.kernel import halves
 from vnicd.sockets import Op
 
 PROGRAMS = Path(honest.__file__)
 ANSWER_MAGIC = 0x72776E41
+ANSWER = struct.Struct("=II")
 
 
 class Asking:
@@ -67,10 +67,8 @@ def echo_server(
 
 
 def holdings(pid: int) -> tuple[int, int]:
-    """Descriptors and halves of a process, without those of idle pairs (cext/preload/memory/pool.c)."""
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    kept = sum(1 for link in _links(pid) if "vnicd-half" in link)
-    return len(_links(pid)) - kept, maps.count("vnicd-half") - 2 * len(idle_pairs(pid))
+    """How many descriptors and halves a process has."""
+    return len(_links(pid)), Path(f"/proc/{pid}/maps").read_text().count("vnicd-half")
 
 
 def _links(pid: int) -> list[str]:
@@ -79,20 +77,6 @@ def _links(pid: int) -> list[str]:
         with suppress(OSError):
             found.append(str(path.readlink()))
     return found
-
-
-def idle_pairs(pid: int) -> list[int]:
-    """Of each pair of halves that waits for its next connection: how often it was used."""
-    uses = []
-    device = halves.memory_device()
-    for place in halves.mappings("/proc", pid, device):
-        if place.kind != halves.HALF:
-            continue
-        with suppress(OSError, ValueError):
-            page = halves.page("/proc", place)
-            if sockets.parse_half(page).state & sockets.IDLE:
-                uses.append(int(struct.unpack_from("=Q", page, provider.HALF_OFFSETS["use"])[0]))
-    return uses
 
 
 def resident(pid: int, *names: str) -> int:
@@ -110,7 +94,6 @@ class Liar:
         self.memfd = half if half >= 0 else provider.make_half()
         self.bell = bell if bell >= 0 else self.theirs.fileno()
         self.far: mmap.mmap | None = None
-        self.door = -1
         self.memory: mmap.mmap | None = None
         if half < 0:
             self.memory = mmap.mmap(self.memfd, 0)
@@ -124,7 +107,7 @@ class Liar:
         assert self.memory is not None
         for name, value in fields.items():
             at = (sockets.OFFSETS | provider.HALF_OFFSETS)[name]
-            wide = name in ("head", "origin", "tail", "large_from", "large_origin")
+            wide = name not in ("state", "decision", "mode", "has_large")
             struct.pack_into(
                 "=Q" if wide else "=I", self.memory, at, value & ((1 << (64 if wide else 32)) - 1)
             )
@@ -139,13 +122,11 @@ class Liar:
             socket.send_fds(self.ours, [data], fds, socket.MSG_DONTWAIT)
 
     def answered(self) -> None:
-        """Take the far end's answer: its half, and its door if it has one."""
-        data, fds, _, _ = socket.recv_fds(self.ours, 64, 4)
-        assert data, "the far end has hung up"
+        """Take the far end's answer: its half."""
+        data, fds, _, _ = socket.recv_fds(self.ours, ANSWER.size, 4)
+        assert ANSWER.unpack(data) == (ANSWER_MAGIC, sockets.VERSION)
         self.far = mmap.mmap(fds[0], 0, mmap.MAP_SHARED, mmap.PROT_READ)
         os.close(fds[0])
-        self.door = fds[1] if len(fds) > 1 else -1
-        self.ticket = struct.unpack_from("=IIQ", data)[2]
 
     def far_head(self) -> int:
         assert self.far is not None
@@ -154,9 +135,8 @@ class Liar:
     def close(self) -> None:
         self.ours.close()
         self.theirs.close()
-        for fd in (self.memfd, self.door):
-            with suppress(OSError):
-                os.close(fd)
+        with suppress(OSError):
+            os.close(self.memfd)
 
 
 def where(port: int) -> sockets.Address:

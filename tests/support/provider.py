@@ -16,15 +16,18 @@ from vnicd import sockets
 from vnicd.sockets import Address, Op, Reply
 
 TABLE_COUNT, TABLE_EPOCH, TABLE_OFFERS = 12, 16, 24
+TABLE_CLIENTS = TABLE_OFFERS + 4 * sockets.TABLE_PORTS
+TABLE_ROWS = TABLE_CLIENTS + 4 * sockets.TABLE_PORTS
 """Where these fields of struct vn_table are."""
 
 HALF_OFFSETS = {
     "origin": 136,
-    "use": 152,
-    "mode": 172,
-    "large_from": 176,
-    "large_origin": 184,
+    "decision": 148,
+    "mode": 156,
+    "large_from": 160,
+    "large_origin": 168,
     "has_large": 204,
+    "sleep_number": 264,
 }
 """Those fields of struct vn_half that vnicd does not look at."""
 
@@ -49,8 +52,7 @@ def half_page(local: Address, remote: Address, **facts: int | str | bool) -> byt
     ends = sockets.pack_address(local) + sockets.pack_address(remote)
     page[:80] = head + ends + program.ljust(16, b"\0")
     for name, value in facts.items():
-        wide = name in ("head", "origin", "tail", "wakeups", "sleeps")
-        struct.pack_into("=Q" if wide else "=I", page, sockets.OFFSETS[name], value)
+        struct.pack_into("=I" if name == "state" else "=Q", page, sockets.OFFSETS[name], value)
     return bytes(page)
 
 
@@ -80,13 +82,22 @@ def lingering() -> Iterator[socket.socket]:
             yield client
 
 
+EXCHANGED = (Op.OFFER, Op.TAKE, Op.FORGET)
+"""Requests that go to the exchange."""
+
+
 class Program:
-    """A program with the provider, as the broker sees it."""
+    """A program with the provider, as the broker sees it.
+
+    By the name of the broker's exchange, or of its resolver, it has a connection to that alone.
+    """
 
     def __init__(self, broker: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(10)
         self.sock.connect(f"\0{broker}")
+        is_one = broker.endswith((sockets.EXCHANGE, sockets.WINDOW))
+        self.exchange = self if is_one else Program(broker + sockets.EXCHANGE)
         self.offered: list[tuple[Address, Address]] = []
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
@@ -99,8 +110,13 @@ class Program:
         target: Address = sockets.NOWHERE,
         fds: Sequence[int] = (),
     ) -> tuple[Reply, list[int]]:
-        self.send(sockets.request(op, source, target), fds)
-        return self.reply()
+        where = self.exchange if op in EXCHANGED else self
+        where.send(sockets.request(op, source, target), fds)
+        return where.reply()
+
+    def catch_up(self) -> None:
+        """The exchange has read what was sent to it before, by whomever."""
+        assert self.ask(Op.TAKE)[0].why == sockets.Why.NO_DESCRIPTORS
 
     def reply(self) -> tuple[Reply, list[int]]:
         """EOFError when the broker has ended the connection."""
@@ -147,7 +163,7 @@ class Program:
         return False
 
     def forget(self, source: Address, target: Address) -> None:
-        self.send(sockets.request(Op.FORGET, source, target))
+        self.exchange.send(sockets.request(Op.FORGET, source, target))
 
     def close(self) -> None:
         """Withdraw all offers and go."""
@@ -158,6 +174,7 @@ class Program:
 
     def end(self) -> None:
         """Go, and leave the offers that wait."""
+        self.exchange.sock.close()
         self.sock.close()
 
 
@@ -173,6 +190,10 @@ def offers(table: mmap.mmap, port: int) -> int:
     return int(struct.unpack_from("=I", table, TABLE_OFFERS + 4 * port)[0])
 
 
+def clients(table: mmap.mmap, port: int) -> int:
+    return int(struct.unpack_from("=I", table, TABLE_CLIENTS + 4 * port)[0])
+
+
 def epoch(table: mmap.mmap) -> int:
     return int(struct.unpack_from("=Q", table, TABLE_EPOCH)[0])
 
@@ -182,7 +203,7 @@ def entries(table: mmap.mmap) -> dict[str, int]:
     count = struct.unpack_from("=I", table, TABLE_COUNT)[0]
     found = {}
     for index in range(count):
-        at = TABLE_OFFERS + 4 * sockets.TABLE_PORTS + index * sockets.ENTRY.size
+        at = TABLE_ROWS + index * sockets.ENTRY.size
         family, _, _, ip, port, _ = sockets.ENTRY.unpack_from(table, at)
         found[socket.inet_ntop(family, ip[:4] if family == socket.AF_INET else ip)] = port
     return found
@@ -211,7 +232,7 @@ def main() -> None:
     accepted = bool(int(sys.argv[3]))
     half = mmap.mmap(make_half(), sockets.HALF_BYTES)
     head = 20 if accepted else 10
-    facts = {"program": "pretender", "head": head, "wakeups": 3}
+    facts = {"program": "pretender", "head": head, "rings": 3}
     half[: sockets.CONTROL_BYTES] = half_page(local, remote, accepted=accepted, **facts)
     page = mmap.mmap(make_half(sockets.CONTROL_BYTES, name="vnicd-process"), sockets.CONTROL_BYTES)
     page[:] = process_page("pretender", [(remote, int(sockets.Why.NO_PROVIDER))])

@@ -23,7 +23,7 @@ OWN = sockets.address("10.9.9.1", 30007)
 def test_hello_gives_the_table(program: Program) -> None:
     port, table = program.table()
     assert port == 1
-    assert table.size() == -(-(24 + 4 * 1024 + 32 * 4096) // 4096) * 4096
+    assert table.size() == -(-(24 + 8 * 1024 + 32 * 4096) // 4096) * 4096
     assert provider.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
     assert provider.offers(table, 1) == 0
 
@@ -74,7 +74,7 @@ def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: 
         assert program.ask(Op.TAKE, SOURCE, target, [sock.fileno()])[0].why == Why.NO_OFFER
     with socket.socket(type=socket.SOCK_DGRAM) as fake:  # what it is called is anybody's choice
         fake.connect((SOURCE.text, SOURCE.port))
-        other = Program(NAME)
+        other = Program(NAME + sockets.EXCHANGE)
         other.send(sockets.request(Op.TAKE, SOURCE, target), [fake.fileno()])
         assert other.is_dropped()
         other.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 from contextlib import suppress
@@ -11,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support import provider
-from tests.support.broker import NAME, descriptors
+from tests.support.broker import NAME, descriptors, stopped
 from tests.support.provider import Program, address_of, bound, lingering, make_half
 from tests.support.waiting import wait_until
 from vnicd import sockets
@@ -34,7 +33,7 @@ def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socke
     pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
     own = bound("", SOURCE.port)
     for pair in pairs:
-        other = Program(NAME)
+        other = Program(NAME + sockets.EXCHANGE)
         other.send(sockets.request(Op.OFFER, SOURCE, target), [*pair, own.fileno()])
         assert other.is_dropped(), pair
         other.close()
@@ -56,19 +55,31 @@ def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socke
         + sockets.request(Op.OFFER, SOURCE, SOURCE)[10:],
     ],
 )
+@pytest.mark.parametrize("where", ["", sockets.EXCHANGE], ids=["broker", "exchange"])
 @pytest.mark.usefixtures("running")
-def test_what_is_no_request_ends_the_connection(data: bytes) -> None:
-    other = Program(NAME)
+def test_what_is_no_request_ends_the_connection(data: bytes, where: str) -> None:
+    other = Program(NAME + where)
     other.send(data)
     assert other.is_dropped()
     other.close()
 
 
 def test_another_version_is_told_so(program: Program) -> None:
-    program.send(sockets.Request(sockets.VERSION + 1, Op.HELLO, SOURCE, SOURCE).pack())
-    reply, fds = program.reply()
-    assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, sockets.VERSION, [])
+    for each, op in ((program, Op.HELLO), (program.exchange, Op.OFFER)):
+        each.send(sockets.Request(sockets.VERSION + 1, op, SOURCE, SOURCE).pack())
+        reply, fds = each.reply()
+        assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, sockets.VERSION, [])
     assert program.table()[0] == 1
+    program.catch_up()
+
+
+def test_each_request_has_its_place(program: Program) -> None:
+    for where, op in (("", Op.OFFER), ("", Op.TAKE), ("", Op.FORGET), (sockets.EXCHANGE, Op.HELLO)):
+        other = Program(NAME + where)
+        other.send(sockets.request(op, SOURCE, SOURCE))
+        assert other.is_dropped()
+        other.close()
+    program.catch_up()
 
 
 def test_without_descriptors_nothing_is_offered_or_taken(program: Program, listener: socket.socket) -> None:
@@ -78,17 +89,21 @@ def test_without_descriptors_nothing_is_offered_or_taken(program: Program, liste
 
 def test_surplus_descriptors_are_closed(program: Program, running: subprocess.Popen[bytes]) -> None:
     program.table()  # it has taken us in
+    program.catch_up()
     before = descriptors(running.pid)
-    read, write = os.pipe()
-    program.ask(Op.HELLO, fds=[write] * 200)
-    os.close(write)
-    assert os.read(read, 1) == b"", "nobody has the pipe any more"
-    os.close(read)
+    for where, op in (("", Op.HELLO), (sockets.EXCHANGE, Op.OFFER), (sockets.EXCHANGE, Op.TAKE)):
+        other = Program(NAME + where)
+        read, write = os.pipe()
+        other.send(sockets.request(op, SOURCE, SOURCE), [write] * 200)
+        os.close(write)
+        assert os.read(read, 1) == b"", "nobody has the pipe any more"
+        os.close(read)
+        other.close()
     wait_until(lambda: descriptors(running.pid) <= before, 5, "all others are closed too")
 
 
 def test_who_never_reads_is_dropped(running: subprocess.Popen[bytes], program: Program) -> None:
-    other = Program(NAME)
+    other = Program(NAME + sockets.EXCHANGE)
     other.sock.setblocking(False)
     asked = 0
     with suppress(BrokenPipeError, ConnectionResetError):
@@ -108,15 +123,22 @@ def sends(program: Program) -> bool:
     return True
 
 
-def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("where", ["", sockets.EXCHANGE], ids=["broker", "exchange"])
+def test_a_close_that_blocks_holds_up_nobody(
+    program: Program, running: subprocess.Popen[bytes], where: str
+) -> None:
     """The last close of a TCP socket that lingers takes as long as its owner likes."""
+    op = Op.TAKE if where else Op.HELLO
     with lingering() as client:
-        other = Program(NAME)
-        running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
-        other.send(sockets.request(Op.HELLO), [client.fileno()])
-        client.close()
-        running.send_signal(signal.SIGCONT)
-        other.reply()
-        assert other.table()[0] == 1
+        other = Program(NAME + where)
+        with stopped(running):  # so that the last close is the broker's
+            other.send(sockets.request(op), [client.fileno()])
+            client.close()
+        for fd in other.reply()[1]:
+            os.close(fd)
+        for _ in range(100):
+            for fd in other.ask(op)[1]:
+                os.close(fd)
+            program.catch_up()
         assert program.table()[0] == 1
     other.close()

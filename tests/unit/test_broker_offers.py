@@ -41,7 +41,7 @@ def test_an_offer_outlives_its_program(program: Program, listener: socket.socket
     bell.send(b"last words")
     bell.close()
     other.end()
-    program.table()  # when that is answered, it has seen the other one's end
+    program.catch_up()
     assert provider.offers(table, 1) == 1
     accepted, _ = listener.accept()
     reply, fds = program.ask(Op.TAKE, source, target, [accepted.fileno()])
@@ -54,9 +54,9 @@ def test_an_offer_outlives_its_program(program: Program, listener: socket.socket
 
 
 @pytest.mark.parametrize("stays", [True, False], ids=["its program stays", "its program goes"])
-def test_an_offer_waits_no_longer_than_patience(listener: socket.socket, stays: bool) -> None:
-    name = f"{NAME}-patience"
-    with broker.start(name, patience=0.2) as process:
+def test_an_offer_does_not_wait_for_ever(listener: socket.socket, stays: bool) -> None:
+    name = f"{NAME}-timeout"
+    with broker.start(name, timeout=0.2) as process:
         one, other = Program(name), Program(name)
         _, table = one.table()
         _, bell = other.offer(SOURCE, address_of(listener))
@@ -78,7 +78,7 @@ def test_an_offer_can_be_forgotten(program: Program, listener: socket.socket) ->
     other = Program(NAME)
     _, bell = other.offer(SOURCE, target)
     program.forget(SOURCE, target)
-    program.ask(Op.HELLO)
+    program.catch_up()
     assert provider.offers(table, 1) == 1
     other.forget(SOURCE, target)
     wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
@@ -101,7 +101,7 @@ def test_who_offers_has_the_port(
         for wrong in (Address(source.ip, own.port - 1), sockets.address("127.0.0.2", own.port)):
             if not any(own.ip) and wrong.port == own.port:
                 continue  # bound to all of them
-            other = Program(NAME)
+            other = Program(NAME + sockets.EXCHANGE)
             other.send(sockets.request(Op.OFFER, wrong, target), [*end, sock.fileno()])
             assert other.is_dropped(), wrong
             other.close()
@@ -115,7 +115,7 @@ def test_what_is_no_tcp_socket_has_no_port(
     with socket.socket(type=socket.SOCK_DGRAM) as datagram, socket.socket() as free, open(__file__) as file:
         datagram.bind(("127.0.0.1", SOURCE.port))
         for wrong in (datagram.fileno(), free.fileno(), file.fileno(), *end):
-            other = Program(NAME)
+            other = Program(NAME + sockets.EXCHANGE)
             other.send(sockets.request(Op.OFFER, SOURCE, target), [*end, wrong])
             assert other.is_dropped()
             other.close()
@@ -136,7 +136,7 @@ def test_offers_are_limited(listener: socket.socket, end: tuple[int, int]) -> No
             made += 1
         assert 0 < made == provider.offers(table, 1) <= 4096
         other.end()
-        one.table()
+        one.catch_up()
         reply, bell = one.offer(SOURCE, target)
         assert reply.why == Why.NO_DESCRIPTORS
         for each in (one, bell):

@@ -27,7 +27,7 @@ OFFERED = {
 }  # fmt: skip
 PROGRAM = {
     "pid": 100, "program": "bench", "partition": "web", "decided": {"direct": 2, "no_provider": 1},
-    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "the listener has no provider",
+    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "the listener runs without the library",
                 "ago_s": 61.5}],
 }  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_connections_and_reasons_are_shown(host: FakeHost, capsys: pytest.Captur
     assert " ".join(lines[1][8:]) == "bench (100) - redis (200 and 1 more)"
     assert lines[2][2:6] == ["10.77.0.9:80", "offered", "10B", "-"]
     assert lines[5][:5] == ["bench", "100", "web", "10.77.0.3:80", "1m"]
-    assert " ".join(lines[5]).endswith("the listener has no provider")
+    assert " ".join(lines[5]).endswith("the listener runs without the library")
 
 
 def test_json_is_what_the_host_said(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,3 +73,17 @@ def test_a_library_that_was_not_built(
     monkeypatch.setattr(library, "place", lambda: tmp_path / library.NAME)
     assert main(["sockets", "--library"]) == 12
     assert error_line() == f"there is no {tmp_path / library.NAME}; build it with: scripts/setup"
+
+
+def test_an_installed_library_suits_every_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One path is preloaded, also where another copy was named before: two would get in each other's way."""
+    for name in (library.NAME, library.MUSL_NAME):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(library, "place", lambda: tmp_path / library.NAME)
+    monkeypatch.setattr(library, "INSTALLED", tmp_path / "preload")
+    before = {library.PRELOAD: f"/x.so {tmp_path / library.NAME}"}
+    assert library.preload(before) == f"/x.so:{tmp_path / library.NAME}"
+    library.lay_out(library.INSTALLED)
+    assert library.preload(before) == f"/x.so:{tmp_path}/preload/$LIB/{library.NAME}"
+    for folder, text in (("lib", library.NAME), ("lib64", library.NAME), ("$LIB", library.MUSL_NAME)):
+        assert (library.INSTALLED / folder / library.NAME).read_text() == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import provider
+from tests.support.libraries import EMULATOR
 from vnicd import near, sockets, table
 from vnicd.connections import Own, Told, pair, processes
 from vnicd.sockets import Address, Op, Reply, Why
@@ -56,7 +58,8 @@ EXPECTED = {
     "offsetof(struct vn_table, count)": provider.TABLE_COUNT,
     "offsetof(struct vn_table, epoch)": provider.TABLE_EPOCH,
     "offsetof(struct vn_table, offers)": provider.TABLE_OFFERS,
-    "offsetof(struct vn_table, entries)": provider.TABLE_OFFERS + 4 * sockets.TABLE_PORTS,
+    "offsetof(struct vn_table, clients)": provider.TABLE_CLIENTS,
+    "offsetof(struct vn_table, entries)": provider.TABLE_ROWS,
     "sizeof(((struct vn_table *)0)->entries[0])": sockets.ENTRY.size,
     "sizeof(struct vn_process)": sockets.PROCESS_BYTES,
     "offsetof(struct vn_process, recent)": sockets.PROCESS_BYTES - 40 * sockets.RECENT,
@@ -69,14 +72,19 @@ EXPECTED = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
-def test_c_lays_out_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiler", ["gcc", "musl-gcc", "aarch64-linux-gnu-gcc"])
+def test_c_lays_out_the_same(compiler: str, tmp_path: Path) -> None:
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler}")
     lines = "".join(f'    printf("%s %ld\\n", "{text}", (long)({text}));\n' for text in EXPECTED)
     source = f"#include <stddef.h>\n#include <stdio.h>\n#include <abi/socket_layout.h>\nint main(void) {{\n{lines}}}\n"
     program = tmp_path / "layout"
-    compile_ = ["gcc", "-std=gnu11", f"-I{CEXT}", "-x", "c", "-", "-o", program]
+    compile_ = [compiler, "-std=gnu11", f"-I{CEXT}", "-x", "c", "-", "-o", program]
     subprocess.run(compile_, input=source, text=True, check=True)
-    printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    emulated = EMULATOR if compiler.startswith("aarch64") else []
+    plain = {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}  # the sanitizers' libraries
+    run = subprocess.run([*emulated, program], capture_output=True, text=True, check=True, env=plain)
+    printed = run.stdout
     told = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in printed.splitlines()}
     assert told == EXPECTED
 
@@ -97,6 +105,7 @@ def test_reasons_have_the_same_names() -> None:
 def test_names_are_those_of_the_header() -> None:
     assert f'"{sockets.BROKER_NAME}"' in HEADER
     assert f'VN_WINDOW_NAME "{sockets.WINDOW}"' in HEADER
+    assert f'VN_EXCHANGE_NAME "{sockets.EXCHANGE}"' in HEADER
     assert 'VN_NEAR_NAME "vnicd-near/"' in HEADER
     assert f'VN_NEAR_EXACT "{near.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
     assert f'VN_NEAR_PORTS "{near.PORTS.rpartition(b"/")[2].decode()}"' in HEADER
@@ -186,7 +195,7 @@ def half(accepted: bool, **facts: int | str | bool) -> sockets.Half:
 
 def test_a_half_is_read() -> None:
     page = provider.half_page(
-        CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, wakeups=2, sleeps=4
+        CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, rings=2, sleeps=4
     )
     assert sockets.parse_half(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
 
@@ -218,8 +227,8 @@ def test_any_page_is_read_or_refused(random: Random) -> None:
 
 
 def test_two_halves_are_a_connection() -> None:
-    client = Own(11, "web", (100,), half(False, program="bench", head=10, wakeups=1))
-    server = Own(22, "db", (200, 201), half(True, program="redis", head=20, wakeups=2))
+    client = Own(11, "web", (100,), half(False, program="bench", head=10, rings=1))
+    server = Own(22, "db", (200, 201), half(True, program="redis", head=20, rings=2))
     (row,) = pair([server, client])
     assert row == {
         "client": {"address": "10.77.0.1", "port": 40000, "partition": "web", "pids": [100],
@@ -280,7 +289,7 @@ def test_what_a_process_decided() -> None:
         {"target": "10.77.0.1:40000", "why": "not_a_partition", "ago_s": 2.0,
          "reason": "the other end is no partition of this fabric"},
         {"target": "10.77.0.2:6379", "why": "no_provider", "ago_s": 2.0,
-         "reason": "the listener has no provider"},
+         "reason": "the listener runs without the library"},
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MAX_LINES = 350  # 200 is the aim
+MAX_LINES = 500  # a file holds one subject; none is cut for its length alone
 
 C_LIKE = {".c", ".h"}
 PYTHON_LIKE = {".py", ".pyx", ".pxd"}

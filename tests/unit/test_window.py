@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-import signal
 import socket
 import subprocess
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import provider
-from tests.support.broker import HERE, NAME, at_once, descriptors
+from tests.support.broker import HERE, NAME, at_once, descriptors, stopped
 from tests.support.provider import Program, lingering, marker
 from tests.support.waiting import wait_until
 from vnicd import sockets
@@ -153,12 +152,11 @@ def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subproce
     """The last close of a TCP socket that lingers takes as long as its owner likes."""
     with lingering() as client:
         others = [visit(), visit()]
-        running.send_signal(signal.SIGSTOP)  # so that the last close is the broker's
-        others[0].send(sockets.request(Op.ASK), [client.fileno()])
-        others[1].send(sockets.request(Op.ASK))
-        others[1].send(b"more", [client.fileno()])
-        client.close()
-        running.send_signal(signal.SIGCONT)
+        with stopped(running):  # so that the last close is the broker's
+            others[0].send(sockets.request(Op.ASK), [client.fileno()])
+            others[1].send(sockets.request(Op.ASK))
+            others[1].send(b"more", [client.fileno()])
+            client.close()
         assert others[0].is_dropped()
         for fd in others[1].reply()[1]:
             os.close(fd)

@@ -1,32 +1,25 @@
-"""The broker of direct sockets: brings the two ends of a TCP connection between partitions together.
+"""The broker of direct sockets: serves the namespaces of the partitions, and shares the table of their addresses.
 
 Theory of operation. In each partition's namespace it listens at an abstract name, so whoever connects is in that
-partition and speaks for it. A connecting program offers its end - its half of the memory, and a socket - under the
-names that the TCP connection will have at both ends, and shows the TCP socket that is bound to its own; the accepting
-program asks for what is offered under the names of the TCP socket that it has accepted, and shows that socket. So
-nobody makes an offer but who has the port, or gets it but who has the connection. The broker does not make connections
-and is not asked to allow them: firewall and routes decide on the TCP connection.
-
-As a TCP connection waits to be accepted after its program has written, closed and ended, so does an offer: what was
-written is in the half that we hold. It goes when it is taken or its program says that the connect failed (FORGET),
-when the namespace that it was made to is served no more, and in any case after a minute.
+partition and speaks for it. Programs get the table here (HELLO) and tell of their listeners (LISTEN). Whether a
+connection can be direct is asked at the resolver (windows.py), and the ends of connections are brought together by
+the exchange (exchanges.py): both have a name of their own in each namespace and a native thread that answers there.
 
 Programs are strangers. Each request is judged by itself, is answered at once or the program has to go, and costs its
-partition alone: places, offers (with those of programs that have ended) and the closing of its descriptors (bin.py)
-are counted by partition.
+partition alone: places and the closing of its descriptors (bin.py) are counted by partition.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
 from collections.abc import Callable, Mapping
 
 from vnicd import sockets, table
+from vnicd.daemon.exchanges import Exchanges
 from vnicd.daemon.hints import Hints, has_listener
-from vnicd.daemon.station import Kernel, Offer, Place, Station
+from vnicd.daemon.station import Kernel, Place, Station
 from vnicd.daemon.visitor import Visitor
 from vnicd.daemon.windows import MAX_WASTE, REST, Windows
 from vnicd.errors import NoNamespace
@@ -38,27 +31,23 @@ log = logging.getLogger(__name__)
 MAX_VISITORS = 4096
 """Programs of one namespace that are connected at a time."""
 
-MAX_OFFERS = 4096
-"""Offers of one namespace that wait, whether their programs are still there or not."""
-
 ACCEPT_AT_ONCE = 32
 
-PATIENCE = 60.0
-"""Seconds that an offer waits to be taken."""
-
-SWEEP = 5.0
-"""Seconds between two looks for offers that have waited too long."""
+OFFER_TIMEOUT_S = 60.0
+"""How long an offer waits to be taken."""
 
 
 class Broker:
     """`update` tells it the partitions; nothing is served before, nor after `close`."""
 
-    def __init__(self, kernel: Kernel, name: str = sockets.BROKER_NAME, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, kernel: Kernel, name: str = sockets.BROKER_NAME, timeout: float = OFFER_TIMEOUT_S
+    ) -> None:
         self.kernel = kernel
         self.name = name
-        self.patience = patience
         self.table = table.Writer()
         self.windows = Windows(self.table.region.fd)
+        self.exchanges = Exchanges(self.table.region, timeout)
         self.stations: dict[tuple[int, int], Station] = {}
         """By what tells their namespaces."""
         self.hints = Hints(kernel, self.stations)
@@ -66,13 +55,9 @@ class Broker:
         self.entries = b""
         self.refused: set[tuple[int, int]] = set()
         """Namespaces where we could not begin, which was said once."""
-        self.waiting = 0
-        self.most_waiting = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8
-        self.sweeping: asyncio.TimerHandle | None = None
         self.closed = False
         self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
             Op.HELLO: self._hello, Op.LISTEN: self._listen,
-            Op.OFFER: self._offer, Op.TAKE: self._take, Op.FORGET: self._forget,
         }  # fmt: skip
 
     # ----------------------------------------------------------------------------------- partitions
@@ -110,6 +95,7 @@ class Broker:
             return
         station = self.stations[where] = Station(outfit, number)
         self.windows.open(station)
+        self.exchanges.open(station)
         loop = asyncio.get_running_loop()
         loop.add_reader(outfit.listener, self._accept, station)
         for watch in outfit.watches:
@@ -123,9 +109,7 @@ class Broker:
         if station.number not in here:  # its programs know it by the number that they were told
             for visitor in list(station.visitors):
                 visitor.close()
-            self.table.set_offers(station.number, 0)
             station.number = min(here)
-            self._count(station)
 
     def _write(self) -> None:
         self.by_ip = {ip: station for station in self.stations.values() for ip in station.addresses}
@@ -133,6 +117,7 @@ class Broker:
         entries = sockets.pack_entries(pairs[: sockets.TABLE_ENTRIES])
         self.hints.addresses = self.by_ip.keys()
         self.windows.settle(self.stations.values())
+        self.exchanges.settle(self.stations.values())
         if entries != self.entries:
             self.entries = entries
             self.table.put(entries)
@@ -143,10 +128,9 @@ class Broker:
             loop.remove_reader(sock)
         for visitor in list(station.visitors):
             visitor.close()
-        for offer in list(station.offers.values()):
-            self._withdraw(offer)
         self.windows.close(station)
-        for sock in filter(None, (station.outfit.listener, station.outfit.window)):
+        self.exchanges.close(station)
+        for sock in filter(None, (station.outfit.listener, station.outfit.window, station.outfit.exchange)):
             if sock.fileno() >= 0:
                 station.bin.put([sock.detach()])  # somebody may wait in it who has sent us something
         station.outfit.close()
@@ -155,12 +139,11 @@ class Broker:
         """Serve nobody any more."""
         self.closed = True
         self.hints.close()
-        if self.sweeping is not None:
-            self.sweeping.cancel()
         for station in self.stations.values():
             self._end(station)
         self.stations.clear()
         self.windows.stop()
+        self.exchanges.stop()
 
     def _news(self, watch: socket.socket) -> None:
         self.table.bump()
@@ -200,7 +183,6 @@ class Broker:
         loop.call_later(REST, again)
 
     def _gone(self, visitor: Visitor) -> None:
-        """Its offers stay: the connections may be made already, and wait to be accepted."""
         visitor.station.visitors.discard(visitor)
         self.hints.look_soon()
 
@@ -233,107 +215,3 @@ class Broker:
         visitor.is_waiting = True
         self.hints.tell_soon(answer)
         return True
-
-    # --------------------------------------------------------------------------------------- offers
-
-    def _offer(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
-        if len(fds) < 3:  # there was no room for them here, or none were sent
-            return visitor.answer(Reply(Why.NO_DESCRIPTORS))
-        if not direct.is_bell(fds[0]) or not direct.is_half(fds[1]):
-            return False
-        own = visitor.station
-        why, station = self._judge(own, request)
-        if station is None:
-            return visitor.answer(Reply(why))
-        names = direct.tcp_names(fds[2])
-        if names is None or names.cookie != own.outfit.cookie or not names.may_become(request.source):
-            return False
-        key = request.target, request.source
-        if key in station.offers:  # of a connection that was not made, or an impostor's
-            self._withdraw(station.offers[key])
-        deadline = asyncio.get_running_loop().time() + self.patience
-        offer = Offer(visitor, station, key, fds[:2], deadline)
-        del fds[:2]
-        station.offers[key] = offer
-        visitor.offers.add(offer)
-        own.made += 1
-        self.waiting += 1
-        self._count(station)
-        if self.sweeping is None:
-            self._sweep()
-        if visitor.answer(Reply(Why.DIRECT)):
-            return True
-        self._withdraw(offer)  # it has not waited for us, and its connection is plain TCP
-        return False
-
-    def _judge(self, own: Station, request: Request) -> tuple[Why, Station | None]:
-        """Where an offer goes, if it goes anywhere."""
-        source, target = request.source, request.target
-        if target.is_loopback or target.ip in own.addresses:
-            station = own
-            speaks = source.is_loopback or source.ip in own.addresses
-        else:
-            found = self.by_ip.get(target.ip)
-            if found is None:
-                return Why.NOT_A_PARTITION, None
-            station = found
-            speaks = source.ip in own.addresses
-        if not speaks:
-            return Why.NOT_A_PARTITION, None
-        if not source.port or not target.port:
-            return Why.UNSUPPORTED, None
-        if not direct.is_bound(station.outfit.probe, sockets.listener_names(target)):
-            return Why.NO_PROVIDER, None
-        if own.made >= MAX_OFFERS or self.waiting >= self.most_waiting:
-            return Why.NO_DESCRIPTORS, None
-        return Why.DIRECT, station
-
-    def _take(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
-        if not fds:
-            return visitor.answer(Reply(Why.NO_DESCRIPTORS))
-        names = direct.tcp_names(fds[0])
-        if names is None:
-            return False
-        station = visitor.station
-        offer = station.offers.get((request.target, request.source))
-        is_own = (names.local, names.remote) == (request.target, request.source)
-        if offer is None or not is_own or names.cookie != station.outfit.cookie:
-            return visitor.answer(Reply(Why.NO_OFFER))
-        self._strike(offer)
-        taken = visitor.answer(Reply(Why.DIRECT), offer.fds)
-        offer.visitor.bin.put(offer.fds)
-        return taken
-
-    def _forget(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
-        key = request.target, request.source
-        for offer in [each for each in visitor.offers if each.key == key]:
-            self._withdraw(offer)
-        return True
-
-    def _withdraw(self, offer: Offer) -> None:
-        """The offer waits no more, and what it held is closed."""
-        self._strike(offer)
-        offer.visitor.bin.put(offer.fds)
-
-    def _strike(self, offer: Offer) -> None:
-        """Nobody can find the offer any more."""
-        offer.visitor.offers.discard(offer)
-        offer.visitor.station.made -= 1
-        self.waiting -= 1
-        if offer.station.offers.get(offer.key) is offer:
-            del offer.station.offers[offer.key]
-        self._count(offer.station)
-
-    def _count(self, station: Station) -> None:
-        self.table.set_offers(station.number, len(station.offers))
-
-    def _sweep(self) -> None:
-        """Withdraw offers that nobody has asked for in time, from time to time while there are any."""
-        loop = asyncio.get_running_loop()
-        for station in self.stations.values():
-            for offer in list(station.offers.values()):
-                if offer.deadline > loop.time():
-                    break
-                self._withdraw(offer)
-        pause = min(SWEEP, self.patience)
-        self.sweeping = loop.call_later(pause, self._sweep) if self.waiting else None

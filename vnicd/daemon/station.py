@@ -1,4 +1,4 @@
-"""What the broker keeps for each namespace: its sockets, the programs that are connected, the offers that wait."""
+"""What the broker keeps for each namespace: its sockets, and the programs that are connected."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Key = tuple[Address, Address]
-"""Target and source of a connection, as the accepting end's own and far address."""
-
 
 class Kernel(Protocol):
     """Runs blocking work elsewhere."""
@@ -31,13 +28,6 @@ class Place(NamedTuple):
     addresses: tuple[str, ...]
 
 
-class Offer:
-    """One end of a connection, waiting to be asked for; `visitor` has made it, and may be gone since."""
-
-    def __init__(self, visitor: Visitor, station: Station, key: Key, fds: list[int], deadline: float) -> None:
-        self.visitor, self.station, self.key, self.fds, self.deadline = visitor, station, key, fds, deadline
-
-
 class Station:
     """The broker in one namespace, which may have several partitions; it goes by the number of one of them."""
 
@@ -46,6 +36,8 @@ class Station:
         self.number = number
         self.window = -1
         """Its index, if it has one."""
+        self.exchange = -1
+        """The index of the namespace at the exchange, if it has one."""
         self.resting = False
         """The window takes nobody in until a timer ends."""
         self.numbers: dict[int, set[bytes]] = {}
@@ -56,8 +48,4 @@ class Station:
         """Where its programs listen with the provider, and perhaps some that have ended; None: not known."""
         self.heard: set[Address] = set()
         """Of these we were told since the last look for all of them."""
-        self.offers: dict[Key, Offer] = {}
-        """Those made to its programs, the oldest first."""
-        self.made = 0
-        """How many of its programs' offers wait, those of programs that have ended with them."""
         self.bin = Bin()

@@ -12,7 +12,7 @@ from vnicd.daemon.messages import received_fds
 from vnicd.sockets import REQUEST, Reply
 
 if TYPE_CHECKING:
-    from vnicd.daemon.station import Offer, Station
+    from vnicd.daemon.station import Station
 
 ROOM = socket.CMSG_SPACE(253 * 4)
 """For as many descriptors as a message can have: what there is no room for, the kernel would close at once."""
@@ -34,8 +34,6 @@ class Visitor:
         self.sock = sock
         self.station = station
         self.on_request, self.on_end = on_request, on_end
-        self.offers: set[Offer] = set()
-        """What it offers and nobody has taken yet; they may outlive the connection."""
         self.is_waiting = False
         """It has asked what takes its time, and asks nothing else before that is answered."""
         self.loop = asyncio.get_running_loop()

@@ -1,9 +1,8 @@
-"""What the broker needs of the kernel: its sockets in a namespace, and judgements of descriptors that it is handed."""
+"""What the broker needs of the kernel: its sockets in a namespace, and what is bound there."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import socket
@@ -34,8 +33,6 @@ OWN_NETNS = "/proc/thread-self/ns/net"
 MOST_OF_TABLE = 8 << 20
 """Bytes of the kernel's table of Unix sockets that are read: some 100,000 sockets."""
 
-F_GET_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1034, 0x2, 0x4
-
 
 @dataclass
 class Outfit:
@@ -46,6 +43,8 @@ class Outfit:
     """Tries whether a listener with the provider is there."""
     window: socket.socket | None = None
     """Where programs ask first; None when somebody has its name."""
+    exchange: socket.socket | None = None
+    """Where offers are made and taken; None when it is lost."""
     watches: list[socket.socket] = field(default_factory=list)
     """Become readable when firewall, routes, rules, addresses or links change."""
     cookie: int = 0
@@ -68,7 +67,14 @@ class Outfit:
         if self.namespace >= 0:
             os.close(self.namespace)
             self.namespace = -1
-        for sock in (self.listener, self.probe, self.window, *self.watches, *self.hints.values()):
+        for sock in (
+            self.listener,
+            self.probe,
+            self.window,
+            self.exchange,
+            *self.watches,
+            *self.hints.values(),
+        ):
             if sock is not None:
                 sock.close()
 
@@ -83,7 +89,7 @@ def identity(path: str | None) -> tuple[int, int] | None:
 
 
 def equip(path: str | None, name: str) -> Outfit:
-    """Make the sockets in the namespace at a path; OSError when somebody has the name already."""
+    """Make the sockets in the namespace at a path; OSError when somebody has one of the names already."""
     return _equip(name, None) if path is None else netns.inside(path, lambda: _equip(name, OWN_NETNS))
 
 
@@ -93,6 +99,7 @@ def _equip(name: str, namespace: str | None) -> Outfit:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK),
     )
     try:
+        outfit.exchange = _listener(name + sockets.EXCHANGE)  # first: who finds the broker finds it as well
         outfit.listener.bind(f"\0{name}")
         outfit.listener.listen(BACKLOG)
         outfit.cookie = cookie(outfit.listener)
@@ -112,16 +119,23 @@ def _equip(name: str, namespace: str | None) -> Outfit:
     return outfit
 
 
-def _window(name: str) -> socket.socket | None:
+def _listener(name: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
-        sock.bind(f"\0{name}{sockets.WINDOW}")
+        sock.bind(f"\0{name}")
         sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _window(name: str) -> socket.socket | None:
+    try:
+        return _listener(name + sockets.WINDOW)
     except OSError as error:
         log.warning("the broker's window can't be opened: %s", error.strerror)
-        sock.close()
         return None
-    return sock
 
 
 def hints(path: str | None, names: set[bytes]) -> dict[bytes, socket.socket]:
@@ -206,80 +220,3 @@ def cookie(sock: socket.socket) -> int:
         return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
     except OSError:
         return 0
-
-
-# ------------------------------------------------------------------------------- descriptors that we are handed
-# Nothing here may block: to ask some files for their size, or to close them, takes as long as their owner likes.
-
-
-def is_half(fd: int) -> bool:
-    """Whether it is memory of the right size that can't shrink or grow."""
-    try:
-        seals = fcntl.fcntl(
-            fd, F_GET_SEALS
-        )  # fails for all that is no memory, and only memory is asked for more
-        wanted = F_SEAL_SHRINK | F_SEAL_GROW
-        return seals & wanted == wanted and os.fstat(fd).st_size == sockets.HALF_BYTES
-    except OSError:
-        return False
-
-
-def _is_socket(sock: socket.socket, kind: int, *families: int) -> bool:
-    ask = sock.getsockopt
-    return (
-        ask(socket.SOL_SOCKET, socket.SO_TYPE) == kind
-        and ask(socket.SOL_SOCKET, socket.SO_DOMAIN) in families
-    )
-
-
-def is_bell(fd: int) -> bool:
-    """Whether it is a Unix stream socket."""
-    try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
-    except OSError:
-        return False
-    try:
-        return _is_socket(sock, socket.SOCK_STREAM, socket.AF_UNIX)
-    except OSError:
-        return False
-    finally:
-        sock.detach()
-
-
-@dataclass
-class Names:
-    """What a TCP socket is called at both ends, and where it is."""
-
-    local: Address
-    remote: Address
-    """NOWHERE while it is not connected."""
-    cookie: int
-
-    def may_become(self, source: Address) -> bool:
-        """Whether a socket that is to be connected may become that end of the connection."""
-        anywhere = not any(self.local.ip)
-        return self.local.port == source.port and (anywhere or self.local.ip == source.ip)
-
-
-def tcp_names(fd: int) -> Names | None:
-    """None when it is no TCP socket."""
-    try:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, fd)
-    except OSError:
-        return None
-    try:
-        protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
-        if protocol != socket.IPPROTO_TCP or not _is_socket(
-            sock, socket.SOCK_STREAM, socket.AF_INET, socket.AF_INET6
-        ):
-            return None
-        local = sockets.address(*sock.getsockname()[:2])
-        try:
-            remote = sockets.address(*sock.getpeername()[:2])
-        except OSError:
-            remote = sockets.NOWHERE
-        return Names(local, remote, cookie(sock))
-    except OSError:
-        return None
-    finally:
-        sock.detach()

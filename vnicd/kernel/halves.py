@@ -79,10 +79,8 @@ def _note(found: Found, proc: str, place: Place) -> None:
         if place.kind == PROCESS:
             found.processes[place.pid] = sockets.parse_process(page(proc, place))
             return
-        half = sockets.parse_half(page(proc, place))
-        if not half.state & sockets.IDLE:  # else it waits for a connection, and tells of its last one
-            found.halves[place.inode] = half
-            found.holders[place.inode] = [place.pid]
+        found.halves[place.inode] = sockets.parse_half(page(proc, place))
+        found.holders[place.inode] = [place.pid]
     except (OSError, ValueError):
         pass  # it is gone meanwhile, or not what it says
 

@@ -1,8 +1,9 @@
-/* Messages with descriptors over Unix sockets, as the broker, a door and a bell carry them. */
-#include "internal.h"
-#include "parts.h"
+/* Messages with descriptors over Unix sockets, as the broker and a doorbell carry them. */
+#include "base/message.h"
 
 #include <string.h>
+
+#include "base/real.h"
 
 union control {
     struct cmsghdr header;
@@ -14,12 +15,6 @@ void close_all(const int *fds, int count) {
     for (int i = 0; i < count; i++)
         real_close(fds[i]);
     errno = saved;
-}
-
-bool is_unix(int fd) {
-    int domain = 0;
-    socklen_t length = sizeof(domain);
-    return real_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
 }
 
 bool message_send(int socket, const void *data, size_t bytes, const int *fds, int count, int flags) {

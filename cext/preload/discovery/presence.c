@@ -1,15 +1,14 @@
-/* What is known without asking: names that the broker has bound in the namespace, and that only have to be tried.
+/* Which targets can be ruled out without a round trip: see presence.h.
  *
- * So most programs never ask the broker, and one that talks to a partition without the provider does not wait for it.
- * There are names for the addresses of a small fabric, or for the networks of a large one, and for the ports at which
- * the provider listens in any partition: that one listens there at another address is asked for at the window.
- */
-#include "internal.h"
-#include "parts.h"
+ * The broker publishes possible targets as abstract socket names, one for each address in fabrics of up to 32
+ * addresses, else one for each network; and one for each port at which the library listens in any partition. A failed
+ * connect(2) to the name rules a target out. Most programs never ask the broker. */
+#include "discovery/presence.h"
 
-#include <netinet/in.h>
 #include <stdio.h>
-#include <unistd.h>
+
+#include "base/real.h"
+#include "base/sockaddr.h"
 
 static bool is_bound(int probe, const char *text) {
     struct sockaddr_un name;
@@ -28,22 +27,22 @@ static const char *hex_of(char text[33], const struct vn_address *address, int b
     return text;
 }
 
-static enum nearness look(int probe, const struct vn_address *target) {
+static enum presence look(int probe, const struct vn_address *target) {
     char text[33];
     bool is_ipv4 = target->family == AF_INET;
     if (!is_bound(probe, hex_of(text, target, is_ipv4 ? 2 : 4)))
-        return VN_FAR;
+        return PRESENCE_FAR;
     if (!is_bound(probe, VN_NEAR_EXACT))
-        return VN_NEAR;
+        return PRESENCE_NEAR;
     if (!is_bound(probe, hex_of(text, target, is_ipv4 ? 4 : 16)))
-        return VN_FAR;
+        return PRESENCE_FAR;
     snprintf(text, sizeof(text), VN_NEAR_PORT, target->port);
-    return is_bound(probe, VN_NEAR_PORTS) && !is_bound(probe, text) ? VN_SILENT : VN_NEAR;
+    return is_bound(probe, VN_NEAR_PORTS) && !is_bound(probe, text) ? PRESENCE_SILENT : PRESENCE_NEAR;
 }
 
-enum nearness near_look(const struct vn_address *target) {
+enum presence presence_look(const struct vn_address *target) {
     int saved = errno, probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    enum nearness found = VN_FAR;
+    enum presence found = PRESENCE_FAR;
     if (probe >= 0) {
         found = look(probe, target);
         real_close(probe);

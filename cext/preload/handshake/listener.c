@@ -1,29 +1,25 @@
-/* listen: the marker that tells the broker of a listener with the provider, and the listener's door. */
-#include "listener.h"
+/* Listeners: the marker by which the broker knows that the library listens at an address. */
+#include "handshake/listener.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/random.h>
-#include <sys/un.h>
-#include <unistd.h>
+
+#include "base/real.h"
+#include "base/settings.h"
+#include "base/sockaddr.h"
+#include "discovery/client.h"
+#include "discovery/resolver.h"
+#include "fdtable/hidden.h"
+#include "watch/watch.h"
 
 static void listener_destroy(struct entry *entry) {
     struct listener *listener = (struct listener *)entry;
     int saved = errno;
     if (listener->marker >= 0)
         hidden_close(listener->marker);
-    if (listener->inside >= 0)
-        hidden_close(listener->inside);
-    if (listener->outside >= 0)
-        hidden_close(listener->outside);
-    free(listener);
+    entry_free(entry);
     errno = saved;
-}
-
-int listener_door(struct entry *entry) {
-    return ((struct listener *)entry)->inside;
 }
 
 /* Binds the name; -1 when another process listens at the same address, by SO_REUSEPORT or after a fork, and has it. */
@@ -46,68 +42,42 @@ void listener_tell(struct listener *listener) {
     if (listener->told && listener->marker >= 0)
         return;
     uint64_t now = now_ns(), after = listener->tell_after;
-    if (now < after || !atomic_compare_exchange_strong(&listener->tell_after, &after, now + VN_PAUSE_NS))
+    if (now < after || !atomic_compare_exchange_strong(&listener->tell_after, &after, now + BROKER_PAUSE_NS))
         return;
     if (listener->marker < 0)
         listener->marker = mark(&listener->address);
     listener->told = broker_listen(&listener->address);
 }
 
-/* What a socket with a name needs to listen, before it does: whoever finds it listening finds out that we have the
- * provider. NULL when that is not for us. */
-static struct listener *begin(int fd) {
-    struct sockaddr_storage name;
+struct listener *listener_begin(int fd) {
     struct vn_address address;
-    socklen_t room = sizeof(name), length = sizeof(int);
-    int type = 0, door[2] = {-1, -1};
-    if (vn_settings.off || (unsigned)fd >= VN_MAX_FD || entry_of(fd) != NULL ||
-        real_getsockname(fd, (struct sockaddr *)&name, &room) != 0 ||
-        !address_from(&address, (struct sockaddr *)&name, room) || address.port == 0 ||
-        real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM)
+    socklen_t length = sizeof(int);
+    int type = 0, family = 0;
+    if (settings.off || (unsigned)fd >= MAX_FD || entry_of(fd) != NULL || !address_of_socket(fd, &address, &family) ||
+        address.port == 0 || real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM)
         return NULL;
-    struct listener *listener = calloc(1, sizeof(*listener));
+    struct listener *listener = (struct listener *)entry_new(ENTRY_LISTENER, sizeof(*listener), listener_destroy);
     if (listener == NULL)
         return NULL;
-    listener->entry = (struct entry){VN_LISTENER, 1, listener_destroy};
-    listener->family = name.ss_family;
+    listener->family = family;
     listener->address = address;
     listener->marker = -1;
     spare_hold();
     listener_tell(listener);
-    if (getrandom(listener->secret, sizeof(listener->secret), 0) == sizeof(listener->secret))
-        door_open(door);
-    listener->inside = door[0];
-    listener->outside = door[1];
     return listener;
 }
 
-static void enter(int fd, struct listener *listener) {
+void listener_enter(int fd, struct listener *listener) {
     entry_set(fd, &listener->entry);
-    epoll_leave(fd);       /* it may be in a set already, without its door */
-    epoll_rejoin(fd);
+    entry_release(&listener->entry);
 }
 
 void listener_adopt(int fd) {
     int listens = 0, saved = errno;
     socklen_t length = sizeof(int);
     bool is_one = real_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens;
-    struct listener *listener = is_one ? begin(fd) : NULL;
+    struct listener *listener = is_one ? listener_begin(fd) : NULL;
     if (listener != NULL)
-        enter(fd, listener);
+        listener_enter(fd, listener);
     errno = saved;
-}
-
-EXPORT int listen(int fd, int backlog) {
-    int saved = errno;
-    READY();
-    struct listener *listener = begin(fd);
-    errno = saved;
-    int result = real_listen(fd, backlog);
-    if (result == 0 && listener != NULL)
-        enter(fd, listener);
-    else if (result == 0)
-        listener_adopt(fd);   /* its name came with it */
-    else if (listener != NULL)
-        listener_destroy(&listener->entry);
-    return result;
 }

@@ -1,108 +1,57 @@
-/* Descriptors come and go: close, dup, fcntl, ioctl, and a descriptor that becomes another. */
-#include "internal.h"
-#include "parts.h"
-#include "relay/relay.h"
-
+/* Descriptors come and go: close, dup, fcntl, ioctl. */
 #include <linux/close_range.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int become(int fd, int with) {
-    int cloexec = real_fcntl(fd, F_GETFD), status = real_fcntl(fd, F_GETFL), result = -1;
-    if (cloexec >= 0 && status >= 0) {
-        real_fcntl(with, F_SETFL, (real_fcntl(with, F_GETFL) & ~O_NONBLOCK) | (status & O_NONBLOCK));
-        result = real_dup3(with, fd, cloexec & FD_CLOEXEC ? O_CLOEXEC : 0) == fd ? 0 : -1;
-    }
-    return result;
-}
-
-int swap_descriptor(int fd, int with) {
-    int result = become(fd, with);
-    real_close(with);
-    return result;
-}
-
-/* The program gives its last descriptor of a connection away: say to the other end how it ended. */
-static void say_goodbye(struct conn *conn, int fd) {
-    struct vn_half *own = conn->own;
-    if (atomic_load(&conn->entry.references) > 1 || own->forked || conn->phase == VN_PLAIN)
-        return;
-    if (conn->phase == VN_CONNECTING) {   /* nobody will accept it */
-        atomic_fetch_or(&own->state, VN_WITHDRAWN);
-        broker_forget(&conn->source, &conn->target);
-        return;
-    }
-    bool unread = conn->peer != NULL && conn->peer->head != own->tail;
-    struct linger linger = {0, 0};
-    socklen_t length = sizeof(linger);
-    bool abort = conn->kept >= 0 && real_getsockopt(conn->kept, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 &&
-                 linger.l_onoff && linger.l_linger == 0;
-    atomic_fetch_or(&own->state, VN_FIN | VN_CLOSED | (unread || abort ? VN_RESET : 0));
-    bell_ring_if_wanted(conn, fd, VN_WANT_DATA);
-    if (conn->kept >= 0 && conn->phase == VN_DIRECT) {
-        /* Its handshake has served its purpose; a reset costs one frame and leaves no TIME_WAIT. */
-        linger = (struct linger){1, 0};
-        real_setsockopt(conn->kept, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-    }
-}
-
-/* What fd meant is over; the kernel's descriptor is still there. */
-static void let_go(int fd) {
-    epoll_forget(fd);
-    struct entry *entry = entry_hold(fd);
-    if (entry == NULL)
-        return;
-    struct entry *cleared = withdraw_closed(fd);
-    if (cleared != NULL)
-        entry_release(cleared);   /* the table's reference; ours is still there */
-    if (entry->kind == VN_CONN)
-        say_goodbye((struct conn *)entry, fd);
-    entry_release(entry);
-}
-
-static inline bool in_vfork_child(void) {
-    return getpid() != vn_pid;   /* it shares our memory: the tables are the parent's */
-}
+#include "base/process.h"
+#include "base/real.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
+#include "handshake/progress.h"
+#include "hooks/numbers.h"
+#include "relay/relay.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
 
 EXPORT int close(int fd) {
     READY();
-    if (UNLIKELY(is_hidden(fd)) && !in_vfork_child()) {
+    if (UNLIKELY(is_hidden(fd))) {
         errno = EBADF;
         return -1;
     }
-    if (UNLIKELY(vn_table != NULL && fd <= vn_highest) && !in_vfork_child())
-        let_go(fd);
+    number_let_go(fd);
     return real_close(fd);
 }
 
-/* `fd` has become a duplicate of `from`. */
-static int duplicated(int from, int fd) {
-    if (fd >= 0 && fd != from && entry_of(from) != NULL && !in_vfork_child()) {
-        struct entry *entry = entry_hold(from);
-        if (entry != NULL)
-            entry_set(fd, entry);
-    }
-    return fd;
+EXPORT int __close(int fd) {
+    return close(fd);
 }
 
 EXPORT int dup(int fd) {
     READY();
-    return duplicated(fd, real_dup(fd));
+    return number_copied(fd, real_dup(fd));
 }
 
 static int dup_onto(int fd, int onto, int flags, bool two) {
     READY();
-    /* The C library's stdio writes to these by calls that can't be taken over: bash does it with /dev/tcp. */
-    if (onto >= 0 && onto <= STDERR_FILENO && onto != fd && conn_of(fd) != NULL && !in_vfork_child())
-        relay_replace(fd);
-    if (fd != onto && onto >= 0 && onto <= vn_highest && !in_vfork_child() && real_fcntl(fd, F_GETFD) >= 0)
-        let_go(onto);
-    return duplicated(fd, two ? real_dup2(fd, onto) : real_dup3(fd, onto, flags));
+    if (UNLIKELY(is_hidden(onto)) && !process_is_borrowed()) {
+        errno = EBUSY;   /* the library's own has the number */
+        return -1;
+    }
+    if (fd != onto && onto >= 0 && real_fcntl(fd, F_GETFD) >= 0)
+        number_let_go(onto);
+    return number_copied(fd, two ? real_dup2(fd, onto) : real_dup3(fd, onto, flags));
 }
 
 EXPORT int dup2(int fd, int onto) {
+    return dup_onto(fd, onto, 0, true);
+}
+
+EXPORT int __dup2(int fd, int onto) {
     return dup_onto(fd, onto, 0, true);
 }
 
@@ -110,39 +59,82 @@ EXPORT int dup3(int fd, int onto, int flags) {
     return dup_onto(fd, onto, flags, false);
 }
 
-EXPORT int close_range(unsigned first, unsigned last, int flags) {
-    READY();
-    if (vn_table == NULL || (flags & CLOSE_RANGE_CLOEXEC) || in_vfork_child())
-        return (int)syscall(SYS_close_range, first, last, flags);
-    if (first > last)
-        return (int)syscall(SYS_close_range, first, last, flags);
+/* Without the library's own. A child of vfork needs them as well, until its exec closes them: see hooks/exec.c. */
+static int close_numbers(unsigned first, unsigned last, unsigned flags) {
     unsigned from = first;
-    for (unsigned fd = first; fd <= last && fd < VN_MAX_FD; fd++) {   /* the provider's own stay open */
+    for (unsigned fd = first; fd <= last && fd < MAX_FD; fd++) {
         if (is_hidden((int)fd)) {
             if (fd > from)
-                syscall(SYS_close_range, from, fd - 1, flags);
+                real_syscall(SYS_close_range, from, fd - 1, flags);
             from = fd + 1;
-        } else if ((int)fd <= vn_highest) {
-            let_go((int)fd);
+        } else {
+            number_let_go((int)fd);
         }
     }
-    return from <= last ? (int)syscall(SYS_close_range, from, last, flags) : 0;
+    return from <= last ? (int)real_syscall(SYS_close_range, from, last, flags) : 0;
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags) {
+    READY();
+    if (entry_table == NULL || (flags & CLOSE_RANGE_CLOEXEC) || first > last)
+        return (int)real_syscall(SYS_close_range, first, last, flags);
+    return close_numbers(first, last, (unsigned)flags);
 }
 
 EXPORT void closefrom(int first) {
     close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0);
 }
 
+static void flags_set(struct conn *conn, int fd, int flags) {
+    atomic_store(&conn->own->nonblocking, (flags & O_NONBLOCK) != 0);
+    doorbell_want_signals(conn, fd, (flags & O_ASYNC) != 0);
+}
+
+static void owner_set(struct conn *conn, int fd) {
+    if (conn->wants_signals) {
+        doorbell_want_signals(conn, fd, false);
+        doorbell_want_signals(conn, fd, true);
+    }
+}
+
+/* A signal that says which descriptor it is for would name the doorbell. A relay's end is a socket of the kernel's. */
+static int set_signal(int fd, int number) {
+    struct f_owner_ex owner;
+    int flags = real_fcntl(fd, F_GETFL);
+    bool owned = real_fcntl(fd, F_GETOWN_EX, &owner) == 0;
+    if (number == 0 || relay_replace(fd) != 0)
+        return real_fcntl(fd, F_SETSIG, number);
+    if (owned)
+        real_fcntl(fd, F_SETOWN_EX, &owner);
+    int result = real_fcntl(fd, F_SETSIG, number);
+    if (flags & O_ASYNC)
+        real_fcntl(fd, F_SETFL, flags);
+    return result;
+}
+
+static bool is_of_signals(int command) {
+    return command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG;
+}
+
 static int fcntl_any(int fd, int command, void *argument) {
     READY();
     int result = real_fcntl(fd, command, argument);
-    if (result < 0 || entry_of(fd) == NULL)
+    if (result < 0)
         return result;
     if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
-        return duplicated(fd, result);
-    struct conn *conn = command == F_SETFL ? conn_hold(fd) : NULL;
+        return number_copied(fd, result);
+    if (command == F_SETSIG && argument != NULL && entry_of(fd) == NULL)
+        mark_plain(fd);   /* before it connects: see set_signal */
+    if (LIKELY(entry_of(fd) == NULL) || (command != F_SETFL && !is_of_signals(command)))
+        return result;
+    struct conn *conn = conn_hold_checked(fd);
     if (conn != NULL) {
-        conn->nonblocking = ((uintptr_t)argument & O_NONBLOCK) != 0;   /* the other end can change what F_GETFL tells */
+        if (command == F_SETFL)
+            flags_set(conn, fd, (int)(uintptr_t)argument);
+        else if (command == F_SETSIG)
+            result = set_signal(fd, (int)(uintptr_t)argument);
+        else
+            owner_set(conn, fd);
         conn_release(conn);
     }
     return result;
@@ -164,27 +156,49 @@ EXPORT int fcntl64(int fd, int command, ...) {
     return fcntl_any(fd, command, argument);
 }
 
-EXPORT int ioctl(int fd, unsigned long request, ...) {
+EXPORT int __fcntl(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return fcntl_any(fd, command, argument);
+}
+
+static int ioctl_direct(struct conn *conn, int fd, unsigned long request, void *argument) {
+    switch (request) {
+    case FIONREAD:
+        *(int *)argument = (int)stream_readable(conn);
+        return 0;
+    case TIOCOUTQ:
+        *(int *)argument = (int)stream_not_arrived(conn);
+        return 0;
+    case SIOCOUTQNSD:
+        *(int *)argument = 0;
+        return 0;
+    default:
+        break;
+    }
+    int result = real_ioctl(fd, request, argument);
+    if (result == 0 && request == FIONBIO)
+        atomic_store(&conn->own->nonblocking, *(int *)argument != 0);
+    if (result == 0 && request == FIOASYNC)
+        doorbell_want_signals(conn, fd, *(int *)argument != 0);
+    return result;
+}
+
+EXPORT int ioctl(int fd, ioctl_request request, ...) {
     va_list arguments;
     va_start(arguments, request);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
     READY();
-    struct conn *conn = conn_hold(fd);
+    struct conn *conn = conn_hold_checked(fd);
     if (conn == NULL)
         return real_ioctl(fd, request, argument);
-    int result = 0;
-    if (conn->phase == VN_PLAIN)
-        result = real_ioctl(fd, request, argument);
-    else if (request == FIONREAD)
-        *(int *)argument = (int)stream_readable(conn);
-    else if (request == TIOCOUTQ)
-        *(int *)argument = (int)(conn->own->head - (conn->peer != NULL ? conn->peer->tail : 0));
-    else if (request == FIONBIO) {
-        result = real_ioctl(fd, request, argument);
-        conn->nonblocking = result == 0 ? *(int *)argument != 0 : conn->nonblocking;
-    } else
-        result = real_ioctl(request == FIOCLEX || request == FIONCLEX ? fd : conn_option(conn), request, argument);
+    if (conn_phase(conn) < CONN_DIRECT)
+        progress_serve(conn, fd);
+    bool own = conn_phase(conn) != CONN_PLAIN && !is_bad(argument);
+    int result = own ? ioctl_direct(conn, fd, request, argument) : real_ioctl(fd, request, argument);
     conn_release(conn);
     return result;
 }

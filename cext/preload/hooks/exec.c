@@ -2,12 +2,8 @@
  *
  * An exec that fails leaves the relay: the program goes on through it. A child of vfork shares our memory, so there
  * nothing is changed but the child's own descriptors in the kernel; they are known by their socket's number, because
- * the child may have moved them since (dup2 onto 0 and 1). Such a descriptor whose handshake is not over becomes the
- * TCP socket that is kept beside. What has FD_CLOEXEC is left alone.
+ * the child may have moved them since (dup2 onto 0 and 1). What has FD_CLOEXEC is left alone.
  */
-#include "parts.h"
-#include "relay/relay.h"
-
 #include <dirent.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -18,8 +14,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/process.h"
+#include "base/real.h"
+#include "handshake/progress.h"
+#include "relay/relay.h"
+
 static int replace_inherited(void) {
-    for (int fd = 0; fd <= vn_highest; fd++) {
+    for (int fd = 0; fd <= entry_highest; fd++) {
         if (conn_of(fd) == NULL)
             continue;
         int flags = real_fcntl(fd, F_GETFD);
@@ -31,34 +32,31 @@ static int replace_inherited(void) {
 
 /* ------------------------------------------------------------------------------------------- a child of vfork */
 
-static ino_t bell_of_parent(int fd) {
-    char path[64], text[64];
-    unsigned long inode;
-    sprintf(path, "/proc/%d/fd/%d", (int)vn_pid, fd);
-    ssize_t length = readlink(path, text, sizeof(text) - 1);
-    text[length > 0 ? length : 0] = '\0';
-    return sscanf(text, "socket:[%lu]", &inode) == 1 ? inode : 0;
+/* The socket's number if the next image gets fd; else 0. */
+static uint64_t inherited_socket(int fd) {
+    struct stat status;
+    int flags = real_fcntl(fd, F_GETFD);
+    return flags >= 0 && !(flags & FD_CLOEXEC) && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
-static ino_t inherited_unix(int fd) {
-    struct stat status;
-    int domain = 0, flags = real_fcntl(fd, F_GETFD);
-    socklen_t length = sizeof(domain);
-    if (flags < 0 || (flags & FD_CLOEXEC) || fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode))
-        return 0;
-    if (real_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 || domain != AF_UNIX)
-        return 0;
-    return status.st_ino;
+/* Without /proc, all numbers that the program can be expected to have. */
+#define NUMBERS_WITHOUT_PROC 1024
+
+static int each_number(int (*act)(int fd, void *context), void *context) {
+    int result = 0;
+    for (int fd = 0; result == 0 && (fd <= entry_highest || fd < NUMBERS_WITHOUT_PROC); fd++)
+        result = act(fd, context);
+    return result;
 }
 
 /* Calls `act` for each open descriptor; without opendir, which allocates, and with a limit as high as it may be. */
 static int each_open(int (*act)(int fd, void *context), void *context) {
     char names[4096];
     long bytes;
-    int result = 0, directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = 0, directory = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
-        return 0;
-    while (result == 0 && (bytes = syscall(SYS_getdents64, directory, names, sizeof(names))) > 0) {
+        return each_number(act, context);
+    while (result == 0 && (bytes = real_syscall(SYS_getdents64, directory, names, sizeof(names))) > 0) {
         for (long at = 0; at < bytes && result == 0;) {
             struct dirent64 *entry = (struct dirent64 *)(names + at);
             if (entry->d_name[0] != '.' && atoi(entry->d_name) != directory)
@@ -71,69 +69,63 @@ static int each_open(int (*act)(int fd, void *context), void *context) {
 }
 
 struct substitute {
-    ino_t inode;
+    uint64_t inode;
     int with;
 };
 
 static int substitute(int fd, void *context) {
     struct substitute *it = context;
-    if (fd != it->with && inherited_unix(fd) == it->inode)
+    if (fd != it->with && inherited_socket(fd) == it->inode)
         real_dup2(it->with, fd);
     return 0;
 }
 
-static struct conn *conn_with(ino_t inode, int guess) {
-    if (conn_of(guess) != NULL && bell_of_parent(guess) == inode)
-        return conn_hold(guess);
-    for (int fd = 0; fd <= vn_highest; fd++)
-        if (conn_of(fd) != NULL && bell_of_parent(fd) == inode)
-            return conn_hold(fd);
+static struct conn *conn_with(uint64_t inode) {
+    for (int fd = 0; fd <= entry_highest; fd++) {
+        struct conn *conn = conn_hold(fd);
+        if (conn != NULL && conn->inode == inode)
+            return conn;
+        if (conn != NULL)
+            conn_release(conn);
+    }
     return NULL;
 }
 
+/* The table and the connections are the parent's, and so are shared; only the descriptors are the child's own. */
 static int replace_in_child(int fd, void *context) {
-    ino_t inode = inherited_unix(fd);
-    struct conn *conn = inode != 0 ? conn_with(inode, fd) : NULL;
+    uint64_t inode = inherited_socket(fd);
+    struct conn *conn = inode != 0 ? conn_with(inode) : NULL;
+    int result = 0;
     (void)context;
     if (conn == NULL)
         return 0;
-    struct substitute it = {inode, -1};
-    /* Unanswered: the relay waits for the answer. Nothing may be received here: descriptors would come to the child's
-     * table, and their numbers into the parent's memory. */
-    if (conn->phase != VN_CONNECTING)
-        it.with = relay_start(conn, fd);
-    else if (conn->kept >= 0)
-        it.with = real_fcntl(conn->kept, F_DUPFD_CLOEXEC, 3);
-    /* Not the last reference: its end would close descriptors here, and not in the parent. */
-    if (atomic_load(&conn->entry.references) > 1)
-        conn_release(conn);
-    if (it.with < 0)
-        return -1;
-    each_open(substitute, &it);
-    real_close(it.with);
-    return 0;
+    if (progress_finish(conn, fd)) {
+        struct substitute it = {inode, relay_start(conn, fd)};
+        if (it.with >= 0) {
+            each_open(substitute, &it);
+            real_close(it.with);
+        }
+        result = it.with >= 0 ? 0 : -1;
+    }
+    conn_release(conn);
+    return result;
 }
 
 static int before_exec(void) {
     bool any = false;
     int saved = errno;
     READY();
-    for (int fd = 0; fd <= vn_highest && !any; fd++)
+    for (int fd = 0; fd <= entry_highest && !any; fd++)
         any = conn_of(fd) != NULL;
     if (!any)
         return 0;
-    int result = getpid() == vn_pid ? replace_inherited() : each_open(replace_in_child, NULL);
+    int result = !process_is_borrowed() ? replace_inherited() : each_open(replace_in_child, NULL);
     if (result == 0)
         errno = saved;
     return result;
 }
 
 /* ------------------------------------------------------------------------------------------------------ exec */
-
-#define REAL(type, name, arguments) \
-    static type(*real) arguments; \
-    if (real == NULL) \
-        *(void **)&real = real_function(name)
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[]) {
     REAL(int, "execve", (const char *, char *const *, char *const *));
@@ -205,7 +197,7 @@ EXPORT int execle(const char *path, const char *first, ...) {
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int onto) {
     REAL(int, "posix_spawn_file_actions_adddup2", (posix_spawn_file_actions_t *, int, int));
     READY();
-    if (UNLIKELY(conn_of(fd) != NULL) && getpid() == vn_pid && relay_replace(fd) != 0)
+    if (UNLIKELY(conn_of(fd) != NULL) && !process_is_borrowed() && relay_replace(fd) != 0)
         return ENOMEM;
     return real(actions, fd, onto);
 }
@@ -241,8 +233,8 @@ static bool mentions(const char *command, int fd) {
 static void before_shell(const char *command) {
     int saved = errno;
     READY();
-    for (int fd = 0; fd <= vn_highest && command != NULL; fd++)
-        if (UNLIKELY(conn_of(fd) != NULL) && getpid() == vn_pid && mentions(command, fd) &&
+    for (int fd = 0; fd <= entry_highest && command != NULL; fd++)
+        if (UNLIKELY(conn_of(fd) != NULL) && !process_is_borrowed() && mentions(command, fd) &&
             !(real_fcntl(fd, F_GETFD) & FD_CLOEXEC))
             relay_replace(fd);
     errno = saved;

@@ -1,120 +1,215 @@
 /* read, write and the send and recv families, on direct connections. */
-#include "internal.h"
-#include "epoll.h"
-#include "relay/passing.h"
-
+#include <limits.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
-#define PLAIN (-2)   /* the descriptor has become the TCP socket again: use the real function */
+#include "base/process.h"
+#include "base/real.h"
+#include "handshake/progress.h"
+#include "hooks/numbers.h"
+#include "relay/passing.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
+#include "wait/block.h"
+#include "watch/watch.h"
 
-static size_t length_of(const struct iovec *iov, int count) {
-    size_t bytes = 0;
-    for (int i = 0; i < count; i++)
-        bytes += iov[i].iov_len;
-    return bytes;
+#define PLAIN (-2)      /* the descriptor has become plain TCP: use the real function */
+#define MOST_PIECES 1024
+
+static ssize_t fail(int error) {
+    errno = error;
+    return -1;
 }
 
-static uint64_t deadline(uint64_t timeout_ns) {
-    return timeout_ns != 0 ? now_ns() + timeout_ns : 0;
-}
+/* The pieces of a call, as the kernel judges them. What lies behind a piece that is no memory is not moved. */
+struct pieces {
+    size_t count, bytes;   /* of those before it */
+    bool bad;              /* there is one: EFAULT, if nothing else comes first */
+};
 
-/* MSG_TRUNC: TCP throws the bytes away instead of copying them. */
-static ssize_t discard(struct conn *conn, size_t bytes, bool *end) {
-    char scrap[4096];
-    struct iovec iov = {scrap, bytes < sizeof(scrap) ? bytes : sizeof(scrap)};
-    return stream_read(conn, &iov, 1, 0, false, end);
-}
-
-static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, int count, int flags) {
-    bool peek = flags & MSG_PEEK, wait = !(flags & MSG_DONTWAIT) && !conn->nonblocking, looked = false;
-    size_t want = length_of(iov, count), total = 0;
-    uint64_t until = 0;
-    if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
-        errno = flags & MSG_OOB ? EINVAL : EAGAIN;
-        return -1;
+static int judge(const struct iovec *iov, size_t count, int too_many, bool copies, struct pieces *pieces) {
+    size_t all = 0;
+    *pieces = (struct pieces){0, 0, false};
+    if (UNLIKELY(count > MOST_PIECES))
+        return too_many;
+    if (UNLIKELY(count != 0 && is_bad(iov)))
+        return EFAULT;
+    for (size_t i = 0; i < count; i++) {
+        if (UNLIKELY(iov[i].iov_len > SSIZE_MAX - all))
+            return EINVAL;
+        all += iov[i].iov_len;
+        pieces->bad |= UNLIKELY(copies && iov[i].iov_len != 0 && is_bad(iov[i].iov_base));
+        if (!pieces->bad) {
+            pieces->count++;
+            pieces->bytes = all;
+        }
     }
-    if (want == 0)
+    return 0;
+}
+
+static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
+    uint64_t ns = atomic_load_explicit(timeout_ns, memory_order_relaxed);
+    return ns != 0 ? now_ns() + ns : 0;
+}
+
+/* Another sleep number, for who is told of everything by a signal and never goes to sleep. */
+static inline void rearm_signals(struct conn *conn) {
+    if (LIKELY(!conn->wants_signals))
+        return;
+    atomic_fetch_add(&conn->own->sleep_number, 1);
+    doorbell_keep_short(conn);   /* a full doorbell makes no signals */
+}
+
+/* How many bytes a receive waits for. */
+static size_t target_of(const struct conn *conn, size_t want, int flags) {
+    size_t low_water = atomic_load_explicit(&conn->own->low_water, memory_order_relaxed);
+    if (UNLIKELY(flags & MSG_WAITALL))
+        return want;
+    return LIKELY(low_water <= 1) ? 1 : low_water < want ? low_water : want;
+}
+
+/* recv for no bytes tells whether there are some; one into no memory fails then, and not before. */
+static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
+    bool end = false;
+    struct iovec nowhere = {NULL, 1};
+    ssize_t n = stream_read(conn, &nowhere, 1, 0, true, &end);
+    if (n < 0)
+        return -1;
+    if (n > 0)
+        return bad ? fail(EFAULT) : 0;
+    if (end)
         return 0;
+    if (conn_phase(conn) == CONN_PLAIN)
+        return PLAIN;
+    if (!wait) {
+        block_look(conn, fd);
+        return stream_events(conn) & (POLLIN | POLLERR | POLLHUP) ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
+    }
+    if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns)) != 0)
+        return -1;
+    return receive_nothing(conn, fd, false, bad);
+}
+
+static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags) {
+    bool peek = flags & MSG_PEEK, wait = !(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn), looked = false;
+    size_t want, total = 0;
+    uint64_t until = 0;
+    struct pieces pieces;
+    int error = judge(iov, count, EMSGSIZE, !(flags & MSG_TRUNC), &pieces);
+    if (UNLIKELY(error != 0))
+        return fail(error);
+    count = pieces.count;
+    want = pieces.bytes;
+    if (UNLIKELY(flags & (MSG_OOB | MSG_ERRQUEUE)))
+        return fail(flags & MSG_OOB ? EINVAL : EAGAIN);
+    if (UNLIKELY(want == 0))
+        return receive_nothing(conn, fd, wait, pieces.bad);
+    size_t target = target_of(conn, want, flags);
     for (;;) {
         bool end = false;
-        ssize_t n = UNLIKELY(flags & MSG_TRUNC) ? discard(conn, want - total, &end)
-                                                : stream_read(conn, iov, count, total, peek, &end);
+        ssize_t n = UNLIKELY(flags & MSG_TRUNC) ? stream_discard(conn, peek ? want : want - total, peek, &end)
+                                                : stream_read(conn, iov, (int)count, peek ? 0 : total, peek, &end);
         if (n > 0) {
-            total += (size_t)n;
+            total = peek ? (size_t)n : total + (size_t)n;
             if (!peek)
-                bell_ring_if_wanted(conn, fd, VN_WANT_ROOM);
-            if (total == want || !(flags & MSG_WAITALL) || peek)
+                doorbell_ring_if_wanted(conn, VN_ARMED_ROOM);
+            rearm_signals(conn);
+            if (total >= target)
                 return (ssize_t)total;
-            continue;
         }
         if (n < 0 || end)
             return total != 0 ? (ssize_t)total : n;
-        if (conn->phase == VN_PLAIN)
+        if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
             return total != 0 ? (ssize_t)total : PLAIN;
         if (!wait) {
+            if (total != 0)
+                return (ssize_t)total;
             if (!looked) {
-                bell_look_sometimes(conn, fd);
+                block_look(conn, fd);
                 looked = true;
                 continue;
             }
-            errno = EAGAIN;
-            return total != 0 ? (ssize_t)total : -1;
+            return fail(EAGAIN);
         }
         if (until == 0)
-            until = deadline(conn->receive_timeout_ns);
-        if (conn_wait(conn, fd, POLLIN, until) != 0)
+            until = deadline_of(&conn->own->receive_timeout_ns);
+        if (block_for_bytes(conn, fd, peek ? target : 1, until) != 0)
             return total != 0 ? (ssize_t)total : -1;
+        if (peek && n > 0 && stream_readable(conn) < target)   /* the end, or an error: what is there has to do */
+            return n;
     }
 }
 
-static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, int count, int flags) {
-    bool wait = !(flags & MSG_DONTWAIT) && !conn->nonblocking, looked = false;
-    size_t want = length_of(iov, count), total = 0;
+static ssize_t failed_write(int flags) {
+    int error = errno;
+    if (error == EPIPE && !(flags & MSG_NOSIGNAL))
+        raise(SIGPIPE);
+    return fail(error);
+}
+
+/* TCP would have said by now that the other end is gone. One that has gone before these bytes came, with all others read,
+ * has said a FIN; where bytes were unread when it died, it was a reset. */
+static inline void look_after_writing(struct conn *conn, int fd, size_t bytes) {
+    bool was_gone = atomic_load_explicit(&conn->peer_gone, memory_order_relaxed);
+    doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
+    conn_look_by_time(conn, fd);
+    if (UNLIKELY(!was_gone && atomic_load_explicit(&conn->peer_gone, memory_order_relaxed)) &&
+        stream_unread_by_peer(conn) == bytes)
+        atomic_store(&conn->died_clean, true);
+}
+
+static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags) {
+    bool wait = !(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn), looked = false;
+    size_t want, total = 0;
     uint64_t until = 0;
-    if (flags & MSG_OOB) {
-        errno = EOPNOTSUPP;
-        return -1;
-    }
+    struct pieces pieces;
+    int error = judge(iov, count, EMSGSIZE, true, &pieces);
+    if (UNLIKELY(error != 0))
+        return fail(error);
+    count = pieces.count;
+    want = pieces.bytes;
+    if (UNLIKELY(flags & MSG_OOB))
+        return fail(EOPNOTSUPP);
+    if (UNLIKELY(conn_phase(conn) < CONN_DIRECT))
+        progress_serve(conn, fd);   /* it may have been answered, and closed since */
     for (;;) {
         ssize_t n = 0;
-        if (LIKELY(conn->phase != VN_CONNECTING && conn->phase != VN_PLAIN))
-            n = stream_write(conn, iov, count, total);
-        if (n > 0 || want == 0) {
+        if (LIKELY(conn_phase(conn) != CONN_CONNECTING))
+            n = stream_write(conn, iov, (int)count, total);
+        if (UNLIKELY(n == 0 && pieces.bad && want == 0))
+            return fail(EFAULT);
+        if (n > 0 || (n == 0 && want == 0 && conn_phase(conn) > CONN_CONNECTING)) {
             total += (size_t)n;
-            bell_ring_if_wanted(conn, fd, VN_WANT_DATA);
+            if (UNLIKELY(conn_phase(conn) == CONN_OFFERED))
+                block_look(conn, fd);
+            look_after_writing(conn, fd, (size_t)n);
+            rearm_signals(conn);
             if (total == want)
                 return (ssize_t)total;
         }
-        if (n < 0) {
-            if (total != 0)
-                return (ssize_t)total;
-            int error = errno;
-            if (error == EPIPE && !(flags & MSG_NOSIGNAL))
-                raise(SIGPIPE);
-            errno = error;
-            return -1;
-        }
-        if (conn->phase == VN_PLAIN)
+        if (n < 0)
+            return total != 0 ? (ssize_t)total : failed_write(flags);
+        if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
             return total != 0 ? (ssize_t)total : PLAIN;
         if (n > 0)
             continue;
         if (!wait) {
             if (!looked) {
-                bell_look_sometimes(conn, fd);
+                block_look(conn, fd);
                 looked = true;
                 continue;
             }
             if (conn->watchers != 0)
-                epoll_touch(conn);
-            errno = EAGAIN;
-            return total != 0 ? (ssize_t)total : -1;
+                watch_touch(conn);
+            return total != 0 ? (ssize_t)total : fail(EAGAIN);
         }
         if (until == 0)
-            until = deadline(conn->send_timeout_ns);
-        if (conn_wait(conn, fd, POLLOUT, until) != 0)
+            until = deadline_of(&conn->own->send_timeout_ns);
+        if (block(conn, fd, POLLOUT, until) != 0)
             return total != 0 ? (ssize_t)total : -1;
     }
 }
@@ -123,25 +218,49 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, int 
 #define ON_CONNECTION(result, call) \
     ssize_t result = PLAIN; \
     struct conn *conn; \
+    int errno_before = errno;   /* which a call that succeeds leaves alone */ \
     READY(); \
+    if (!__libc_single_threaded && entry_of(fd) != NULL) \
+        pthread_testcancel(); \
     if (UNLIKELY((conn = conn_hold(fd)) != NULL)) { \
-        result = call; \
+        if (LIKELY(!number_is_waited_unseen(conn, fd))) \
+            result = call; \
+        block_done(conn); \
         conn_release(conn); \
+        if (LIKELY(result >= 0 || result == PLAIN)) \
+            errno = errno_before; \
     }
 
+/* read, readv and writev of no bytes return at once. */
+static ssize_t vector_read(struct conn *conn, int fd, const struct iovec *iov, int count, int flags) {
+    struct pieces pieces;
+    int error = judge(iov, (size_t)count, EINVAL, true, &pieces);
+    if (UNLIKELY(error != 0))
+        return fail(error);
+    return pieces.bytes == 0 && !pieces.bad ? 0 : receive(conn, fd, iov, (size_t)count, flags);
+}
+
+static ssize_t vector_write(struct conn *conn, int fd, const struct iovec *iov, int count, int flags) {
+    struct pieces pieces;
+    int error = judge(iov, (size_t)count, EINVAL, true, &pieces);
+    if (UNLIKELY(error != 0))
+        return fail(error);
+    return pieces.bytes == 0 && !pieces.bad ? 0 : transmit(conn, fd, iov, (size_t)count, flags);
+}
+
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int count) {
-    ON_CONNECTION(result, receive(conn, fd, iov, count, 0))
+    ON_CONNECTION(result, vector_read(conn, fd, iov, count, 0))
     return result != PLAIN ? result : real_readv(fd, iov, count);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int count) {
-    ON_CONNECTION(result, transmit(conn, fd, iov, count, 0))
+    ON_CONNECTION(result, vector_write(conn, fd, iov, count, 0))
     return result != PLAIN ? result : real_writev(fd, iov, count);
 }
 
 EXPORT ssize_t read(int fd, void *data, size_t bytes) {
     struct iovec iov = {data, bytes};
-    ON_CONNECTION(result, receive(conn, fd, &iov, 1, 0))
+    ON_CONNECTION(result, vector_read(conn, fd, &iov, 1, 0))
     return result != PLAIN ? result : real_read(fd, data, bytes);
 }
 
@@ -149,6 +268,39 @@ EXPORT ssize_t write(int fd, const void *data, size_t bytes) {
     struct iovec iov = {(void *)data, bytes};
     ON_CONNECTION(result, transmit(conn, fd, &iov, 1, 0))
     return result != PLAIN ? result : real_write(fd, data, bytes);
+}
+
+EXPORT ssize_t __read(int fd, void *data, size_t bytes) {
+    return read(fd, data, bytes);
+}
+
+EXPORT ssize_t __write(int fd, const void *data, size_t bytes) {
+    return write(fd, data, bytes);
+}
+
+/* At the offset -1 these are readv and writev with flags. */
+static int flags_of(int flags) {
+    return flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+}
+
+EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags) {
+    REAL(ssize_t, "preadv2", (int, const struct iovec *, int, off_t, int));
+    ON_CONNECTION(result, offset == -1 ? vector_read(conn, fd, iov, count, flags_of(flags)) : PLAIN)
+    return result != PLAIN ? result : real(fd, iov, count, offset, flags);
+}
+
+EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags) {
+    return preadv2(fd, iov, count, offset, flags);
+}
+
+EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags) {
+    REAL(ssize_t, "pwritev2", (int, const struct iovec *, int, off_t, int));
+    ON_CONNECTION(result, offset == -1 ? vector_write(conn, fd, iov, count, flags_of(flags)) : PLAIN)
+    return result != PLAIN ? result : real(fd, iov, count, offset, flags);
+}
+
+EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags) {
+    return pwritev2(fd, iov, count, offset, flags);
 }
 
 EXPORT ssize_t recv(int fd, void *data, size_t bytes, int flags) {
@@ -161,6 +313,10 @@ EXPORT ssize_t send(int fd, const void *data, size_t bytes, int flags) {
     struct iovec iov = {(void *)data, bytes};
     ON_CONNECTION(result, transmit(conn, fd, &iov, 1, flags))
     return result != PLAIN ? result : real_send(fd, data, bytes, flags);
+}
+
+EXPORT ssize_t __send(int fd, const void *data, size_t bytes, int flags) {
+    return send(fd, data, bytes, flags);
 }
 
 EXPORT ssize_t recvfrom(int fd, void *data, size_t bytes, int flags, struct sockaddr *from, socklen_t *length) {
@@ -179,55 +335,101 @@ EXPORT ssize_t sendto(int fd, const void *data, size_t bytes, int flags, const s
     return result != PLAIN ? result : real_sendto(fd, data, bytes, flags, to, length);
 }
 
+static ssize_t receive_message(struct conn *conn, int fd, struct msghdr *message, int flags) {
+    return is_bad(message) ? fail(EFAULT) : receive(conn, fd, message->msg_iov, message->msg_iovlen, flags);
+}
+
+static ssize_t transmit_message(struct conn *conn, int fd, const struct msghdr *message, int flags) {
+    return is_bad(message) ? fail(EFAULT) : transmit(conn, fd, message->msg_iov, message->msg_iovlen, flags);
+}
+
+/* Descriptors that came with a message have numbers like any new ones. */
+static ssize_t with_descriptors(struct msghdr *message, ssize_t result) {
+    if (LIKELY(entry_highest < 0) || result < 0 || is_bad(message) || message->msg_controllen == 0)
+        return result;
+    for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each != NULL; each = CMSG_NXTHDR(message, each)) {
+        if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = CMSG_LEN(0); at + sizeof(int) <= each->cmsg_len; at += sizeof(int)) {
+            int number;
+            memcpy(&number, (const char *)each + at, sizeof(number));
+            number_made(number);
+        }
+    }
+    return result;
+}
+
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
-    ON_CONNECTION(result, receive(conn, fd, message->msg_iov, (int)message->msg_iovlen, flags))
+    ON_CONNECTION(result, receive_message(conn, fd, message, flags))
     if (result == PLAIN)
-        return real_recvmsg(fd, message, flags);
+        return with_descriptors(message, real_recvmsg(fd, message, flags));
     if (result >= 0) {
         message->msg_namelen = 0;
         message->msg_controllen = 0;
-        message->msg_flags = flags & MSG_TRUNC ? MSG_TRUNC : 0;
+        message->msg_flags = 0;
     }
     return result;
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
-    ON_CONNECTION(result, transmit(conn, fd, message->msg_iov, (int)message->msg_iovlen, flags))
+    ON_CONNECTION(result, transmit_message(conn, fd, message, flags))
     if (result != PLAIN)
         return result;
-    return message != NULL && message->msg_controllen != 0 ? passing_sendmsg(fd, message, flags)
+    return !is_bad(message) && message->msg_controllen != 0 ? passing_sendmsg(fd, message, flags)
                                                            : real_sendmsg(fd, message, flags);
 }
 
-EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
+static int pending_error(int fd) {
+    struct conn *conn = conn_hold(fd);
+    int error = 0;
+    if (conn == NULL)
+        return 0;
+    block_look(conn, fd);
+    stream_absorb(conn);
+    if (conn_phase(conn) == CONN_BROKEN)
+        error = conn_take_error(conn);
+    conn_release(conn);
+    return error;
+}
+
+EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, mmsg_flags flags, struct timespec *timeout) {
     READY();
     if (LIKELY(conn_of(fd) == NULL))
         return real_recvmmsg(fd, messages, count, flags, timeout);
+    if (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= (long)SECOND_NS))
+        return (int)fail(EINVAL);
+    uint64_t deadline = timeout != NULL ? now_ns() + (uint64_t)timeout->tv_sec * SECOND_NS + (uint64_t)timeout->tv_nsec : 0;
+    int error = pending_error(fd);
+    if (error != 0)
+        return (int)fail(error);   /* which the kernel looks for before the first message */
     unsigned done = 0;
-    while (done < count) {
+    while (done < count && done < MOST_PIECES) {
         int wait = done == 0 ? flags & ~MSG_WAITFORONE : flags | (flags & MSG_WAITFORONE ? MSG_DONTWAIT : 0);
         ssize_t n = recvmsg(fd, &messages[done].msg_hdr, wait & ~MSG_WAITFORONE);
         if (n < 0)
             return done != 0 ? (int)done : -1;
         messages[done++].msg_len = (unsigned)n;
-        if (n == 0)
+        if (deadline != 0 && now_ns() >= deadline)   /* which the kernel looks at between messages, too */
             break;
     }
     return (int)done;
 }
 
-EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, mmsg_flags flags) {
     READY();
     if (LIKELY(conn_of(fd) == NULL))
         return passing_sendmmsg(fd, messages, count, flags);
     unsigned done = 0;
-    while (done < count) {
-        ssize_t n = sendmsg(fd, &messages[done].msg_hdr, flags);
+    while (done < count && done < MOST_PIECES) {
+        const struct msghdr *message = &messages[done].msg_hdr;
+        size_t bytes = 0;
+        ssize_t n = sendmsg(fd, message, flags);
         if (n < 0)
             return done != 0 ? (int)done : -1;
-        const struct msghdr *sent = &messages[done].msg_hdr;
+        for (size_t i = 0; i < (size_t)message->msg_iovlen; i++)
+            bytes += message->msg_iov[i].iov_len;
         messages[done++].msg_len = (unsigned)n;
-        if ((size_t)n < length_of(sent->msg_iov, (int)sent->msg_iovlen))
+        if ((size_t)n < bytes)
             break;
     }
     return (int)done;

@@ -1,61 +1,36 @@
-/* Names and options: those of the TCP socket that is kept beside. */
-#include "internal.h"
-#include "epoll.h"
-#include "relay/relay.h"
-
+/* Names, options and shutdown. The TCP socket under the program's descriptor has them; what the ring must know is told it. */
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
-#include <unistd.h>
 
-#ifndef SOCK_SNDBUF_LOCK   /* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
-#define SOCK_SNDBUF_LOCK 1
-#define SOCK_RCVBUF_LOCK 2
-#endif
+#include "base/process.h"
+#include "base/real.h"
+#include "base/sockaddr.h"
+#include "fdtable/kick.h"
+#include "fdtable/marks.h"
+#include "handshake/progress.h"
+#include "hooks/numbers.h"
+#include "relay/options.h"
+#include "relay/relay.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
+#include "watch/watch.h"
+
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
+#ifndef SO_ZEROCOPY
+#define SO_ZEROCOPY 60
+#endif
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
+#ifndef TCP_ULP
+#define TCP_ULP 31
+#endif
 
-int conn_option(struct conn *conn) {
-    if (conn->kept < 0) {   /* came by a door: there was no handshake; options are kept all the same */
-        int fd = socket(conn->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        int send = (int)conn->own->send_buffer / 2, receive = (int)conn->own->receive_buffer / 2;   /* it doubles them */
-        if (send != 0)
-            real_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
-        if (receive != 0)
-            real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
-        if (fd >= 0)
-            conn->kept = hide(fd);
-    }
-    return conn->kept;
-}
+/* ---------------------------------------------------------------------------------------------------- names */
 
-static uint32_t number_of(int fd, int option) {
-    int number = 0;
-    socklen_t length = sizeof(number);
-    return real_getsockopt(fd, SOL_SOCKET, option, &number, &length) == 0 ? (uint32_t)number : 0;
-}
-
-void conn_buffers(struct conn *conn, int socket) {
-    uint32_t set = number_of(socket, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
-    conn->own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(socket, SO_SNDBUF) : 0;
-    conn->own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(socket, SO_RCVBUF) : 0;
-}
-
-static bool is_of_buffers(int option) {
-    return option == SO_SNDBUF || option == SO_RCVBUF || option == SO_SNDBUFFORCE || option == SO_RCVBUFFORCE ||
-           option == SO_BUF_LOCK;
-}
-
-static int name_of(struct conn *conn, const struct vn_address *address, struct sockaddr *name, socklen_t *length) {
-    if (name == NULL || length == NULL) {
-        errno = EFAULT;
-        return -1;
-    }
-    *length = address_to(address, conn->family, name, *length);
-    return 0;
-}
-
-/* A Unix socket that stands for a connection of another process or program: see relay.c. */
 static int name_of_relay(int fd, bool local, int result, struct sockaddr *name, socklen_t *length, socklen_t room) {
     struct vn_address addresses[2];
     if (result != 0 || name == NULL || name->sa_family != AF_UNIX || !relay_names(fd, &addresses[0], &addresses[1]))
@@ -67,51 +42,107 @@ static int name_of_relay(int fd, bool local, int result, struct sockaddr *name, 
 
 EXPORT int getsockname(int fd, struct sockaddr *name, socklen_t *length) {
     READY();
-    struct conn *conn = conn_hold(fd);
-    socklen_t room = length != NULL ? *length : 0;
-    if (conn == NULL)
-        return name_of_relay(fd, true, real_getsockname(fd, name, length), name, length, room);
-    int result;
-    if (conn->phase == VN_PLAIN)
-        result = real_getsockname(fd, name, length);
-    else if (conn->kept >= 0 && conn->verified)
-        result = real_getsockname(conn->kept, name, length);
-    else
-        result = name_of(conn, &conn->own->local, name, length);
-    conn_release(conn);
-    return result;
-}
-
-/* As TCP has it: not while it connects, nor after a reset or when both directions have ended. */
-static bool is_connected(const struct conn *conn) {
-    uint32_t theirs = conn->peer != NULL ? conn->peer->state : 0;
-    if (conn->phase == VN_CONNECTING || conn->phase == VN_BROKEN || (theirs & VN_RESET))
-        return false;
-    return !(conn->own->state & VN_FIN) || !((theirs & VN_FIN) || conn->bell_ended);
+    socklen_t room = is_bad(length) ? 0 : *length;
+    int result = real_getsockname(fd, name, length);
+    return LIKELY(conn_of(fd) != NULL) ? result : name_of_relay(fd, true, result, name, length, room);
 }
 
 EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
     READY();
-    struct conn *conn = conn_hold(fd);
-    socklen_t room = length != NULL ? *length : 0;
+    struct conn *conn = conn_hold_checked(fd);
+    socklen_t room = is_bad(length) ? 0 : *length;
     if (conn == NULL)
         return name_of_relay(fd, false, real_getpeername(fd, name, length), name, length, room);
-    int result;
-    if (conn->phase < VN_DIRECT)
-        bell_glance(conn, fd);
-    if (conn->phase == VN_PLAIN)
-        result = real_getpeername(fd, name, length);
-    else if (!is_connected(conn)) {
+    if (conn_phase(conn) < CONN_DIRECT)
+        progress_serve(conn, fd);
+    else
+        conn_look_by_time(conn, fd);
+    int result = real_getpeername(fd, name, length);
+    if (conn_phase(conn) != CONN_PLAIN && conn_phase(conn) != CONN_CONNECTING && !stream_is_connected(conn)) {
         errno = ENOTCONN;
         result = -1;
-    } else
-        result = name_of(conn, &conn->own->remote, name, length);
+    }
+    conn_release(conn);
+    return result;
+}
+
+/* -------------------------------------------------------------------------------------------------- options */
+
+/* What is not carried by the ring is refused, as by a kernel that does not have it: programs probe for these. */
+static int refusal(int level, int option) {
+    if (level == SOL_SOCKET)
+        switch (option) {
+        case SO_ZEROCOPY:
+        case SO_PEEK_OFF:
+            return EOPNOTSUPP;
+        case SO_TIMESTAMP:
+        case SO_TIMESTAMPNS:
+        case SO_TIMESTAMPING:
+            return ENOPROTOOPT;
+        default:
+            return 0;
+        }
+    if (level == IPPROTO_TCP && (option == TCP_INQ || option == TCP_ULP))
+        return ENOPROTOOPT;
+    return 0;
+}
+
+/* Whether the option is switched on, or can't be read: then the kernel says what is wrong with it. */
+static bool is_on(int option, const void *value, socklen_t length) {
+    int number = 0;
+    if (is_bad(value) || length < sizeof(number))
+        return false;
+    memcpy(&number, value, sizeof(number));
+    return option == SO_PEEK_OFF ? number >= 0 : number != 0;
+}
+
+/* Before a socket connects or listens: what can't be carried keeps it, and what it accepts, with TCP. */
+static void note_for_later(int fd, int level, int option, const void *value, socklen_t length) {
+    if (refusal(level, option) != 0 && is_on(option, value, length))
+        mark_plain(fd);
+}
+
+static int set_direct(struct conn *conn, int fd, int level, int option, const void *value, socklen_t length) {
+    int refused = refusal(level, option);
+    if (refused != 0 && is_on(option, value, length)) {
+        errno = refused;
+        return -1;
+    }
+    int result = real_setsockopt(fd, level, option, value, length);
+    if (result == 0 && level == SOL_SOCKET) {
+        uint64_t bound = stream_bound(conn->own, conn->peer);
+        conn_read_options(conn, fd);
+        if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {   /* who waits for room may have it */
+            kick_all();
+            if (conn->watchers != 0)
+                watch_touch(conn);
+        }
+    }
+    return result;
+}
+
+EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length) {
+    READY();
+    struct conn *conn = conn_hold_checked(fd);
+    int result;
+    if (conn == NULL) {
+        if (UNLIKELY(relay_setsockopt(fd, level, option, value, length, &result)))
+            return result;
+        result = real_setsockopt(fd, level, option, value, length);
+        if (result == 0)
+            note_for_later(fd, level, option, value, length);
+        return result;
+    }
+    if (conn_phase(conn) < CONN_DIRECT && refusal(level, option) != 0)
+        progress_fall_back(conn, fd);
+    result = conn_phase(conn) == CONN_PLAIN ? real_setsockopt(fd, level, option, value, length)
+                                            : set_direct(conn, fd, level, option, value, length);
     conn_release(conn);
     return result;
 }
 
 static int get_number(int number, void *value, socklen_t *length) {
-    if (value == NULL || length == NULL) {
+    if (is_bad(length) || is_bad(value)) {
         errno = EFAULT;
         return -1;
     }
@@ -121,87 +152,81 @@ static int get_number(int number, void *value, socklen_t *length) {
     return 0;
 }
 
-static int get_error(struct conn *conn, int fd) {
-    bell_glance(conn, fd);
-    if (conn->phase == VN_DIRECT && conn->peer != NULL && (conn->peer->state & VN_RESET)) {
-        conn->phase = VN_BROKEN;
-        return ECONNRESET;
+static int pending_error(struct conn *conn, int fd) {
+    conn_has_ended(conn, fd);
+    stream_absorb(conn);
+    return conn_take_error(conn);
+}
+
+static int get_tcp_info(struct conn *conn, int fd, void *value, socklen_t *length) {
+    int result = real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, value, length);
+    if (result == 0 && *length >= 1) {
+        conn_look_by_time(conn, fd);
+        uint8_t *state = value;   /* the first field */
+        *state = (uint8_t)stream_tcp_state(conn, *state);
     }
-    return atomic_exchange(&conn->error, 0);
+    return result;
 }
 
 EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *length) {
     READY();
-    struct conn *conn = conn_hold(fd);
-    if (conn == NULL)
-        return real_getsockopt(fd, level, option, value, length);
+    struct conn *conn = conn_hold_checked(fd);
     int result;
-    if (conn->phase == VN_PLAIN)
+    if (conn == NULL)
+        return relay_getsockopt(fd, level, option, value, length, &result) ? result
+                                                                            : real_getsockopt(fd, level, option, value, length);
+    bool asks_result = level == SOL_SOCKET && option == SO_ERROR;   /* of a connect that it has waited for */
+    if (conn_phase(conn) < CONN_DIRECT && !(asks_result && number_is_waited_unseen(conn, fd)))
+        progress_serve(conn, fd);
+    bool own = conn_phase(conn) >= CONN_DIRECT && conn_phase(conn) != CONN_PLAIN;
+    if (own && level == SOL_SOCKET && option == SO_ERROR)
+        result = get_number(pending_error(conn, fd), value, length);
+    else if (own && level == IPPROTO_TCP && option == TCP_INFO)
+        result = get_tcp_info(conn, fd, value, length);
+    else
         result = real_getsockopt(fd, level, option, value, length);
-    else if (level == SOL_SOCKET && option == SO_ERROR)
-        result = get_number(get_error(conn, fd), value, length);
-    else
-        result = real_getsockopt(conn_option(conn), level, option, value, length);
     conn_release(conn);
     return result;
 }
 
-static uint64_t nanoseconds(const void *value) {
-    struct timeval time;
-    memcpy(&time, value, sizeof(time));
-    return timeval_ns(&time);
-}
+/* ------------------------------------------------------------------------------------------------- shutdown */
 
-EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length) {
-    READY();
-    struct conn *conn = conn_hold(fd);
-    if (conn == NULL)
-        return real_setsockopt(fd, level, option, value, length);
-    int result;
-    if (conn->phase == VN_PLAIN)
-        result = real_setsockopt(fd, level, option, value, length);
-    else
-        result = real_setsockopt(conn_option(conn), level, option, value, length);
-    if (result == 0 && level == SOL_SOCKET && is_of_buffers(option) && conn->phase != VN_PLAIN)
-        conn_buffers(conn, conn->kept);
-    if (result == 0 && level == SOL_SOCKET && length >= sizeof(struct timeval)) {
-        if (option == SO_RCVTIMEO)
-            conn->receive_timeout_ns = nanoseconds(value);
-        else if (option == SO_SNDTIMEO)
-            conn->send_timeout_ns = nanoseconds(value);
+static int shut(struct conn *conn, int fd, int how) {
+    if (how < SHUT_RD || how > SHUT_RDWR) {
+        errno = EINVAL;
+        return -1;
     }
-    conn_release(conn);
-    return result;
+    conn_has_ended(conn, fd);
+    if (!stream_is_connected(conn)) {
+        errno = ENOTCONN;
+        return -1;
+    }
+    if (how != SHUT_RD) {
+        atomic_fetch_or(&conn->own->state, VN_FIN);
+        doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
+    }
+    if (how != SHUT_WR)
+        atomic_store(&conn->own->shut_read, 1);
+    if ((conn->own->state & VN_FIN) && conn->own->shut_read)   /* what comes now is answered with a reset */
+        atomic_fetch_or(&conn->own->state, VN_CLOSED);
+    kick_all();   /* those of this end who sleep */
+    return 0;
 }
 
 EXPORT int shutdown(int fd, int how) {
     READY();
-    struct conn *conn = conn_hold(fd);
+    struct conn *conn = conn_hold_checked(fd);
     if (conn == NULL)
         return real_shutdown(fd, how);
-    int result = 0;
-    if (conn->phase < VN_DIRECT)
-        bell_glance(conn, fd);
-    if (conn->phase == VN_PLAIN)
-        result = real_shutdown(fd, how);
-    else if (how < SHUT_RD || how > SHUT_RDWR) {
-        errno = EINVAL;
-        result = -1;
-    } else if (!is_connected(conn)) {
-        errno = ENOTCONN;
-        result = -1;
-    } else {
-        if (how != SHUT_RD) {
-            atomic_fetch_or(&conn->own->state, VN_FIN);
-            bell_ring_if_wanted(conn, fd, VN_WANT_DATA);
-        }
-        if (how != SHUT_WR)
-            conn->shut_read = true;
-        if (how == SHUT_RDWR)   /* wakes those of this end who sleep; nothing has to wake them any more */
-            real_shutdown(fd, SHUT_RD);
-    }
+    if (conn_phase(conn) < CONN_DIRECT)
+        progress_serve(conn, fd);
+    if (conn_phase(conn) == CONN_CONNECTING)   /* TCP gives the connect up */
+        progress_fall_back(conn, fd);
+    int result = conn_phase(conn) == CONN_PLAIN ? real_shutdown(fd, how) : shut(conn, fd, how);
+    int saved = errno;
     if (conn->watchers != 0)
-        epoll_touch(conn);
+        watch_touch(conn);
     conn_release(conn);
+    errno = saved;
     return result;
 }

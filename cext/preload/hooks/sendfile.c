@@ -1,12 +1,14 @@
 /* sendfile and splice on direct connections: by a buffer, with the kernel's rules for offsets, short counts and errors. */
-#include "internal.h"
-#include "parts.h"
-
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "stream/conn.h"
+#include "stream/ring.h"
 
 #define BUFFER (64 * 1024)      /* below the size from which malloc asks the kernel each time */
 #define MOST 0x7ffff000u        /* what the kernel moves in one call */
@@ -65,7 +67,7 @@ static ssize_t sendfile_any(int out, int in, off64_t *offset, size_t count) {
     static ssize_t (*real)(int, int, off64_t *, size_t);
     READY();
     struct conn *conn = conn_hold(out);
-    bool direct = conn != NULL && conn->phase != VN_PLAIN;
+    bool direct = conn != NULL && conn_phase(conn) != CONN_PLAIN;
     if (conn != NULL)
         conn_release(conn);
     if (UNLIKELY(direct))
@@ -138,7 +140,7 @@ static size_t stream_room(int fd) {
     if (conn == NULL)
         return BUFFER;
     uint64_t bound = stream_bound(conn->own, conn->peer);
-    uint64_t used = atomic_load(&conn->own->head) - (conn->peer != NULL ? atomic_load(&conn->peer->tail) : 0);
+    uint64_t used = stream_unread_by_peer(conn);
     conn_release(conn);
     return used < bound ? bound - (size_t)used : 0;
 }

@@ -4,8 +4,6 @@
  * whose bytes go by the provider's read and write; fileno knows its descriptor. Not covered: fdopen of a socket whose
  * non-blocking connect is under way without being direct (it will not be), and wide characters on such a FILE.
  */
-#include "internal.h"
-#include "parts.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -15,6 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/process.h"
+#include "base/real.h"
+#include "base/settings.h"
+#include "stream/conn.h"
+
 struct cookie {
     struct cookie *next;
     FILE *file;
@@ -23,6 +26,14 @@ struct cookie {
 
 static _Atomic(struct cookie *) cookies;   /* NULL for nearly every program: fileno is then the real one at once */
 static pthread_mutex_t cookies_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void stdio_before_fork(void) {
+    pthread_mutex_lock(&cookies_lock);
+}
+
+void stdio_after_fork(void) {
+    pthread_mutex_unlock(&cookies_lock);
+}
 
 static ssize_t cookie_read(void *place, char *data, size_t bytes) {
     return read(((struct cookie *)place)->fd, data, bytes);
@@ -70,7 +81,7 @@ static bool may_be_direct(int fd) {
     socklen_t length = sizeof(protocol), room = sizeof(name);
     if (conn_of(fd) != NULL)
         return true;
-    bool open_tcp = !vn_settings.off && real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 &&
+    bool open_tcp = !settings.off && real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 &&
                     protocol == IPPROTO_TCP && real_getpeername(fd, (struct sockaddr *)&name, &room) != 0;
     errno = saved;
     return open_tcp;

@@ -1,73 +1,69 @@
-/* The provider's start in a process: settings from the environment, the tables, and what a fork changes. */
-#include "internal.h"
-#include "parts.h"
-
+/* The library's start in a process, and its end. */
 #include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-bool vn_ready;
-pid_t vn_pid;
-struct vn_settings vn_settings;
+#include "base/process.h"
+#include "base/real.h"
+#include "base/settings.h"
+#include "fdtable/entry.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
+#include "handshake/progress.h"
+#include "lifecycle/fork.h"
+#include "wait/block.h"
+#include "wait/sleeper.h"
 
-static uint64_t number(const char *name, uint64_t otherwise, uint64_t most) {
-    const char *text = getenv(name);
-    char *end;
-    if (text == NULL || *text == '\0')
-        return otherwise;
-    unsigned long long value = strtoull(text, &end, 10);
-    return *end != '\0' || value > most ? otherwise : value;
-}
-
-bool signals_restart(void) {
-    struct sigaction action;
-    for (int signal = 1; signal < NSIG; signal++)
-        if (sigaction(signal, NULL, &action) == 0 && action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
-            !(action.sa_flags & SA_RESTART))
-            return false;
+static bool map_process_page(void) {
+    void *page = mmap(NULL, (size_t)getpagesize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return false;
+    madvise(page, (size_t)getpagesize(), MADV_WIPEONFORK);
+    process_page = page;
     return true;
 }
 
-static void before_fork(void) {
-    table_before_fork();
-    pool_before_fork();
-}
-
-static void after_fork_here(void) {
-    pool_after_fork(false);
-}
-
-static void after_fork(void) {
-    vn_pid = getpid();
-    table_after_fork();
-    broker_after_fork();
-    fabric_after_fork();
-    door_after_fork();
-    pool_after_fork(true);
-    epoll_after_fork();
-    report_after_fork();
-    withdraw_after_fork();
-}
+static _Atomic unsigned char never_wiped;   /* for a process that can't have a page: READY must end */
 
 static void start_once(void) {
     int saved = errno;
-    const char *direct = getenv("VNICD_DIRECT"), *broker = getenv("VNICD_BROKER"), *loopback = getenv("VNICD_LOOPBACK");
     real_init();
-    vn_pid = getpid();
-    vn_settings.broker = broker != NULL && *broker != '\0' ? strdup(broker) : VN_BROKER_NAME;
-    vn_settings.off = (direct != NULL && strcmp(direct, "0") == 0) || !table_init();
-    vn_settings.loopback = loopback != NULL && strcmp(loopback, "1") == 0;
-    vn_settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
-    vn_settings.large = number("VNICD_LARGE", VN_LARGE_WHEN_FAST, 1);
-    vn_settings.answer_ns = number("VNICD_ANSWER_MS", 200, 60000) * 1000000;
-    pthread_atfork(before_fork, after_fork_here, after_fork);
-    vn_ready = true;
+    process_id = getpid();
+    settings_read();
+    if (!map_process_page()) {
+        process_page = &never_wiped;
+        settings.off = true;
+    }
+    if (!entry_table_init() || !hidden_init() || !marks_init() || !sleeper_init(block_thread_ends) || !fork_init())
+        settings.off = true;
+    if (is_other_library())
+        settings.off = true;
+    atomic_store(process_page, 1);
     errno = saved;
 }
 
-__attribute__((constructor)) void vn_start(void) {
+void lifecycle_enter(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int saved = errno;
     pthread_once(&once, start_once);
+    if (atomic_load(process_page) == 0)
+        fork_adopt();
+    errno = saved;
+}
+
+__attribute__((constructor)) static void at_load(void) {
+    lifecycle_enter();
+}
+
+/* What was written and nobody has accepted yet goes by TCP: the program will not be there when it turns out that nobody
+ * does. */
+__attribute__((destructor)) static void at_exit(void) {
+    for (int fd = 0; fd <= entry_highest; fd++) {
+        struct conn *conn = conn_hold(fd);
+        if (conn == NULL)
+            continue;
+        if (conn_phase(conn) == CONN_OFFERED && atomic_load(&conn->own->head) != 0)
+            progress_fall_back(conn, fd);
+        conn_release(conn);
+    }
 }

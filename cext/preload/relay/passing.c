@@ -5,11 +5,12 @@
  * sockets that are not direct are passed as ever.
  */
 #include "relay/passing.h"
-#include "parts.h"
-#include "relay/relay.h"
 
 #include <string.h>
-#include <unistd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "relay/relay.h"
 
 static int prepare(const struct msghdr *message) {
     struct cmsghdr *each = CMSG_FIRSTHDR(message);
@@ -21,7 +22,7 @@ static int prepare(const struct msghdr *message) {
         for (size_t at = 0; at + sizeof(int) <= bytes && at + sizeof(int) <= room; at += sizeof(int)) {
             int fd;
             memcpy(&fd, CMSG_DATA(each) + at, sizeof(fd));
-            if (UNLIKELY(conn_of(fd) != NULL) && getpid() == vn_pid && relay_replace(fd) != 0)
+            if (UNLIKELY(conn_of(fd) != NULL) && !process_is_borrowed() && relay_replace(fd) != 0)
                 return -1;
         }
     }
@@ -29,14 +30,14 @@ static int prepare(const struct msghdr *message) {
 }
 
 ssize_t passing_sendmsg(int fd, const struct msghdr *message, int flags) {
-    if (message != NULL && message->msg_control != NULL && message->msg_controllen != 0 && vn_highest >= 0 &&
+    if (!is_bad(message) && message->msg_control != NULL && message->msg_controllen != 0 && entry_highest >= 0 &&
         prepare(message) != 0)
         return -1;
     return real_sendmsg(fd, message, flags);
 }
 
 int passing_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
-    for (unsigned i = 0; vn_highest >= 0 && messages != NULL && i < count; i++) {
+    for (unsigned i = 0; entry_highest >= 0 && !is_bad(messages) && i < count; i++) {
         const struct msghdr *message = &messages[i].msg_hdr;
         if (message->msg_control != NULL && message->msg_controllen != 0 && prepare(message) != 0)
             return -1;

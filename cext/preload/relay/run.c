@@ -7,20 +7,19 @@
  * No memory is allocated and no table is used (so the real functions only, the table is the program's): a thread of
  * the program may have had a lock when this was cloned.
  */
-#include "relay/relay.h"
-#include "parts.h"
-
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/real.h"
+#include "relay/relay.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
+
 #define BUFFER (64 * 1024)
 #define LENT_MOST (16 * 1024)
-#define SLEEP_LEAST_MS 20    /* another process may have taken the bell's byte: see bell.c */
-#define SLEEP_MOST_MS 500
-
 struct way {
     char data[BUFFER];
     size_t start, end;   /* what is in data and not yet gone */
@@ -31,21 +30,15 @@ static struct way inward, outward;   /* from the connection, to the connection *
 static bool reader;                  /* the program's side has read something */
 static size_t lent;
 static uint64_t lent_at;
-static int watch = -1;               /* an epoll descriptor: the Unix socket's reader has read */
+static int watch = -1;               /* an epoll descriptor: the doorbell, and whether the Unix socket's reader has read */
 
 static bool is_empty(const struct way *way) {
     return way->start == way->end;
 }
 
-/* The kernel closes: the far end hears of it when nobody else has the bell. Before it has answered it would take a
- * closed bell for an offer that was withdrawn, and what was written would be lost. */
-static void finish(struct conn *conn, int bell) {
-    while (conn->phase == VN_OFFERED && !conn->bell_ended) {
-        struct pollfd fds = {bell, POLLIN, 0};
-        real_poll(&fds, 1, conn->pair.peer != NULL ? SLEEP_LEAST_MS : -1);   /* an answer in memory rings no bell */
-        bell_take(conn, bell);
-    }
-    syscall(SYS_exit_group, 0);
+/* The kernel closes: the far end hears of it when nobody else has the doorbell. */
+static void finish(void) {
+    real_syscall(SYS_exit_group, 0);
 }
 
 static void end_inward(int end) {
@@ -54,7 +47,7 @@ static void end_inward(int end) {
 }
 
 /* All that was lent has left the Unix socket: read, or thrown away by a close (the kernel then says ECONNRESET). */
-static void settle_lent(struct conn *conn, int bell, int end) {
+static void settle_lent(struct conn *conn, int end) {
     struct iovec place = {inward.data, lent};
     int error = 0;
     socklen_t length = sizeof(error);
@@ -64,26 +57,26 @@ static void settle_lent(struct conn *conn, int bell, int end) {
         inward.over = true;
     else if (conn->own->tail == lent_at)   /* else somebody else reads as well: with TCP too each gets a part */
         stream_read(conn, &place, 1, 0, false, &at_end);
-    bell_ring_if_wanted(conn, bell, VN_WANT_ROOM);
+    doorbell_ring_if_wanted(conn, VN_ARMED_ROOM);
     lent = 0;
     reader = error == 0;
 }
 
 /* Lends bytes, or looks whether those that are lent were read. True when something happened. */
-static bool lend(struct conn *conn, int bell, int end) {
+static bool lend(struct conn *conn, int end) {
     struct iovec place = {inward.data, LENT_MOST};
     bool at_end;
     int unread = 0;
     if (lent > 0) {
         if (real_ioctl(end, SIOCOUTQ, &unread) != 0 || unread > 0)
             return false;
-        settle_lent(conn, bell, end);
+        settle_lent(conn, end);
         return true;
     }
     lent_at = conn->own->tail;
     ssize_t n = stream_read(conn, &place, 1, 0, true, &at_end);
     if (n < 0)
-        finish(conn, bell);
+        finish();
     if (n == 0 && at_end)
         end_inward(end);
     if (n > 0) {
@@ -96,18 +89,18 @@ static bool lend(struct conn *conn, int bell, int end) {
     return n > 0 || at_end;
 }
 
-static bool move_inward(struct conn *conn, int bell, int end) {
+static bool move_inward(struct conn *conn, int end) {
     bool moved = false;
     if (is_empty(&inward)) {
         struct iovec place = {inward.data, BUFFER};
         bool at_end;
         ssize_t n = stream_read(conn, &place, 1, 0, false, &at_end);
         if (n < 0)
-            finish(conn, bell);   /* with what it wrote unread here, the program sees a reset, else an end */
+            finish();   /* with what it wrote unread here, the program sees a reset, else an end */
         if (n == 0 && at_end)
             end_inward(end);
         if (n > 0)
-            bell_ring_if_wanted(conn, bell, VN_WANT_ROOM);
+            doorbell_ring_if_wanted(conn, VN_ARMED_ROOM);
         inward.start = 0;
         inward.end = (size_t)n;
         moved = n > 0 || at_end;
@@ -127,19 +120,19 @@ static bool move_inward(struct conn *conn, int bell, int end) {
 
 /* The program's side will write no more. A close is not told to the far end: another process may have the
  * connection too, and the far end hears of the last one's end by the bell. */
-static void end_outward(struct conn *conn, int bell, int end) {
+static void end_outward(struct conn *conn, int end) {
     struct pollfd look = {end, 0, 0};
     outward.over = true;
     if (real_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP)) {
         if (lent > 0)
-            settle_lent(conn, bell, end);
-        finish(conn, bell);
+            settle_lent(conn, end);
+        finish();
     }
     atomic_fetch_or(&conn->own->state, VN_FIN);
-    bell_ring_if_wanted(conn, bell, VN_WANT_DATA);
+    doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
 }
 
-static bool move_outward(struct conn *conn, int bell, int end) {
+static bool move_outward(struct conn *conn, int end) {
     bool moved = false;
     if (is_empty(&outward)) {
         ssize_t n = real_recv(end, outward.data, BUFFER, MSG_DONTWAIT);
@@ -148,7 +141,7 @@ static bool move_outward(struct conn *conn, int bell, int end) {
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
             if (n < 0)
                 lent = 0;   /* closed with them unread: they stay in the connection */
-            end_outward(conn, bell, end);
+            end_outward(conn, end);
             return true;
         }
         moved = n > 0;
@@ -163,63 +156,63 @@ static bool move_outward(struct conn *conn, int bell, int end) {
             return true;
         }
         outward.start += (size_t)n;
+        if (conn_phase(conn) == CONN_BROKEN) {   /* the last write that succeeds, as by TCP */
+            outward.over = true;
+            real_shutdown(end, SHUT_RD);
+        }
         if (n > 0)
-            bell_ring_if_wanted(conn, bell, VN_WANT_DATA);
+            doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
         moved |= n > 0;
     }
     return moved;
 }
 
-static bool step(struct conn *conn, int bell, int end) {
+static bool step(struct conn *conn, int end) {
     bool moved = false;
     if (!inward.over)
-        moved |= reader ? move_inward(conn, bell, end) : lend(conn, bell, end);
+        moved |= reader ? move_inward(conn, end) : lend(conn, end);
     if (!outward.over)
-        moved |= move_outward(conn, bell, end);
+        moved |= move_outward(conn, end);
     if (inward.over && outward.over)
-        finish(conn, bell);
+        finish();
     return moved;
 }
 
-/* Sleeps until something may have changed; false when it was only the time. */
-static bool sleep_for(struct conn *conn, int bell, int end, int milliseconds) {
-    struct epoll_event event;
+/* Sleeps until something may have changed. */
+static void sleep_until_news(struct conn *conn, int end) {
+    struct epoll_event events[4];
     bool asks = !inward.over && is_empty(&inward) && lent == 0;
-    unsigned events = (asks ? POLLIN : 0) | (is_empty(&outward) ? 0 : POLLOUT);
+    unsigned wanted = (asks ? POLLIN : 0) | (is_empty(&outward) ? 0 : POLLOUT);
     short of_end = (short)((is_empty(&outward) && !outward.over ? POLLIN : 0) | (is_empty(&inward) ? 0 : POLLOUT));
-    struct pollfd fds[3] = {{conn->bell_ended ? -1 : bell, POLLIN, 0}, {end, of_end, 0},
-                            {lent > 0 ? watch : -1, POLLIN, 0}};
-    int ready = 1;
-    bell_arm(conn, events);
-    if (!(conn_events(conn) & events))
-        ready = real_poll(fds, 3, milliseconds);
-    bell_disarm(conn, events);
+    struct pollfd fds[2] = {{watch, POLLIN, 0}, {end, of_end, 0}};
+    doorbell_arm(conn, wanted);
+    if (!(stream_events(conn) & wanted))
+        real_poll(fds, 2, -1);
+    doorbell_disarm(conn, wanted);
     if (outward.over && (fds[1].revents & POLLHUP))   /* closed: nobody is left to read or write */
-        finish(conn, bell);
-    if (lent > 0)
-        real_epoll_pwait(watch, &event, 1, 0, NULL);   /* only its edge counts; what is lent is looked at anyway */
-    if (!conn->bell_ended)
-        bell_take(conn, bell);
-    return ready != 0;
+        finish();
+    int count = real_epoll_pwait(watch, events, 4, 0, NULL);
+    for (int i = 0; i < count; i++)
+        if (events[i].data.fd == conn->doorbell && events[i].events & (EPOLLHUP | EPOLLRDHUP))
+            atomic_store(&conn->peer_gone, true);
+    doorbell_keep_short(conn);
 }
 
-void relay_run(struct conn *conn, int bell, int end) {
-    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
-    int milliseconds = SLEEP_LEAST_MS;
-    bool woken = true;
-    conn->verified = false;   /* in this process' copy: if no answer comes any more, that is the end */
-    watch = (int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
-    if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &event) != 0)
-        reader = true;   /* no way to wait for a reader: then it is taken for one */
+/* The doorbell's edges, and those of the program's end when its reader has read. */
+static void begin(struct conn *conn, int end) {
+    struct epoll_event of_doorbell = {EPOLLIN | EPOLLRDHUP | EPOLLET, {.fd = conn->doorbell}};
+    struct epoll_event of_end = {EPOLLOUT | EPOLLET, {.fd = end}};
+    watch = (int)real_syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
+    if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, conn->doorbell, &of_doorbell) != 0 ||
+        real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &of_end) != 0)
+        finish();   /* with three descriptors and no memory: the connection ends */
+}
+
+void relay_run(struct conn *conn, int end) {
+    begin(conn, end);
     for (;;) {
-        bool moved = step(conn, bell, end);
-        if (moved)
-            while (step(conn, bell, end))
-                continue;
-        if (moved && !woken)   /* a wake-up went to somebody else: there is somebody else */
-            milliseconds = SLEEP_LEAST_MS;
-        else if (!moved && !woken && milliseconds < SLEEP_MOST_MS)
-            milliseconds *= 2;
-        woken = sleep_for(conn, bell, end, milliseconds);
+        while (step(conn, end))
+            continue;
+        sleep_until_news(conn, end);
     }
 }

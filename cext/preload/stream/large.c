@@ -12,10 +12,10 @@
  * Of several processes that have an end since before (fork) each maps it when it first needs it, and has a broken connection
  * if it can't.
  */
-#include "internal.h"
-#include "parts.h"
+#include "stream/large.h"
 
-#include <sys/mman.h>
+#include "base/settings.h"
+#include "memory/region.h"
 
 #define MOST_LARGE 32                /* of one process */
 #define FAST_BYTES (4u << 20)        /* so many must have gone at once */
@@ -23,15 +23,10 @@
 
 static _Atomic int granted;
 
-/* The ring of a half whose beginning is mapped: all of it is, at another place, as it may be written or read there. */
 static char *ring_of(void **whole, const struct vn_half *half) {
-    if (*whole == NULL) {
-        void *place = mremap((void *)half, 0, VN_HALF_BYTES, MREMAP_MAYMOVE);
-        if (place == MAP_FAILED)
-            return NULL;
-        *whole = place;
-    }
-    return (char *)*whole + VN_CONTROL_BYTES;
+    if (*whole == NULL)
+        *whole = region_map_whole(half);
+    return *whole != NULL ? (char *)*whole + VN_CONTROL_BYTES : NULL;
 }
 
 char *large_own(struct conn *conn) {
@@ -43,10 +38,8 @@ const char *large_peer(struct conn *conn) {
 }
 
 void large_close(struct conn *conn) {
-    if (conn->whole_own != NULL)
-        munmap(conn->whole_own, VN_HALF_BYTES);
-    if (conn->whole_peer != NULL)
-        munmap(conn->whole_peer, VN_HALF_BYTES);
+    region_unmap_whole(conn->whole_own);
+    region_unmap_whole(conn->whole_peer);
     if (conn->wishes_large)
         atomic_fetch_sub(&granted, 1);
 }
@@ -77,14 +70,15 @@ static void begin(struct conn *conn, uint64_t head) {
 
 void large_full(struct conn *conn, uint64_t head, uint64_t tail) {
     struct vn_half *own = conn->own;
-    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn->phase != VN_DIRECT || vn_settings.large == VN_LARGE_NEVER)
+    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn_phase(conn) != CONN_DIRECT || settings.large == LARGE_NEVER)
         return;
     if (own->mode == VN_WISHES) {
-        if (atomic_load_explicit(&conn->peer->has_large, memory_order_acquire))
+        const struct vn_half *peer = conn->peer;
+        if (atomic_load_explicit(&peer->has_large, memory_order_acquire))
             begin(conn, head);
         return;
     }
-    if (vn_settings.large == VN_LARGE_ALWAYS) {
+    if (settings.large == LARGE_ALWAYS) {
         wish(conn);
         return;
     }

@@ -1,13 +1,11 @@
-/* The bytes of a connection: into the own ring, out of the other's; nothing here waits. */
-#include "internal.h"
-#include "parts.h"
+/* The bytes of a connection: see ring.h. */
+#include "stream/ring.h"
 
-#include <sched.h>
-#include <signal.h>
+#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/single_threaded.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "stream/large.h"
+#include "stream/lock.h"
 
 /* Bytes after which a cursor is shown, so that both ends copy at the same time. */
 #define PIECE (32u * 1024)
@@ -15,37 +13,12 @@
 /* What TCP offers at first to who sends, if nobody has set SO_RCVBUF. */
 #define WINDOW (64u * 1024)
 
-/* One writer and one reader at a time, among the threads and processes that have this end. A holder may be killed. */
-static bool lock(struct conn *conn, _Atomic uint32_t *word) {
-    static __thread uint32_t self;
-    static __thread pid_t self_pid;
-    uint32_t holder = 0;
-    if (__libc_single_threaded && !conn->own->forked)
-        return false;
-    if (self == 0 || self_pid != vn_pid) {
-        self = (uint32_t)syscall(SYS_gettid);
-        self_pid = vn_pid;
-    }
-    for (unsigned tries = 1; !atomic_compare_exchange_weak_explicit(word, &holder, self, memory_order_acquire,
-                                                                    memory_order_relaxed); tries++) {
-        if (tries % 64 == 0)
-            sched_yield();
-        if (tries % 65536 == 0 && holder != 0 && syscall(SYS_tkill, holder, 0) != 0 && errno == ESRCH)
-            atomic_compare_exchange_strong(word, &holder, 0);
-        holder = 0;
-    }
-    return true;
-}
-
-static void unlock(bool locked, _Atomic uint32_t *word) {
-    if (locked)
-        atomic_store_explicit(word, 0, memory_order_release);
-}
+#define POLL_READ (POLLIN | POLLRDNORM)
+#define POLL_WRITE (POLLOUT | POLLWRNORM)
 
 /* The other end wrote nonsense, or its bytes can't be had. */
 static ssize_t fault(struct conn *conn) {
-    atomic_store(&conn->error, ECONNRESET);
-    atomic_store(&conn->phase, VN_BROKEN);
+    conn_break(conn, 0);
     errno = ECONNRESET;
     return -1;
 }
@@ -57,14 +30,30 @@ uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader) {
     return bound < VN_RING_BYTES ? bound : VN_RING_BYTES;
 }
 
-/* The error to report, once. */
-static int error_of(struct conn *conn) {
-    return conn->error != 0 ? atomic_exchange(&conn->error, 0) : 0;
+static uint32_t state_of(const struct vn_half *half) {
+    return half != NULL ? atomic_load_explicit(&half->state, memory_order_acquire) : 0;
+}
+
+/* No process has the other end any more. Before it is direct that says nothing: an answer may wait at the doorbell. */
+static bool is_gone(const struct conn *conn) {
+    return atomic_load_explicit(&conn->peer_gone, memory_order_relaxed) && conn->peer != NULL;
+}
+
+void stream_absorb(struct conn *conn) {
+    const struct vn_half *peer = conn->peer;
+    uint32_t state = state_of(peer);
+    if (conn_phase(conn) != CONN_DIRECT || peer == NULL)
+        return;
+    if (state & VN_RESET)   /* as TCP: who had the FIN before has EPIPE for the writer, and goes on reading an end */
+        conn_break(conn, state & VN_FIN ? EPIPE : ECONNRESET);
+    else if (is_gone(conn) && !(state & VN_CLOSED) && atomic_load(&peer->tail) != atomic_load(&conn->own->head))
+        /* It died. TCP says a reset where bytes were unread then, and a FIN where they came later. */
+        conn_break(conn, (state & VN_FIN) || atomic_load(&conn->died_clean) ? EPIPE : ECONNRESET);
 }
 
 /* Whether the other end is gone for good, so that nothing that is written will be read. */
-static bool is_over(const struct conn *conn) {
-    return conn->bell_ended || (conn->peer != NULL && (conn->peer->state & (VN_CLOSED | VN_RESET)));
+static bool is_over(struct conn *conn) {
+    return is_gone(conn) || (state_of(conn->peer) & VN_CLOSED);
 }
 
 /* The ring that a position is in. */
@@ -91,6 +80,8 @@ static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64
     return ring;
 }
 
+/* ------------------------------------------------------------------------------------------------------ writing */
+
 /* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. */
 static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
     const struct vn_half *peer = conn->peer;
@@ -99,15 +90,15 @@ static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count,
         bytes += iov[i].iov_len;
     if (bytes == skip)
         return 0;
-    conn->phase = VN_BROKEN;
     /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
     uint64_t head = conn->own->head;
     bool streamed = head - ring_at(conn, conn->own, head).origin >= VN_RING_BYTES;
-    if (peer == NULL || peer->state & VN_RESET || peer->tail != head || streamed) {
-        errno = peer != NULL && (peer->state & (VN_FIN | VN_RESET)) == VN_FIN ? EPIPE : ECONNRESET;
+    if (peer == NULL || peer->tail != head || streamed) {
+        conn_break(conn, 0);
+        errno = state_of(peer) & VN_FIN ? EPIPE : ECONNRESET;
         return -1;
     }
-    conn->error = EPIPE;
+    conn_break(conn, EPIPE);
     return (ssize_t)(bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES);
 }
 
@@ -129,26 +120,49 @@ static void begin_anew(struct vn_half *own, uint64_t head) {
     atomic_store_explicit(&own->large_origin, head, memory_order_relaxed);
 }
 
-static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    struct vn_half *own = conn->own;
-    uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
-    uint64_t tail = conn->peer != NULL ? atomic_load_explicit(&conn->peer->tail, memory_order_acquire) : 0;
-    uint64_t start = head, shown = head;
-    if (UNLIKELY(conn->phase == VN_PLAIN))   /* since the caller looked */
-        return 0;
-    if (atomic_load_explicit(&own->state, memory_order_relaxed) & VN_FIN || conn->phase == VN_BROKEN) {
-        int error = error_of(conn);
-        errno = error != 0 ? error : EPIPE;
-        return -1;
+/* A cursor that a call moves. A handler that interrupts the call may move it too: then what the call has copied since it
+ * showed it last counts for nothing, and the call begins anew from there. */
+struct cursor {
+    _Atomic uint64_t *shared;
+    uint64_t shown, done;   /* its value, and how many bytes of this call are shown */
+};
+
+static inline bool show(struct cursor *cursor, uint64_t now) {
+    uint64_t before = cursor->shown;
+    if (!atomic_compare_exchange_strong_explicit(cursor->shared, &before, now, memory_order_release, memory_order_relaxed))
+        return false;
+    cursor->done += now - cursor->shown;
+    cursor->shown = now;
+    return true;
+}
+
+/* What a write finds before it copies anything: true when it may. Else *result. */
+static bool may_write(struct conn *conn, ssize_t *result) {
+    enum phase phase = conn_phase(conn);
+    *result = 0;
+    if (UNLIKELY(phase == CONN_PLAIN || phase == CONN_CONNECTING))   /* since the caller looked */
+        return false;
+    if (UNLIKELY(state_of(conn->peer) & VN_RESET)) {
+        stream_absorb(conn);
+        phase = conn_phase(conn);
     }
-    if (UNLIKELY(is_over(conn)))
-        return write_over(conn, iov, count, skip);
-    if (head == tail)
-        begin_anew(own, head);
-    struct ring ring = ring_at(conn, own, head);
-    if (head - tail > ring.size || ring.bytes == NULL)
-        return fault(conn);
-    uint64_t bound = stream_bound(own, conn->peer);
+    if (UNLIKELY(phase == CONN_BROKEN || (atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN))) {
+        if (!entry_has_descriptors(&conn->entry) && phase != CONN_BROKEN)
+            return false;   /* another thread has closed it: TCP lets this one wait for room that never comes */
+        int error = conn_take_error(conn);
+        errno = error != 0 ? error : EPIPE;
+        *result = -1;
+        return false;
+    }
+    return true;
+}
+
+/* Copies what there is room for. *interrupted: less than that, as the cursor was moved under it. */
+static size_t copy_out(struct conn *conn, uint64_t head, uint64_t tail, const struct iovec *iov, int count, size_t skip,
+                       const struct ring *ring, bool *interrupted) {
+    uint64_t bound = stream_bound(conn->own, conn->peer);
+    struct cursor cursor = {&conn->own->head, head, 0};
+    *interrupted = false;
     for (int i = 0; i < count && head - tail < bound; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
@@ -161,95 +175,110 @@ static ssize_t write_locked(struct conn *conn, const struct iovec *iov, int coun
             size_t room = bound - (head - tail), bytes = left < room ? left : room;
             if (bytes > PIECE)
                 bytes = PIECE;
-            head += put(&ring, head, from, bytes);
+            head += put(ring, head, from, bytes);
             from += bytes;
             left -= bytes;
-            if (head - shown >= PIECE)
-                atomic_store_explicit(&own->head, shown = head, memory_order_release);
+            if (head - cursor.shown >= PIECE && !show(&cursor, head)) {
+                *interrupted = true;
+                return cursor.done;
+            }
         }
     }
-    uint64_t reach = head - ring.origin;
-    if (UNLIKELY(reach > own->reach))
-        own->reach = reach < VN_RING_BYTES ? (uint32_t)reach : VN_RING_BYTES;
-    atomic_store_explicit(&own->head, head, memory_order_release);
-    if (head - tail >= bound)
+    *interrupted = !show(&cursor, head);
+    if (!*interrupted && head - tail >= bound)
         large_full(conn, head, tail);
-    return (ssize_t)(head - start);
+    return cursor.done;
+}
+
+static ssize_t write_once(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool *interrupted) {
+    struct vn_half *own = conn->own;
+    const struct vn_half *peer = conn->peer;
+    uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
+    uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0;
+    ssize_t result;
+    *interrupted = false;
+    if (UNLIKELY(!may_write(conn, &result)))
+        return result;
+    if (UNLIKELY(is_over(conn)))
+        return write_over(conn, iov, count, skip);
+    if (head == tail)
+        begin_anew(own, head);
+    struct ring ring = ring_at(conn, own, head);
+    if (head - tail > ring.size || ring.bytes == NULL)
+        return fault(conn);
+    return (ssize_t)copy_out(conn, head, tail, iov, count, skip, &ring, interrupted);
 }
 
 ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    bool locked = lock(conn, &conn->own->write_lock);
-    ssize_t result = write_locked(conn, iov, count, skip);
-    unlock(locked, &conn->own->write_lock);
-    return result;
+    struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
+    bool interrupted;
+    size_t total = 0;
+    ssize_t result;
+    do {
+        result = write_once(conn, iov, count, skip + total, &interrupted);
+        total += result > 0 ? (size_t)result : 0;
+    } while (UNLIKELY(interrupted));
+    stream_unlock(&lock);
+    return result < 0 && total == 0 ? result : (ssize_t)total;
 }
 
-bool stream_stop(struct conn *conn) {
-    return lock(conn, &conn->own->write_lock);
-}
+/* ------------------------------------------------------------------------------------------------------ reading */
 
-void stream_go(struct conn *conn, bool stopped) {
-    unlock(stopped, &conn->own->write_lock);
-}
-
-/* Nothing is there to read: why. True for end of file or an error (-1 in *result). */
-static bool ended(struct conn *conn, ssize_t *result, bool *end) {
-    const struct vn_half *peer = conn->peer;
-    uint32_t state = peer != NULL ? atomic_load_explicit(&peer->state, memory_order_acquire) : 0;
-    int error = conn->shut_read || conn->error == EPIPE ? 0 : error_of(conn);   /* EPIPE is for who writes */
-    if ((*end = conn->shut_read))
+/* Nothing is there to read: why. True for end of file or an error (-1 in *result); TCP's order. */
+static bool has_ended(struct conn *conn, ssize_t *result, bool *end) {
+    stream_absorb(conn);
+    *end = true;
+    if (state_of(conn->peer) & VN_FIN)
         return true;
-    if (error == 0 && (state & VN_RESET) && conn->phase != VN_BROKEN) {
-        error = ECONNRESET;
-        conn->phase = VN_BROKEN;
-    }
-    if (error == 0 && conn->bell_ended && conn->phase != VN_BROKEN && !(state & VN_FIN)) {
-        /* It died. As TCP has it: a reset when it had not read all that was sent to it, else an end. */
-        if (peer == NULL || atomic_load(&peer->tail) != atomic_load(&conn->own->head)) {
-            conn->phase = VN_BROKEN;
-            error = ECONNRESET;
+    if (conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) != EPIPE) {   /* which is for who writes */
+        int error = conn_take_error(conn);
+        if (error != 0) {
+            *end = false;
+            errno = error;
+            *result = -1;
+            return true;
         }
     }
-    if (error != 0) {
-        errno = error;
-        *result = -1;
-        return true;
-    }
-    *end = conn->phase == VN_BROKEN || conn->bell_ended || (state & VN_FIN);
+    *end = atomic_load(&conn->own->shut_read) || conn_phase(conn) == CONN_BROKEN || is_gone(conn);
     return *end;
 }
 
-static ssize_t read_locked(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end) {
+/* What can be read now, at *tail; false: nothing, and then *result and *end say why. */
+static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t *result, bool *end) {
     const struct vn_half *peer = conn->peer;
-    uint64_t tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed), start = tail, shown = tail, head = 0;
-    ssize_t result = 0;
-    if (peer != NULL)
-        head = atomic_load_explicit(&peer->head, memory_order_acquire);
-    if (head == tail || peer == NULL) {
-        if (!ended(conn, &result, end))
-            return 0;
-        if (result == 0 && peer != NULL)   /* the last bytes were shown before the end was */
-            head = atomic_load_explicit(&peer->head, memory_order_acquire);
-        if (result != 0 || peer == NULL || head == tail)
-            return result;
-        *end = false;
-    }
-    uint32_t mode = atomic_load_explicit(&peer->mode, memory_order_acquire);
+    *result = 0;
+    *end = false;
+    *tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
+    *head = peer != NULL ? atomic_load_explicit(&peer->head, memory_order_acquire) : *tail;
+    if (LIKELY(*head != *tail))
+        return true;
+    if (conn_phase(conn) == CONN_PLAIN || !has_ended(conn, result, end))
+        return false;
+    if (*result == 0 && peer != NULL)   /* the last bytes were shown before the end was */
+        *head = atomic_load_explicit(&peer->head, memory_order_acquire);
+    if (*result != 0 || *head == *tail)
+        return false;
+    *end = false;
+    return true;
+}
+
+/* Copies up to `count` pieces into iov (NULL pointers: nowhere), from tail to at most head. */
+static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const struct iovec *iov, int count, size_t skip,
+                       bool peek, bool *interrupted) {
+    const struct vn_half *peer = conn->peer;
     struct ring ring = ring_at(conn, peer, tail);
-    if (head - tail > (mode < VN_LARGE ? VN_RING_BYTES : VN_LARGE_BYTES) || ring.bytes == NULL)
-        return fault(conn);
-    if (UNLIKELY(mode == VN_WISHES))
-        large_answer(conn);
+    struct cursor cursor = {&conn->own->tail, tail, 0};
+    uint64_t start = tail;
     for (int i = 0; i < count && tail != head; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
             continue;
         }
-        char *to = (char *)iov[i].iov_base + skip;
+        char *to = iov[i].iov_base != NULL ? (char *)iov[i].iov_base + skip : NULL;
         size_t left = iov[i].iov_len - skip;
         skip = 0;
         while (left > 0 && tail != head) {
-            if (UNLIKELY(tail == ring.end) && (ring = ring_at(conn, peer, tail)).bytes == NULL)
+            if (UNLIKELY(tail == ring.end || ring.bytes == NULL) && (ring = ring_at(conn, peer, tail)).bytes == NULL)
                 return fault(conn);
             uint64_t at = (tail - ring.origin) % ring.size, bytes = head - tail;
             if (bytes > left)
@@ -260,59 +289,144 @@ static ssize_t read_locked(struct conn *conn, const struct iovec *iov, int count
                 bytes = ring.size - at;
             if (bytes > PIECE)
                 bytes = PIECE;
-            memcpy(to, ring.bytes + at, bytes);
-            to += bytes;
+            if (to != NULL) {
+                memcpy(to, ring.bytes + at, bytes);
+                to += bytes;
+            }
             left -= bytes;
             tail += bytes;
-            if (!peek && tail - shown >= PIECE)
-                atomic_store_explicit(&conn->own->tail, shown = tail, memory_order_release);
+            if (!peek && tail - cursor.shown >= PIECE && !show(&cursor, tail)) {
+                *interrupted = true;
+                return (ssize_t)cursor.done;
+            }
         }
     }
-    if (!peek)
-        atomic_store_explicit(&conn->own->tail, tail, memory_order_release);
-    return (ssize_t)(tail - start);
+    if (peek)
+        return (ssize_t)(tail - start);
+    *interrupted = !show(&cursor, tail);
+    return (ssize_t)cursor.done;
+}
+
+static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end,
+                         bool *interrupted) {
+    uint64_t tail, head;
+    ssize_t result;
+    *interrupted = false;
+    if (!may_read(conn, &tail, &head, &result, end))
+        return result;
+    const struct vn_half *peer = conn->peer;
+    uint32_t mode = atomic_load_explicit(&peer->mode, memory_order_acquire);
+    if (head - tail > (mode < VN_LARGE ? VN_RING_BYTES : VN_LARGE_BYTES))
+        return fault(conn);
+    if (UNLIKELY(mode == VN_WISHES))
+        large_answer(conn);
+    return copy_in(conn, tail, head, iov, count, skip, peek, interrupted);
 }
 
 ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end) {
-    bool locked = lock(conn, &conn->own->read_lock);
-    *end = false;
-    ssize_t result = read_locked(conn, iov, count, skip, peek, end);
-    unlock(locked, &conn->own->read_lock);
-    return result;
+    struct stream_lock lock = stream_lock(conn, &conn->own->read_lock);
+    bool interrupted;
+    size_t total = 0;
+    ssize_t result;
+    do {
+        result = read_once(conn, iov, count, skip + total, peek, end, &interrupted);
+        total += result > 0 ? (size_t)result : 0;
+    } while (UNLIKELY(interrupted));
+    stream_unlock(&lock);
+    if (total != 0)
+        *end = false;
+    return result < 0 && total == 0 ? result : (ssize_t)total;
 }
 
+ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end) {
+    struct iovec nowhere = {NULL, bytes};
+    return stream_read(conn, &nowhere, 1, 0, peek, end);
+}
+
+/* ------------------------------------------------------------------------------------------------------- events */
+
 size_t stream_readable(struct conn *conn) {
-    if (conn->peer == NULL)
+    const struct vn_half *peer = conn->peer;
+    if (peer == NULL)
         return 0;
-    uint64_t bytes = atomic_load_explicit(&conn->peer->head, memory_order_acquire) -
+    uint64_t bytes = atomic_load_explicit(&peer->head, memory_order_acquire) -
                      atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
     return bytes > VN_LARGE_BYTES ? 0 : bytes;
 }
 
-unsigned conn_events(struct conn *conn) {
-    int phase = atomic_load_explicit(&conn->phase, memory_order_acquire);
-    unsigned events = 0;
-    if (phase == VN_CONNECTING || phase == VN_PLAIN)
-        return 0;
-    if (UNLIKELY(phase == VN_OFFERED))
-        half_answered(conn);
+size_t stream_unread_by_peer(struct conn *conn) {
     const struct vn_half *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
-    uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0;
-    uint32_t theirs = peer != NULL ? atomic_load_explicit(&peer->state, memory_order_acquire) : 0;
-    bool mine = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN;
-    if (UNLIKELY(phase == VN_BROKEN || conn->bell_ended || (theirs & VN_RESET))) {
-        events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP;
-        if (conn->error != 0 || (theirs & VN_RESET))
-            events |= POLLERR | POLLHUP;
-        return mine || phase == VN_BROKEN ? events | POLLHUP : events;
+    return head - (peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0);
+}
+
+size_t stream_not_arrived(struct conn *conn) {
+    const struct vn_half *peer = conn->peer;
+    uint32_t set = peer != NULL ? atomic_load_explicit(&peer->receive_buffer, memory_order_relaxed) : 0;
+    size_t unread = stream_unread_by_peer(conn), window = set != 0 ? set / 2 : WINDOW;
+    return unread > window ? unread - window : 0;
+}
+
+static unsigned events_when_broken(struct conn *conn) {
+    unsigned events = POLL_READ | POLL_WRITE | POLLRDHUP | POLLHUP;
+    return atomic_load(&conn->own->error) != 0 ? events | POLLERR : events;
+}
+
+static bool has_enough(const struct conn *conn, uint64_t bytes) {
+    uint32_t low_water = atomic_load_explicit(&conn->own->low_water, memory_order_relaxed);
+    return bytes != 0 && (LIKELY(low_water == 0) || bytes >= low_water);
+}
+
+unsigned stream_events(struct conn *conn) {
+    enum phase phase = conn_phase(conn);
+    if (phase == CONN_CONNECTING || phase == CONN_PLAIN)
+        return 0;
+    const struct vn_half *peer = conn->peer;
+    uint32_t theirs = state_of(peer);
+    bool gone = is_gone(conn);
+    if (UNLIKELY((theirs & VN_RESET) || gone)) {
+        stream_absorb(conn);
+        phase = conn_phase(conn);
     }
-    if (peer != NULL && atomic_load_explicit(&peer->head, memory_order_acquire) !=
-                            atomic_load_explicit(&conn->own->tail, memory_order_relaxed))
-        events |= POLLIN | POLLRDNORM;
-    if (UNLIKELY((theirs & VN_FIN) || conn->shut_read))
-        events |= POLLIN | POLLRDNORM | POLLRDHUP | (mine ? POLLHUP : 0);
-    if (mine || head - tail <= stream_writable(conn->own, peer) || head - tail > VN_LARGE_BYTES)   /* the last: see write_locked */
-        events |= POLLOUT | POLLWRNORM;
+    if (UNLIKELY(phase == CONN_BROKEN))
+        return events_when_broken(conn);
+    uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
+    uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0;
+    bool mine = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN;
+    bool ended = (theirs & VN_FIN) || gone;
+    unsigned events = 0;
+    if (peer != NULL && has_enough(conn, atomic_load_explicit(&peer->head, memory_order_acquire) -
+                                             atomic_load_explicit(&conn->own->tail, memory_order_relaxed)))
+        events |= POLL_READ;
+    if (UNLIKELY(ended || atomic_load_explicit(&conn->own->shut_read, memory_order_relaxed)))
+        events |= POLL_READ | POLLRDHUP | (mine ? POLLHUP : 0);
+    /* More than a ring unread is nonsense that the next write reports: see write_once. */
+    if (mine || gone || head - tail <= stream_writable(conn->own, peer) || head - tail > VN_LARGE_BYTES)
+        events |= POLL_WRITE;
     return events;
+}
+
+bool stream_is_connected(struct conn *conn) {
+    stream_absorb(conn);
+    uint32_t theirs = state_of(conn->peer);
+    enum phase phase = conn_phase(conn);
+    if (phase == CONN_CONNECTING || phase == CONN_BROKEN)
+        return false;
+    return !(atomic_load(&conn->own->state) & VN_FIN) || !((theirs & VN_FIN) || is_gone(conn));
+}
+
+int stream_tcp_state(struct conn *conn, int state) {
+    stream_absorb(conn);
+    bool mine = atomic_load(&conn->own->state) & VN_FIN;
+    bool theirs = (state_of(conn->peer) & VN_FIN) || is_gone(conn);
+    switch (conn_phase(conn)) {
+    case CONN_BROKEN:
+        return TCP_CLOSE;
+    case CONN_OFFERED:
+        return mine ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
+    case CONN_DIRECT:
+        return mine && theirs ? TCP_CLOSE : mine ? TCP_FIN_WAIT2 : theirs ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
+    default:
+        return state;
+    }
 }

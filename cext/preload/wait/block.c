@@ -1,98 +1,177 @@
-/* Waiting for a connection: polls, then sleeps on its bell. Theory of operation: bell.c. */
-#include "internal.h"
-#include "parts.h"
+/* A blocking call's wait for one connection: look, poll for a while, then arm, look once more, sleep, disarm.
+ *
+ * Nothing that outlives the call may depend on its return: a handler may jump out of it, and the thread may be cancelled.
+ * What the call holds - the connection, a place in `armed`, and that it is blocked, which keeps a close in another thread
+ * from ending the connection - stands in a record of the thread. The next call of the thread that finds the record of a
+ * frame that is gone gives it all back, and so does the thread's end. */
+#include "wait/block.h"
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <poll.h>
+#include <signal.h>
 
-#define SHARED_MS 20
+#include "base/real.h"
+#include "handshake/goodbye.h"
+#include "handshake/progress.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
+#include "wait/sleeper.h"
+#include "wait/spin.h"
 
-static int timeout_until(uint64_t deadline) {
+#define MOST_AWAITED (VN_RING_BYTES / 4 * 3)   /* of a larger number of bytes, the rest may not have room */
+
+struct want {
+    unsigned events;
+    size_t bytes;   /* that must be there for POLLIN; 0: as poll has it */
+};
+
+static bool is_true(struct conn *conn, struct want want) {
+    unsigned events = stream_events(conn) & want.events;
+    if (want.bytes != 0 && !(events & (POLLERR | POLLHUP | POLLRDHUP)) && conn_phase(conn) != CONN_PLAIN)
+        return stream_readable(conn) >= (want.bytes < MOST_AWAITED ? want.bytes : MOST_AWAITED);
+    return events != 0 || conn_phase(conn) == CONN_PLAIN;
+}
+
+/* The blocking call that this thread is in; one that a handler makes lies inside another. */
+struct stay {
+    struct conn *conn;
+    unsigned armed;
+    const volatile uint64_t *mark;   /* in its frame, with the value `number` as long as that is not used for others */
+    uint64_t number;
+};
+static __thread struct stay staying;
+static __thread uint64_t marks = 0x5d0c0ull << 40;
+
+static void leave(const struct stay *stay) {
+    if (stay->armed != 0)
+        doorbell_disarm(stay->conn, stay->armed);
+    atomic_fetch_sub(&stay->conn->blocked, 1);
+}
+
+void block_done(struct conn *conn) {
+    if (UNLIKELY(atomic_load_explicit(&conn->goodbye_owed, memory_order_relaxed)) && atomic_load(&conn->blocked) == 0)
+        goodbye_last(conn);
+}
+
+static void give_back(void) {
+    struct stay gone = staying;
+    staying.conn = NULL;
+    if (gone.conn == NULL)
+        return;
+    leave(&gone);
+    block_done(gone.conn);
+    conn_release(gone.conn);   /* the hook's, which has not returned either */
+}
+
+/* Whether the recorded frame is gone: others have its place, or it lies above all that run now, unless these have another
+ * stack. */
+static bool is_gone(void) {
+    stack_t stack;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_ONSTACK))
+        return false;
+    return here >= (uintptr_t)staying.mark || *staying.mark != staying.number;
+}
+
+void block_settle(void) {
+    if (UNLIKELY(staying.conn != NULL) && is_gone())
+        give_back();
+}
+
+void block_thread_ends(void) {
+    give_back();
+}
+
+static uint64_t time_left(uint64_t deadline) {
     uint64_t now = now_ns();
-    return now >= deadline ? 0 : (int)((deadline - now + 999999) / 1000000);
+    return deadline == 0 ? FOR_EVER : deadline > now ? deadline - now : 0;
 }
 
-/* The leader sleeps once, armed; -1 and EINTR. */
-static int sleep_on_bell(struct conn *conn, int fd, uint64_t deadline, bool shared) {
-    uint64_t due = conn_due(conn);
-    bool for_ever = deadline == 0;
-    char byte;
-    if (due != 0 && (deadline == 0 || due < deadline))
-        deadline = due;
-    if (deadline == 0 && conn->phase == VN_DIRECT && !shared && !conn->nonblocking) {
-        /* Not by poll: the kernel restarts this after a signal handler with SA_RESTART, as it would TCP's. */
-        ssize_t got = real_recv(fd, &byte, 1, MSG_PEEK);
-        if (got >= 0 || errno != EAGAIN)   /* the other end has the bell as well, and may have set O_NONBLOCK */
-            return got < 0 && errno == EINTR ? -1 : 0;
+/* Sleeps once, armed; -1 and EINTR. */
+static int sleep_once(struct conn *conn, int fd, uint64_t deadline) {
+    struct sleeper *sleeper = sleeper_mine();
+    struct wake wakes[MOST_WAKES];
+    uint64_t left = time_left(deadline), due = progress_due(conn);
+    bool nap = sleeper == NULL || !sleeper_watch(sleeper, conn, fd);
+    if (due != 0 && time_left(due) < left)
+        left = time_left(due);
+    if (nap) {
+        struct timespec time;
+        conn_has_ended(conn, fd);
+        return real_ppoll(NULL, 0, timespec_of(left < NAP_NS ? left : NAP_NS, &time), NULL) < 0 ? -1 : 0;
     }
-    struct pollfd fds[2];
-    int count = bell_sources(conn, fd, 0, fds);
-    int timeout = deadline != 0 ? timeout_until(deadline) : -1;
-    if ((shared || conn->phase != VN_DIRECT) && (timeout < 0 || timeout > SHARED_MS))   /* it may be recalled */
-        timeout = SHARED_MS;
-    return real_poll(fds, (nfds_t)count, timeout) < 0 && errno == EINTR && !(for_ever && signals_restart()) ? -1 : 0;
+    atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
+    int count = sleeper_sleep(sleeper, wakes, left, deadline == 0);
+    for (int i = 0; i < count; i++)
+        if (!sleeper_heed(conn, fd, &wakes[i]))
+            sleeper_unheeded(sleeper, &wakes[i]);
+    return count < 0 ? -1 : 0;
 }
 
-static int follow(struct conn *conn, uint32_t turn, uint64_t deadline) {
-    struct timespec left, *timeout = NULL;
-    if (deadline != 0) {
-        uint64_t now = now_ns(), ns = deadline > now ? deadline - now : 0;
-        left = (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-        timeout = &left;
-    }
-    atomic_fetch_add(&conn->followers, 1);
-    long result = syscall(SYS_futex, &conn->turn, FUTEX_WAIT_PRIVATE, turn, timeout, NULL, 0);
-    int error = errno;
-    atomic_fetch_sub(&conn->followers, 1);
-    errno = error;
-    return result != 0 && error == EINTR ? -1 : 0;
-}
-
-static int sleep_once(struct conn *conn, int fd, uint32_t turn, uint64_t deadline) {
+static int sleep_armed(struct conn *conn, int fd, struct want want, uint64_t deadline, struct spin *spin) {
+    uint64_t before = now_ns();
     int result = 0;
-    if (!bell_lead(conn))
-        return follow(conn, turn, deadline);
-    if (atomic_load(&conn->turn) == turn)
-        result = sleep_on_bell(conn, fd, deadline, conn->own->forked);
-    int error = errno;
-    bell_take_leading(conn, fd, true);
-    bell_step_down(conn);
-    errno = error;
+    doorbell_arm(conn, staying.armed = want.events);
+    if (!is_true(conn, want)) {
+        result = sleep_once(conn, fd, deadline);
+        spin_slept(spin, now_ns() - before);
+    }
+    doorbell_disarm(conn, want.events);
+    staying.armed = 0;
+    doorbell_keep_short(conn);
     return result;
 }
 
-int conn_wait(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) {
-    struct spin spin;
-    events |= POLLERR | POLLHUP;
-    spin_start(&spin, &conn->poll_ns);
-    do {
-        if (conn->phase != VN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
-            bell_glance(conn, fd);   /* the answer comes by the bell, not by memory */
-        if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
-            return 0;
-    } while (spin_on(&spin));
+static int wait_sleeping(struct conn *conn, int fd, struct want want, uint64_t deadline_ns, struct spin *spin) {
     for (;;) {
-        uint64_t before = now_ns();
-        uint32_t turn = atomic_load(&conn->turn);
-        int result = 0;
-        if (deadline_ns != 0 && before >= deadline_ns) {
-            errno = EAGAIN;
-            return -1;
+        int result = -1, error = EAGAIN;
+        if (deadline_ns == 0 || now_ns() < deadline_ns) {
+            result = sleep_armed(conn, fd, want, deadline_ns, spin);
+            error = errno;
         }
-        bell_arm(conn, events);
-        if (!(conn_events(conn) & events) && conn->phase != VN_PLAIN) {
-            atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
-            result = sleep_once(conn, fd, turn, deadline_ns);
-            spin_slept(&spin, now_ns() - before);
-        }
-        bell_disarm(conn, events);
-        conn_serve_due(conn, fd);
-        if ((conn_events(conn) & events) || conn->phase == VN_PLAIN)
+        progress_serve(conn, fd);
+        if (is_true(conn, want))
             return 0;
         if (result < 0) {
-            errno = EINTR;
+            errno = error;
             return -1;
         }
     }
+}
+
+static int wait_for(struct conn *conn, int fd, struct want want, uint64_t deadline_ns) {
+    struct spin spin;
+    spin_start(&spin, &conn->poll_ns);
+    do {
+        if (conn_phase(conn) < CONN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
+            progress_serve(conn, fd);   /* the answer comes by the doorbell, not by memory */
+        if (is_true(conn, want))
+            return 0;
+    } while (spin_on(&spin));
+    block_settle();
+    struct stay outer = staying;
+    atomic_fetch_add(&conn->blocked, 1);
+    volatile uint64_t mark = ++marks;
+    staying = (struct stay){conn, 0, &mark, mark};
+    int result = wait_sleeping(conn, fd, want, deadline_ns, &spin), saved = errno;
+    struct stay own = staying;
+    staying = outer;
+    mark = 0;
+    leave(&own);
+    errno = saved;
+    return result;
+}
+
+int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) {
+    return wait_for(conn, fd, (struct want){events | POLLERR | POLLHUP, 0}, deadline_ns);
+}
+
+int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_ns) {
+    return wait_for(conn, fd, (struct want){POLLIN | POLLERR | POLLHUP | POLLRDHUP, bytes}, deadline_ns);
+}
+
+void block_look(struct conn *conn, int fd) {
+    if (UNLIKELY(conn_phase(conn) < CONN_DIRECT))
+        progress_serve(conn, fd);
+    if (conn_phase(conn) == CONN_DIRECT)
+        conn_look_by_time(conn, fd);
 }

@@ -1,16 +1,17 @@
-/* Direct connections in an epoll: their bells in the inner one, the active list, and what others tell of them. */
-#include "epoll.h"
+/* Direct connections in an epoll: their doorbells in the inner one, the active list, and what others tell of them. */
+#include "watch/active.h"
 
-#include <string.h>
+#include "base/real.h"
+#include "stream/doorbell.h"
+#include "watch/watch.h"
 
 #define BUCKETS 4096
 
 static pthread_mutex_t touch_lock = PTHREAD_MUTEX_INITIALIZER;   /* over the hash; the innermost lock */
 static struct watched *buckets[BUCKETS];                         /* by connection */
-__thread bool watch_collecting;
 
-static struct watched **bucket(struct conn *conn) {
-    return &buckets[((uintptr_t)conn >> 6) * 0x9e3779b97f4a7c15ull >> 52];
+static struct watched **bucket(uint32_t serial) {
+    return &buckets[serial % BUCKETS];
 }
 
 static void unlist(struct watched *watched) {
@@ -25,7 +26,7 @@ static void unlist(struct watched *watched) {
 void watch_activate(struct watched *watched) {
     struct epoll *epoll = watched->epoll;
     if (watched->armed != 0) {   /* a ring answers one arming: the next needs a new one */
-        bell_disarm(watched->conn, watched->armed);
+        doorbell_disarm(watched->conn, watched->armed);
         watched->armed = 0;
     }
     watched->last = now_ns();
@@ -41,7 +42,7 @@ void watch_activate(struct watched *watched) {
 void watch_park(struct watched *watched) {
     unlist(watched);
     if (watched->armed != 0)
-        bell_disarm(watched->conn, watched->armed);
+        doorbell_disarm(watched->conn, watched->armed);
     watched->armed = 0;
     watched->parked = watched->disabled = true;
 }
@@ -49,36 +50,54 @@ void watch_park(struct watched *watched) {
 void watch_kick(struct epoll *epoll) {
     uint64_t one = 1;
     int saved = errno;
-    if ((atomic_load(&epoll->sleepers) > 0 || epoll->nested) && epoll->kick >= 0 && real_write(epoll->kick, &one, sizeof(one)) < 0)
+    if ((epoll_has_sleepers(epoll) || epoll->nested) && epoll->kick >= 0 && quiet_write(epoll->kick, &one, sizeof(one)) < 0)
         errno = saved;   /* the counter is full: it is readable */
 }
 
+/* An event's data is the connection's serial number: a doorbell that a child still has open may speak of one that is long
+ * over here. The lowest bit: it is of the TCP socket. */
+#define OF_TCP 1ull
+
+static uint64_t data_of(const struct conn *conn) {
+    return (uint64_t)conn->serial << 1;
+}
+
+static int add(struct epoll *epoll, int fd, uint32_t events, uint64_t data) {
+    struct epoll_event event = {events, {.u64 = data}};
+    int result = real_epoll_ctl(epoll->inner, EPOLL_CTL_ADD, fd, &event);
+    if (result != 0 && errno == EEXIST)   /* by another number of the same connection, or from before a MOD */
+        result = real_epoll_ctl(epoll->inner, EPOLL_CTL_MOD, fd, &event);
+    return result;
+}
+
+void watch_tcp(struct watched *watched) {
+    int saved = errno;
+    if (watched->tcp || watched->orphan)
+        return;
+    watched->tcp = true;
+    add(watched->epoll, watched->fd, EPOLLIN | EPOLLET, data_of(watched->conn) | OF_TCP);
+    errno = saved;
+}
+
 int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
-    struct pollfd sources[2];
-    int count = bell_sources(conn, watched->fd, POLLIN | POLLOUT, sources);
-    uint64_t data = (uint64_t)watched->generation << 32 | (uint32_t)watched->fd;
-    for (int i = 0; i < count; i++) {
-        /* The socket that connects tells one thing once. It may be in the set already, from before a MOD. */
-        struct epoll_event event = {.data = {.u64 = data}};
-        event.events = sources[i].fd == watched->fd ? EPOLLIN | EPOLLET : (uint32_t)sources[i].events | EPOLLONESHOT;
-        int result = real_epoll_ctl(epoll->inner, EPOLL_CTL_ADD, sources[i].fd, &event);
-        if (result != 0 && errno == EEXIST)
-            result = real_epoll_ctl(epoll->inner, EPOLL_CTL_MOD, sources[i].fd, &event);
-        if (result != 0) {
-            int saved = errno;
-            conn_release(conn);
-            errno = saved;
-            return -1;
-        }
+    int result = add(epoll, conn->doorbell, EPOLLIN | EPOLLRDHUP | EPOLLET, data_of(conn));
+    if (result == 0 && conn_phase(conn) == CONN_CONNECTING)   /* it tells one thing once */
+        result = add(epoll, watched->fd, EPOLLOUT | EPOLLONESHOT, data_of(conn) | OF_TCP);
+    if (result != 0) {
+        int saved = errno;
+        conn_release(conn);
+        errno = saved;
+        return -1;
     }
     watched->conn = conn;
     atomic_store(&conn->told_head, UINT64_MAX);   /* who comes is told of what is there */
     watched->armed = 0;
+    watched->tcp = false;
     watched->seen = 0;
     watched->seen_head = watched->seen_tail = 0;
     pthread_mutex_lock(&touch_lock);
-    watched->same = *bucket(conn);
-    *bucket(conn) = watched;
+    watched->same = *bucket(conn->serial);
+    *bucket(conn->serial) = watched;
     pthread_mutex_unlock(&touch_lock);
     atomic_fetch_add(&conn->watchers, 1);
     watch_activate(watched);
@@ -86,33 +105,59 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     return 0;
 }
 
-void unwatch(struct watched *watched, bool from_kernel) {
-    struct conn *conn = watched->conn;
-    if (conn == NULL)
-        return;
+/* Takes it out of the hash; whether its epoll watches the same connection by another number. */
+static bool leave_bucket(struct watched *watched) {
+    bool others = false;
     pthread_mutex_lock(&touch_lock);
-    for (struct watched **at = bucket(conn); *at != NULL; at = &(*at)->same)
+    for (struct watched **at = bucket(watched->conn->serial); *at != NULL;) {
         if (*at == watched) {
             *at = watched->same;
-            break;
+            continue;
         }
+        others |= (*at)->conn == watched->conn && (*at)->epoll == watched->epoll;
+        at = &(*at)->same;
+    }
     pthread_mutex_unlock(&touch_lock);
+    return others;
+}
+
+void unwatch(struct watched *watched, bool from_kernel) {
+    struct conn *conn = watched->conn;
+    int saved = errno;
+    if (conn == NULL)
+        return;
+    bool others = leave_bucket(watched);
     watch_drain(watched->epoll);   /* nobody can touch it any more; now it is in no list of those */
     unlist(watched);
     if (watched->armed != 0)
-        bell_disarm(conn, watched->armed);
-    if (from_kernel) {
-        struct pollfd sources[2];
-        int saved = errno, count = bell_sources(conn, watched->fd, POLLIN | POLLOUT, sources);
-        for (int i = 0; i < count; i++)
-            real_epoll_ctl(watched->epoll->inner, EPOLL_CTL_DEL, sources[i].fd, NULL);
-        errno = saved;
-    }
+        doorbell_disarm(conn, watched->armed);
+    if (!others)
+        real_epoll_ctl(watched->epoll->inner, EPOLL_CTL_DEL, conn->doorbell, NULL);
+    if (from_kernel)
+        real_epoll_ctl(watched->epoll->inner, EPOLL_CTL_DEL, watched->fd, NULL);
     watched->armed = 0;
     watched->conn = NULL;
-    watched->generation = atomic_fetch_add(&epoll_generation, 1);
+    watched->tcp = false;
     atomic_fetch_sub(&conn->watchers, 1);
     conn_release(conn);
+    errno = saved;
+}
+
+struct conn *watch_rung(struct epoll *epoll, uint64_t data, int *fd, bool *tcp) {
+    uint32_t serial = (uint32_t)(data >> 1);
+    struct conn *found = NULL;
+    *tcp = data & OF_TCP;
+    pthread_mutex_lock(&touch_lock);
+    for (struct watched *each = *bucket(serial); each != NULL; each = each->same)
+        if (each->conn->serial == serial && each->epoll == epoll) {
+            watch_activate(each);
+            found = each->conn;
+            *fd = each->fd;
+        }
+    if (found != NULL)
+        entry_retain(&found->entry);
+    pthread_mutex_unlock(&touch_lock);
+    return found;
 }
 
 void watch_drain(struct epoll *epoll) {
@@ -126,9 +171,9 @@ void watch_drain(struct epoll *epoll) {
     }
 }
 
-void epoll_touch(struct conn *conn) {
+void watch_touch(struct conn *conn) {
     pthread_mutex_lock(&touch_lock);
-    for (struct watched *each = *bucket(conn); each != NULL; each = each->same) {
+    for (struct watched *each = *bucket(conn->serial); each != NULL; each = each->same) {
         if (each->conn != conn)
             continue;
         struct epoll *epoll = each->epoll;
@@ -137,12 +182,19 @@ void epoll_touch(struct conn *conn) {
             while (!atomic_compare_exchange_weak(&epoll->touched, &each->touched_next, each))
                 ;
         }
-        if (!watch_collecting)
-            watch_kick(epoll);
+        watch_kick(epoll);
     }
     pthread_mutex_unlock(&touch_lock);
 }
 
-void watch_after_fork(void) {
+void active_before_fork(void) {
+    pthread_mutex_lock(&touch_lock);
+}
+
+void active_after_fork_here(void) {
+    pthread_mutex_unlock(&touch_lock);
+}
+
+void active_after_fork(void) {
     touch_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }

@@ -1,36 +1,32 @@
-/* epoll_ctl, and what happens to an epoll's entry when its descriptor becomes something else. */
-#include "epoll.h"
+/* What epoll_ctl does to an entry, and what happens to it when its descriptor becomes something else. */
+#include "watch/control.h"
+
+#include "base/real.h"
+#include "base/settings.h"
+#include "fdtable/hidden.h"
+#include "watch/active.h"
+#include "watch/watch.h"
 
 #define EXCLUSIVE_MAY (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
 
-/* A listener's door stands in the program's epoll under the program's own data: the kernel does the rest. */
-static void add_door(struct epoll *epoll, struct watched *watched, struct entry *entry, int epfd) {
-    struct epoll_event event = {watched->events, watched->data};
-    int saved = errno, door = entry->kind == VN_LISTENER ? listener_door(entry) : -1;
-    if (entry->kind != VN_LISTENER && entry->kind != VN_EPOLL)
+static void add_nested(struct epoll *epoll, struct watched *watched, struct entry *entry) {
+    if (entry->kind != ENTRY_EPOLL)
         return;
-    if (entry->kind == VN_EPOLL)
-        ((struct epoll *)entry)->nested = true;
-    if (door >= 0 && (real_epoll_ctl(epfd, EPOLL_CTL_ADD, door, &event) == 0 ||
-                      (errno == EEXIST && real_epoll_ctl(epfd, EPOLL_CTL_MOD, door, &event) == 0)))
-        watched->door = door;
-    if (!watched->other && (door >= 0 || entry->kind == VN_EPOLL)) {
-        watched->other = true;
-        epoll->others++;
-        atomic_store(&epoll->direct, true);
-    }
-    errno = saved;
+    ((struct epoll *)entry)->nested = true;
+    if (!watched->nested)
+        epoll->nests++;
+    watched->nested = true;
+    atomic_store(&epoll->direct, true);
 }
 
-static void remove_door(struct epoll *epoll, struct watched *watched, int epfd) {
-    int saved = errno;
-    if (watched->door >= 0)
-        real_epoll_ctl(epfd, EPOLL_CTL_DEL, watched->door, NULL);
-    watched->door = -1;
-    if (watched->other)
-        epoll->others--;
-    watched->other = false;
-    errno = saved;
+static void remove_nested(struct epoll *epoll, struct watched *watched) {
+    if (watched->nested)
+        epoll->nests--;
+    watched->nested = false;
+}
+
+static bool is_conn(const struct entry *entry) {
+    return entry->kind == ENTRY_CONN && conn_phase((const struct conn *)entry) != CONN_PLAIN;
 }
 
 static int fail(int error) {
@@ -53,7 +49,7 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
     struct watched *watched = epoll_find(epoll, fd);
     int error = 0;
     if (watched != NULL && watched->conn != conn && !watched->away) {   /* closed without our knowledge */
-        remove_door(epoll, watched, epfd);
+        remove_nested(epoll, watched);
         unwatch(watched, false);
         epoll_drop(epoll, watched);
         watched = NULL;
@@ -93,35 +89,76 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
     return error == 0 ? 0 : fail(error);
 }
 
-static void control_plain(struct epoll *epoll, int epfd, int op, int fd, struct epoll_event *event, struct entry *entry) {
+static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_event *event, struct entry *entry) {
     struct watched *watched = epoll_find(epoll, fd);
     if (watched != NULL && watched->conn != NULL)   /* closed without our knowledge */
         unwatch(watched, false);
     if (op == EPOLL_CTL_DEL) {
         if (watched != NULL) {
-            remove_door(epoll, watched, epfd);
+            remove_nested(epoll, watched);
             epoll_drop(epoll, watched);
         }
         return;
     }
     if (op == EPOLL_CTL_ADD && watched != NULL)
-        remove_door(epoll, watched, epfd);
+        remove_nested(epoll, watched);
     watched = epoll_record(epoll, fd, event);   /* without memory: it is not followed when it becomes direct */
     if (watched != NULL && UNLIKELY(entry != NULL)) {
         watched->seen = 0;
-        add_door(epoll, watched, entry, epfd);
+        add_nested(epoll, watched, entry);
     }
 }
 
-EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
-    READY();
-    if (vn_settings.off || op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD || (op != EPOLL_CTL_DEL && event == NULL))
+static void leave(struct epoll *epoll, struct watched *watched);
+static void rejoin(struct epoll *epoll, struct watched *watched);
+
+/* One that the kernel has watched until now, see epoll_waits_seen. */
+static void take_over(struct epoll *epoll, struct watched *watched) {
+    int fd = watched->fd;
+    if (watched->conn != NULL || watched->nested || watched->away)
+        return;
+    leave(epoll, watched);
+    if ((watched = epoll_find(epoll, fd)) != NULL)   /* it is not one that was closed without our knowledge */
+        rejoin(epoll, watched);
+}
+
+void watch_first_wait(void) {
+    int saved = errno;
+    if (atomic_exchange(&epoll_waits_seen, true))
+        return;
+    for (int fd = 0; fd <= atomic_load(&entry_highest); fd++)
+        if (conn_of(fd) != NULL)
+            epoll_each(fd, take_over);
+    errno = saved;
+}
+
+/* Whether the kernel is to watch it: the program waits for TCP to connect, perhaps by its own instructions. */
+static bool is_early(struct epoll *epoll, int op, int fd, const struct epoll_event *event, struct conn *conn) {
+    if (conn_phase(conn) >= CONN_DIRECT)
+        return false;
+    if (op == EPOLL_CTL_ADD)
+        return conn_phase(conn) == CONN_CONNECTING && (event->events & EPOLLOUT);
+    if (epoll == NULL)
+        return false;
+    pthread_mutex_lock(&epoll->lock);
+    const struct watched *watched = epoll_find(epoll, fd);
+    bool early = watched != NULL && watched->conn == NULL && !watched->away;
+    pthread_mutex_unlock(&epoll->lock);
+    return early;
+}
+
+int control(int epfd, int op, int fd, struct epoll_event *event) {
+    if (settings.off || op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD || (op != EPOLL_CTL_DEL && is_bad(event)))
         return real_epoll_ctl(epfd, op, fd, event);
     if (UNLIKELY(is_hidden(fd) || is_hidden(epfd)))   /* the provider's own: the program has no such descriptor */
         return fail(EBADF);
     struct entry *entry = entry_hold(fd);
-    struct conn *conn = entry != NULL && is_direct(entry) ? (struct conn *)entry : NULL;
+    struct conn *conn = entry != NULL && is_conn(entry) ? (struct conn *)entry : NULL;
     struct epoll *epoll = epoll_hold(epfd);
+    if (UNLIKELY(!atomic_load(&epoll_waits_seen)) && conn != NULL && is_early(epoll, op, fd, event, conn)) {
+        conn->early = true;
+        conn = NULL;
+    }
     int result = 0, saved = errno;
     if (epoll == NULL && conn != NULL) {   /* is it an epoll? Its bell is certainly not in it */
         struct epoll_event none = {0};
@@ -139,10 +176,13 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
         pthread_mutex_lock(&epoll->lock);
         epoll->outer = epfd;
         if (conn != NULL) {
+            struct watched *watched = epoll_find(epoll, fd);
+            if (UNLIKELY(watched != NULL && watched->conn == NULL))
+                take_over(epoll, watched);
             result = control_direct(epoll, epfd, op, fd, event, conn);
             entry = NULL;
         } else if (asked || (result = real_epoll_ctl(epfd, op, fd, event)) == 0) {
-            control_plain(epoll, epfd, op, fd, event, entry);
+            control_plain(epoll, op, fd, event, entry);
         }
         pthread_mutex_unlock(&epoll->lock);
     }
@@ -170,7 +210,7 @@ static void leave(struct epoll *epoll, struct watched *watched) {
     if (watched->conn != NULL) {
         unwatch(watched, true);
     } else {
-        remove_door(epoll, watched, outer);
+        remove_nested(epoll, watched);
         if (real_epoll_ctl(outer, EPOLL_CTL_DEL, watched->fd, NULL) != 0)   /* another one, closed without our knowledge */
             epoll_drop(epoll, watched);
     }
@@ -186,40 +226,48 @@ static void rejoin(struct epoll *epoll, struct watched *watched) {
     }
     watched->away = false;
     watched->seen = 0;
-    if (entry != NULL && is_direct(entry) && epoll_prepare(epoll, outer)) {
+    if (entry != NULL && is_conn(entry) && epoll_prepare(epoll, outer)) {
         watch(epoll, watched, (struct conn *)entry);
         return;
     }
     struct epoll_event event = {watched->disabled ? EPOLLONESHOT : watched->events, watched->data};
     real_epoll_ctl(outer, EPOLL_CTL_ADD, watched->fd, &event);
     if (entry != NULL) {
-        add_door(epoll, watched, entry, outer);
+        add_nested(epoll, watched, entry);
         entry_release(entry);
     }
 }
 
+/* The kernel forgets by itself what is closed for good. */
 static void forget(struct epoll *epoll, struct watched *watched) {
-    /* The kernel forgets what is closed by itself. A bell that another descriptor still means stays until that is
-       closed too; its rings are of no known generation, and are dropped. */
-    remove_door(epoll, watched, epoll_outer(epoll));
+    remove_nested(epoll, watched);
     unwatch(watched, false);
     epoll_drop(epoll, watched);
 }
 
-void epoll_leave(int fd) {
+static void forget_number(struct epoll *epoll, struct watched *watched) {
+    if (watched->conn != NULL && !watched->parked)
+        epoll_orphan(epoll, watched);
+    else
+        forget(epoll, watched);
+}
+
+void watch_leave(int fd) {
     int saved = errno;
     epoll_each(fd, leave);
     errno = saved;
 }
 
-void epoll_rejoin(int fd) {
+void watch_rejoin(int fd) {
     int saved = errno;
     epoll_each(fd, rejoin);
     errno = saved;
 }
 
-void epoll_forget(int fd) {
+void watch_forget(int fd, struct conn *conn, bool last) {
     int saved = errno;
-    epoll_each(fd, forget);
+    epoll_each(fd, conn != NULL && !last ? forget_number : forget);
+    if (conn != NULL && last && conn->watchers != 0)
+        epoll_each_orphan(conn, forget);
     errno = saved;
 }

@@ -1,34 +1,46 @@
 /* What was added to each of the program's epoll descriptors.
  *
- * The kernel's epoll does for plain descriptors what it always does. For a direct connection, the kernel has only
- * its bell, and not in the program's epoll but in a hidden inner one, which is itself in the program's: so a bell
- * wakes who sleeps there and is never mistaken for an event of the program's. Bells are watched edge triggered: a
- * ring is a hint to look at the memory, and one that is left unread must not wake anybody twice.
- * Those that had events lately are in the active list and are looked at by every wait; the others are armed.
+ * Theory of operation. The kernel's epoll does for plain descriptors what it always does. For a direct connection the
+ * kernel has only its doorbell, and not in the program's epoll but in a hidden inner one, which is itself in the
+ * program's: so a doorbell wakes who sleeps there and is never mistaken for an event of the program's. Doorbells are
+ * watched edge-triggered, and their bytes stay (stream/doorbell.c). Entries that had events lately are in the active list
+ * and are looked at by every wait; the others are armed.
  *
- * An entry goes when the descriptor that it was added by is closed. (The kernel's lives until the last descriptor of
- * the same file is closed; no program is known to want that.)
- * Locks: all_lock, then an epoll's, then the one of epoll_watch.c. */
-#include "epoll.h"
+ * As in the kernel, an entry is known by the number that it was added by, and lives as long as any descriptor of the
+ * same socket: one whose number was closed while another number means the connection is an orphan.
+ *
+ * Locks: all_lock, then an epoll's, then the one of active.c. */
+#include "watch/registry.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-_Atomic uint32_t epoll_generation;
+#include "base/real.h"
+#include "fdtable/hidden.h"
+#include "watch/active.h"
+
+static _Atomic uint32_t generation;
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER, making = PTHREAD_MUTEX_INITIALIZER;
 static struct epoll *all;
 static _Atomic(uint16_t) *counts;   /* by descriptor: how many epolls watch it, so that most closes cost one look */
 
+_Atomic int epoll_early[256];
+_Atomic bool epoll_waits_seen;
+
 struct epoll *epoll_hold(int epfd) {
     struct entry *entry = entry_of(epfd);
-    if (entry == NULL || entry->kind != VN_EPOLL || (entry = entry_hold(epfd)) == NULL)
+    if (entry == NULL || entry->kind != ENTRY_EPOLL || (entry = entry_hold(epfd)) == NULL)
         return NULL;
-    if (entry->kind == VN_EPOLL)
+    if (entry->kind == ENTRY_EPOLL)
         return (struct epoll *)entry;
     entry_release(entry);
     return NULL;
+}
+
+bool epoll_has_sleepers(struct epoll *epoll) {
+    return atomic_load(&epoll->sleepers) > 0 || atomic_load(epoll_early_of(epoll->outer)) > 0;
 }
 
 static void epoll_destroy(struct entry *entry) {
@@ -46,13 +58,17 @@ static void epoll_destroy(struct entry *entry) {
             unwatch(epoll->by_fd[fd], false);
             epoll_drop(epoll, epoll->by_fd[fd]);
         }
+    while (epoll->orphans != NULL) {
+        unwatch(epoll->orphans, false);
+        epoll_drop(epoll, epoll->orphans);
+    }
     if (epoll->inner >= 0) {
         hidden_close(epoll->inner);
         hidden_close(epoll->kick);
     }
     pthread_mutex_destroy(&epoll->lock);
     free(epoll->by_fd);
-    free(epoll);
+    entry_free(entry);
     errno = saved;
 }
 
@@ -62,21 +78,20 @@ static void nested(struct epoll *epoll, struct watched *watched) {
     if (inside == NULL)
         return;
     inside->nested = true;
-    if (watched->conn == NULL && !watched->other) {
-        watched->other = true;
-        epoll->others++;
+    if (watched->conn == NULL && !watched->nested) {
+        watched->nested = true;
+        epoll->nests++;
         atomic_store(&epoll->direct, true);
     }
     epoll_release(inside);   /* never the last one: who makes it holds it */
 }
 
 struct epoll *epoll_make(int epfd) {
-    if ((unsigned)epfd >= VN_MAX_FD)
+    if ((unsigned)epfd >= MAX_FD)
         return NULL;
     pthread_mutex_lock(&making);
     struct epoll *epoll = epoll_hold(epfd);
-    if (epoll == NULL && (epoll = calloc(1, sizeof(*epoll))) != NULL) {
-        epoll->entry = (struct entry){VN_EPOLL, 2, epoll_destroy};
+    if (epoll == NULL && (epoll = (struct epoll *)entry_new(ENTRY_EPOLL, sizeof(*epoll), epoll_destroy)) != NULL) {
         pthread_mutex_init(&epoll->lock, NULL);
         epoll->outer = epfd;
         epoll->inner = epoll->kick = -1;
@@ -84,7 +99,7 @@ struct epoll *epoll_make(int epfd) {
         entry_set(epfd, &epoll->entry);
         pthread_mutex_lock(&all_lock);
         if (counts == NULL) {
-            void *place = mmap(NULL, VN_MAX_FD * sizeof(*counts), PROT_READ | PROT_WRITE,
+            void *place = mmap(NULL, MAX_FD * sizeof(*counts), PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             counts = place == MAP_FAILED ? NULL : place;
         }
@@ -98,12 +113,9 @@ struct epoll *epoll_make(int epfd) {
 }
 
 int epoll_outer(struct epoll *epoll) {   /* the program may have closed the one and go on with a dup */
-    if (entry_of(epoll->outer) == &epoll->entry)
-        return epoll->outer;
-    for (int fd = 0; fd <= vn_highest; fd++)
-        if (entry_of(fd) == &epoll->entry)
-            return epoll->outer = fd;
-    return -1;
+    if (entry_of(epoll->outer) != &epoll->entry)
+        epoll->outer = entry_descriptor(&epoll->entry, 0);
+    return epoll->outer;
 }
 
 bool epoll_prepare(struct epoll *epoll, int epfd) {
@@ -121,7 +133,7 @@ bool epoll_prepare(struct epoll *epoll, int epfd) {
         atomic_store(&epoll->inner, inner);
         atomic_store(&epoll->direct, true);
         uint64_t one = 1;   /* who sleeps there already does not know of direct connections */
-        return real_write(kick, &one, sizeof(one)) == sizeof(one);
+        return quiet_write(kick, &one, sizeof(one)) == sizeof(one);
     }
     int saved = errno;
     if (inner >= 0)
@@ -154,10 +166,9 @@ struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_eve
             return NULL;
         watched->epoll = epoll;
         watched->fd = fd;
-        watched->door = -1;
-        watched->generation = atomic_fetch_add(&epoll_generation, 1);
+        watched->generation = atomic_fetch_add(&generation, 1);
         epoll->by_fd[fd] = watched;
-        if (counts != NULL && fd < VN_MAX_FD)
+        if (counts != NULL && fd < MAX_FD)
             atomic_fetch_add(&counts[fd], 1);
     }
     watched->events = event->events;
@@ -166,15 +177,53 @@ struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_eve
     return watched;
 }
 
-void epoll_drop(struct epoll *epoll, struct watched *watched) {
-    epoll->by_fd[watched->fd] = NULL;
-    if (counts != NULL && watched->fd < VN_MAX_FD)
+static void uncount(const struct watched *watched) {
+    if (counts != NULL && watched->fd < MAX_FD)
         atomic_fetch_sub(&counts[watched->fd], 1);
+}
+
+void epoll_drop(struct epoll *epoll, struct watched *watched) {
+    if (watched->orphan) {
+        for (struct watched **at = &epoll->orphans; *at != NULL; at = &(*at)->next_orphan)
+            if (*at == watched) {
+                *at = watched->next_orphan;
+                break;
+            }
+    } else {
+        epoll->by_fd[watched->fd] = NULL;
+        uncount(watched);
+    }
     free(watched);
 }
 
+void epoll_orphan(struct epoll *epoll, struct watched *watched) {
+    epoll->by_fd[watched->fd] = NULL;
+    uncount(watched);
+    watched->orphan = true;
+    watched->next_orphan = epoll->orphans;
+    epoll->orphans = watched;
+}
+
+void epoll_each_orphan(struct conn *conn, void (*what)(struct epoll *epoll, struct watched *watched)) {
+    pthread_mutex_lock(&all_lock);
+    for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+        pthread_mutex_lock(&epoll->lock);
+        for (struct watched *each = epoll->orphans, *next; each != NULL; each = next) {
+            next = each->next_orphan;
+            if (each->conn == conn)
+                what(epoll, each);
+        }
+        pthread_mutex_unlock(&epoll->lock);
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+
+bool epoll_watches(int fd) {
+    return all != NULL && fd >= 0 && (counts == NULL || fd >= MAX_FD || atomic_load(&counts[fd]) != 0);
+}
+
 void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched)) {
-    if (all == NULL || fd < 0 || (counts != NULL && fd < VN_MAX_FD && atomic_load(&counts[fd]) == 0))
+    if (!epoll_watches(fd))
         return;
     pthread_mutex_lock(&all_lock);
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
@@ -187,12 +236,32 @@ void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watche
     pthread_mutex_unlock(&all_lock);
 }
 
+void epoll_before_fork(void) {
+    pthread_mutex_lock(&making);
+    pthread_mutex_lock(&all_lock);
+    for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+        pthread_mutex_lock(&epoll->lock);
+        epoll->shared = true;
+    }
+    active_before_fork();
+}
+
+void epoll_after_fork_here(void) {
+    active_after_fork_here();
+    for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next)
+        pthread_mutex_unlock(&epoll->lock);
+    pthread_mutex_unlock(&all_lock);
+    pthread_mutex_unlock(&making);
+}
+
 void epoll_after_fork(void) {   /* the thread that had a lock is not in the child */
     all_lock = making = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    watch_after_fork();
+    active_after_fork();
+    memset((void *)epoll_early, 0, sizeof(epoll_early));
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
         epoll->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
         epoll->sleepers = 0;
+        epoll->shared = true;
         for (int fd = 0; fd < epoll->room; fd++)
             if (epoll->by_fd[fd] != NULL && epoll->by_fd[fd]->conn != NULL) {
                 epoll->by_fd[fd]->armed = 0;   /* the parent's, who will disarm it */

@@ -1,0 +1,30 @@
+/* What every file of the library needs: types, branch hints, the mark of an exported function, and the clock. */
+#pragma once
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define MILLISECOND_NS 1000000ull
+#define SECOND_NS 1000000000ull
+
+/* The kernel would say EFAULT; so do we for what can't be memory at all. What else is wrong faults in the program. */
+static inline bool is_bad(const void *place) {
+    uintptr_t address = (uintptr_t)place;
+    return UNLIKELY(address < 4096 || address >= 0x0000800000000000ull);
+}
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+static inline uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+}

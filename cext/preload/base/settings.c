@@ -1,0 +1,34 @@
+/* The environment variables that the library reads. */
+#include "base/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "abi/socket_layout.h"
+
+struct settings settings;
+
+static uint64_t number(const char *name, uint64_t otherwise, uint64_t most) {
+    const char *text = getenv(name);
+    char *end;
+    if (text == NULL || *text == '\0')
+        return otherwise;
+    unsigned long long value = strtoull(text, &end, 10);
+    return *end != '\0' || value > most ? otherwise : value;
+}
+
+static bool is_set_to(const char *name, const char *value) {
+    const char *text = getenv(name);
+    return text != NULL && strcmp(text, value) == 0;
+}
+
+void settings_read(void) {
+    const char *broker = getenv("VNICD_BROKER");
+    settings.broker = broker != NULL && *broker != '\0' ? strdup(broker) : VN_BROKER_NAME;
+    settings.off = is_set_to("VNICD_DIRECT", "0") || settings.broker == NULL;
+    settings.loopback = is_set_to("VNICD_LOOPBACK", "1");
+    settings.io_uring = is_set_to("VNICD_IO_URING", "1");
+    settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
+    settings.large = (enum large_rings)number("VNICD_LARGE", LARGE_WHEN_FAST, 1);
+    settings.answer_ns = number("VNICD_ANSWER_MS", 200, 60000) * MILLISECOND_NS;
+}

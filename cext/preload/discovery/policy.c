@@ -1,0 +1,67 @@
+/* Whether a connection to a target may be direct: from memory, then by names in the namespace, then by the resolver. */
+#include "discovery/policy.h"
+
+#include "base/settings.h"
+#include "base/sockaddr.h"
+#include "discovery/client.h"
+#include "discovery/presence.h"
+#include "discovery/resolver.h"
+#include "discovery/table.h"
+#include "discovery/targets.h"
+
+/* Whether to make sure that the table is still written: the broker that shared it may have been replaced. */
+static bool is_due(void) {
+    static _Atomic uint64_t next;
+    uint64_t now = now_ns();
+    if (now < next)
+        return false;
+    next = now + BROKER_PAUSE_NS;
+    return true;
+}
+
+/* With the table, and with what `presence` has said if it was asked. */
+static enum vn_why decide_by_table(const struct vn_address *target, enum presence presence, bool asked, enum vn_why why) {
+    bool loopback = address_is_loopback(target);
+    int port = loopback ? (int)table_own_port() : table_partition_of(target);
+    if (port < 0 && !asked && is_due() && presence_look(target) != PRESENCE_FAR && (asked = resolver_ask(target, &why)))
+        port = table_partition_of(target);
+    if (port < 0 || ((uint32_t)port == table_own_port() && !settings.loopback))
+        return VN_WHY_not_a_partition;
+    if (!asked && targets_recall(target) != TARGET_DIRECT && targets_recall(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
+        if (presence == PRESENCE_UNKNOWN && presence_look(target) == PRESENCE_SILENT)
+            return VN_WHY_no_provider;
+        resolver_ask(target, &why);
+    }
+    return why == VN_WHY_no_provider ? why : VN_WHY_direct;
+}
+
+static enum vn_why decide(const struct vn_address *target) {
+    enum vn_why why = VN_WHY_direct;
+    enum presence presence = address_is_loopback(target) ? PRESENCE_NEAR : PRESENCE_UNKNOWN;   /* it has no name */
+    bool asked = false;
+    switch (targets_recall(target)) {
+    case TARGET_SILENT:
+        return VN_WHY_no_provider;
+    case TARGET_FELL_BACK:
+        return VN_WHY_withdrawn;
+    default:
+        break;
+    }
+    if (table_shared() == NULL) {
+        if (presence == PRESENCE_UNKNOWN && (presence = presence_look(target)) != PRESENCE_NEAR)
+            return presence == PRESENCE_FAR ? VN_WHY_not_a_partition : VN_WHY_no_provider;
+        asked = resolver_ask(target, &why);
+        if (!asked && !broker_hello())
+            return VN_WHY_no_broker;
+    }
+    return table_shared() != NULL ? decide_by_table(target, presence, asked, why) : VN_WHY_no_broker;
+}
+
+enum vn_why policy_decide(const struct vn_address *target) {
+    int saved = errno;
+    if (address_is_loopback(target) && !settings.loopback)
+        return VN_WHY_not_a_partition;
+    enum vn_why why = decide(target);
+    errno = saved;
+    return why;
+}

@@ -1,0 +1,100 @@
+/* Descriptors of the library's own: see hidden.h. */
+#include "fdtable/hidden.h"
+
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "base/real.h"
+#include "fdtable/entry.h"
+
+static _Atomic unsigned char *hidden;   /* a bit for each descriptor */
+
+bool hidden_init(void) {
+    void *place = mmap(NULL, MAX_FD / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (place == MAP_FAILED)
+        return false;
+    hidden = place;
+    return true;
+}
+
+static void mark(int fd) {
+    if (fd >= 0 && fd < MAX_FD)
+        atomic_fetch_or(&hidden[fd / 8], (unsigned char)(1 << fd % 8));
+}
+
+/* Half of what the program may have: its own descriptors stay dense below. */
+static int lowest_hidden(void) {
+    static _Atomic int lowest;
+    struct rlimit limit;
+    if (lowest == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        lowest = (int)((limit.rlim_cur > MAX_FD ? MAX_FD : limit.rlim_cur) / 2);
+    return lowest;
+}
+
+/* The program's numbers are dense, so fd tells how many it has. Each direct connection takes a hidden one as well; beyond
+ * three quarters of the lower half new ones are plain, and what is left of the limit is the program's. */
+bool hidden_has_room(int fd) {
+    return fd < lowest_hidden() / 4 * 3;
+}
+
+int hide_copy(int fd) {
+    int high = real_fcntl(fd, F_DUPFD_CLOEXEC, lowest_hidden());
+    if (high < 0)
+        high = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    mark(high);
+    return high;
+}
+
+int hide(int fd) {
+    int high = hide_copy(fd), saved = errno;
+    real_close(fd);
+    errno = saved;
+    return high;
+}
+
+void hidden_forget(int fd) {
+    if (fd >= 0 && fd < MAX_FD)
+        atomic_fetch_and(&hidden[fd / 8], (unsigned char)~(1 << fd % 8));
+}
+
+void hidden_close(int fd) {
+    hidden_forget(fd);
+    real_close(fd);
+}
+
+bool is_hidden(int fd) {
+    return (unsigned)fd < MAX_FD && hidden != NULL && (hidden[fd / 8] & (1 << fd % 8)) != 0;
+}
+
+static _Atomic int spare = -1;
+static _Atomic bool lent;
+
+bool spare_hold(void) {
+    int none = -1, fd;
+    if (LIKELY(atomic_load(&spare) >= 0))
+        return true;
+    if ((fd = eventfd(0, EFD_CLOEXEC)) < 0)
+        return false;
+    int high = hide_copy(fd), kept = high >= 0 ? high : fd;
+    if (high >= 0)
+        real_close(fd);
+    else
+        mark(fd);
+    atomic_store(&lent, false);
+    if (!atomic_compare_exchange_strong(&spare, &none, kept))
+        hidden_close(kept);
+    return true;
+}
+
+void spare_lend(void) {
+    int fd = atomic_exchange(&spare, -1);
+    atomic_store(&lent, true);
+    if (fd >= 0)
+        hidden_close(fd);
+}
+
+void spare_restore(void) {
+    if (UNLIKELY(atomic_load_explicit(&lent, memory_order_relaxed)))
+        spare_hold();
+}

@@ -1,0 +1,28 @@
+/* From connect to a direct connection: the TCP handshake, the other end's answer, and the way back when none comes. */
+#pragma once
+
+#include "stream/conn.h"
+
+/* Does what is to be done for a connection that is not direct yet: takes the answer, sees that TCP has connected, falls
+ * back when it is time. Without waiting, and cheap when there is nothing; safe in any thread at any time. fd is a number
+ * that means it, as the caller knows it. */
+void progress_serve(struct conn *conn, int fd);
+
+uint64_t progress_due(const struct conn *conn);   /* when progress_serve must be called though nothing has come; 0: never */
+
+/* Back to TCP, unless it is direct already: then false. Waits for the far end's decision, at most 0.1 s. */
+bool progress_fall_back(struct conn *conn, int fd);
+
+/* The TCP socket's descriptor had an event although nothing is to come there: see conn.h. */
+void progress_look_at_tcp(struct conn *conn, int fd);
+
+/* The accepting end takes the first byte off its TCP socket, if it has come that way as well. */
+bool progress_take_nudge(struct conn *conn, int tcp);
+
+/* Before a sleep in which nobody looks at young connections: what they have written must not wait for that. */
+void progress_before_sleep(void);
+
+void progress_settle_on(int fd);   /* it is direct: nothing more is read from its TCP socket */
+
+/* Waits until it is direct (true) or plain: for a fork or an exec, after which two processes would wait for one answer. */
+bool progress_finish(struct conn *conn, int fd);

@@ -1,0 +1,115 @@
+/* listen and accept: what the kernel accepts becomes direct, if its client has offered that. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "base/sockaddr.h"
+#include "discovery/client.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
+#include "handshake/answer.h"
+#include "handshake/listener.h"
+#include "handshake/progress.h"
+#include "hooks/numbers.h"
+#include "memory/report.h"
+#include "watch/registry.h"
+
+EXPORT int listen(int fd, int backlog) {
+    int saved = errno;
+    READY();
+    struct listener *listener = listener_begin(fd);
+    errno = saved;
+    int result = real_listen(fd, backlog);
+    if (result == 0 && listener != NULL)
+        listener_enter(fd, listener);
+    else if (result == 0)
+        listener_adopt(fd);   /* its name came with it */
+    else if (listener != NULL)
+        entry_release(&listener->entry);
+    return result;
+}
+
+/* Its client falls back at once. */
+static void close_offer(int doorbell, int memfd) {
+    real_close(doorbell);
+    real_close(memfd);
+}
+
+static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {
+    struct vn_address local, remote;
+    int doorbell, memfd, family;
+    if (fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) || !broker_has_offers() || !address_from(&remote, name, length) ||
+        !address_of_socket(fd, &local, &family))
+        return;
+    if (!broker_take(&remote, &local, fd, &doorbell, &memfd)) {
+        report(VN_WHY_no_offer, &remote, fd);
+        return;
+    }
+    if (UNLIKELY(!atomic_load(&epoll_waits_seen) && epoll_watches(accepting))) {   /* see watch/registry.h */
+        close_offer(doorbell, memfd);
+        report(VN_WHY_unsupported, &remote, fd);
+        return;
+    }
+    struct conn *conn = answer(doorbell, memfd, &local, &remote, fd);
+    report(conn != NULL ? VN_WHY_direct : VN_WHY_no_memory, &remote, fd);
+    if (conn == NULL)
+        return;
+    conn->family = listener->family;
+    entry_set(fd, &conn->entry);
+    conn_release(conn);
+}
+
+/* The listener that fd is, held; it may have been inherited from a process without the library. */
+static struct listener *listener_of(int fd) {
+    struct entry *entry = entry_hold(fd);
+    if (entry == NULL) {
+        listener_adopt(fd);
+        entry = entry_hold(fd);
+    }
+    if (entry == NULL || entry->kind == ENTRY_LISTENER)
+        return (struct listener *)entry;
+    entry_release(entry);
+    return NULL;
+}
+
+static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flags) {
+    struct sockaddr_storage far;
+    socklen_t room = sizeof(far);
+    READY();
+    if (UNLIKELY(name != NULL && (is_bad(name) || is_bad(length) || (int)*length < 0)))
+        return real_accept4(fd, name, length, flags);   /* which says what is wrong, with its own effects */
+    if (UNLIKELY(entry_of(fd) == NULL))
+        listener_adopt(fd);   /* it was inherited: clients are to know of it before the first has connected */
+    progress_before_sleep();
+    /* The kernel does the waiting: it knows which signals restart it, and that the thread may be cancelled. */
+    int result = real_accept4(fd, (struct sockaddr *)&far, &room, flags);
+    if (result < 0)
+        return result;
+    int saved = errno;
+    number_made(result);
+    if (UNLIKELY(is_marked_plain(fd))) {
+        mark_plain(result);
+    } else {
+        struct listener *listener = listener_of(fd);
+        if (listener != NULL) {
+            upgrade(fd, result, listener, (struct sockaddr *)&far, room);
+            listener_tell(listener);   /* it may have come by TCP because nobody knows of us */
+            entry_release(&listener->entry);
+        }
+    }
+    if (name != NULL && length != NULL) {
+        memcpy(name, &far, *length < room ? *length : room);
+        *length = room;
+    }
+    errno = saved;
+    return result;
+}
+
+EXPORT int accept(int fd, struct sockaddr *name, socklen_t *length) {
+    return accept_any(fd, name, length, 0);
+}
+
+EXPORT int accept4(int fd, struct sockaddr *name, socklen_t *length, int flags) {
+    return accept_any(fd, name, length, flags);
+}

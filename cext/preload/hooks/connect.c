@@ -1,0 +1,97 @@
+/* connect, and what sockets begin with. */
+#include <unistd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "base/settings.h"
+#include "base/signals.h"
+#include "base/sockaddr.h"
+#include "discovery/policy.h"
+#include "discovery/targets.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
+#include "handshake/offer.h"
+#include "handshake/progress.h"
+#include "hooks/numbers.h"
+#include "memory/report.h"
+#include "stream/doorbell.h"
+#include "watch/watch.h"
+
+/* connect(AF_UNSPEC): TCP drops the connection, and the socket can connect anew. */
+static void drop(struct conn *conn) {
+    bool last = false;
+    if (conn_phase(conn) < CONN_DIRECT && progress_fall_back(conn, -1))
+        return;
+    atomic_fetch_or(&conn->own->state, VN_CLOSED | VN_RESET);
+    conn_break(conn, ECONNRESET);
+    doorbell_ring(conn);
+    for (int fd = entry_descriptor(&conn->entry, 0); fd >= 0; fd = entry_descriptor(&conn->entry, fd + 1)) {
+        watch_leave(fd);
+        struct entry *entry = entry_clear(fd, &last);
+        watch_rejoin(fd);
+        if (entry != NULL)
+            entry_release(entry);
+    }
+}
+
+/* On a descriptor that is a connection already. What TCP says of the handshake is the kernel's to say. */
+static int connect_again(struct conn *conn, int fd, const struct sockaddr *name, socklen_t length) {
+    if (!is_bad(name) && length >= sizeof(sa_family_t) && name->sa_family == AF_UNSPEC)
+        drop(conn);
+    int result = real_connect(fd, name, length), error = errno;
+    progress_serve(conn, fd);
+    if (conn->unreported && (result == 0 || error == EISCONN)) {   /* TCP says it once, also after it was shut for reading */
+        conn->unreported = false;
+        result = 0;
+        error = errno;
+    }
+    errno = error;
+    return result;
+}
+
+static int connect_new(int fd, const struct sockaddr *name, socklen_t length, const struct vn_address *target) {
+    int family, saved = errno, result = OFFER_NOT_CONNECTED;
+    struct shield shield;
+    signals_shield(&shield);   /* a handler must not jump out with a mutex */
+    enum vn_why why = policy_decide(target);
+    signals_unshield(&shield);
+    /* stdio's numbers stay plain: see number_copied. */
+    bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked_plain(fd) && hidden_has_room(fd);
+    if (why == VN_WHY_direct && may_be && is_tcp(fd, &family))
+        why = offer_connect(fd, name, length, family, target, &result);
+    else if (why == VN_WHY_direct)
+        why = VN_WHY_unsupported;
+    int error = errno;
+    signals_shield(&shield);
+    report(why, target, fd);
+    signals_unshield(&shield);
+    errno = saved;
+    if (result == OFFER_NOT_CONNECTED) {
+        result = real_connect(fd, name, length);
+        if (result == 0 && why == VN_WHY_no_provider && targets_recall(target) == TARGET_UNKNOWN)
+            targets_learn(target, TARGET_SILENT);
+        return result;
+    }
+    errno = result != 0 ? error : saved;
+    return result;
+}
+
+EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
+    struct vn_address target;
+    READY();
+    struct conn *conn = conn_hold_checked(fd);
+    if (conn != NULL) {
+        int result = connect_again(conn, fd, name, length);
+        int error = errno;
+        conn_release(conn);
+        errno = error;
+        return result;
+    }
+    if (settings.off || is_bad(name) || length < sizeof(sa_family_t) || !address_from(&target, name, length))
+        return real_connect(fd, name, length);
+    return connect_new(fd, name, length, &target);
+}
+
+EXPORT int __connect(int fd, const struct sockaddr *name, socklen_t length) {
+    return connect(fd, name, length);
+}

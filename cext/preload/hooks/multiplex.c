@@ -1,0 +1,106 @@
+/* The hooks of poll, select and epoll: straight to the kernel where no descriptor is known to the library. */
+#include <sys/resource.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "fdtable/entry.h"
+#include "hooks/numbers.h"
+#include "multiplex/epoll.h"
+#include "multiplex/poll.h"
+#include "multiplex/select.h"
+#include "wait/sleeper.h"
+#include "watch/control.h"
+#include "watch/registry.h"
+
+static bool has_direct(const struct pollfd *fds, nfds_t count) {
+    if (is_bad(fds) || entry_highest < 0)
+        return false;
+    for (nfds_t i = 0; i < count; i++)
+        if (UNLIKELY(entry_of(fds[i].fd) != NULL))
+            return true;
+    return false;
+}
+
+static bool too_many(nfds_t count) {   /* the kernel's EINVAL; and no access beyond what the program has */
+    struct rlimit limit;
+    return count > 1024 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && count > limit.rlim_cur;
+}
+
+EXPORT int poll(struct pollfd *fds, nfds_t count, int ms) {
+    READY();
+    if (LIKELY(entry_highest < 0) || too_many(count) || LIKELY(!has_direct(fds, count)))
+        return real_poll(fds, count, ms);
+    return poll_direct(fds, count, ms < 0 ? FOR_EVER : (uint64_t)ms * MILLISECOND_NS, NULL);
+}
+
+EXPORT int __poll(struct pollfd *fds, nfds_t count, int ms) {
+    return poll(fds, count, ms);
+}
+
+static bool is_wrong(const struct timespec *time) {
+    return time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS);
+}
+
+EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask) {
+    READY();
+    if (LIKELY(entry_highest < 0) || is_wrong(time) || too_many(count) || LIKELY(!has_direct(fds, count)))
+        return real_ppoll(fds, count, time, mask);
+    uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec;
+    return poll_direct(fds, count, timeout, mask);
+}
+
+extern void __chk_fail(void) __attribute__((noreturn));
+
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t bytes) {
+    if (bytes / sizeof(*fds) < count)
+        __chk_fail();
+    return poll(fds, count, ms);
+}
+
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask, size_t bytes) {
+    if (bytes / sizeof(*fds) < count)
+        __chk_fail();
+    return ppoll(fds, count, time, mask);
+}
+
+EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *time) {
+    READY();
+    return select_any(count, reads, writes, excepts, time);
+}
+
+EXPORT int __select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *time) {
+    return select(count, reads, writes, excepts, time);
+}
+
+EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time, const sigset_t *mask) {
+    READY();
+    return pselect_any(count, reads, writes, excepts, time, mask);
+}
+
+EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
+    READY();
+    struct conn *conn = op == EPOLL_CTL_ADD ? conn_hold_checked(fd) : NULL;   /* a stranger's number must not be taken for it */
+    if (conn != NULL)
+        conn_release(conn);
+    if (UNLIKELY(!atomic_load_explicit(&epoll_waits_seen, memory_order_relaxed)) && op != EPOLL_CTL_ADD &&
+        (op == EPOLL_CTL_DEL || (!is_bad(event) && !(event->events & EPOLLOUT))) && (conn = conn_hold(fd)) != NULL) {
+        number_is_waited_unseen(conn, fd);   /* nobody wants to know any more whether it is connected */
+        conn_release(conn);
+    }
+    return control(epfd, op, fd, event);
+}
+
+EXPORT int epoll_wait(int epfd, struct epoll_event *events, int room, int ms) {
+    READY();
+    return epoll_wait_ms(epfd, events, room, ms, NULL);
+}
+
+EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int room, int ms, const sigset_t *mask) {
+    READY();
+    return epoll_wait_ms(epfd, events, room, ms, mask);
+}
+
+EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *time, const sigset_t *mask) {
+    READY();
+    return epoll_wait_fine(epfd, events, room, time, mask);
+}

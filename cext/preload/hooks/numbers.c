@@ -1,0 +1,102 @@
+/* What becomes of a connection when the program's descriptors come, are copied and go: see numbers.h.
+ *
+ * Programs close descriptors by ways that nobody sees: a system call of their own in assembler, a child's. Then the table
+ * still has the connection under a number that the kernel gives to the next file. So every call that makes a descriptor
+ * looks whether its number means something already (number_made), and the calls that are rare ask the kernel whether the
+ * number is still the connection's socket (conn_hold_checked). */
+#include "hooks/numbers.h"
+
+#include <unistd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "fdtable/marks.h"
+#include "handshake/goodbye.h"
+#include "handshake/progress.h"
+#include "relay/relay.h"
+#include "wait/block.h"
+#include "watch/registry.h"
+#include "watch/watch.h"
+
+/* What was written and is not accepted yet must reach whoever accepts, with the library or without. */
+static void deliver(struct conn *conn, int fd) {
+    if (conn_phase(conn) == CONN_OFFERED && !conn->own->forked && atomic_load(&conn->own->head) != 0)
+        progress_fall_back(conn, fd);
+}
+
+static void let_go(int fd, bool is_open) {
+    bool last;
+    block_settle();   /* a handler may have jumped out of a call on it */
+    struct conn *conn = conn_hold(fd);
+    if (conn != NULL) {
+        progress_serve(conn, fd);
+        if (is_open && (atomic_load(&conn->entry.count) & ~ENTRY_LIVE) / ENTRY_DESCRIPTOR == 1)
+            deliver(conn, fd);
+        conn_release(conn);
+    }
+    struct entry *entry = entry_clear(fd, &last);
+    conn = entry != NULL && entry->kind == ENTRY_CONN ? (struct conn *)entry : NULL;
+    watch_forget(fd, conn, last);
+    mark_clear(fd);
+    if (conn != NULL && last)
+        goodbye(conn, is_open ? fd : -1);
+    if (entry != NULL)
+        entry_release(entry);
+}
+
+static bool is_known(int fd) {
+    return entry_of(fd) != NULL || epoll_watches(fd) || is_marked_plain(fd);
+}
+
+void number_let_go(int fd) {
+    int saved = errno;
+    if (UNLIKELY(is_known(fd)) && !process_is_borrowed())
+        let_go(fd, true);
+    errno = saved;
+}
+
+int number_made(int fd) {
+    int saved = errno;
+    if (UNLIKELY(fd >= 0 && is_known(fd)) && !process_is_borrowed())
+        let_go(fd, false);
+    errno = saved;
+    return fd;
+}
+
+int number_copied(int from, int fd) {
+    if (fd < 0 || fd == from)
+        return fd;
+    number_made(fd);
+    if (UNLIKELY(is_marked_plain(from)))
+        mark_plain(fd);
+    if (LIKELY(entry_of(from) == NULL) || process_is_borrowed())
+        return fd;
+    int saved = errno;
+    struct entry *entry = entry_hold(from);
+    if (entry != NULL) {
+        entry_set(fd, entry);
+        /* The C library's stdio writes to these by calls that can't be taken over: bash does it with /dev/tcp. */
+        if (fd <= STDERR_FILENO && entry->kind == ENTRY_CONN)
+            relay_replace(fd);
+        entry_release(entry);
+    }
+    errno = saved;
+    return fd;
+}
+
+struct conn *conn_hold_checked(int fd) {
+    struct conn *conn = conn_hold(fd);
+    if (LIKELY(conn == NULL) || conn_is_under(conn, fd))
+        return conn;
+    conn_release(conn);
+    number_made(fd);
+    return NULL;
+}
+
+bool number_is_waited_unseen(struct conn *conn, int fd) {
+    if (LIKELY(conn_phase(conn) >= CONN_DIRECT || !conn->early || atomic_load(&epoll_waits_seen)))
+        return false;
+    if (!progress_fall_back(conn, fd))
+        relay_replace(fd);
+    return true;
+}

@@ -1,0 +1,15 @@
+/* What becomes of a connection when the program's descriptors come, are copied and go. */
+#pragma once
+
+#include "stream/conn.h"
+
+void number_let_go(int fd);            /* fd is about to be closed: what it means is over */
+int number_copied(int from, int fd);   /* fd has become a duplicate of `from`; returns fd */
+int number_made(int fd);               /* the kernel has given fd to something new; returns fd */
+
+/* Whether the program waits for conn by instructions that the library cannot see: then fd is plain, or a relay's end,
+ * from now on. Ask where the program goes on with a connection that it had to wait for. */
+bool number_is_waited_unseen(struct conn *conn, int fd);
+
+/* fd means a connection, and the kernel says that it is still that socket. What it has meant is given up otherwise. */
+struct conn *conn_hold_checked(int fd);

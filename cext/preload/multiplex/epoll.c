@@ -1,0 +1,224 @@
+/* epoll_wait and its variants: from memory while there is something, in the kernel's epoll when there is not. */
+#include "multiplex/epoll.h"
+
+#include "base/real.h"
+#include "multiplex/look.h"
+#include "multiplex/nested.h"
+#include "wait/sleeper.h"
+#include "wait/spin.h"
+#include "watch/active.h"
+#include "watch/watch.h"
+
+#include <limits.h>
+
+#define ASK_BUSY_NS 50000u      /* the kernel is asked so often while direct descriptors are ready */
+#define ASK_QUIET_NS 10000u     /* and so often while nothing is */
+#define FRUITLESS 16   /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
+
+static int (*real_pwait2)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+static int plain(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+    if (fine && real_pwait2 != NULL && timeout != 0) {
+        struct timespec time;
+        return real_pwait2(epfd, events, room, timespec_of(timeout, &time), mask);
+    }
+    uint64_t ms = timeout / 1000000 + (timeout % 1000000 != 0);
+    return real_epoll_pwait(epfd, events, room, timeout == FOR_EVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms, mask);
+}
+
+/* Takes what is ours out of what the kernel reported; what is left is the program's. */
+static int sift(struct epoll *epoll, struct epoll_event *events, int count, int *fruitless) {
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (LIKELY(events[i].data.u64 != EPOLL_PRIVATE))
+            events[kept++] = events[i];
+    if (UNLIKELY(epoll->nests > 0) && kept > 0)
+        kept = epoll_sift_nested(epoll, events, kept);
+    if (kept == count)
+        return count;
+    epoll_collect(epoll);
+    pthread_mutex_lock(&epoll->lock);
+    bool nothing = epoll->active_count == 0;
+    pthread_mutex_unlock(&epoll->lock);
+    *fruitless = nothing && kept == 0 ? *fruitless + 1 : 0;
+    if (*fruitless > FRUITLESS)
+        real_poll(NULL, 0, 1);
+    return kept;
+}
+
+/* Call before every return to the application: re-arm, and wake another thread that sleeps for this epoll if there are
+ * events. As in the kernel, whoever is woken wakes the next, as long as there is something. */
+static int done(struct epoll *epoll, int count) {
+    uint64_t due = FOR_EVER;
+    if (UNLIKELY(epoll_has_sleepers(epoll)) && epoll_arm(epoll, &due))
+        watch_kick(epoll);
+    return count;
+}
+
+static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events, int room, uint64_t timeout,
+                       const sigset_t *mask, bool fine) {
+    uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
+    struct looked looked = {0};
+    struct spin spin;
+    bool spinning = false, signals = mask != NULL;
+    int fruitless = 0, saved = errno;
+    if (UNLIKELY(atomic_load_explicit(&conn_young, memory_order_relaxed) > 0))
+        epoll_serve(epoll);
+    for (;;) {
+        int count = 0, asked = 0;
+        if (timeout == 0 || now - epoll->asked >= ASK_BUSY_NS || signals) {   /* first, and with room for it: it must not starve */
+            int some = timeout == 0 ? room : room > 1 ? room / 2 : 1 - epoll->filled;   /* nor may it starve the others */
+            struct timespec none = {0, 0};
+            count = some > 0 ? plain(epfd, events, some, 0, mask, false) : real_ppoll(NULL, 0, &none, mask);
+            if (count < 0)
+                return done(epoll, -1);
+            count = sift(epoll, events, count, &fruitless);
+            epoll->filled = count == room;
+            epoll->asked = now;
+            signals = false;
+            asked = some > 0;
+        }
+        count += epoll_look(epoll, events + count, room - count, now, &looked);
+        if (UNLIKELY(epoll->nests > 0))
+            count += epoll_look_nested(epoll, events, count, room, true);
+        if (count > 0) {
+            if (spinning)
+                spin_slept(&spin, 0);
+            errno = saved;
+            return done(epoll, count);
+        }
+        if (UNLIKELY(looked.young))
+            epoll_serve(epoll);
+        if (UNLIKELY(epoll->nests > 0))
+            epoll_serve_nested(epoll);
+        if (!asked && (timeout == 0 || now - epoll->asked >= ASK_QUIET_NS)) {
+            count = plain(epfd, events, room, 0, mask, false);
+            if (count < 0 || (count = sift(epoll, events, count, &fruitless)) > 0) {
+                if (count > 0)
+                    errno = saved;
+                return done(epoll, count);
+            }
+            epoll->asked = now;
+            if (timeout == 0) {   /* what the doorbells brought is looked at once */
+                epoll_look_for_deaths(epoll);
+                return done(epoll, epoll_look(epoll, events, room, now, &looked));
+            }
+        }
+        if (now >= deadline) {
+            errno = saved;
+            return done(epoll, 0);
+        }
+        if (looked.active) {
+            if (!spinning)
+                spin_start(&spin, &epoll->learnt);
+            spinning = true;
+            if (spin_on(&spin)) {
+                now = now_ns();
+                continue;
+            }
+        }
+        uint64_t due = deadline;
+        if (UNLIKELY(epoll->shared) && now + NAP_NS < due)   /* another process may take an edge */
+            due = now + NAP_NS;
+        atomic_fetch_add(&epoll->sleepers, 1);
+        if (!epoll_arm(epoll, &due)) {
+            uint64_t began = now_ns();
+            count = plain(epfd, events, room, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 0, mask, fine);
+            int error = errno;
+            now = now_ns();
+            if (spinning)
+                spin_slept(&spin, now - began);
+            epoll->asked = now;
+            if (count > 0)
+                count = sift(epoll, events, count, &fruitless);
+            errno = count < 0 ? error : saved;
+        } else {
+            now = now_ns();
+        }
+        atomic_fetch_sub(&epoll->sleepers, 1);
+        spinning = false;
+        if (count > 0) {
+            count += epoll_look(epoll, events + count, room - count, now, &looked);
+            if (UNLIKELY(epoll->nests > 0))
+                count += epoll_look_nested(epoll, events, count, room, true);
+        }
+        if (count != 0)
+            return done(epoll, count);
+    }
+}
+
+static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine,
+                    int count) {
+    /* count: of a wait that was already made in the kernel, or -1 for none */
+    struct epoll *epoll = epoll_hold(epfd);
+    if (epoll == NULL)
+        return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine);
+    int fruitless = 0;
+    if (count > 0)
+        count = sift(epoll, events, count, &fruitless);
+    if (count <= 0)
+        count = wait_direct(epoll, epfd, events, room, timeout, mask, fine);
+    int saved = errno;
+    epoll_release(epoll);
+    errno = saved;
+    return count;
+}
+
+static inline bool is_mixed(int epfd) {
+    struct entry *entry = entry_of(epfd);
+    return entry != NULL && entry->kind == ENTRY_EPOLL && atomic_load_explicit(&((struct epoll *)entry)->direct, memory_order_relaxed);
+}
+
+/* Who slept in the kernel when the first direct connection came was woken with our data. */
+static inline bool has_private(const struct epoll_event *events, int count) {
+    for (int i = 0; i < count; i++)
+        if (UNLIKELY(events[i].data.u64 == EPOLL_PRIVATE))
+            return true;
+    return false;
+}
+
+/* Sleeps in the kernel alone, unless that would miss direct connections; *mixed says that. */
+static int sleep_early(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine,
+                       bool *mixed) {
+    _Atomic int *early = epoll_early_of(epfd);
+    atomic_fetch_add(early, 1);
+    *mixed = is_mixed(epfd);   /* after the count, which those who make it mixed look at afterwards */
+    int count = *mixed ? 0 : plain(epfd, events, room, timeout, mask, fine);
+    int saved = errno;
+    atomic_fetch_sub(early, 1);
+    errno = saved;
+    return count;
+}
+
+static int wait_either(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+    if (UNLIKELY(!atomic_load_explicit(&epoll_waits_seen, memory_order_relaxed)))
+        watch_first_wait();
+    if (UNLIKELY(room <= 0 || events == NULL))
+        return plain(epfd, events, room, timeout, mask, fine);
+    bool mixed = is_mixed(epfd);
+    if (LIKELY(!mixed)) {
+        int count = timeout == 0 ? plain(epfd, events, room, 0, mask, fine)
+                                 : sleep_early(epfd, events, room, timeout, mask, fine, &mixed);
+        if (LIKELY(!mixed && !has_private(events, count)))
+            return count;
+        if (!mixed)
+            return wait_any(epfd, events, room, timeout, mask, fine, count);
+    }
+    return wait_any(epfd, events, room, timeout, mask, fine, -1);
+}
+
+int epoll_wait_ms(int epfd, struct epoll_event *events, int room, int ms, const sigset_t *mask) {
+    return wait_either(epfd, events, room, ms < 0 ? FOR_EVER : (uint64_t)ms * MILLISECOND_NS, mask, false);
+}
+
+int epoll_wait_fine(int epfd, struct epoll_event *events, int room, const struct timespec *time, const sigset_t *mask) {
+    if (real_pwait2 == NULL)
+        *(void **)&real_pwait2 = real_function("epoll_pwait2");
+    if (real_pwait2 == NULL) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS))
+        return real_pwait2(epfd, events, room, time, mask);
+    uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec;
+    return wait_either(epfd, events, room, timeout, mask, true);
+}

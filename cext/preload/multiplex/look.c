@@ -1,0 +1,223 @@
+/* What is ready in an epoll, from memory: the active list, edges, and what has to be done before a sleep. */
+#include "multiplex/look.h"
+
+#include <poll.h>
+
+#include "base/real.h"
+#include "handshake/progress.h"
+#include "multiplex/nested.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
+#include "watch/active.h"
+
+#define MOST_YOUNG 16
+#define MOST_RUNG 64
+
+#define DATA_EVENTS ((uint32_t)(EPOLLIN | EPOLLRDNORM))
+
+/* EPOLLEXCLUSIVE: who is told of data first is told alone, until there is more. */
+static uint32_t exclusive(struct watched *watched, uint32_t events, bool remember) {
+    struct conn *conn = watched->conn;
+    if (!(events & DATA_EVENTS) || events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) || conn_phase(conn) != CONN_DIRECT)
+        return events;
+    const struct vn_half *peer = conn->peer;
+    uint64_t head = atomic_load(&peer->head), told = atomic_load(&conn->told_head);
+    if (told == head)
+        return atomic_load(&conn->told_to) == watched->epoll ? events : events & ~DATA_EVENTS;
+    if (!remember)
+        return events;
+    if (!atomic_compare_exchange_strong(&conn->told_head, &told, head))
+        return events & ~DATA_EVENTS;
+    atomic_store(&conn->told_to, watched->epoll);
+    return events;
+}
+
+/* What there is to report. The streams' positions are read before the events: what comes in between is then
+ * reported twice rather than never. Whether the program ran into a full ring is told by how much was not yet read by
+ * the other end when we looked last: below that, EPOLLOUT was never untrue. */
+static uint32_t news(struct watched *watched, bool remember) {
+    struct conn *conn = watched->conn;
+    if (LIKELY((watched->events & (EPOLLET | EPOLLEXCLUSIVE)) == 0))
+        return stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    if (!(watched->events & EPOLLET))
+        return exclusive(watched, stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP), remember);
+    const struct vn_half *peer = conn->peer;
+    uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head), tail = peer == NULL ? 0 : atomic_load(&peer->tail);
+    bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
+    uint32_t now = stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
+        now = exclusive(watched, now, remember);
+    uint32_t fresh = now & ~watched->seen;
+    if (head != watched->seen_head)
+        fresh |= now & IN_EVENTS;
+    if (was_full && tail != watched->seen_tail)
+        fresh |= now & OUT_EVENTS;
+    if (remember) {
+        watched->seen = now;
+        watched->seen_head = head;
+        watched->seen_tail = tail;
+    }
+    return fresh != 0 ? now : 0;
+}
+
+static void arm(struct watched *watched) {
+    if (UNLIKELY(!watched->tcp && conn_phase(watched->conn) == CONN_DIRECT))
+        watch_tcp(watched);
+    unsigned wanted = watched->events & OUT_EVENTS && !(stream_events(watched->conn) & POLLOUT) ? POLLOUT : 0;
+    if (watched->events & IN_EVENTS || !(watched->events & OUT_EVENTS))
+        wanted |= POLLIN;
+    wanted &= ~watched->armed;
+    if (wanted != 0)
+        doorbell_arm(watched->conn, wanted);
+    watched->armed |= wanted;
+}
+
+static void leave_list(struct watched *watched) {
+    watched->next->previous = watched->previous;
+    watched->previous->next = watched->next;
+    watched->listed = false;
+    watched->epoll->active_count--;
+}
+
+static void report(struct watched *watched, uint32_t events, uint64_t now, struct epoll_event *out) {
+    out->events = events;
+    out->data = watched->data;
+    watched->last = now;
+    if (UNLIKELY(watched->armed != 0)) {
+        doorbell_disarm(watched->conn, watched->armed);
+        watched->armed = 0;
+    }
+    if (watched->events & EPOLLONESHOT) {
+        watched->disabled = true;
+        leave_list(watched);
+    }
+}
+
+int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked) {
+    int count = 0;
+    pthread_mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    looked->young = false;
+    struct watched *next, *head = &epoll->active;
+    for (struct watched *each = head->next; each != head && count < room; each = next) {
+        next = each->next;
+        uint32_t events = news(each, true);
+        if (events != 0) {
+            report(each, events, now, &out[count++]);
+            if (count == room && next != head) {   /* the next look begins where this one ended */
+                head->previous->next = head->next;
+                head->next->previous = head->previous;
+                head->previous = next->previous;
+                head->next = next;
+                next->previous->next = head;
+                next->previous = head;
+            }
+        } else if (UNLIKELY(conn_phase(each->conn) < CONN_DIRECT)) {
+            looked->young = true;
+        } else if (UNLIKELY(now > each->last + IDLE_NS)) {
+            arm(each);
+            if ((events = news(each, true)) != 0)
+                report(each, events, now, &out[count++]);
+            else
+                leave_list(each);
+        }
+    }
+    looked->active = epoll->active_count > 0;
+    pthread_mutex_unlock(&epoll->lock);
+    return count;
+}
+
+void epoll_look_for_deaths(struct epoll *epoll) {
+    pthread_mutex_lock(&epoll->lock);
+    for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next)
+        if (conn_phase(each->conn) == CONN_DIRECT)
+            conn_look_by_time(each->conn, each->fd);
+    pthread_mutex_unlock(&epoll->lock);
+}
+
+void epoll_serve(struct epoll *epoll) {
+    struct { struct conn *conn; int fd; } young[MOST_YOUNG];
+    int count = 0;
+    pthread_mutex_lock(&epoll->lock);
+    for (struct watched *each = epoll->active.next; each != &epoll->active && count < MOST_YOUNG; each = each->next) {
+        if (conn_phase(each->conn) >= CONN_DIRECT)
+            continue;
+        young[count].conn = each->conn;
+        young[count++].fd = each->fd;
+        entry_retain(&each->conn->entry);
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    for (int i = 0; i < count; i++) {   /* without the lock: it may become a TCP connection, and leave and join us */
+        progress_serve(young[i].conn, young[i].fd);
+        conn_release(young[i].conn);
+    }
+}
+
+static void heed(struct conn *conn, int fd, bool tcp, const struct epoll_event *event) {
+    if (!tcp && event->events & (EPOLLHUP | EPOLLRDHUP))
+        atomic_store(&conn->peer_gone, true);
+    if (conn_phase(conn) < CONN_DIRECT)
+        progress_serve(conn, fd);
+    else if (tcp)
+        progress_look_at_tcp(conn, fd);
+    doorbell_keep_short(conn);
+}
+
+void epoll_collect(struct epoll *epoll) {
+    struct epoll_event rung[MOST_RUNG];
+    int count;
+    if (epoll->inner < 0)
+        return;
+    do {
+        count = real_epoll_pwait(epoll->inner, rung, MOST_RUNG, 0, NULL);
+        for (int i = 0; i < count; i++) {
+            bool tcp;
+            int fd;
+            if (rung[i].data.u64 == EPOLL_KICK)
+                continue;
+            pthread_mutex_lock(&epoll->lock);
+            struct conn *conn = watch_rung(epoll, rung[i].data.u64, &fd, &tcp);
+            pthread_mutex_unlock(&epoll->lock);
+            if (conn == NULL)
+                continue;
+            heed(conn, fd, tcp, &rung[i]);
+            conn_release(conn);
+        }
+    } while (count == MOST_RUNG);
+}
+
+bool epoll_arm(struct epoll *epoll, uint64_t *due) {
+    bool ready = false;
+    pthread_mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next) {
+        uint64_t when = progress_due(each->conn);
+        if (when != 0 && when < *due)
+            *due = when;
+        arm(each);
+        ready |= news(each, false) != 0;   /* also what was reported just now: it is true for the others, too */
+    }
+    pthread_mutex_unlock(&epoll->lock);
+    return epoll->nests > 0 && epoll_arm_nested(epoll, due) ? true : ready;
+}
+
+bool epoll_is_ready(struct epoll *epoll) {
+    bool ready = false;
+    pthread_mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    for (struct watched *each = epoll->active.next; each != &epoll->active && !ready; each = each->next)
+        ready = news(each, false) != 0;
+    pthread_mutex_unlock(&epoll->lock);
+    struct epoll_event event;
+    return ready || (epoll->nests > 0 && epoll_look_nested(epoll, &event, 0, 1, false) > 0);
+}
+
+void epoll_sleep_begins(struct epoll *epoll, uint64_t *due) {
+    atomic_fetch_add(&epoll->sleepers, 1);
+    epoll_arm(epoll, due);
+}
+
+void epoll_sleep_ended(struct epoll *epoll) {
+    atomic_fetch_sub(&epoll->sleepers, 1);
+    epoll_serve(epoll);
+}

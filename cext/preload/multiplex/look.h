@@ -1,0 +1,14 @@
+/* What is ready in an epoll, from memory, and what has to be done before a sleep. */
+#pragma once
+
+#include "watch/registry.h"
+
+struct looked { bool active, young; };   /* there are entries in the active list; some of them are not direct yet */
+int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked);
+void epoll_look_for_deaths(struct epoll *epoll);               /* before a wait without time says that there is nothing */
+void epoll_serve(struct epoll *epoll);                       /* connections that are not direct yet */
+void epoll_collect(struct epoll *epoll);                     /* what the doorbells have said */
+bool epoll_arm(struct epoll *epoll, uint64_t *due);   /* before a sleep; true: do not sleep, something is ready */
+bool epoll_is_ready(struct epoll *epoll);                    /* for those that it is nested in */
+void epoll_sleep_begins(struct epoll *epoll, uint64_t *due); /* for who polls the epoll itself */
+void epoll_sleep_ended(struct epoll *epoll);

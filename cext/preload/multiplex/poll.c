@@ -1,0 +1,292 @@
+/* poll and ppoll: from memory while there is something, in the kernel when there is not.
+ *
+ * A direct connection's descriptor is left out of what the kernel is asked for. When the thread goes to sleep, its
+ * sleeper (wait/sleeper.h) stands for all of them, as one descriptor more. */
+#include "multiplex/poll.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+#include "base/real.h"
+#include "handshake/progress.h"
+#include "multiplex/look.h"
+#include "stream/doorbell.h"
+#include "stream/ring.h"
+#include "wait/sleeper.h"
+#include "wait/spin.h"
+
+#define FEW 32
+#define READ_SIDE (POLLIN | POLLRDNORM | POLLRDBAND | POLLRDHUP | POLLPRI)
+#define WRITE_SIDE (POLLOUT | POLLWRNORM | POLLWRBAND)
+#define ASK_BUSY_NS 50000u      /* the kernel is asked so often while direct descriptors are ready */
+#define ASK_QUIET_NS 10000u     /* and so often while nothing is */
+
+struct direct {
+    struct entry *entry;     /* held */
+    nfds_t at;
+    unsigned armed;
+};
+
+struct set {
+    struct pollfd *fds, *kernel;      /* kernel: the same places without direct connections, and one more for the sleeper */
+    nfds_t count;
+    struct direct *direct;
+    nfds_t directs;
+    bool plain;                       /* the kernel has something of it */
+};
+
+static __thread _Atomic uint64_t learnt;
+static __thread uint64_t asked;
+
+static bool matters(const struct entry *entry) {
+    return entry->kind == ENTRY_CONN || (entry->kind == ENTRY_EPOLL && atomic_load(&((const struct epoll *)entry)->direct));
+}
+
+static void collect(struct set *set) {
+    set->directs = 0;
+    set->plain = false;
+    for (nfds_t i = 0; i < set->count; i++) {
+        struct entry *entry = set->fds[i].fd < 0 ? NULL : entry_hold(set->fds[i].fd);
+        set->kernel[i] = (struct pollfd){set->fds[i].fd, set->fds[i].events, 0};
+        if (entry != NULL && matters(entry)) {
+            set->direct[set->directs++] = (struct direct){entry, i, 0};
+            if (entry->kind == ENTRY_CONN)
+                set->kernel[i].fd = -1;
+        } else if (entry != NULL) {
+            entry_release(entry);
+        }
+        set->plain |= set->kernel[i].fd >= 0;
+    }
+    set->kernel[set->count] = (struct pollfd){-1, POLLIN, 0};
+}
+
+static void discard(struct set *set) {
+    int saved = errno;
+    for (nfds_t i = 0; i < set->directs; i++)
+        entry_release(set->direct[i].entry);
+    errno = saved;
+}
+
+/* Asks the kernel; what it says of its own goes into fds. */
+static int ask(struct set *set, uint64_t timeout, const sigset_t *mask) {
+    struct timespec time;
+    int result = real_ppoll(set->kernel, set->count + 1, timespec_of(timeout, &time), mask);
+    for (nfds_t i = 0; i < set->count; i++)
+        set->fds[i].revents = result > 0 ? set->kernel[i].revents : 0;
+    return result;
+}
+
+static void look_at_epoll(struct epoll *epoll, struct pollfd *poll) {
+    if (poll->revents & POLLIN) {   /* by a doorbell, perhaps, that has nothing to say any more */
+        struct pollfd again = {poll->fd, poll->events, 0};
+        epoll_collect(epoll);
+        poll->revents = real_poll(&again, 1, 0) == 1 ? again.revents : 0;
+    }
+    if (epoll_is_ready(epoll))
+        poll->revents |= poll->events & (POLLIN | POLLRDNORM);
+}
+
+/* last: this is the last look before the call says that there is nothing, so the kernel is asked for deaths as well. */
+static void look(struct set *set, bool last) {
+    for (nfds_t i = 0; i < set->directs; i++) {
+        struct direct *direct = &set->direct[i];
+        struct pollfd *poll = &set->fds[direct->at];
+        if (direct->entry->kind == ENTRY_EPOLL) {
+            look_at_epoll((struct epoll *)direct->entry, poll);
+            continue;
+        }
+        struct conn *conn = (struct conn *)direct->entry;
+        unsigned wanted = (unsigned)poll->events | POLLERR | POLLHUP;
+        if (conn_phase(conn) < CONN_DIRECT)
+            progress_serve(conn, poll->fd);
+        unsigned found = stream_events(conn) & wanted;
+        if (found == 0 && last)
+            conn_has_ended(conn, poll->fd);
+        poll->revents = (short)(found != 0 ? found : stream_events(conn) & wanted);
+    }
+}
+
+static int ready(const struct set *set) {
+    int count = 0;
+    for (nfds_t i = 0; i < set->count; i++)
+        count += set->fds[i].revents != 0;
+    return count;
+}
+
+/* Before a sleep; false when the thread can't be woken by all of them, and must nap. */
+static bool arm(struct set *set, struct sleeper *sleeper, uint64_t *due) {
+    bool all = sleeper != NULL;
+    for (nfds_t i = 0; i < set->directs; i++) {
+        struct direct *direct = &set->direct[i];
+        struct pollfd *poll = &set->fds[direct->at];
+        if (direct->entry->kind == ENTRY_EPOLL) {
+            epoll_sleep_begins((struct epoll *)direct->entry, due);
+            continue;
+        }
+        struct conn *conn = (struct conn *)direct->entry;
+        unsigned wanted = poll->events & WRITE_SIDE ? POLLOUT : 0;
+        if (poll->events & READ_SIDE || wanted == 0)
+            wanted |= POLLIN;
+        doorbell_arm(conn, direct->armed = wanted);
+        all &= sleeper != NULL && sleeper_watch(sleeper, conn, poll->fd);
+        uint64_t when = progress_due(conn);
+        if (when != 0 && when < *due)
+            *due = when;
+    }
+    set->kernel[set->count].fd = sleeper != NULL ? sleeper_descriptor(sleeper) : -1;
+    return all;
+}
+
+static bool heed_one(struct set *set, const struct wake *wake) {
+    bool heeded = false;
+    for (nfds_t i = 0; i < set->directs; i++)
+        if (set->direct[i].entry->kind == ENTRY_CONN)
+            heeded |= sleeper_heed((struct conn *)set->direct[i].entry, set->fds[set->direct[i].at].fd, wake);
+    return heeded;
+}
+
+static void heed(struct set *set, struct sleeper *sleeper) {
+    struct wake wakes[MOST_WAKES];
+    int count;
+    do {
+        count = sleeper_collect(sleeper, wakes);
+        for (int i = 0; i < count; i++)
+            if (wakes[i].serial != 0 && !heed_one(set, &wakes[i]))
+                sleeper_unheeded(sleeper, &wakes[i]);
+    } while (count == MOST_WAKES);
+}
+
+static void disarm(struct set *set, struct sleeper *sleeper) {
+    for (nfds_t i = 0; i < set->directs; i++) {
+        struct direct *direct = &set->direct[i];
+        if (direct->entry->kind == ENTRY_EPOLL) {
+            epoll_sleep_ended((struct epoll *)direct->entry);
+            continue;
+        }
+        struct conn *conn = (struct conn *)direct->entry;
+        doorbell_disarm(conn, direct->armed);
+        doorbell_keep_short(conn);
+        if (conn_phase(conn) < CONN_DIRECT)
+            progress_serve(conn, set->fds[direct->at].fd);
+    }
+    if (sleeper != NULL && set->kernel[set->count].revents != 0)
+        heed(set, sleeper);
+    set->kernel[set->count].fd = -1;
+}
+
+static bool has_gone_plain(const struct set *set) {
+    for (nfds_t i = 0; i < set->directs; i++)
+        if (set->direct[i].entry->kind == ENTRY_CONN && conn_phase((struct conn *)set->direct[i].entry) == CONN_PLAIN)
+            return true;
+    return false;
+}
+
+/* Sleeps once; -1 and errno. */
+static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, struct spin *spin) {
+    uint64_t due = deadline, began;
+    struct sleeper *sleeper = sleeper_mine();
+    int result = 0, error = 0;
+    if (!arm(set, sleeper, &due) && now_ns() + NAP_NS < due)
+        due = now_ns() + NAP_NS;
+    look(set, sleeper == NULL);
+    began = now_ns();
+    if (ready(set) == 0 && !has_gone_plain(set)) {
+        result = ask(set, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 0, mask);
+        error = errno;
+        asked = now_ns();
+        spin_slept(spin, asked - began);
+    }
+    disarm(set, sleeper);
+    errno = error;
+    return result < 0 ? -1 : 0;
+}
+
+/* Asks the kernel without waiting, and looks. The number of descriptors with events, or -1 and errno. */
+static int ask_and_look(struct set *set, uint64_t now, const sigset_t *mask, bool last) {
+    if (ask(set, 0, mask) < 0)
+        return -1;
+    asked = now;
+    look(set, last);
+    return ready(set);
+}
+
+static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
+    uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
+    struct spin spin;
+    bool spinning = false, signals = mask != NULL;
+    int count, saved = errno;
+    for (nfds_t i = 0; i < set->count; i++)
+        set->fds[i].revents = 0;
+    for (;;) {
+        if (signals || (set->plain && (timeout == 0 || now - asked >= ASK_BUSY_NS))) {
+            count = ask_and_look(set, now, mask, timeout == 0);
+            signals = false;
+        } else {
+            look(set, timeout == 0);
+            count = ready(set);
+        }
+        if (count == 0 && asked != now && set->plain && (timeout == 0 || now - asked >= ASK_QUIET_NS))
+            count = ask_and_look(set, now, mask, timeout == 0);
+        if (count != 0)
+            break;
+        if (now >= deadline)
+            break;
+        if (!spinning)
+            spin_start(&spin, &learnt);
+        spinning = true;
+        if (!has_gone_plain(set) && spin_on(&spin)) {
+            now = now_ns();
+            continue;
+        }
+        if (sleep_once(set, deadline, mask, &spin) < 0) {
+            count = -1;
+            break;
+        }
+        spinning = false;
+        if (has_gone_plain(set)) {
+            discard(set);
+            collect(set);
+        }
+        /* What the sleep has found counts even when the time is over. */
+        look(set, false);
+        if ((count = ready(set)) != 0)
+            break;
+        now = now_ns();
+    }
+    if (spinning && count >= 0)
+        spin_slept(&spin, 0);
+    if (count >= 0)
+        errno = saved;
+    return count;
+}
+
+/* With memory for it: FEW places are on the stack. */
+static int poll_with(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, struct pollfd *kernel,
+                     struct direct *direct) {
+    struct set set = {.fds = fds, .kernel = kernel, .count = count, .direct = direct};
+    struct timespec time;
+    collect(&set);
+    if (set.directs == 0) {   /* not with a place for the sleeper: the program's limit of descriptors counts places */
+        progress_before_sleep();
+        return real_ppoll(fds, count, timespec_of(timeout, &time), mask);
+    }
+    int result = wait_for(&set, timeout, mask);
+    discard(&set);
+    return result;
+}
+
+int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+    struct pollfd few_polls[FEW + 1], *polls = few_polls;
+    struct direct few_direct[FEW], *direct = few_direct;
+    if (count > FEW) {
+        polls = malloc((count + 1) * sizeof(*polls));
+        direct = malloc(count * sizeof(*direct));
+    }
+    int result = -1;
+    errno = polls == NULL || direct == NULL ? ENOMEM : errno;
+    if (polls != NULL && direct != NULL)
+        result = poll_with(fds, count, timeout, mask, polls, direct);
+    free(polls == few_polls ? NULL : polls);
+    free(direct == few_direct ? NULL : direct);
+    return result;
+}

@@ -1,0 +1,10 @@
+/* poll for sets with descriptors that the library knows. */
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+
+#include "base/common.h"
+
+/* As ppoll, with a time-out in ns (FOR_EVER of wait/sleeper.h: none). */
+int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask);

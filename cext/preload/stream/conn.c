@@ -1,0 +1,174 @@
+/* A connection: see conn.h. */
+#include "stream/conn.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/real.h"
+#include "base/sockaddr.h"
+#include "fdtable/hidden.h"
+#include "memory/region.h"
+#include "stream/large.h"
+
+#ifndef SOCK_SNDBUF_LOCK   /* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
+#define SOCK_SNDBUF_LOCK 1
+#define SOCK_RCVBUF_LOCK 2
+#endif
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+
+_Atomic int conn_young;
+
+static void conn_destroy(struct entry *entry) {
+    struct conn *conn = (struct conn *)entry;
+    int saved = errno;
+    if (conn_phase(conn) < CONN_DIRECT)
+        atomic_fetch_sub(&conn_young, 1);
+    if (conn->doorbell >= 0)
+        hidden_close(conn->doorbell);
+    if (conn->tcp >= 0)
+        hidden_close(conn->tcp);
+    large_close(conn);
+    region_unmap(conn->peer);
+    region_unmap(conn->own);
+    entry_free(entry);
+    errno = saved;
+}
+
+struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase) {
+    static _Atomic uint32_t serial;
+    struct conn *conn = (struct conn *)entry_new(ENTRY_CONN, sizeof(*conn), conn_destroy);
+    if (conn == NULL)
+        return NULL;
+    conn->own = own;
+    conn->doorbell = doorbell;
+    conn->tcp = -1;
+    conn->serial = atomic_fetch_add(&serial, 1) + 1;
+    conn->offered_at = now_ns();
+    atomic_store(&conn->phase, phase);
+    if (phase < CONN_DIRECT)
+        atomic_fetch_add(&conn_young, 1);
+    return conn;
+}
+
+/* Which phase may follow which. */
+static const bool allowed[CONN_PLAIN + 1][CONN_PLAIN + 1] = {
+    [CONN_CONNECTING] = {[CONN_OFFERED] = true, [CONN_BROKEN] = true, [CONN_PLAIN] = true},
+    [CONN_OFFERED] = {[CONN_DIRECT] = true, [CONN_BROKEN] = true, [CONN_PLAIN] = true},
+    [CONN_DIRECT] = {[CONN_BROKEN] = true},
+    [CONN_BROKEN] = {[CONN_PLAIN] = true},
+};
+
+bool conn_set_phase(struct conn *conn, enum phase from, enum phase to) {
+    int expected = from;
+    if (!allowed[from][to])
+        abort();
+    if (!atomic_compare_exchange_strong(&conn->phase, &expected, to))
+        return false;
+    if (from < CONN_DIRECT && to >= CONN_DIRECT)
+        atomic_fetch_sub(&conn_young, 1);
+    return true;
+}
+
+bool conn_break(struct conn *conn, int error) {
+    for (;;) {
+        enum phase phase = conn_phase(conn);
+        if (phase >= CONN_BROKEN)
+            return false;
+        if (error != 0)
+            atomic_store(&conn->own->error, error);
+        if (conn_set_phase(conn, phase, CONN_BROKEN))
+            return true;
+    }
+}
+
+struct conn *conn_hold(int fd) {
+    if (LIKELY(conn_of(fd) == NULL))
+        return NULL;
+    struct entry *entry = entry_hold(fd);
+    if (entry == NULL || entry->kind == ENTRY_CONN)
+        return (struct conn *)entry;
+    entry_release(entry);
+    return NULL;
+}
+
+int conn_descriptor(const struct conn *conn, int fd) {
+    if (LIKELY(entry_of(fd) == &conn->entry))
+        return fd;
+    return entry_has_descriptors(&conn->entry) ? entry_descriptor(&conn->entry, 0) : conn->tcp;
+}
+
+/* What TCP would take to hear of a death: who never sleeps asks no more often. */
+#define LOOK_NS 100000u
+
+/* The other end's kernel has closed its TCP socket, so no process has it any more. */
+static bool tcp_has_ended(const struct conn *conn, int fd) {
+    struct tcp_info info;
+    socklen_t length = sizeof(info.tcpi_state);
+    int tcp = conn_descriptor(conn, fd);
+    if (tcp < 0 || real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
+        return false;
+    return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_LAST_ACK || info.tcpi_state == TCP_CLOSING ||
+           info.tcpi_state == TCP_CLOSE || info.tcpi_state == TCP_TIME_WAIT;
+}
+
+/* The doorbell tells it at once but for the first moments, when the broker may still have a copy of the other end. */
+bool conn_has_ended(struct conn *conn, int fd) {
+    struct pollfd doorbell = {conn->doorbell, POLLRDHUP, 0};
+    int saved = errno;
+    if (!atomic_load(&conn->peer_gone) &&
+        (quiet_look(&doorbell, 1) > 0 || (conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd))))
+        atomic_store(&conn->peer_gone, true);
+    errno = saved;
+    return atomic_load(&conn->peer_gone);
+}
+
+void conn_look_by_time(struct conn *conn, int fd) {
+    uint64_t now = now_ns(), before = atomic_load_explicit(&conn->looked_at, memory_order_relaxed);
+    if (now - before < LOOK_NS)
+        return;
+    atomic_store_explicit(&conn->looked_at, now, memory_order_relaxed);
+    conn_has_ended(conn, fd);
+}
+
+uint64_t inode_of(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+bool conn_is_under(const struct conn *conn, int fd) {
+    struct stat status;
+    int saved = errno;
+    bool same = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_ino == conn->inode;
+    errno = saved;
+    return same;
+}
+
+bool conn_is_nonblocking(const struct conn *conn) {
+    return atomic_load_explicit(&conn->own->nonblocking, memory_order_relaxed) != 0;
+}
+
+static uint32_t number_of(int fd, int option) {
+    int number = 0;
+    socklen_t length = sizeof(number);
+    return real_getsockopt(fd, SOL_SOCKET, option, &number, &length) == 0 ? (uint32_t)number : 0;
+}
+
+void conn_read_options(struct conn *conn, int fd) {
+    struct vn_half *own = conn->own;
+    uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
+    uint32_t low_water = number_of(fd, SO_RCVLOWAT);
+    own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(fd, SO_SNDBUF) : 0;
+    own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(fd, SO_RCVBUF) : 0;
+    own->low_water = low_water > 1 ? low_water : 0;
+    own->receive_timeout_ns = socket_timeout_ns(fd, SO_RCVTIMEO);
+    own->send_timeout_ns = socket_timeout_ns(fd, SO_SNDTIMEO);
+    own->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+}
+
+int conn_take_error(struct conn *conn) {
+    return atomic_load_explicit(&conn->own->error, memory_order_relaxed) != 0 ? atomic_exchange(&conn->own->error, 0) : 0;
+}

@@ -1,0 +1,96 @@
+/* A connection: the object behind the program's descriptors of it.
+ *
+ * The program's descriptor is and stays its TCP socket. Beside it the connection has two mapped halves and a doorbell,
+ * a hidden Unix socket. So options and names are the kernel's own, going back to TCP needs no other descriptor, and
+ * who reaches the descriptor by ways that the library can't see meets a TCP socket on which nothing ever comes:
+ * once the connection is direct, both ends shut their TCP sockets for reading (an end of file for such a reader), and
+ * bytes that do arrive there reset the connection (handshake/progress.c).
+ *
+ *     CONNECTING --> OFFERED --> DIRECT --> BROKEN
+ *         |  \________  | _________________^   ^
+ *         v           \ v________________ /____|
+ *       PLAIN <--------
+ */
+#pragma once
+
+#include "abi/socket_layout.h"
+#include "base/common.h"
+#include "fdtable/entry.h"
+
+enum phase {
+    CONN_CONNECTING,   /* TCP's handshake is not over (non-blocking connect) */
+    CONN_OFFERED,      /* it is over; the other end has not answered, so its half is not there yet */
+    CONN_DIRECT,       /* both halves are there */
+    CONN_BROKEN,       /* the error in own->error is reported once, then end of file and EPIPE */
+    CONN_PLAIN,        /* it went back to TCP: no descriptor means it any more, hooks use the real functions */
+};
+
+struct conn {
+    struct entry entry;
+    _Atomic int phase;                       /* written by conn_set_phase alone */
+    struct vn_half *own;                     /* never NULL */
+    _Atomic(const struct vn_half *) peer;    /* NULL before CONN_DIRECT */
+    int doorbell;                            /* hidden; as long as the object lives */
+    uint64_t inode;                          /* of the TCP socket: what tells whether a number still means it */
+    uint32_t serial;
+    int family;                              /* of the program's socket: AF_INET or AF_INET6 */
+    _Atomic bool peer_gone;                  /* the doorbell or TCP says that no process has the other end any more */
+    _Atomic bool died_clean;                 /* it was gone, with all read, when the first bytes were written that it has not read */
+    _Atomic bool fallback_requested;
+    _Atomic bool serving;                    /* a thread is in conn_serve */
+    _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
+    _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
+    int tcp;                                 /* then a hidden copy of the TCP socket, else -1 */
+    uint64_t offered_at;
+    _Atomic bool nudge_taken;                /* at the accepting end: handshake/progress.c */
+    _Atomic uint64_t poll_ns;                /* how long polling before a sleep is worth while: learnt */
+    _Atomic uint64_t looked_at;              /* when the kernel was asked for the other end's death */
+    _Atomic uint32_t sleeper;                /* the last thread that watches the doorbell, by its sleeper's number */
+    bool unreported;                         /* the program has seen EINPROGRESS, and no connect that returned 0 */
+    _Atomic bool early;                      /* watched by the kernel, in an epoll: see epoll_waits_seen */
+    bool wants_signals;                      /* O_ASYNC: the doorbell is rung for every byte */
+    struct vn_address source, target;        /* of the offer */
+    /* stream/large.c: */
+    void *whole_own, *whole_peer;            /* the halves with all of their rings, or NULL */
+    bool wishes_large, tried_large;
+    uint64_t full_at, full_tail, fast_bytes; /* when there was no room for the last time, and how it was then */
+    /* watch/: */
+    _Atomic uint32_t watchers;               /* epoll entries that watch this */
+    _Atomic uint64_t told_head;              /* EPOLLEXCLUSIVE: one epoll is told of the data up to here, */
+    _Atomic(const void *) told_to;           /* namely this one */
+};
+
+extern _Atomic int conn_young;                 /* connections of this process that are not direct yet, nor anything else */
+
+/* NULL without memory. Takes over own and the doorbell (hidden) with the result; one user: the caller. */
+struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase);
+
+/* The one writer of `phase`: false when it was not `from` any more. */
+bool conn_set_phase(struct conn *conn, enum phase from, enum phase to);
+bool conn_break(struct conn *conn, int error);   /* to CONN_BROKEN from wherever it is, with this error to report */
+
+static inline enum phase conn_phase(const struct conn *conn) {
+    return (enum phase)atomic_load_explicit(&conn->phase, memory_order_acquire);
+}
+
+static inline struct conn *conn_of(int fd) {
+    struct entry *entry = entry_of(fd);
+    return LIKELY(entry == NULL) || entry->kind != ENTRY_CONN ? NULL : (struct conn *)entry;
+}
+
+struct conn *conn_hold(int fd);              /* entry_hold for connections only */
+#define conn_release(conn) entry_release(&(conn)->entry)
+
+/* A number of this process that means the connection: fd if it does, else another one; -1 for none. */
+int conn_descriptor(const struct conn *conn, int fd);
+
+/* Asks the kernel whether any process still has the other end; what it says is kept in conn->peer_gone. */
+bool conn_has_ended(struct conn *conn, int fd);
+void conn_look_by_time(struct conn *conn, int fd);   /* the same, when it was not asked lately: for who never sleeps */
+
+bool conn_is_under(const struct conn *conn, int fd);   /* the kernel agrees: fd is this connection's socket */
+uint64_t inode_of(int fd);                   /* 0: not open */
+
+bool conn_is_nonblocking(const struct conn *conn);
+void conn_read_options(struct conn *conn, int fd);     /* what the ring must know of the TCP socket's options */
+int conn_take_error(struct conn *conn);      /* the errno to report, once; 0 for none */

@@ -1,0 +1,20 @@
+/* A blocking call's wait for one connection. */
+#pragma once
+
+#include "stream/conn.h"
+
+/* Polls, then sleeps, until one of events (POLLIN, POLLOUT; also an error or hangup) is true, or it is CONN_PLAIN: 0; or
+ * -1 and EAGAIN (deadline; 0: none), EINTR. */
+int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns);
+
+/* The same for reading, until so many bytes are there, or the end. */
+int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_ns);
+
+/* At the end of a call that may have blocked: it may have been the last that keeps a connection which was closed. */
+void block_done(struct conn *conn);
+
+/* Gives back what a blocking call of this thread holds that has been left by a jump; at the thread's end, what it holds. */
+void block_settle(void);
+void block_thread_ends(void);
+
+void block_look(struct conn *conn, int fd);   /* for who does not wait, before it says EAGAIN */

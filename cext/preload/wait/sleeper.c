@@ -1,0 +1,186 @@
+/* A thread's own place to sleep for connections: see sleeper.h. */
+#include "wait/sleeper.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "base/signals.h"
+#include "fdtable/hidden.h"
+#include "fdtable/kick.h"
+#include "handshake/progress.h"
+#include "stream/doorbell.h"
+
+struct sleeper {
+    int epoll;
+    uint32_t number;   /* of this sleeper and no other */
+    pid_t process;
+};
+
+#define OF_TCP 0x80000000ull          /* in an event's data: the TCP socket, not the doorbell */
+#define OF_KICK UINT64_MAX
+
+static void (*at_thread_end)(void);
+static __thread struct sleeper own = {-1, 0, 0};
+static pthread_key_t key;
+static _Atomic uint32_t numbers;
+
+static void thread_ends(void *place) {
+    struct sleeper *sleeper = place;
+    if (at_thread_end != NULL)
+        at_thread_end();
+    if (sleeper->epoll >= 0 && sleeper->process == process_id)
+        hidden_close(sleeper->epoll);
+    sleeper->epoll = -1;
+}
+
+bool sleeper_init(void (*thread_end)(void)) {
+    at_thread_end = thread_end;
+    return pthread_key_create(&key, thread_ends) == 0;
+}
+
+/* The forking thread's epoll is the parent's as well: an edge that one takes, the other does not see. */
+static void leave_to_parent(void) {
+    if (own.epoll >= 0 && is_hidden(own.epoll))
+        hidden_close(own.epoll);
+    own.epoll = -1;
+}
+
+static _Atomic int signal_descriptor = -1;
+
+void sleeper_after_fork(void) {
+    int old = atomic_exchange(&signal_descriptor, -1);   /* it shows the parent's signals */
+    if (old >= 0)
+        hidden_close(old);
+    leave_to_parent();
+}
+
+struct sleeper *sleeper_mine(void) {
+    if (LIKELY(own.epoll >= 0 && own.process == process_id))
+        return &own;
+    leave_to_parent();
+    struct epoll_event event = {EPOLLIN | EPOLLET, {.u64 = OF_KICK}};
+    int kick = kick_descriptor(), epoll = kick >= 0 ? epoll_create1(EPOLL_CLOEXEC) : -1;
+    if (epoll < 0 || (epoll = hide(epoll)) < 0)
+        return NULL;
+    if (real_epoll_ctl(epoll, EPOLL_CTL_ADD, kick, &event) != 0) {
+        hidden_close(epoll);
+        return NULL;
+    }
+    own = (struct sleeper){epoll, atomic_fetch_add(&numbers, 1) + 1, process_id};
+    pthread_setspecific(key, &own);
+    return &own;
+}
+
+int sleeper_descriptor(const struct sleeper *sleeper) {
+    return sleeper->epoll;
+}
+
+static bool watch_one(int epoll, int fd, uint32_t events, uint64_t data) {
+    struct epoll_event event = {events, {.u64 = data}};
+    return real_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 ||
+           (errno == EEXIST && real_epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0);
+}
+
+bool sleeper_watch(struct sleeper *sleeper, struct conn *conn, int fd) {
+    enum phase phase = conn_phase(conn);
+    uint64_t data = (uint64_t)conn->serial << 32;
+    if (LIKELY(phase >= CONN_DIRECT && atomic_load_explicit(&conn->sleeper, memory_order_relaxed) == sleeper->number))
+        return true;
+    int saved = errno, tcp = conn_descriptor(conn, fd);
+    bool watched = watch_one(sleeper->epoll, conn->doorbell, EPOLLIN | EPOLLRDHUP | EPOLLET, data);
+    if (tcp >= 0)
+        watch_one(sleeper->epoll, tcp, (phase == CONN_CONNECTING ? EPOLLOUT : EPOLLIN) | EPOLLET, data | OF_TCP);
+    if (watched && phase >= CONN_DIRECT)
+        atomic_store_explicit(&conn->sleeper, sleeper->number, memory_order_relaxed);
+    errno = saved;
+    return watched;
+}
+
+static int translate(const struct epoll_event *events, int count, struct wake *wakes) {
+    for (int i = 0; i < count; i++) {
+        uint64_t data = events[i].data.u64;
+        bool tcp = data != OF_KICK && (data & OF_TCP);
+        wakes[i] = (struct wake){data == OF_KICK ? 0 : (uint32_t)(data >> 32),
+                                 !tcp && (events[i].events & (EPOLLHUP | EPOLLRDHUP)), tcp};
+    }
+    return count;
+}
+
+static int ms_of(uint64_t ns) {
+    if (ns == FOR_EVER)
+        return -1;
+    uint64_t ms = ns / MILLISECOND_NS + (ns % MILLISECOND_NS != 0);
+    return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
+    struct epoll_event events[MOST_WAKES];
+    int saved = errno, count = real_epoll_pwait(sleeper->epoll, events, MOST_WAKES, 0, NULL);
+    errno = saved;
+    return translate(events, count, wakes);
+}
+
+static int own_signal_descriptor(void) {
+    sigset_t all;
+    int none = -1, fd = atomic_load(&signal_descriptor);
+    if (LIKELY(fd >= 0))
+        return fd;
+    signals_all(&all);
+    if ((fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 || (fd = hide(fd)) < 0)
+        return -1;
+    if (atomic_compare_exchange_strong(&signal_descriptor, &none, fd))
+        return fd;
+    hidden_close(fd);
+    return none;
+}
+
+/* Sleeps with the signals blocked, so that those that come can be looked at before their handlers run. */
+static int sleep_and_judge(struct sleeper *sleeper, int signals, uint64_t timeout) {
+    struct pollfd fds[2] = {{sleeper->epoll, POLLIN, 0}, {signals, POLLIN, 0}};
+    sigset_t before;
+    signals_block(&before);
+    int result = real_poll(fds, 2, ms_of(timeout));
+    bool interrupted = result > 0 && fds[1].revents != 0 && signals_pending_interrupt(&before);
+    signals_restore(&before);   /* now they run; one may jump out of here */
+    errno = EINTR;
+    return interrupted && fds[0].revents == 0 ? -1 : 0;
+}
+
+int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts) {
+    struct epoll_event events[MOST_WAKES];
+    int signals;
+    if (restarts && signals_restarting() == RESTART_MIXED && (signals = own_signal_descriptor()) >= 0)
+        return sleep_and_judge(sleeper, signals, timeout) < 0 ? -1 : sleeper_collect(sleeper, wakes);
+    int count = real_epoll_pwait(sleeper->epoll, events, MOST_WAKES, ms_of(timeout), NULL);
+    if (count < 0)
+        return errno == EINTR && restarts && signals_restarting() == RESTART_ALWAYS ? 0 : -1;
+    return translate(events, count, wakes);
+}
+
+bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake) {
+    if (wake->serial != conn->serial)
+        return false;
+    if (wake->ended)
+        atomic_store(&conn->peer_gone, true);
+    if (wake->tcp)
+        progress_look_at_tcp(conn, fd);
+    return true;
+}
+
+/* Under a new number it watches every connection anew, which makes the kernel look at each. */
+void sleeper_unheeded(struct sleeper *sleeper, const struct wake *wake) {
+    if (wake->ended || wake->tcp)
+        sleeper->number = atomic_fetch_add(&numbers, 1) + 1;
+}
+
+struct timespec *timespec_of(uint64_t ns, struct timespec *room) {
+    if (ns == FOR_EVER)
+        return NULL;
+    room->tv_sec = (time_t)(ns / SECOND_NS);
+    room->tv_nsec = (long)(ns % SECOND_NS);
+    return room;
+}

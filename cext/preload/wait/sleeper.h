@@ -1,0 +1,42 @@
+/* A thread's own place to sleep for connections.
+ *
+ * An epoll of the thread alone, in which it watches the doorbells of the connections that it sleeps for, edge-triggered
+ * (why: stream/doorbell.c). What was watched once stays watched, so a thread that waits for the same connections again
+ * pays nothing for it; the edge of a connection that it has no interest in any more costs it one look.
+ */
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+
+#include "stream/conn.h"
+
+#define FOR_EVER UINT64_MAX
+#define NAP_NS (20 * MILLISECOND_NS)   /* the longest sleep of who can't be woken, as no descriptor is to be had */
+
+struct sleeper;
+
+struct sleeper *sleeper_mine(void);    /* NULL: no descriptor is to be had, so sleeps must be naps */
+int sleeper_descriptor(const struct sleeper *sleeper);   /* readable when something has happened */
+
+/* The connection's doorbell will end a sleep, and while TCP connects, its socket (fd); false: it can't be watched. */
+bool sleeper_watch(struct sleeper *sleeper, struct conn *conn, int fd);
+
+/* What happened to a connection that the thread watches. */
+struct wake { uint32_t serial; bool ended, tcp; };   /* ended: the doorbell's other end is closed; tcp: its TCP socket has something */
+#define MOST_WAKES 16
+
+/* Sleeps for timeout ns at most (FOR_EVER: without end). The number of wakes, 0 for the time-out, -1 and EINTR.
+ * restarts: the call has no time-out, so TCP would go on after a handler with SA_RESTART; then 0 or more. */
+int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts);
+int sleeper_collect(struct sleeper *sleeper, struct wake *wakes);   /* without sleeping: after its descriptor was readable */
+
+bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake);   /* what a wake says of this connection; false: of another */
+
+/* An end that a wake has told of another connection must be told again when the thread sleeps for that one. */
+void sleeper_unheeded(struct sleeper *sleeper, const struct wake *wake);
+
+struct timespec *timespec_of(uint64_t ns, struct timespec *room);   /* NULL for FOR_EVER */
+
+bool sleeper_init(void (*thread_end)(void));   /* called when a thread that has slept ends */
+void sleeper_after_fork(void);

@@ -1,0 +1,16 @@
+/* Polling before sleeping: how long it is worth while is learnt from how long the last sleeps were. */
+#pragma once
+
+#include "base/common.h"
+
+#define LOOKS_A_YIELD 16
+
+struct spin {
+    uint64_t until, lent;   /* lent: ns given to others by long yields */
+    unsigned looks;
+    _Atomic uint64_t *learnt;
+};
+
+void spin_start(struct spin *spin, _Atomic uint64_t *learnt);   /* learnt: ns, where the caller keeps what was learnt (starts as 0) */
+bool spin_on(struct spin *spin);                        /* false when it is time to sleep; yields now and then */
+void spin_slept(struct spin *spin, uint64_t ns);        /* how long the sleep after it was; 0: polling was enough */
