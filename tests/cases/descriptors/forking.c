@@ -1,0 +1,160 @@
+/* Children that are made in unusual ways, and the connection that they share with their parent. */
+#include "case.h"
+#include "raw.h"
+
+#include <spawn.h>
+
+/* The child sends when the parent has closed its descriptor, and the child's answer says what it received. */
+static void child(const struct link *link, int go) {
+    char byte, data[16] = "";
+    if (read(go, &byte, 1) != 1)
+        _exit(1);
+    ssize_t got = recv(link->near, data, sizeof(data), 0);
+    if (got == 3 && memcmp(data, "abc", 3) == 0)
+        send(link->near, "hello", 5, MSG_NOSIGNAL);
+    else
+        send(link->near, "wrong", 5, MSG_NOSIGNAL);
+    _exit(0);
+}
+
+static void parent(struct link *link, int go, pid_t pid) {
+    must(pid > 0, "make a child");
+    int status = -1;
+    say("close", close(link->near));
+    far_send(link, "abc", 3);
+    must(write(go, "g", 1) == 1, "tell the child");
+    say_far("far", link);
+    say_far("far", link);
+    waitpid(pid, &status, 0);
+    say("child's status", status);
+    link->near = -1;
+    link_close(link);
+}
+
+static void forked(pid_t (*fork_by)(void)) {
+    int go[2];
+    struct link link = link_open();
+    must(pipe(go) == 0, "pipe");
+    pid_t pid = fork_by();
+    if (pid == 0)
+        child(&link, go[0]);
+    parent(&link, go[1], pid);
+    close(go[0]);
+    close(go[1]);
+}
+
+static pid_t by_clone(void) {
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static pid_t by_clone3(void) {
+    struct {
+        uint64_t words[8];
+    } arguments = {.words = {[4] = SIGCHLD}};
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+}
+
+static pid_t by_raw_fork(void) {
+#ifdef SYS_fork
+    return (pid_t)syscall(SYS_fork);
+#else
+    return by_clone();
+#endif
+}
+
+static void raw_clone(void) {
+    forked(by_clone);
+}
+
+static void raw_clone3(void) {
+    forked(by_clone3);
+}
+
+static void raw_fork(void) {
+    forked(by_raw_fork);
+}
+
+static void bare_fork(void) {
+    forked(_Fork);
+}
+
+static void library_fork(void) {
+    forked(fork);
+}
+
+/* The parent's other threads and descriptors remain usable after a child has come and gone. */
+static void raw_clone_leaves_parent(void) {
+    struct link link = link_open();
+    char data[16];
+    pid_t pid = by_clone();
+    if (pid == 0)
+        _exit(7);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    say("child's exit code", WEXITSTATUS(status));
+    far_send(&link, "abc", 3);
+    say_text("recv", data, recv(link.near, data, sizeof(data), 0));
+    say("send", send(link.near, "def", 3, MSG_NOSIGNAL));
+    say_far("far", &link);
+    link_close(&link);
+}
+
+/* A directory that has nothing but the static program: neither /proc nor libraries. */
+static void make_root(char *root) {
+    char words[512], path[256];
+    const char *folder = getenv("CASE_FOLDER");
+    snprintf(path, sizeof(path), "%s/root-XXXXXX", folder != NULL ? folder : "/tmp");
+    must(mkdtemp(path) != NULL, "make a directory");
+    snprintf(words, sizeof(words), "cp %s/reader %s/reader", folder, path);
+    must(system(words) == 0, "copy the static program");
+    snprintf(root, 256, "%s", path);
+}
+
+static void remove_root(const char *root) {
+    char path[300];
+    snprintf(path, sizeof(path), "%s/reader", root);
+    unlink(path);
+    rmdir(root);
+}
+
+/* In a child, so that this program keeps its own root. */
+static void in_chroot(bool by_vfork) {
+    char root[256];
+    struct link link = link_open();
+    make_root(root);
+    pid_t inner = fork();
+    must(inner >= 0, "fork");
+    if (inner == 0) {
+        if (chroot(root) != 0 || chdir("/") != 0)
+            _exit(20);
+        pid_t pid = by_vfork ? vfork() : fork();
+        if (pid == 0) {
+            dup2(link.near, 0);
+            execl("/reader", "reader", (char *)NULL);
+            _exit(21);
+        }
+        int status = -1;
+        waitpid(pid, &status, 0);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 22);
+    }
+    far_send(&link, "hello\n", 6);
+    int status = -1;
+    waitpid(inner, &status, 0);
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    printf("the static program read %s\n", code == 0 ? "the bytes" : code == 1 ? "the end" : code == 2 ? "an error"
+                                           : code == 3 ? "foreign bytes" : "nothing, as it did not run");
+    remove_root(root);
+    link_close(&link);
+}
+
+static void vfork_in_chroot(void) {
+    in_chroot(true);
+}
+
+static void fork_in_chroot(void) {
+    in_chroot(false);
+}
+
+CASES({"raw_clone", raw_clone}, {"raw_clone3", raw_clone3}, {"raw_fork", raw_fork}, {"bare_fork", bare_fork},
+      {"library_fork", library_fork}, {"raw_clone_leaves_parent", raw_clone_leaves_parent},
+      {"vfork_in_chroot", vfork_in_chroot}, {"fork_in_chroot", fork_in_chroot})
