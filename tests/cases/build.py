@@ -16,9 +16,14 @@ READER = CASES / "descriptors/reader.c"
 """A static program that the cases of a changed root run there."""
 
 
+class BuildError(Exception):
+    """What the compiler said."""
+
+
 def _compile(*words: object) -> None:
     done = subprocess.run(["gcc", *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    if done.returncode:
+        raise BuildError(done.stderr)
 
 
 class Builder:

@@ -12,7 +12,7 @@ CASES = Path(__file__).parent
 
 KINDS = (
     "descriptors",
-#    "wakeups",
+    "wakeups",
 #    "cancellation",
 #    "signals",
 #    "options",

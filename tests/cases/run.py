@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from threading import Event, Thread
 from typing import IO
 
+from tests.cases.build import BuildError
 from tests.cases.case import Case
 from tests.cases.site import CLIENT, ROOT, SERVER, Namespace, Site
 from tests.support.direct import HALF
@@ -150,7 +151,10 @@ def _two(site: Site, case: Case, way: str, limit: float) -> tuple[str, str]:
 
 def run(site: Site, case: Case, way: str, limit: float = LIMIT) -> Outcome:
     """The case in this way, after at most its time limit."""
-    printed, errors = (_one if "direct" in case.ways else _two)(site, case, way, limit)
+    try:
+        printed, errors = (_one if "direct" in case.ways else _two)(site, case, way, limit)
+    except BuildError as error:
+        printed, errors = "the program cannot be built\n", str(error)
     return Outcome(case, way, printed, errors)
 
 

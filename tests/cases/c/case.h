@@ -89,6 +89,7 @@ struct worker {
     atomic_int tid;
     void *(*run)(void *);
     void *about;
+    void *result;   /* once it is over */
 };
 
 struct worker *work(void *(*run)(void *), void *about);    /* it has begun */

@@ -122,5 +122,5 @@ bool is_over(struct worker *worker, int ms) {
         end.tv_sec++;
         end.tv_nsec -= 1000000000L;
     }
-    return pthread_timedjoin_np(worker->id, NULL, &end) == 0;
+    return pthread_timedjoin_np(worker->id, &worker->result, &end) == 0;
 }
