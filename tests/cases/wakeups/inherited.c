@@ -4,7 +4,8 @@
 #include <spawn.h>
 #include <sys/select.h>
 
-#define LATE_MS 500
+#define LATE_MS 600
+#define LIMIT_MS 1500
 #define TURNS 20
 #define MOST_LATE 4
 
@@ -24,17 +25,17 @@ static pid_t start_child(int input, int fd) {
 }
 
 static int look(char how, int fd, int epoll) {
-    struct timeval limit = {LATE_MS / 1000, LATE_MS % 1000 * 1000};
+    struct timeval limit = {LIMIT_MS / 1000, LIMIT_MS % 1000 * 1000};
     struct epoll_event event;
     fd_set set;
     FD_ZERO(&set);
     FD_SET(fd, &set);
     if (how == 'p')
-        return poll(&(struct pollfd){fd, POLLIN, 0}, 1, LATE_MS);
+        return poll(&(struct pollfd){fd, POLLIN, 0}, 1, LIMIT_MS);
     if (how == 's')
         return select(fd + 1, &set, NULL, NULL, &limit);
     if (how == 'e')
-        return epoll_wait(epoll, &event, 1, LATE_MS);
+        return epoll_wait(epoll, &event, 1, LIMIT_MS);
     char byte;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     return recv(fd, &byte, 1, MSG_PEEK) == 1;
@@ -43,18 +44,20 @@ static int look(char how, int fd, int epoll) {
 struct sender {
     struct link *link;
     pid_t main;
+    double sent_at;
 };
 
 static void *send_when_asleep(void *about) {
-    const struct sender *sender = about;
+    struct sender *sender = about;
     await_asleep(sender->main);
+    sender->sent_at = now();
     far_send(sender->link, "a", 1);
     return NULL;
 }
 
 static void inherited(char how) {
     struct link link = link_open();
-    struct sender sender = {&link, getpid()};
+    struct sender sender = {&link, getpid(), 0};
     struct epoll_event event = {.events = EPOLLIN};
     int input[2], epoll = epoll_create1(EPOLL_CLOEXEC), late = 0;
     char byte;
@@ -63,8 +66,10 @@ static void inherited(char how) {
     epoll_ctl(epoll, EPOLL_CTL_ADD, link.near, &event);
     for (int turn = 0; turn < TURNS && late < MOST_LATE; turn++) {
         struct worker *worker = work(send_when_asleep, &sender);
-        late += look(how, link.near, epoll) != 1;
+        int ready = look(how, link.near, epoll);
+        double woken_at = now();
         pthread_join(worker->id, NULL);
+        late += ready != 1 || woken_at - sender.sent_at > LATE_MS / 1e3;
         recv(link.near, &byte, 1, 0);
     }
     say("late", late);

@@ -27,10 +27,10 @@ static void *wait_for_requests(void *about) {
 }
 
 static bool wait_for(short events) {
-    if (await_events(connection.near, events, LATE_MS) != 0)
-        return true;
-    late++;
-    return false;
+    double began = now();
+    bool came = await_events(connection.near, events, LATE_MS) != 0;
+    late += !came || now() - began > LATE_MS / 2e3;
+    return came;
 }
 
 static bool read_request(void) {
