@@ -17,7 +17,7 @@ KINDS = (
 #    "signals",
 #    "options",
 #    "reading",
-#    "ends",
+    "ends",
 #    "connecting",
 )
 """Each is a package whose CASES are the cases of this kind."""

@@ -51,6 +51,19 @@ void say_is(const char *what, bool is) {
     printf("%s: %s\n", what, is ? "yes" : "no");
 }
 
+void say_events(const char *what, unsigned events) {
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{POLLIN, " in"},     {POLLOUT, " out"}, {POLLPRI, " pri"},
+                 {POLLRDHUP, " rdhup"}, {POLLERR, " err"}, {POLLHUP, " hup"}, {POLLNVAL, " nval"}};
+    printf("%s:%s", what, events == 0 ? " none" : "");
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (events & names[i].bit)
+            printf("%s", names[i].name);
+    printf("\n");
+}
+
 void note(const char *text) {
     printf("%s\n", text);
 }

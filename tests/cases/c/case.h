@@ -41,6 +41,7 @@ int case_main(int count, char **words, const struct test *tests, size_t most);
 void say(const char *what, long result);                  /* "what: 5", or "what: EAGAIN" when negative */
 void say_text(const char *what, const char *data, long count);   /* the bytes, or an error, or "end" for 0 */
 void say_is(const char *what, bool is);                   /* "what: yes" or "what: no" */
+void say_events(const char *what, unsigned events);       /* of poll or epoll, by name */
 void note(const char *text);                              /* a line of its own */
 _Noreturn void fail(const char *what);                    /* what the test needs is not there */
 void must(bool condition, const char *what);
