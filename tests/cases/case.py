@@ -13,8 +13,8 @@ CASES = Path(__file__).parent
 KINDS = (
     "descriptors",
     "wakeups",
-#    "cancellation",
-#    "signals",
+    "cancellation",
+    "signals",
 #    "options",
 #    "reading",
     "ends",

@@ -1,0 +1,74 @@
+"""Cases of signals: calls that they interrupt, and those that a connection sends."""
+
+from __future__ import annotations
+
+from tests.cases.case import cases
+
+RESULTS = {"recv": 5, "read": 5, "recv_timed": 5, "send": 1, "poll": 1, "select": 1, "epoll_wait": 1, "accept": 0}
+"""What each call returns when it ends by itself."""
+
+RESTARTED = ("recv", "read", "send", "accept")
+"""The calls that go on after a handler with SA_RESTART; those with a time-out do not."""
+
+HANDLERS = {
+    "restart": True,
+    "no_restart": False,
+    "restart_beside_other": True,
+    "no_restart_beside_other": False,
+}
+"""Whether the handler of the signal that comes has SA_RESTART; the other signal's, which does not come, has the opposite."""
+
+
+def interrupted() -> dict[str, str]:
+    """What each call returns, and how often a handler ran."""
+    texts = {}
+    for call, result in RESULTS.items():
+        for name, restarts in HANDLERS.items():
+            goes_on = restarts and call in RESTARTED
+            texts[f"{call}_{name}"] = f"the call: {result if goes_on else 'EINTR'}\nhandled: 1"
+        for name in ("ignored", "default"):
+            texts[f"{call}_{name}"] = f"the call: {result}\nhandled: 0"
+    return texts
+
+
+OWNED = """
+    owner kept: yes
+    O_ASYNC kept: yes
+    signal: SIGIO
+    recv: "hello"
+    signal at the end: SIGIO
+    recv: end
+"""
+
+CASES = [
+    *cases("signals/interrupted.c", interrupted(), rounds=2),
+    *cases(
+        "signals/asynchronous.c",
+        {
+            "owner_after_connect": OWNED,
+            "owner_before_connect": OWNED,
+            "signal_chosen": OWNED.replace("SIGIO", "SIGRTMIN for it"),
+            "owner_by_ioctl": f"SIOCSPGRP: 0\nFIOASYNC: 0\n{OWNED.strip()}",
+        },
+    ),
+    *cases(
+        "signals/asynchronous.c",
+        {
+            "owner_of_listener": """
+                signal of the listener: SIGIO
+                O_ASYNC inherited: no
+            """,
+        },
+        becomes_direct=False,
+    ),
+    *cases(
+        "signals/asynchronous.c",
+        {
+            "handler_sends": """
+                the reader ends: yes
+                handlers sent: yes
+                all was received: yes
+            """,
+        },
+    ),
+]
