@@ -15,7 +15,7 @@ KINDS = (
     "wakeups",
     "cancellation",
     "signals",
-#    "options",
+    "options",
 #    "reading",
     "ends",
 #    "connecting",
