@@ -16,7 +16,7 @@ KINDS = (
     "cancellation",
     "signals",
     "options",
-#    "reading",
+    "reading",
     "ends",
 #    "connecting",
 )

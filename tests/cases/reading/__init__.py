@@ -1,0 +1,268 @@
+"""Cases of reading and writing: flags, wrong pointers and counts, many messages, events."""
+
+from __future__ import annotations
+
+from tests.cases.case import cases
+
+CASES = [
+    *cases(
+        "reading/flags.c",
+        {
+            "peek_trunc": """
+                peek and cut 10: 10
+                recv: "abcd"
+                peek and cut without room: 10
+                recv: "efgh"
+            """,
+            "trunc_skips": """
+                cut 20: 20
+                recv: "uvwx"
+                cut 10000: 10000
+                recv: "opqr"
+                left: 9972
+                cut all: 9972
+                cut none: EAGAIN
+            """,
+            "trunc_with_room": """
+                cut 4: 4
+                the room: "untouched"
+                recv: "efgh"
+            """,
+            "peek": """
+                peek: "abcd"
+                peek: "abcdefgh"
+                recv: "abcdefgh"
+                peek: EAGAIN
+                peek: end
+                recv: end
+            """,
+            "waitall": """
+                recv of 10: "abcdefghij"
+                it ends: yes
+                recv: EAGAIN
+            """,
+            "peek_waitall": """
+                recv of 10: "abcdefghij"
+                it ends: yes
+                recv: "abcdefghij"
+            """,
+            "waitall_end": """
+                recv of 10: "abcde"
+                it ends: yes
+            """,
+            "waitall_timeout": """
+                recv of 10: "abcde"
+                recv of 10: EAGAIN
+            """,
+            "waitall_dontwait": """
+                recv of 10: "abcde"
+                recv of 10: EAGAIN
+            """,
+            "length_0": """
+                recv of nothing: EAGAIN
+                read of nothing: 0
+                recv of nothing: 0
+                peek of nothing: 0
+                recv: "a"
+                send of nothing: 0
+                write of nothing: 0
+                recv of nothing: 0
+            """,
+            "urgent": """
+                sockatmark: 0
+                at the mark: 0
+                recv of urgent data: EINVAL
+                MSG_ERRQUEUE: EAGAIN
+            """,
+        },
+    ),
+    *cases(
+        "reading/wrong.c",
+        {
+            "bad_pointers_read": """
+                recv: EFAULT
+                read: EFAULT
+                readv: EFAULT
+                readv of bad vectors: EFAULT
+                recvmsg of a bad vector: EFAULT
+                recvmsg of bad vectors: EFAULT
+                recvmsg of a bad header: EFAULT
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
+            "bad_pointers_write": """
+                send: EFAULT
+                write: EFAULT
+                writev: EFAULT
+                writev of bad vectors: EFAULT
+                sendmsg of a bad vector: EFAULT
+                sendmsg of bad vectors: EFAULT
+                sendmsg of a bad header: EFAULT
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
+            "bad_pointers_names": """
+                getsockname: EFAULT
+                getsockname, length: EFAULT
+                getpeername: EFAULT
+                getpeername, length: EFAULT
+                getpeername, negative length: EINVAL
+                getsockopt: EFAULT
+                getsockopt, length: EFAULT
+                setsockopt: EFAULT
+                FIONREAD: EFAULT
+                connect: EFAULT
+                poll: EFAULT
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
+            "half_bad_vector": """
+                readv gives the good part or an error: yes
+                writev sends the good part or nothing: yes
+            """,
+            "wrong_counts": """
+                readv of -1: EINVAL
+                readv of 1025: EINVAL
+                readv of 0: 0
+                writev of -1: EINVAL
+                writev of 1025: EINVAL
+                writev of 0: 0
+                recvmsg of 1025: EMSGSIZE
+                sendmsg of 1025: EMSGSIZE
+                readv of a negative length: EINVAL
+                writev of a negative length: EINVAL
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
+            "wrong_flags": """
+                shutdown(7): EINVAL
+                listen: EINVAL
+                bind: EINVAL
+                accept: EINVAL
+                connect: EISCONN
+                lseek: ESPIPE
+                pread: ESPIPE
+                pwrite: ESPIPE
+                ftruncate: EINVAL
+                fsync: EINVAL
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
+        },
+    ),
+    *cases(
+        "reading/many.c",
+        {
+            "recvmmsg_wrong_time": """
+                negative: EINVAL
+                too many nanoseconds: EINVAL
+            """,
+            "recvmmsg_for_one": """
+                recvmmsg: 3
+                bytes: "abc"
+                recvmmsg of nothing there: EAGAIN
+                recvmmsg of none: 0
+            """,
+            "recvmmsg_time_over": "recvmmsg: 1",
+            "sendmmsg_most": """
+                sendmmsg of 1025: 1024
+                the far end gets: 1024
+                more: no
+                sendmmsg of none: 0
+            """,
+            "held_by_flag": """
+                send: 1
+                at once: none
+                send: 1
+                far: "ab"
+            """,
+            "held_by_cork": """
+                cork: 0
+                send: 1
+                send: 1
+                at once: none
+                uncork: 0
+                far: "ab"
+            """,
+            "held_for_a_time": """
+                send: 1
+                far: "a"
+            """,
+            "held_until_the_end": """
+                send: 1
+                far: "a"
+                far: end
+            """,
+            "held_until_full": """
+                send: 200000
+                much has gone out at once: yes
+            """,
+        },
+    ),
+    *cases(
+        "reading/events.c",
+        {
+            "edge_of_reading": """
+                bytes: in
+                again: none
+                after a part was read: none
+                more bytes: in
+                all were read: none
+            """,
+            "edge_of_writing": """
+                writable: out
+                again: none
+                armed anew: out
+                full: none
+            """,
+            "edge_after_full": """
+                writable before: none
+                full: none
+                room again: out
+            """,
+            "once": """
+                bytes: in
+                again: none
+                more bytes: none
+                armed anew: in
+            """,
+            "once_listener": """
+                a connection: in
+                a second one: none
+                one was accepted: none
+                armed anew: in
+                none waits: none
+            """,
+            "nested": """
+                nothing: none
+                bytes: in
+                again: none
+                the inner one: in
+                all were read: none
+                the inner one: none
+                more bytes: in
+            """,
+            "nested_level": """
+                bytes: in
+                again: in
+                poll of the inner one: in
+                all were read: none
+                poll of the inner one: none
+            """,
+            "no_events": """
+                bytes: none
+                reset: err hup
+            """,
+            "twice_by_dup": """
+                add the duplicate: 0
+                add it again: EEXIST
+                events: 2
+            """,
+        },
+    ),
+]

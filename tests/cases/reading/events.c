@@ -1,0 +1,168 @@
+/* Events of a connection: edges, once-only, nested epolls, and the turn of a writer that fills the buffer. */
+#include "case.h"
+
+static int watch(int fd, uint32_t events) {
+    struct epoll_event event = {.events = events};
+    int epoll = epoll_create1(0);
+    must(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
+    return epoll;
+}
+
+static void look(const char *what, int epoll, int ms) {
+    struct epoll_event event = {.events = 0};
+    say_events(what, epoll_wait(epoll, &event, 1, ms) > 0 ? event.events : 0);
+}
+
+static void eat(int fd, size_t count) {
+    char data[256];
+    must(recv(fd, data, count, MSG_DONTWAIT) > 0, "there is something to read");
+}
+
+/* A partial read makes no new edge; new bytes do. */
+static void edge_of_reading(void) {
+    struct link link = link_open();
+    char data[100] = "";
+    int epoll = watch(link.near, EPOLLIN | EPOLLET);
+    far_send(&link, data, 100);
+    await_bytes(link.near, 100);
+    look("bytes", epoll, 1000);
+    look("again", epoll, 50);
+    eat(link.near, 40);
+    look("after a part was read", epoll, 50);
+    far_send(&link, data, 1);
+    look("more bytes", epoll, 1000);
+    eat(link.near, 200);
+    look("all were read", epoll, 50);
+    close(epoll);
+    link_close(&link);
+}
+
+static void edge_of_writing(void) {
+    struct link link = link_open();
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+    int epoll = watch(link.near, EPOLLOUT | EPOLLET);
+    look("writable", epoll, 1000);
+    look("again", epoll, 50);
+    epoll_ctl(epoll, EPOLL_CTL_MOD, link.near, &event);
+    look("armed anew", epoll, 1000);
+    fill(link.near);
+    look("full", epoll, 0);
+    close(epoll);
+    link_close(&link);
+}
+
+static void edge_after_full(void) {
+    static char data[1 << 16];
+    struct link link = link_open();
+    int epoll = watch(link.near, EPOLLOUT | EPOLLET);
+    fill(link.near);
+    look("writable before", epoll, 0);
+    look("full", epoll, 0);
+    struct link *far = &link;
+    while (await_events(link.near, POLLOUT, 20) == 0)
+        far_receive(far, data, sizeof(data));
+    look("room again", epoll, 1000);
+    close(epoll);
+    link_close(&link);
+}
+
+static void once(void) {
+    struct link link = link_open();
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT};
+    int epoll = watch(link.near, EPOLLIN | EPOLLONESHOT);
+    far_send(&link, "abc", 3);
+    look("bytes", epoll, 1000);
+    look("again", epoll, 50);
+    far_send(&link, "def", 3);
+    look("more bytes", epoll, 50);
+    epoll_ctl(epoll, EPOLL_CTL_MOD, link.near, &event);
+    look("armed anew", epoll, 1000);
+    close(epoll);
+    link_close(&link);
+}
+
+/* One event for a listener, although two connections wait. */
+static void once_listener(void) {
+    struct sockaddr_in at;
+    int fd = listen_at(&at, 8), epoll = watch(fd, EPOLLIN | EPOLLONESHOT);
+    int one = connect_to(&at);
+    look("a connection", epoll, 1000);
+    int two = connect_to(&at);
+    look("a second one", epoll, 50);
+    close(accept(fd, NULL, NULL));
+    look("one was accepted", epoll, 50);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT};
+    epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+    look("armed anew", epoll, 1000);
+    close(accept(fd, NULL, NULL));
+    epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+    look("none waits", epoll, 50);
+    close(one);
+    close(two);
+    close(epoll);
+    close(fd);
+}
+
+static void nested(void) {
+    struct link link = link_open();
+    int inner = watch(link.near, EPOLLIN), outer = watch(inner, EPOLLIN | EPOLLET);
+    look("nothing", outer, 50);
+    far_send(&link, "abc", 3);
+    look("bytes", outer, 1000);
+    look("again", outer, 50);
+    look("the inner one", inner, 0);
+    eat(link.near, 100);
+    look("all were read", outer, 50);
+    look("the inner one", inner, 0);
+    far_send(&link, "def", 3);
+    look("more bytes", outer, 1000);
+    close(outer);
+    close(inner);
+    link_close(&link);
+}
+
+static void nested_level(void) {
+    struct link link = link_open();
+    int inner = watch(link.near, EPOLLIN), outer = watch(inner, EPOLLIN);
+    far_send(&link, "abc", 3);
+    look("bytes", outer, 1000);
+    look("again", outer, 50);
+    say_events("poll of the inner one", (unsigned)await_events(inner, POLLIN, 0));
+    eat(link.near, 100);
+    look("all were read", outer, 50);
+    say_events("poll of the inner one", (unsigned)await_events(inner, POLLIN, 0));
+    close(outer);
+    close(inner);
+    link_close(&link);
+}
+
+/* Errors and the end are told unasked. */
+static void no_events(void) {
+    struct link link = link_open();
+    int epoll = watch(link.near, 0);
+    far_send(&link, "abc", 3);
+    await_bytes(link.near, 3);
+    look("bytes", epoll, 50);
+    far_reset(&link);
+    look("reset", epoll, 1000);
+    close(epoll);
+    link_close(&link);
+}
+
+static void twice_by_dup(void) {
+    struct link link = link_open();
+    struct epoll_event events[4] = {{.events = EPOLLIN}};
+    int epoll = watch(link.near, EPOLLIN), other = dup(link.near);
+    say("add the duplicate", epoll_ctl(epoll, EPOLL_CTL_ADD, other, &events[0]));
+    say("add it again", epoll_ctl(epoll, EPOLL_CTL_ADD, other, &events[0]));
+    far_send(&link, "abc", 3);
+    await_bytes(link.near, 3);
+    say("events", epoll_wait(epoll, events, 4, 1000));
+    close(other);
+    close(epoll);
+    link_close(&link);
+}
+
+CASES({"edge_of_reading", edge_of_reading}, {"edge_of_writing", edge_of_writing}, {"edge_after_full", edge_after_full},
+      {"once", once}, {"once_listener", once_listener}, {"nested", nested}, {"nested_level", nested_level},
+      {"no_events", no_events}, {"twice_by_dup", twice_by_dup})
