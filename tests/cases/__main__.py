@@ -11,40 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from difflib import ndiff
 from pathlib import Path
 
 from tests.cases.case import WAYS, Case, matching
+from tests.cases.difference import difference
 from tests.cases.run import LIMIT, Outcome, library_of, run
 from tests.cases.site import ROOT, Site
 
 SIDE_BY_SIDE = 2
-ENDINGS = ("exit code", "killed by", "still running")
-"""How the line begins that tells of a program's end."""
-
-MOST_LINES = 7
-"""Of a difference that is shown."""
-
-
-def differences(outcome: Outcome) -> list[str]:
-    """What was not printed (-) and what was instead (+), from the first round that differs on."""
-    wanted, printed = outcome.case.expected.splitlines(), outcome.printed.splitlines()
-    equal = 0
-    while equal < outcome.case.rounds - 1 and printed[: len(wanted)] == wanted:
-        equal += 1
-        printed = printed[len(wanted) :]
-    lines = [
-        f"{line[0]} {line[2:]}"
-        for line in ndiff(wanted, printed[: len(wanted)])
-        if line.startswith(("- ", "+ "))
-    ]
-    shown = lines[:MOST_LINES]
-    if len(lines) > MOST_LINES:
-        shown.append(f"  ({len(lines) - MOST_LINES} more lines)")
-    if printed[len(wanted) :] and printed[-1].startswith(ENDINGS):
-        shown.append(f"+ {printed[-1]}")
-    where = [f"in round {equal + 1} of {outcome.case.rounds}:"] if outcome.case.rounds > 1 else []
-    return [*where, *shown, *(f"! {line}" for line in outcome.errors.splitlines()[-5:])]
 
 
 def report(case: Case, outcomes: list[Outcome], columns: tuple[str, ...]) -> bool:
@@ -56,7 +30,7 @@ def report(case: Case, outcomes: list[Outcome], columns: tuple[str, ...]) -> boo
     print(f"{case.name:44} {''.join(cells)}".rstrip(), flush=True)
     wrong = [outcome for outcome in outcomes if not outcome.is_right]
     for outcome in wrong:
-        for line in differences(outcome):
+        for line in difference(outcome):
             print(f"    {outcome.way:7} {line}".rstrip(), flush=True)
     return not wrong
 
@@ -85,7 +59,9 @@ def main() -> int:
         return try_all(chosen, columns, lambda case, way: pool.submit(run, site, case, way, words.limit))
 
 
-def try_all(chosen: list[Case], columns: tuple[str, ...], start: Callable[[Case, str], Future[Outcome]]) -> int:
+def try_all(
+    chosen: list[Case], columns: tuple[str, ...], start: Callable[[Case, str], Future[Outcome]]
+) -> int:
     """Exit code 1 when a case has a difference."""
     began = time.monotonic()
     wrong = []

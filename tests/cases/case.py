@@ -18,12 +18,13 @@ KINDS = (
     "options",
     "reading",
     "ends",
-#    "connecting",
+    "connecting",
 )
 """Each is a package whose CASES are the cases of this kind."""
 
-ONE_PROGRAM = ("plain", "direct")
-"""Ways of a program that has both ends of its connections: with TCP over loopback, and with the library."""
+ONE_PROGRAM = ("plain", "direct", "client", "server")
+"""Ways of a program that has both ends of its connections, over loopback: without the library, with it, and with it but
+with the far end's descriptors hidden from it, so that only the client's end has it, or the server's."""
 
 TWO_PROGRAMS = ("plain", "both", "client", "server")
 """Ways of two programs in two namespaces: who of them has the library."""
@@ -75,17 +76,33 @@ def cases(
     tests: Mapping[str, str],
     *,
     ways: tuple[str, ...] = ONE_PROGRAM,
+    clients: Iterable[str] = (),
+    servers: Iterable[str] = (),
     rounds: int = 3,
     allowed: Mapping[str, Iterable[str]] | None = None,
     becomes_direct: bool = True,
 ) -> list[Case]:
-    """The tests of a program, with the text that is right for each."""
+    """The tests of a program, with the text that is right for each.
+
+    Those among `clients` test the end that connects, so they are not run where only the server has the library;
+    `servers` are those that test the end that accepts.
+    """
     kind = program.split("/", maxsplit=1)[0]
     made = []
     for test, text in tests.items():
         others = tuple(_lines(other) for other in (allowed or {}).get(test, ()))
-        path = CASES / program
-        made.append(Case(f"{kind}/{test}", path, _lines(text), ways, rounds, others, becomes_direct))
+        dropped = {"server"} if test in clients else {"client"} if test in servers else set()
+        made.append(
+            Case(
+                name=f"{kind}/{test}",
+                program=CASES / program,
+                expected=_lines(text),
+                ways=tuple(way for way in ways if way not in dropped),
+                rounds=rounds,
+                allowed=others,
+                becomes_direct=becomes_direct,
+            )
+        )
     return made
 
 

@@ -47,7 +47,7 @@ class Program:
     def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
         self.printed = ""
         self.ready = Event()
-        self._errors: IO[bytes] = TemporaryFile()
+        self._errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as we do
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
@@ -108,11 +108,11 @@ def _environment(site: Site, case: Case, has_library: bool) -> dict[str, str]:
     return kept | {name: str(value) for name, value in given.items()}
 
 
-def _start(
-    site: Site, case: Case, where: Namespace, has_library: bool, variables: dict[str, str]
-) -> Program:
+def _start(site: Site, case: Case, where: Namespace, has_library: bool, variables: dict[str, str]) -> Program:
     environment = _environment(site, case, has_library) | variables
-    preload = environment.pop("LD_PRELOAD", None)  # for the program alone, and not for what enters the namespace
+    preload = environment.pop(
+        "LD_PRELOAD", None
+    )  # for the program alone, and not for what enters the namespace
     words = ["env", *([f"LD_PRELOAD={preload}"] if preload else []), *site.builder.command(case)]
     return Program(where.inside(*words), environment)
 
@@ -123,9 +123,10 @@ def _wanted(case: Case, is_direct: bool) -> dict[str, str]:
 
 
 def _one(site: Site, case: Case, way: str, limit: float) -> tuple[str, str]:
-    direct = way == "direct"
-    variables = {"VNICD_LOOPBACK": "1"} if direct else {}
-    program = _start(site, case, site.loop, direct, variables | _wanted(case, direct))
+    variables = {"VNICD_LOOPBACK": "1"}
+    if way in ("client", "server"):
+        variables["CASE_ONLY"] = way
+    program = _start(site, case, site.loop, way != "plain", variables | _wanted(case, way == "direct"))
     program.end(limit)
     return program.printed, program.errors()
 

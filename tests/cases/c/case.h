@@ -49,7 +49,8 @@ void expect_direct(void);                                 /* says so when direct
 
 /* --------------------------------------------------------------------------------------- connections */
 
-/* A connection: the near end is under test. The far end may be in another process and has far_ functions only. */
+/* A connection: the near end is under test. When CASE_ONLY says client or server, it is that end, and the far end's
+ * descriptor is one that the library does not know. */
 struct link {
     int near;
     int far;
@@ -62,7 +63,9 @@ extern int round_number;
 
 int listen_at(struct sockaddr_in *at, int backlog);
 int connect_to(const struct sockaddr_in *at);
-struct link link_open(void);           /* bytes have passed both ways; the near end accepts in even rounds */
+long try_to_connect(const struct sockaddr_in *at);   /* by a socket of its own, which is closed again */
+int accept_from(int from);             /* where accepting is not what is tested */
+struct link link_open(void);           /* bytes have passed both ways; the near end accepts in even rounds, or as CASE_ONLY says */
 struct link link_from(int near_listener);   /* the near end accepts at this listener, whose address is `address` */
 void link_close(struct link *link);
 

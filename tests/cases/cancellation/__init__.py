@@ -42,6 +42,8 @@ CASES = [
         "cancellation/leaving.c",
         {f"jump_out_of_{call}": text for call, text in LEFT.items()}
         | {f"cancel_in_{call}": f"cancelled: yes\n{text.strip()}" for call, text in LEFT.items()},
+        clients=["jump_out_of_connect", "cancel_in_connect"],
+        servers=["jump_out_of_accept", "cancel_in_accept"],
     ),
     *cases(
         "cancellation/among.c",

@@ -110,22 +110,20 @@ static void check_greeting(int client, int server) {
 }
 
 static void check_listener(struct stage *stage) {
-    int client = connect_to(&stage->at), server = accept(stage->listener, NULL, NULL);
+    int client = connect_to(&stage->at), server = accept_from(stage->listener);
     check_greeting(client, server);
     close(client);
     close(server);
     close(stage->listener);
     stage->listener = -1;
-    client = socket(AF_INET, SOCK_STREAM, 0);
-    say("connect to the closed listener", connect(client, (struct sockaddr *)&stage->at, sizeof(stage->at)));
-    close(client);
+    say("connect to the closed listener", try_to_connect(&stage->at));
 }
 
 /* The connection is still being made, and is there when the backlog has room. */
 static void check_connecting(struct stage *stage) {
-    int first = accept(stage->listener, NULL, NULL);
+    int first = accept_from(stage->listener);
     say_events("poll", (unsigned)await_events(stage->connecting, POLLOUT, 5000));
-    int server = accept(stage->listener, NULL, NULL);
+    int server = accept_from(stage->listener);
     check_greeting(stage->connecting, server);
     close(first);
     close(server);

@@ -95,6 +95,7 @@ CASES = [
                 far: end
             """,
         },
+        clients=["raw_close_connect", "range_close_connect", "asm_close_connect"],
     ),
     *cases(
         "descriptors/forking.c",
@@ -116,7 +117,9 @@ CASES = [
     *cases(
         "descriptors/numbers.c",
         dict.fromkeys(["dup_to_0", "fcntl_to_0", "dup2_to_0", "raw_dup_to_0"], TO_STDIN)
-        | dict.fromkeys([f"dup_by_{how}" for how in ("dup", "dup3", "raw_dup", "raw_dup3", "raw_fcntl")], DUPLICATED)
+        | dict.fromkeys(
+            [f"dup_by_{how}" for how in ("dup", "dup3", "raw_dup", "raw_dup3", "raw_fcntl")], DUPLICATED
+        )
         | {
             "dup_to_1": """
                 number: 1

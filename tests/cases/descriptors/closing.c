@@ -99,7 +99,7 @@ static void then_connect(closer *close_by) {
     say_is("a new socket has the number", again == link.near);
     say("setsockopt", setsockopt(again, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
     say("connect", connect(again, (struct sockaddr *)&address, sizeof(address)));
-    struct link other = {.near = again, .far = accept(listener, NULL, NULL)};
+    struct link other = {.near = again, .far = accept_from(listener)};
     far_send(&other, "hello", 5);
     char data[16];
     say_text("recv", data, recv(again, data, sizeof(data), 0));

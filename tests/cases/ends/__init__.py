@@ -70,6 +70,9 @@ CASES = [
                 recv is over: yes
             """,
         },
+        clients=[
+            f"look_late_{how}" for how in ("at_close", "at_shutdown", "at_exit", "at_oneself", "blocking")
+        ],
     ),
     *cases(
         "ends/ending.c",

@@ -8,7 +8,7 @@
 
 /* What the server does with its first connection, when it has begun: it answers, and it is gone. */
 static void serve_once(char how) {
-    int server = accept(listener, NULL, NULL);
+    int server = accept_from(listener);
     if (server < 0 || send(server, BANNER, strlen(BANNER), MSG_NOSIGNAL) < 0)
         _exit(1);
     if (how == 'c')
@@ -68,7 +68,7 @@ static void look_late_at_oneself(void) {
         listener = listen_at(&address, 16);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     say("connect", connect(client, (struct sockaddr *)&address, sizeof(address)));
-    int server = accept(listener, NULL, NULL);
+    int server = accept_from(listener);
     must(server >= 0 && send(server, BANNER, strlen(BANNER), 0) > 0, "send the banner");
     close(server);
     say_rest(client);
@@ -102,7 +102,7 @@ static pid_t start_server(int *client) {
     must(pid >= 0, "fork");
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        int server = accept(listener, NULL, NULL);
+        int server = accept_from(listener);
         if (server >= 0 && recv(server, &byte, 1, 0) == 1 && send(server, "2", 1, 0) == 1 && write(told[1], "r", 1) == 1)
             for (;;)
                 poll(NULL, 0, -1);

@@ -110,6 +110,8 @@ CASES = [
                 at its time: yes
             """,
         },
+        clients=["kept_over_connect"],
+        servers=["inherited_options", "inherited_timeouts", "flags"],
     ),
     *cases(
         "options/relay.c",
@@ -210,10 +212,18 @@ CASES = [
                 bad pointer: EFAULT
             """,
         },
-        allowed=dict.fromkeys(
-            ["lowat_poll", "lowat_recv", "lowat_end", "peek_offset", "zerocopy", "timestamp", "bytes_left"],
-            ["it is refused"],
-        )
+        allowed={
+            test: ["it is refused"]
+            for test in (
+                "lowat_poll",
+                "lowat_recv",
+                "lowat_end",
+                "peek_offset",
+                "zerocopy",
+                "timestamp",
+                "bytes_left",
+            )
+        }
         | {"upper_layer": ["setsockopt: ENOPROTOOPT", "setsockopt: EOPNOTSUPP", "setsockopt: EINVAL"]},
     ),
 ]

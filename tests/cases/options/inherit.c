@@ -115,7 +115,7 @@ static void kept_over_connect(void) {
     set(client, SOL_SOCKET, SO_SNDBUF, 30000);
     must(setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0, "SO_RCVTIMEO");
     must(connect(client, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
-    int server = accept(listener, NULL, NULL);
+    int server = accept_from(listener);
     say("TCP_NODELAY", number(client, IPPROTO_TCP, TCP_NODELAY));
     say("TCP_KEEPIDLE", number(client, IPPROTO_TCP, TCP_KEEPIDLE));
     say("IP_TOS", number(client, IPPROTO_IP, IP_TOS));

@@ -264,5 +264,6 @@ CASES = [
                 events: 2
             """,
         },
+        servers=["once_listener"],
     ),
 ]

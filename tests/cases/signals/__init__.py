@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from tests.cases.case import cases
 
-RESULTS = {"recv": 5, "read": 5, "recv_timed": 5, "send": 1, "poll": 1, "select": 1, "epoll_wait": 1, "accept": 0}
+RESULTS = {
+    "recv": 5,
+    "read": 5,
+    "recv_timed": 5,
+    "send": 1,
+    "poll": 1,
+    "select": 1,
+    "epoll_wait": 1,
+    "accept": 0,
+}
 """What each call returns when it ends by itself."""
 
 RESTARTED = ("recv", "read", "send", "accept")
@@ -16,7 +25,7 @@ HANDLERS = {
     "restart_beside_other": True,
     "no_restart_beside_other": False,
 }
-"""Whether the handler of the signal that comes has SA_RESTART; the other signal's, which does not come, has the opposite."""
+"""Whether the handler of the signal that comes has SA_RESTART; that of the other signal, which does not come, has not."""
 
 
 def interrupted() -> dict[str, str]:
@@ -41,7 +50,12 @@ OWNED = """
 """
 
 CASES = [
-    *cases("signals/interrupted.c", interrupted(), rounds=2),
+    *cases(
+        "signals/interrupted.c",
+        interrupted(),
+        rounds=2,
+        servers=[name for name in interrupted() if name.startswith("accept")],
+    ),
     *cases(
         "signals/asynchronous.c",
         {
@@ -50,6 +64,7 @@ CASES = [
             "signal_chosen": OWNED.replace("SIGIO", "SIGRTMIN for it"),
             "owner_by_ioctl": f"SIOCSPGRP: 0\nFIOASYNC: 0\n{OWNED.strip()}",
         },
+        clients=["owner_before_connect"],
     ),
     *cases(
         "signals/asynchronous.c",
@@ -59,6 +74,7 @@ CASES = [
                 O_ASYNC inherited: no
             """,
         },
+        servers=["owner_of_listener"],
         becomes_direct=False,
     ),
     *cases(

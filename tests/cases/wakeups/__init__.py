@@ -21,7 +21,9 @@ CROWDS = ("two_in_poll", "three_in_poll", "three_in_select", "three_in_epoll", "
 
 CASES = [
     *cases("wakeups/duplex.c", dict.fromkeys(MIXTURES, "late: 0\nbroken: 0"), rounds=1),
-    *cases("wakeups/crowd.c", dict.fromkeys([*CROWDS, "three_in_recv", "parent_and_child"], "late: 0"), rounds=2),
+    *cases(
+        "wakeups/crowd.c", dict.fromkeys([*CROWDS, "three_in_recv", "parent_and_child"], "late: 0"), rounds=2
+    ),
     *cases(
         "wakeups/inherited.c",
         dict.fromkeys([f"exec_and_{how}" for how in ("poll", "select", "epoll", "recv")], "late: 0")
