@@ -68,7 +68,12 @@ def _sequences(texts: tuple[str, ...], rounds: int) -> Iterator[str]:
 
 def _lines(text: str) -> str:
     """The text of a table of cases without its indentation, each line ended."""
-    return "".join(f"{line.strip()}\n" for line in text.strip().splitlines())
+    return "".join(f"{line.strip()}\n" for line in text.splitlines() if line.strip())
+
+
+def repeated(text: str, times: int) -> str:
+    """The text for a program that does the same several times."""
+    return _lines(text) * times
 
 
 def cases(
@@ -117,6 +122,6 @@ def matching(patterns: Iterable[str]) -> list[Case]:
 
     def is_wanted(case: Case) -> bool:
         kind = case.name.split("/")[0]
-        return any(word in (kind, case.test) or fnmatch(case.name, word) for word in wanted)
+        return any(word == kind or fnmatch(case.test, word) or fnmatch(case.name, word) for word in wanted)
 
     return [case for case in every() if not wanted or is_wanted(case)]

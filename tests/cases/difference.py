@@ -20,15 +20,16 @@ def difference(outcome: Outcome) -> list[str]:
     while equal < outcome.case.rounds - 1 and printed[: len(wanted)] == wanted:
         equal += 1
         printed = printed[len(wanted) :]
+    is_last = equal == outcome.case.rounds - 1
     lines = [
         f"{line[0]} {line[2:]}"
-        for line in ndiff(wanted, printed[: len(wanted)])
+        for line in ndiff(wanted, printed if is_last else printed[: len(wanted)])
         if line.startswith(("- ", "+ "))
     ]
     shown = lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
         shown.append(f"  ({len(lines) - MOST_LINES} more lines)")
-    if printed[len(wanted) :] and printed[-1].startswith(ENDINGS):
+    if not is_last and printed[len(wanted) :] and printed[-1].startswith(ENDINGS):
         shown.append(f"+ {printed[-1]}")
     where = [f"in round {equal + 1} of {outcome.case.rounds}:"] if outcome.case.rounds > 1 else []
     return [*where, *shown, *(f"! {line}" for line in outcome.errors.splitlines()[-5:])]

@@ -6,9 +6,12 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from tests.support.waiting import wait_until
@@ -23,6 +26,8 @@ ROUNDS = int(os.environ.get("CASE_ROUNDS", "1"))
 
 
 def say(what: str, value: object) -> None:
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
     print(f"{what}: {value}", flush=True)
 
 
@@ -32,10 +37,10 @@ def name_of(error: OSError) -> str:
     return errno.errorcode.get(error.errno, str(error.errno))
 
 
-def attempt(what: str, function: Callable[[], object]) -> None:
-    """Says what the function returned, or by which error it failed; an empty text of bytes is the end."""
+def attempt(what: str, function: Callable[..., object], *words: object) -> None:
+    """Says what the function returned for these words, or by which error it failed; an empty text of bytes is the end."""
     try:
-        value = function()
+        value = function(*words)
     except OSError as error:
         say(what, name_of(error))
         return
@@ -53,21 +58,16 @@ def expect_direct() -> None:
         print("the connection is direct and should not be" if found else "the connection is not direct")
 
 
-def greet(client: socket.socket, server: socket.socket) -> None:
-    """Bytes pass both ways, after which the connection is direct if it can be."""
+def greet_as_client(client: socket.socket) -> None:
+    """Bytes pass both ways, after which the connection is direct if it can be; the server does its part."""
     client.sendall(b"1")
-    assert server.recv(1) == b"1"
-    server.sendall(b"2")
     assert client.recv(1) == b"2"
     expect_direct()
 
 
-def pair(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
-    """A new connection of this program: the client's end, the server's."""
-    client = socket.create_connection(listener.getsockname())
-    server, _ = listener.accept()
-    greet(client, server)
-    return client, server
+def greet_as_server(server: socket.socket) -> None:
+    assert server.recv(1) == b"1"
+    server.sendall(b"2")
 
 
 def listen(ip: str = "127.0.0.1", port: int = 0, backlog: int = 64) -> socket.socket:
@@ -130,6 +130,38 @@ def start_asleep(function: Callable[[], None]) -> threading.Thread:
     assert thread.native_id
     wait_asleep(thread.native_id)
     return thread
+
+
+@cache
+def told() -> int:
+    """A FIFO by which the two programs of a case tell each other what no connection is to carry."""
+    path = Path(os.environ["CASE_FOLDER"]) / f"told-{PORT}"
+    with suppress(FileExistsError):
+        os.mkfifo(path)
+    return os.open(path, os.O_RDWR)  # which waits for nobody
+
+
+def tell(text: str = "done") -> None:
+    os.write(told(), f"{text}\n".encode())
+
+
+def hear() -> str:
+    text = b""
+    while not text.endswith(b"\n"):
+        text += os.read(told(), 1)
+    return text.decode().strip()
+
+
+def run(*words: str) -> None:
+    """Runs a command that sets up the namespace, without the library."""
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    subprocess.run(words, check=True, env=environment)
+
+
+def main_two(tests: Mapping[str, tuple[Callable[[], None], Callable[[], None]]]) -> None:
+    """Does the server's part of a test or the client's, whichever this program is."""
+    told()
+    main({name: both[ROLE == "client"] for name, both in tests.items()})
 
 
 def main(tests: Mapping[str, Callable[[], None]]) -> None:

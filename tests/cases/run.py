@@ -24,7 +24,8 @@ LIMIT = 15.0
 READY = "READY\n"
 """What a server prints when it listens."""
 
-_ports = count(7001)
+_ports = count(7000, 10)
+"""Each run of two programs has ten ports of its own."""
 
 
 @dataclass(frozen=True)

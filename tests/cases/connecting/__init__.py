@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.cases.case import cases
+from tests.cases.case import TWO_PROGRAMS, cases, repeated
+
+NAMED = repeated("client: the server knows it: yes", 4) + "client: different ports: yes"
+
+REFUSED = repeated("client: connect: ECONNREFUSED", 3) + "client: at once: yes"
 
 CASES = [
     *cases(
@@ -158,5 +162,123 @@ CASES = [
             """,
         },
         ways=("plain", "direct", "server"),
+    ),
+    *cases(
+        "connecting/rules.py",
+        {
+            "mark": repeated(
+                """
+                client: unmarked: b'server'
+                client: unmarked: b'server'
+                client: marked: ECONNREFUSED
+                client: with another mark: b'server'
+                """,
+                2,
+            ),
+            "user": """
+                client: as root: b'server'
+                client: as root: b'server'
+                client: as nobody: ECONNREFUSED
+                client: as nobody: ECONNREFUSED
+            """,
+            "user_of_child": """
+                client: as root: b'server'
+                client: as root: b'server'
+                client: as nobody: ECONNREFUSED
+                client: as root: b'server'
+            """,
+            "rule_comes_later": """
+                client: before: b'server'
+                client: before: b'server'
+                client: after: ECONNREFUSED
+                client: without the rule: b'server'
+            """,
+            "no_listener": repeated("client: connect: ECONNREFUSED", 5)
+            + """
+                client: at once: yes
+                client: answer: b'server'
+            """,
+        },
+        ways=TWO_PROGRAMS,
+        rounds=1,
+    ),
+    *cases(
+        "connecting/rules.py",
+        {"redirect": repeated("client: answer: b'sidecar'", 6) + "client: late: 0"},
+        ways=TWO_PROGRAMS,
+        rounds=1,
+        becomes_direct=False,
+    ),
+    *cases(
+        "connecting/elsewhere.py",
+        {
+            "unshare": """
+                client: before: b'server'
+                client: before: b'server'
+                client: unshare: 0
+                client: after: ENETUNREACH
+                client: after: ENETUNREACH
+            """,
+            "setns": """
+                client: before: b'server'
+                client: before: b'server'
+                client: setns: 0
+                client: there: b'other'
+                client: there: b'other'
+                client: setns: 0
+                client: back: b'server'
+                client: back: b'server'
+            """,
+            "kept_by_unshare": """
+                client: unshare: 0
+                client: answer: b'server'
+                client: then: end
+            """,
+        },
+        ways=TWO_PROGRAMS,
+        rounds=1,
+    ),
+    *cases(
+        "connecting/spread.py",
+        {
+            "reuse_port_of_workers": "client: workers with less than a tenth: 0",
+            "prefork_of_workers": "client: waited for another client's end: 0",
+            "activated": "client: waited for another client's end: 0",
+        },
+        ways=TWO_PROGRAMS,
+        rounds=1,
+    ),
+    *cases(
+        "connecting/between.py",
+        {
+            "names_between": NAMED,
+            "names_bound_without_port": NAMED,
+            "deferred": repeated("client: answer: b'answer'", 4) + "client: late: 0",
+            "listener_shut": REFUSED,
+            "listener_closed": REFUSED,
+            "connect_in_steps": repeated(
+                """
+                client: connect: EINPROGRESS
+                client: events: [4]
+                client: connect again: 0
+                """,
+                4,
+            ),
+            "backlog_between": """
+                client: connected: 4
+                server: accepted: 4
+            """,
+            "talk": repeated("client: the same came back: yes\nclient: then: end", 4),
+            "reset_between": repeated(
+                """
+                client: recv: ECONNRESET
+                client: then: end
+                client: send: EPIPE
+                """,
+                4,
+            ),
+        },
+        ways=TWO_PROGRAMS,
+        rounds=1,
     ),
 ]

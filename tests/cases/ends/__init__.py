@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.cases.case import cases
+from tests.cases.case import TWO_PROGRAMS, cases, repeated
+
+BANNER = """
+    client: recv: b'421 too many connections\\r\\n'
+    client: recv: end
+"""
+LATE = f"""
+    client: connect: EINPROGRESS
+    client: writable: [4]
+    client: SO_ERROR: 0
+    {BANNER.strip()}
+"""
 
 CASES = [
     *cases(
@@ -192,5 +203,22 @@ CASES = [
                 it ends: yes
             """,
         },
+    ),
+    *cases(
+        "ends/between.py",
+        {
+            "late_at_banner_closed": repeated(LATE, 4),
+            "late_at_banner_shut": repeated(LATE, 4),
+            "late_at_banner_blocking": repeated(BANNER, 4),
+            "dead_server": """
+                client: recv: end
+                client: poll: [1]
+                client: select: 1
+                client: epoll: [1]
+            """,
+            "dead_server_sent_to": repeated("client: send: 1\nclient: recv: end", 4),
+        },
+        ways=TWO_PROGRAMS,
+        rounds=1,
     ),
 ]

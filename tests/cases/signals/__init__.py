@@ -25,7 +25,7 @@ HANDLERS = {
     "restart_beside_other": True,
     "no_restart_beside_other": False,
 }
-"""Whether the handler of the signal that comes has SA_RESTART; that of the other signal, which does not come, has not."""
+"""Whether the handler of the signal that comes has SA_RESTART; the handler of the signal that does not come differs."""
 
 
 def interrupted() -> dict[str, str]:
