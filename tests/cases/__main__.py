@@ -20,6 +20,9 @@ from tests.cases.site import ROOT, Site
 
 SIDE_BY_SIDE = 2
 
+PROGRAMS = ROOT / "build/cases"
+"""Compiled programs stay here for the next time."""
+
 
 def report(case: Case, outcomes: list[Outcome], columns: tuple[str, ...]) -> bool:
     """Prints the case's line, and below it what differs; whether nothing does."""
@@ -55,7 +58,8 @@ def main() -> int:
         return 0
     if not words.library.exists():
         parser.error(f"no {words.library}")
-    with Site(words.library.resolve()) as site, ThreadPoolExecutor(words.jobs) as pool:
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    with Site(words.library.resolve(), PROGRAMS) as site, ThreadPoolExecutor(words.jobs) as pool:
         return try_all(chosen, columns, lambda case, way: pool.submit(run, site, case, way, words.limit))
 
 

@@ -26,8 +26,13 @@ def _compile(*words: object) -> None:
         raise BuildError(done.stderr)
 
 
+def _is_fresh(made: Path, *sources: Path) -> bool:
+    """Whether it was made from these sources as they are."""
+    return made.exists() and all(source.stat().st_mtime < made.stat().st_mtime for source in sources)
+
+
 class Builder:
-    """Puts programs into a folder; several threads may ask it."""
+    """Puts programs into a folder, unless they are there already; several threads may ask it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,14 +52,14 @@ class Builder:
         with self._lock:
             lock = self._locks.setdefault(source, Lock())
         with lock:
-            if not made.exists():
+            if not _is_fresh(made, source, *SHARED.iterdir()):
                 _compile(*FLAGS, "-o", made, source, *self._shared(), "-lrt")
         return made
 
     def reader(self) -> Path:
-        made = self.folder / "reader"
+        made = self.folder / READER.stem
         with self._lock:
-            if not made.exists():
+            if not _is_fresh(made, READER):
                 _compile(*FLAGS, "-static", "-o", made, READER)
         return made
 
@@ -64,6 +69,6 @@ class Builder:
         with self._lock:
             for source in sorted(SHARED.glob("*.c")):
                 made.append(self.folder / f"{source.stem}.o")
-                if not made[-1].exists():
+                if not _is_fresh(made[-1], *SHARED.iterdir()):
                     _compile(*FLAGS, "-c", "-o", made[-1], source)
         return made

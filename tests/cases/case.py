@@ -19,6 +19,7 @@ KINDS = (
     "reading",
     "ends",
     "connecting",
+    "load",
 )
 """Each is a package whose CASES are the cases of this kind."""
 

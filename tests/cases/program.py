@@ -38,7 +38,7 @@ def name_of(error: OSError) -> str:
 
 
 def attempt(what: str, function: Callable[..., object], *words: object) -> None:
-    """Says what the function returned for these words, or by which error it failed; an empty text of bytes is the end."""
+    """Says what the function returned for these words, or its error; an empty text of bytes is the end."""
     try:
         value = function(*words)
     except OSError as error:

@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from threading import Event, Thread
 from typing import IO
 
-from tests.cases.build import BuildError
+from tests.cases.build import READER, BuildError
 from tests.cases.case import Case
 from tests.cases.site import CLIENT, ROOT, SERVER, Namespace, Site
 from tests.support.direct import HALF
@@ -101,6 +101,7 @@ def _environment(site: Site, case: Case, has_library: bool) -> dict[str, str]:
         "CASE_CLIENT": CLIENT,
         "CASE_MARK": HALF,
         "CASE_FOLDER": site.folder,
+        "CASE_READER": site.builder.folder / READER.stem,
         "PYTHONPATH": ROOT,
         "PYTHONDONTWRITEBYTECODE": 1,
     }

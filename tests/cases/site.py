@@ -50,18 +50,18 @@ class Namespace:
 class Site:
     """One program runs in `loop`, two in `client` and `server`."""
 
-    def __init__(self, library: Path, folder: Path | None = None) -> None:
+    def __init__(self, library: Path, programs: Path) -> None:
         self.library = library
+        self.builder = Builder(programs)
         self._stack = ExitStack()
         try:
-            self._make(folder)
+            self._make()
         except BaseException:
             self._stack.close()
             raise
 
-    def _make(self, folder: Path | None) -> None:
-        self.folder = folder or Path(self._stack.enter_context(TemporaryDirectory(prefix="vnicd-cases-")))
-        self.builder = Builder(self.folder)
+    def _make(self) -> None:
+        self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="vnicd-cases-")))
         self.loop, self.client, self.server = (Namespace(self._stack) for _ in range(3))
         self.client.run(*f"ip link add e0 type veth peer name e0 netns {self.server.pid}".split())
         for end, ip in ((self.client, CLIENT), (self.server, SERVER)):

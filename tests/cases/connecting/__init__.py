@@ -193,6 +193,12 @@ CASES = [
                 client: after: ECONNREFUSED
                 client: without the rule: b'server'
             """,
+            "device": """
+                client: by any: b'server'
+                client: by any: b'server'
+                client: by this: done
+                client: by another: timed out
+            """,
             "no_listener": repeated("client: connect: ECONNREFUSED", 5)
             + """
                 client: at once: yes

@@ -126,6 +126,21 @@ def ask_redirected() -> None:
     say("late", late)
 
 
+def ask_by_device() -> None:
+    """A socket that is bound to a device uses no other, whatever is known of the way."""
+    device = f"d{PORT}"
+    run("ip", "link", "add", device, "type", "veth", "peer", "name", f"{device}p")
+    run("ip", "link", "set", device, "up")
+    attempt("by any", ask)
+    attempt("by any", ask)
+    for name in ("e0", device):
+        with socket.socket() as client:
+            client.settimeout(1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
+            attempt("by this" if name == "e0" else "by another", client.connect, (SERVER, PORT))
+    run("ip", "link", "delete", device)
+
+
 def ask_without_listener() -> None:
     """Each connect to a port without a listener is refused, and at once."""
     began = time.monotonic()
@@ -155,6 +170,7 @@ main_two(
         "user": (answer, ask_as_nobody),
         "user_of_child": (answer, ask_as_nobody_in_a_child),
         "rule_comes_later": (answer, ask_before_and_after),
+        "device": (answer, ask_by_device),
         "redirect": (answer_redirected, ask_redirected),
         "no_listener": (greet_server, ask_without_listener),
     }

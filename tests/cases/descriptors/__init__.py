@@ -126,6 +126,11 @@ CASES = [
                 far: "printed\\n"
                 far: end
             """,
+            "dup_to_2": """
+                number: 2
+                far: "an error\\n"
+                far: end
+            """,
             "epoll_of_closed_first": """
                 add: 0
                 epoll_wait: 1

@@ -105,7 +105,7 @@ static void make_root(char *root) {
     const char *folder = getenv("CASE_FOLDER");
     snprintf(path, sizeof(path), "%s/root-XXXXXX", folder != NULL ? folder : "/tmp");
     must(mkdtemp(path) != NULL, "make a directory");
-    snprintf(words, sizeof(words), "cp %s/reader %s/reader", folder, path);
+    snprintf(words, sizeof(words), "cp %s %s/reader", getenv("CASE_READER"), path);
     must(system(words) == 0, "copy the static program");
     snprintf(root, 256, "%s", path);
 }

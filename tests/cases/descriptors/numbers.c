@@ -88,6 +88,23 @@ static void dup_to_1(void) {
     fclose(output);
 }
 
+static void dup_to_2(void) {
+    int saved = fcntl(2, F_DUPFD_CLOEXEC, 20);
+    struct link link = link_open();
+    close(2);
+    say("number", dup(link.near));
+    close(link.near);
+    link.near = 2;
+    fprintf(stderr, "an error\n");
+    say_far("far", &link);
+    close(2);
+    link.near = -1;
+    say_far("far", &link);
+    dup2(saved, 2);
+    close(saved);
+    link_close(&link);
+}
+
 /* Each duplicate is the connection, and the end comes with the last of them. */
 static void duplicates(int (*duplicate)(int)) {
     struct link link = link_open();
@@ -165,6 +182,6 @@ static void epoll_of_closed_first(void) {
 }
 
 CASES({"dup_to_0", dup_to_0}, {"fcntl_to_0", fcntl_to_0}, {"dup2_to_0", dup2_to_0}, {"raw_dup_to_0", raw_dup_to_0},
-      {"dup_to_1", dup_to_1}, {"dup_by_dup", dup_by_dup}, {"dup_by_dup3", dup_by_dup3},
+      {"dup_to_1", dup_to_1}, {"dup_to_2", dup_to_2}, {"dup_by_dup", dup_by_dup}, {"dup_by_dup3", dup_by_dup3},
       {"dup_by_raw_dup", dup_by_raw_dup}, {"dup_by_raw_dup3", dup_by_raw_dup3},
       {"dup_by_raw_fcntl", dup_by_raw_fcntl}, {"epoll_of_closed_first", epoll_of_closed_first})

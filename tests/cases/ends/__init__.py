@@ -83,6 +83,10 @@ CASES = [
         },
         clients=[
             f"look_late_{how}" for how in ("at_close", "at_shutdown", "at_exit", "at_oneself", "blocking")
+        ]
+        + [
+            f"dead_peer_{how}"
+            for how in ("recv", "peek", "poll", "select", "epoll", "send", "unread", "wakes")
         ],
     ),
     *cases(
@@ -218,6 +222,7 @@ CASES = [
             """,
             "dead_server_sent_to": repeated("client: send: 1\nclient: recv: end", 4),
         },
+        clients=["dead_server", "dead_server_sent_to"],
         ways=TWO_PROGRAMS,
         rounds=1,
     ),
