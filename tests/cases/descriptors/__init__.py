@@ -51,6 +51,12 @@ FORKED = """
     child's status: 0
 """
 
+PROGRAM_READ = """
+    the static program read the bytes
+    send: 2
+    far: "on"
+"""
+
 TO_STDIN = """
     number: 0
     fgets: yes
@@ -107,6 +113,9 @@ CASES = [
                 send: 3
                 far: "def"
             """,
+        }
+        | dict.fromkeys(["fork_and_exec", "vfork_and_exec", "spawn"], PROGRAM_READ)
+        | {
             "vfork_in_chroot": "the static program read the bytes",
             "fork_in_chroot": "the static program read the bytes",
         },

@@ -117,6 +117,59 @@ static void remove_root(const char *root) {
     rmdir(root);
 }
 
+static void say_read(int status) {
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    printf("the static program read %s\n", code == 0 ? "the bytes" : code == 1 ? "the end" : code == 2 ? "an error"
+                                           : code == 3 ? "foreign bytes" : "nothing, as it did not run");
+}
+
+extern char **environ;
+
+static pid_t start_reader(int input, char how) {
+    char *words[] = {getenv("CASE_READER"), NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid = -1;
+    if (how == 's') {
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, input, 0);
+        must(posix_spawn(&pid, words[0], &actions, NULL, words, environ) == 0, "posix_spawn");
+        posix_spawn_file_actions_destroy(&actions);
+        return pid;
+    }
+    pid = how == 'v' ? vfork() : fork();
+    if (pid == 0) {
+        dup2(input, 0);
+        execv(words[0], words);
+        _exit(21);
+    }
+    return pid;
+}
+
+/* A program without the library, not even the C library's dynamic part, has the connection as its input. */
+static void read_by_program(char how) {
+    struct link link = link_open();
+    pid_t pid = start_reader(link.near, how);
+    int status = -1;
+    far_send(&link, "hello\n", 6);
+    waitpid(pid, &status, 0);
+    say_read(status);
+    say("send", send(link.near, "on", 2, MSG_NOSIGNAL));
+    say_far("far", &link);
+    link_close(&link);
+}
+
+static void fork_and_exec(void) {
+    read_by_program('f');
+}
+
+static void vfork_and_exec(void) {
+    read_by_program('v');
+}
+
+static void spawn(void) {
+    read_by_program('s');
+}
+
 /* In a child, so that this program keeps its own root. */
 static void in_chroot(bool by_vfork) {
     char root[256];
@@ -140,9 +193,7 @@ static void in_chroot(bool by_vfork) {
     far_send(&link, "hello\n", 6);
     int status = -1;
     waitpid(inner, &status, 0);
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    printf("the static program read %s\n", code == 0 ? "the bytes" : code == 1 ? "the end" : code == 2 ? "an error"
-                                           : code == 3 ? "foreign bytes" : "nothing, as it did not run");
+    say_read(status);
     remove_root(root);
     link_close(&link);
 }
@@ -157,4 +208,5 @@ static void fork_in_chroot(void) {
 
 CASES({"raw_clone", raw_clone}, {"raw_clone3", raw_clone3}, {"raw_fork", raw_fork}, {"bare_fork", bare_fork},
       {"library_fork", library_fork}, {"raw_clone_leaves_parent", raw_clone_leaves_parent},
-      {"vfork_in_chroot", vfork_in_chroot}, {"fork_in_chroot", fork_in_chroot})
+      {"fork_and_exec", fork_and_exec},
+      {"vfork_and_exec", vfork_and_exec}, {"spawn", spawn}, {"vfork_in_chroot", vfork_in_chroot}, {"fork_in_chroot", fork_in_chroot})

@@ -27,7 +27,9 @@ CASES = [
     *cases(
         "wakeups/inherited.c",
         dict.fromkeys([f"exec_and_{how}" for how in ("poll", "select", "epoll", "recv")], "late: 0")
-        | {"exec_keeps_the_end": "events while the child lives: 0\nfar: end"},
+        | dict.fromkeys(
+            ["exec_keeps_the_end", "spawn_keeps_the_end"], "events while the child lives: 0\nfar: end"
+        ),
         rounds=2,
     ),
     *cases("wakeups/pool.c", {"pool": "answered: 12\nlate: 0"}),

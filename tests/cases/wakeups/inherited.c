@@ -6,13 +6,26 @@
 
 #define LATE_MS 600
 #define LIMIT_MS 1500
-#define TURNS 20
+#define TURNS 30
+#define BUSY_MS 30   /* whoever looks again and again before it sleeps, in whichever process, is asleep by then */
 #define MOST_LATE 4
 
 extern char **environ;
 
 /* It ends when we close our end of its input. */
-static pid_t start_child(int input, int fd) {
+static pid_t fork_child(int input, int fd) {
+    fcntl(fd, F_SETFD, 0);
+    pid_t pid = fork();
+    must(pid >= 0, "fork");
+    if (pid == 0) {
+        dup2(input, 0);
+        execlp("cat", "cat", (char *)NULL);
+        _exit(1);
+    }
+    return pid;
+}
+
+static pid_t spawn_child(int input, int fd) {
     posix_spawn_file_actions_t actions;
     pid_t pid = -1;
     char *words[] = {"cat", NULL};
@@ -50,6 +63,7 @@ struct sender {
 static void *send_when_asleep(void *about) {
     struct sender *sender = about;
     await_asleep(sender->main);
+    poll(NULL, 0, BUSY_MS);
     sender->sent_at = now();
     far_send(sender->link, "a", 1);
     return NULL;
@@ -62,7 +76,7 @@ static void inherited(char how) {
     int input[2], epoll = epoll_create1(EPOLL_CLOEXEC), late = 0;
     char byte;
     must(pipe2(input, O_CLOEXEC) == 0, "pipe");
-    pid_t pid = start_child(input[0], link.near);
+    pid_t pid = fork_child(input[0], link.near);
     epoll_ctl(epoll, EPOLL_CTL_ADD, link.near, &event);
     for (int turn = 0; turn < TURNS && late < MOST_LATE; turn++) {
         struct worker *worker = work(send_when_asleep, &sender);
@@ -96,8 +110,8 @@ static void exec_and_recv(void) {
     inherited('r');
 }
 
-/* Both ends of the connection are in a child as well; the end is said when the last copy has gone. */
-static void exec_keeps_the_end(void) {
+/* The end is said when the child's copy has gone as well. */
+static void keeps_the_end(pid_t (*start_child)(int, int)) {
     struct link link = link_open();
     int input[2];
     must(pipe2(input, O_CLOEXEC) == 0, "pipe");
@@ -113,5 +127,14 @@ static void exec_keeps_the_end(void) {
     link_close(&link);
 }
 
+static void exec_keeps_the_end(void) {
+    keeps_the_end(fork_child);
+}
+
+static void spawn_keeps_the_end(void) {
+    keeps_the_end(spawn_child);
+}
+
 CASES({"exec_and_poll", exec_and_poll}, {"exec_and_select", exec_and_select}, {"exec_and_epoll", exec_and_epoll},
-      {"exec_and_recv", exec_and_recv}, {"exec_keeps_the_end", exec_keeps_the_end})
+      {"exec_and_recv", exec_and_recv}, {"exec_keeps_the_end", exec_keeps_the_end},
+      {"spawn_keeps_the_end", spawn_keeps_the_end})
