@@ -120,6 +120,17 @@ static void unspec(void) {
     close(server);
 }
 
+/* A listener that has accepted before, so that the way to it is known. */
+static int listen_known(struct sockaddr_in *at, int size) {
+    int fd = listen_at(at, size), client = connect_to(at), server = accept_from(fd);
+    char byte;
+    must(send(client, "1", 1, 0) == 1 && recv(server, &byte, 1, 0) == 1, "greet");
+    must(send(server, "2", 1, 0) == 1 && recv(client, &byte, 1, 0) == 1, "greet");
+    close(client);
+    close(server);
+    return fd;
+}
+
 /* Where the backlog is full a connect waits, and may be given up. */
 struct full {
     struct sockaddr_in at;
@@ -128,7 +139,7 @@ struct full {
 
 static struct full full_backlog(void) {
     struct full full;
-    full.listener = listen_at(&full.at, 0);
+    full.listener = listen_known(&full.at, 0);
     full.first = connect_to(&full.at);
     return full;
 }
@@ -207,7 +218,7 @@ static bool connect_more(void *about) {
 static void backlog(void) {
     struct sockaddr_in at;
     struct pollfd entries[MANY];
-    int fd = listen_at(&at, 3), served = 0;
+    int fd = listen_known(&at, 3), served = 0;
     for (int i = 0; i < MANY; i++) {
         entries[i] = (struct pollfd){fresh(SOCK_NONBLOCK), POLLOUT, 0};
         reach(entries[i].fd, &at);

@@ -13,6 +13,8 @@ from tests.cases.program import (
     SERVER,
     attempt,
     expect_direct,
+    greet_as_client,
+    greet_as_server,
     hear,
     main_two,
     name_of,
@@ -151,6 +153,8 @@ def fill_backlog() -> None:
         listener.bind((SERVER, PORT))
         listener.listen(3)
         ready()
+        with listener.accept()[0] as server:
+            greet_as_server(server)
         hear()
         listener.setblocking(False)
         accepted = 0
@@ -164,6 +168,8 @@ def fill_backlog() -> None:
 
 
 def connect_many() -> None:
+    with reach() as client:
+        greet_as_client(client)
     clients = [socket.socket() for _ in range(12)]
     poll = select.poll()
     for client in clients:
