@@ -1,0 +1,150 @@
+"""Whether a program goes as over the kernel's TCP, whether it does so each time, and its shortest form if not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from tests.conformance import allowed
+from tests.conformance.lanes import Lane
+from tests.conformance.program import HOW, KINDS, Program, Step
+from tests.conformance.trace import Trace, side_by_side
+
+Signature = tuple[str, ...]
+
+SHRINK_SECONDS, SHRINK_BUDGET_MS = 30, 400
+REPEATS = 10
+"""How often a difference that came once is looked for again."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A program with another outcome than over the kernel's TCP."""
+
+    program: Program
+    ends: str
+    kernel: Trace
+    direct: Trace
+
+    @property
+    def text(self) -> str:
+        head = f"# seed {self.program.seed}\n# ends {self.ends}\n"
+        return head + side_by_side(self.program, self.kernel, self.direct) + "\n"
+
+    @property
+    def signature(self) -> Signature:
+        return signature(self.program, self.ends, self.kernel, self.direct)
+
+
+def signature(program: Program, ends: str, kernel: Trace, direct: Trace) -> Signature:
+    """The kind of the first difference: the operation, its way, and both outcomes in brief; empty if there is none."""
+    (first, *_) = kernel.differs_at(direct) or [-1]
+    if first < 0:
+        return ()
+    if first == len(program.steps):
+        return (ends, "end", str(kernel.status), str(direct.status))
+    step = program.steps[first]
+    ways = HOW.get(step.op, [])
+    numbers = [
+        value for kind, value in zip(KINDS[step.op], step.args, strict=False) if kind in ("how", "option")
+    ]
+    way = ways[numbers[0]] if numbers and numbers[0] < len(ways) else str(numbers[:1])
+    return (ends, step.op, way, kernel.outcome(first).brief, direct.outcome(first).brief)
+
+
+def is_allowed(program: Program, kernel: Trace, direct: Trace) -> bool:
+    first = kernel.differs_at(direct)[0]
+    if first == len(program.steps):
+        return False
+    return allowed.reason(program.steps[first], kernel.outcome(first), direct.outcome(first)) is not None
+
+
+def is_steady(lane: Lane, program: Program, kernel: Trace) -> bool:
+    """Whether the kernel's TCP itself has the same outcome again: when told what to expect, and when not."""
+    return lane.play(program, kernel).same(kernel) and lane.play(program).same(kernel)
+
+
+def seen_again(lane: Lane, program: Program, kernel: Trace) -> Trace | None:
+    """The different outcome, if it comes again in some rounds."""
+    for _ in range(REPEATS):
+        direct = lane.play(program, kernel)
+        if not direct.same(kernel) and not is_allowed(program, kernel, direct):
+            return direct
+    return None
+
+
+class Shrinker:
+    """Looks for the shortest program with the same kind of difference."""
+
+    def __init__(self, plain: Lane, lane: Lane, found: Difference) -> None:
+        self.plain, self.lane, self.best = plain, lane, found
+        self.end = time.monotonic() + SHRINK_SECONDS
+        self.seen: set[str] = {found.program.text}
+
+    def run(self) -> Difference:
+        """Until nothing can be left out or made simpler, or the time is up."""
+        before = None
+        while before != self.best.program and time.monotonic() < self.end:
+            before = self.best.program
+            self._cut()
+            self._simplify()
+        return self._with_full_budget()
+
+    def _cut(self) -> None:
+        size = max(1, len(self.best.program.steps) // 2)
+        while True:
+            at = len(self.best.program.steps)
+            while at > 0:
+                at = max(0, at - size)
+                steps = self.best.program.steps
+                self._try([*steps[:at], *steps[at + size :]])
+            if size == 1:
+                return
+            size = max(1, size // 2)
+
+    def _simplify(self) -> None:
+        for index in range(len(self.best.program.steps)):
+            for simpler in simpler_steps(self.best.program.steps[index]):
+                steps = list(self.best.program.steps)
+                steps[index] = simpler
+                self._try(steps)
+
+    def _try(self, steps: list[Step]) -> None:
+        program = self.best.program.with_steps(steps)
+        if program.text in self.seen or time.monotonic() > self.end:
+            return
+        self.seen.add(program.text)
+        kernel = self.plain.play(program)
+        direct = self.lane.play(program, kernel, SHRINK_BUDGET_MS)
+        kind = signature(program, self.lane.ends, kernel, direct)
+        if kind == self.best.signature and self.plain.play(program, kernel).same(kernel):
+            self.best = Difference(program, self.lane.ends, kernel, direct)
+
+    def _with_full_budget(self) -> Difference:
+        best = self.best
+        direct = seen_again(self.lane, best.program, best.kernel)
+        return replace(best, direct=direct) if direct else best
+
+
+def simpler_steps(step: Step) -> Iterator[Step]:
+    """The same step with one thing less to think about."""
+    first = step.actor // 5 * 5
+    if step.actor != first:
+        yield replace(step, actor=first)
+    if step.timed:
+        yield replace(step, timed=False)
+    simplest: dict[str, Callable[[int], list[int]]] = {
+        "msg": lambda value: [0, *(value & ~bit for bit in (1 << n for n in range(32)) if value & bit)],
+        "sockflags": lambda value: [0] if value > 0 else [],
+        "family": lambda value: [2],
+        "count": lambda value: [each for each in (0, 1, 5, 10, 100) if 0 <= each < value],
+        "events": lambda value: [1, *(value & ~bit for bit in (1 << n for n in range(31)) if value & bit)],
+        "how": lambda value: (
+            list(range(value)) if step.op in ("send", "recv", "close", "poll", "dup") else []
+        ),
+    }
+    for index, (kind, value) in enumerate(zip(KINDS[step.op], step.args, strict=False)):
+        for other in simplest.get(kind, lambda value: [])(value):
+            if other != value:
+                yield replace(step, args=(*step.args[:index], other, *step.args[index + 1 :]))

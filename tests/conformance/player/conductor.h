@@ -1,0 +1,26 @@
+/* What the conductor knows of each actor, and how it waits. */
+#ifndef CONDUCTOR_H
+#define CONDUCTOR_H
+
+#include "player.h"
+
+enum { PATIENCE_US = 1000000 }; /* for what must happen by itself, in a process that may get no CPU for a while */
+
+enum found { RETURNED, RUNNING, ENDED };
+
+struct watch {
+    int stat, pidfd; /* of its thread and its process; -1 until they are needed */
+    uint32_t go;     /* what was last put into the mailbox */
+    int step;        /* the step whose call is outstanding; -1 for none */
+};
+
+extern struct watch watches[ENDS * ACTORS];
+
+int64_t now_us(void);
+char thread_state(int actor);
+bool is_gone(int actor);
+enum found wait_return(int actor, int64_t budget_us);
+enum found wait_stable(int actor, int looks);
+enum found look(int actor);
+
+#endif

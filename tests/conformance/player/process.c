@@ -1,0 +1,82 @@
+/* Operations that make processes which go on with the same descriptors, and that end them. */
+#include "player.h"
+
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { FORK, FORK_BARE, CLONE, FORK_EXEC, SPAWN };
+
+static pid_t start_program(int actor, int how) {
+    char number[16], fd[16];
+    snprintf(number, sizeof number, "%d", actor);
+    snprintf(fd, sizeof fd, "%d", board_fd);
+    char *words[] = {(char[]){"player"}, (char[]){"resume"}, number, fd, NULL};
+    pid_t pid = -1;
+    if (how == SPAWN)
+        return posix_spawn(&pid, "/proc/self/exe", NULL, NULL, words, environ) == 0 ? pid : -1;
+    pid = fork();
+    if (pid == 0) {
+        execv("/proc/self/exe", words);
+        _exit(127);
+    }
+    return pid;
+}
+
+static pid_t start_process(int how) {
+    if (how == FORK)
+        return fork();
+    if (how == FORK_BARE)
+        return _Fork();
+    return (pid_t)kernel(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+}
+
+/* The actor, a further process of this end, has all descriptors of this one; it is ready when this returns. */
+int64_t op_fork(const int32_t *arg, struct outcome *outcome) {
+    int first = me / ACTORS * ACTORS, actor = first + THREADS + arg[0] % (ACTORS - THREADS);
+    struct mailbox *mailbox = &board->mailbox[actor];
+    (void)outcome;
+    if (mailbox->ready) {
+        errno = EEXIST;
+        return -1;
+    }
+    memcpy(board->fd[actor], board->fd[process_of(me)], sizeof board->fd[actor]);
+    pid_t pid = arg[1] >= FORK_EXEC ? start_program(actor, arg[1]) : start_process(arg[1]);
+    if (pid == 0)
+        actor_loop(actor);
+    if (pid < 0)
+        return -1;
+    while (__atomic_load_n(&mailbox->ready, __ATOMIC_SEQ_CST) == 0) {
+        futex_wait(&mailbox->ready, 0, 20000);
+        siginfo_t ended = {0};
+        if (!mailbox->ready && waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid)
+            return -1;
+    }
+    return 0;
+}
+
+/* Ends this process. */
+int64_t op_exit(const int32_t *arg, struct outcome *outcome) {
+    (void)outcome;
+    if (arg[0] == 0)
+        _exit(0);
+    kernel(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+    return 0;
+}
+
+/* The conductor makes these two itself, so they never get here. */
+int64_t op_kill(const int32_t *arg, struct outcome *outcome) {
+    (void)arg, (void)outcome;
+    errno = ENOSYS;
+    return -1;
+}
+
+int64_t op_await(const int32_t *arg, struct outcome *outcome) {
+    return op_kill(arg, outcome);
+}
