@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -127,6 +128,28 @@ class Shrinker:
         return replace(best, direct=direct) if direct else best
 
 
+def _fewer_bits(value: int) -> list[int]:
+    return [value & ~(1 << bit) for bit in range(31) if value & 1 << bit]
+
+
+def _smaller(value: int) -> list[int]:
+    return [each for each in (0, 1, 5, 10, 100) if each < value]
+
+
+SIMPLER: dict[str, Callable[[int], list[int]]] = {
+    "msg": lambda value: [0, *_fewer_bits(value)],
+    "sockflags": lambda value: [0] if value > 0 else [],
+    "family": lambda value: [int(socket.AF_INET)],
+    "count": _smaller,
+    "events": lambda value: [1, *_fewer_bits(value)],
+    "how": lambda value: list(range(value)),
+}
+"""What to try instead of an argument, by its kind."""
+
+WAYS = {"send", "recv", "close", "poll", "dup", "accept", "epollwait", "fork"}
+"""Operations whose ways are all ways of doing the same."""
+
+
 def simpler_steps(step: Step) -> Iterator[Step]:
     """The same step with one thing less to think about."""
     first = step.actor // 5 * 5
@@ -134,17 +157,9 @@ def simpler_steps(step: Step) -> Iterator[Step]:
         yield replace(step, actor=first)
     if step.timed:
         yield replace(step, timed=False)
-    simplest: dict[str, Callable[[int], list[int]]] = {
-        "msg": lambda value: [0, *(value & ~bit for bit in (1 << n for n in range(32)) if value & bit)],
-        "sockflags": lambda value: [0] if value > 0 else [],
-        "family": lambda value: [2],
-        "count": lambda value: [each for each in (0, 1, 5, 10, 100) if 0 <= each < value],
-        "events": lambda value: [1, *(value & ~bit for bit in (1 << n for n in range(31)) if value & bit)],
-        "how": lambda value: (
-            list(range(value)) if step.op in ("send", "recv", "close", "poll", "dup") else []
-        ),
-    }
     for index, (kind, value) in enumerate(zip(KINDS[step.op], step.args, strict=False)):
-        for other in simplest.get(kind, lambda value: [])(value):
+        if kind == "how" and step.op not in WAYS:
+            continue
+        for other in SIMPLER.get(kind, lambda value: [])(value):
             if other != value:
                 yield replace(step, args=(*step.args[:index], other, *step.args[index + 1 :]))

@@ -8,7 +8,7 @@ import select
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fcntl import fcntl
 from pathlib import Path
@@ -137,6 +137,13 @@ class Lane:
                 raise PlayerFailed(f"{self.ends}: the player ended with {self.process.wait(10)}")
             data += piece
         return data
+
+    def pin(self, cpus: Collection[int]) -> None:
+        """Has the player's processes, and those that they make from now on, run on these CPUs."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, children)):
+            os.sched_setaffinity(each, cpus)
 
     def play(self, program: Program, hint: Trace | None = None, budget_ms: int = BUDGET_MS) -> Trace:
         self.send(program, hint, budget_ms)

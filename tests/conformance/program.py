@@ -112,7 +112,7 @@ class Step:
         if kind == "actor":
             return ACTORS[value] if self.op != "fork" else str(value)
         if kind == "option":
-            return OPTIONS[value]
+            return str(OPTIONS[value])
         ways = HOW.get(self.op, []) if kind == "how" else []
         return ways[value] if 0 <= value < len(ways) else str(value)
 

@@ -88,8 +88,8 @@ class Trace:
     direct: int = 0
 
     def outcome(self, index: int) -> Outcome:
-        *head, v0, v1, v2, v3, v4, v5, v6, v7, first = OUTCOME.unpack_from(self.raw, index * OUTCOME.size)
-        return Outcome(*head, (v0, v1, v2, v3, v4, v5, v6, v7), first)
+        fields = OUTCOME.unpack_from(self.raw, index * OUTCOME.size)
+        return Outcome(*fields[:8], tuple(fields[8:16]), fields[16])
 
     def same(self, other: Trace) -> bool:
         return self.raw == other.raw and self.status == other.status

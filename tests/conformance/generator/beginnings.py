@@ -28,7 +28,7 @@ def listen(model: Model, family: int) -> Socket:
     model.add(5, "socket", listener.slot, family, SOCK["NONBLOCK"] if nonblock else 0)
     if random.random() < 0.2:
         option, value = random.choice(
-            [("SO_KEEPALIVE", 1), ("TCP_NODELAY", 1), ("SO_LINGER", 3), ("SO_RCVTIMEO", 30), ("IP_TOS", 16),
+            [("SO_KEEPALIVE", 1), ("TCP_NODELAY", 1), ("SO_LINGER", 3), ("SO_RCVTIMEO", 20), ("IP_TOS", 16),
              ("TCP_KEEPIDLE", 77), ("SO_REUSEADDR", 1), ("SO_RCVLOWAT", 5), ("TCP_USER_TIMEOUT", 5000)]
         )  # fmt: skip
         model.add(5, "setsockopt", listener.slot, OPTIONS.index(option), value, -1)

@@ -32,7 +32,7 @@ WEIGHTS: dict[Piece, int] = {
     readiness.names: 4,
     readiness.flags: 4,
     readiness.bad: 3,
-    lives.time_out: 3,
+    lives.time_out: 1,
     lives.connect_more: 6,
     lives.connect_oddly: 3,
     lives.accept_oddly: 3,

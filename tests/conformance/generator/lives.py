@@ -118,7 +118,7 @@ def time_out(model: Model) -> None:
         return
     option = OPTIONS.index("SO_RCVTIMEO")
     actor = model.actor(sock.end)
-    model.add(actor, "setsockopt", sock.slot, option, 30, -1)
+    model.add(actor, "setsockopt", sock.slot, option, 20, -1)
     if random.random() < 0.7:
         model.add(actor, "recv", sock.slot, 10, 0, random.randrange(5), timed=True)
         model.add(actor, "setsockopt", sock.slot, option, 0, -1)

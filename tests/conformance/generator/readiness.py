@@ -27,9 +27,9 @@ def _some(model: Model) -> Socket | None:
 def poll(model: Model) -> None:
     if sock := _some(model):
         how = model.random.randrange(4)
-        short = model.random.random() < 0.04
+        short = model.random.random() < 0.02
         entries = _entries(model, sock, 3)
-        model.add(model.actor(sock.end), "poll", 15 if short else 0, how, *entries, timed=short)
+        model.add(model.actor(sock.end), "poll", 10 if short else 0, how, *entries, timed=short)
 
 
 def poll_blocked(model: Model) -> None:

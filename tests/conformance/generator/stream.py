@@ -74,7 +74,7 @@ def receive_blocked(model: Model) -> None:
     other = model.actor(sock.end)
     match random.randrange(9):
         case 0 | 1 | 2:
-            send_by(model, sock.peer, random.randrange(6), random.choice(SIZES[1:]))
+            send_by(model, sock.peer, random.randrange(5), random.choice(SIZES[1:]))
         case 3:
             model.add(model.actor(sock.peer.end), "shutdown", sock.peer.slot, 1)
             model.ended(sock.peer)
@@ -110,7 +110,7 @@ def transfer(model: Model) -> None:
     if sock.peer.nonblock or sock.peer.waiting or sock.broken:
         return
     model.add(model.actor(sock.end), "sendall", sock.slot, LARGE)
-    model.add(model.actor(sock.peer.end), "recvall", sock.peer.slot, sock.peer.unread + LARGE)
+    model.add(model.actor(sock.peer.end), "recvall", sock.peer.slot, sock.peer.unread + LARGE, timed=True)
     sock.peer.unread = 0
 
 

@@ -146,7 +146,6 @@ void end_serve(int end) {
         if (pid == 0)
             end_play(end);
         kernel(SYS_setpgid, pid, pid, 0, 0, 0, 0);
-        __atomic_store_n(&board->pid[end], pid, __ATOMIC_SEQ_CST);
         int status = 0;
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             continue;

@@ -98,11 +98,11 @@ static bool ends_by_itself(const struct step *step) {
 }
 
 static enum found settle(int actor, int index) {
+    const struct outcome *want = &expected[index];
     if (ends_by_itself(&board->step[index]))
-        return wait_return(actor, budget_us() + PATIENCE_US);
+        return wait_return(actor, hinted && want->state == DONE ? budget_us() : TIMED_US);
     if (!hinted)
         return wait_stable(actor, 1);
-    const struct outcome *want = &expected[index];
     if ((want->state == DONE || want->state == DIED) && !want->waited)
         return wait_return(actor, budget_us());
     return wait_stable(actor, 2);
@@ -167,7 +167,7 @@ static void make_step(int actor, int index) {
     int other = step->arg[0];
     if (step->op == OP_await) {
         if (other >= 0 && other < ENDS * ACTORS && watches[other].step >= 0) {
-            enum found found = wait_return(other, PATIENCE_US);
+            enum found found = wait_return(other, hinted ? budget_us() : TIMED_US);
             if (found != RUNNING)
                 finish(other, index, found);
         }
@@ -201,18 +201,47 @@ static void start_ends(void) {
         }
 }
 
+static void wait_end(int end) {
+    while (__atomic_load_n(&board->ended[end], __ATOMIC_SEQ_CST) != board->run[end]) {
+        uint32_t events = __atomic_load_n(&board->events, __ATOMIC_SEQ_CST);
+        if (board->ended[end] != board->run[end])
+            futex_wait(&board->events, events, 10000);
+    }
+}
+
+/* Ends all processes; before, it finds out which first processes have ended by themselves. */
 static void stop_ends(struct reply *reply) {
+    bool ended[ENDS];
     for (int end = 0; end < ENDS; end++) {
-        bool ended = __atomic_load_n(&board->ended[end], __ATOMIC_SEQ_CST) == board->run[end];
-        reply->status[end] = ended ? board->status[end] : -1;
-        kill(-board->pid[end], SIGKILL);
+        ended[end] = is_gone(end * ACTORS);
+        if (ended[end])
+            wait_end(end);
     }
     for (int end = 0; end < ENDS; end++)
-        while (__atomic_load_n(&board->ended[end], __ATOMIC_SEQ_CST) != board->run[end]) {
-            uint32_t events = __atomic_load_n(&board->events, __ATOMIC_SEQ_CST);
-            if (board->ended[end] != board->run[end])
-                futex_wait(&board->events, events, 10000);
+        if (board->mailbox[end * ACTORS].pid > 0)
+            kill(-board->mailbox[end * ACTORS].pid, SIGKILL);
+    for (int end = 0; end < ENDS; end++) {
+        wait_end(end);
+        reply->status[end] = ended[end] ? board->status[end] : -1;
+    }
+    for (int actor = 0; actor < ENDS * ACTORS; actor++)
+        while (actor % ACTORS >= THREADS && board->mailbox[actor].ready && !is_gone(actor)) {
+            uint32_t never = 0;
+            futex_wait(&never, 0, 50);
         }
+}
+
+/* Nothing writes outcomes any more: what had not returned had blocked. */
+static void close_watches(void) {
+    for (int actor = 0; actor < ENDS * ACTORS; actor++) {
+        if (watches[actor].step >= 0)
+            board->outcome[watches[actor].step] = (struct outcome){.state = BLOCKED, .waited = 1};
+        for (int which = 0; which < 2; which++) {
+            int fd = which ? watches[actor].stat : watches[actor].pidfd;
+            if (fd >= 0)
+                close(fd);
+        }
+    }
 }
 
 static void reset(void) {
@@ -234,16 +263,8 @@ static void play_program(struct reply *reply) {
     start_ends();
     for (uint32_t index = 0; index < request.steps; index++)
         make_step(board->step[index].actor, (int)index);
-    for (int actor = 0; actor < ENDS * ACTORS; actor++) {
-        if (watches[actor].step >= 0)
-            board->outcome[watches[actor].step] = (struct outcome){.state = BLOCKED, .waited = 1};
-        for (int which = 0; which < 2; which++) {
-            int fd = which ? watches[actor].stat : watches[actor].pidfd;
-            if (fd >= 0)
-                close(fd);
-        }
-    }
     stop_ends(reply);
+    close_watches();
     reply->steps = request.steps;
     reply->direct = board->direct;
 }

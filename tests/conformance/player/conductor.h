@@ -4,7 +4,10 @@
 
 #include "player.h"
 
-enum { PATIENCE_US = 1000000 }; /* for what must happen by itself, in a process that may get no CPU for a while */
+enum {
+    PATIENCE_US = 1000000, /* for what must happen, in a process that may get no CPU for a while */
+    TIMED_US = 150000      /* for a call that ends by itself, unless the program is such that it does not */
+};
 
 enum found { RETURNED, RUNNING, ENDED };
 

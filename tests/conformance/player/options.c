@@ -60,7 +60,7 @@ int64_t op_getsockopt(const int32_t *arg, struct outcome *outcome) {
     memset(value, 0, sizeof value);
     int result = getsockopt(fd_of(arg[0]), option->level, option->name, value, &length);
     if (result == 0) {
-        memcpy(outcome->value, value, length < 16 ? length : 16);
+        memcpy(outcome->value, value, option->name == TCP_INFO ? length != 0 : length < 16 ? length : 16);
         outcome->value[5] = (int32_t)length;
         outcome->value[6] = option->name == TCP_INFO || option->name == SO_ERROR;
     }

@@ -77,7 +77,7 @@ struct address {
 
 struct board {
     uint32_t run[ENDS], ended[ENDS]; /* counted by the conductor and by the process that forks for each program */
-    int32_t pid[ENDS], status[ENDS]; /* the first process, and how it ended */
+    int32_t status[ENDS];            /* how the first process ended */
     uint32_t events;                 /* changes whenever the conductor might have something to see */
     uint32_t direct;                 /* sends on sockets that are not the kernel's TCP */
     uint32_t threads[ENDS];          /* how many threads the program uses */
