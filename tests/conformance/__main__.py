@@ -43,6 +43,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--without", default="", help="operations and pieces to leave out, with commas")
     parser.add_argument("--shrink", type=int, default=20, help="how many differences to shrink (default: 20)")
     parser.add_argument(
+        "--keep", type=Path, default=FOLDER, metavar="FOLDER", help="where the differences are kept"
+    )
+    parser.add_argument(
         "--variable", action="append", default=[], metavar="NAME=VALUE", help="for the players' environment"
     )
     options = parser.parse_args()
@@ -69,6 +72,7 @@ def run(ready: dict[str, Lane], options: argparse.Namespace) -> int:
         options.shrink,
         list(filter(None, options.without.split(","))),
         options.first,
+        options.keep,
     )
     now = Run(ready, plan)
     try:
@@ -91,6 +95,7 @@ def replay(ready: dict[str, Lane], file: Path) -> int:
     kernel = plain.play(program)
     if not all(plain.play(program, hint).same(kernel) for hint in (None, kernel, None, kernel)):
         print("conformance: the outcome over the kernel's TCP is not the same each time", file=sys.stderr)
+        return 2
     different: Sequence[str] = []
     for name, lane in ready.items():
         trace = lane.play(program, kernel)

@@ -38,8 +38,8 @@ HOW: dict[str, list[str]] = {
     "close": ["close", "syscall", "kernel"],
     "dup": ["dup", "dup2", "dup3", "F_DUPFD", "F_DUPFD_CLOEXEC"],
     "file": ["memfd", "pipe", "unix", "udp", "eventfd"],
-    "send": ["write", "writev", "send", "sendto", "sendmsg", "sendmmsg", "sendfile"],
-    "recv": ["read", "readv", "recv", "recvfrom", "recvmsg", "recvmmsg"],
+    "send": ["write", "writev", "send", "sendto", "sendmsg", "sendmmsg", "sendfile", "pwritev2"],
+    "recv": ["read", "readv", "recv", "recvfrom", "recvmsg", "recvmmsg", "preadv2"],
     "poll": ["poll", "ppoll", "select", "pselect"],
     "epollctl": ["0", "ADD", "DEL", "MOD"],
     "epollwait": ["epoll_wait", "epoll_pwait", "epoll_pwait2"],
@@ -55,7 +55,10 @@ def _bits(prefix: str, module: object, names: str) -> dict[str, int]:
     return {name: int(getattr(module, prefix + name)) & 0xFFFFFFFF for name in names.split()}
 
 
-MSG = _bits("MSG_", socket, "PEEK DONTWAIT WAITALL TRUNC NOSIGNAL MORE OOB") | {"WAITFORONE": 0x10000}
+MSG = _bits("MSG_", socket, "PEEK DONTWAIT WAITALL TRUNC NOSIGNAL MORE OOB") | {
+    "WAITFORONE": 0x10000,
+    "ERRQUEUE": 0x2000,
+}
 SOCK = {"NONBLOCK": int(socket.SOCK_NONBLOCK), "CLOEXEC": int(socket.SOCK_CLOEXEC)}
 EVENTS = {"IN": 1, "PRI": 2, "OUT": 4, "ERR": 8, "HUP": 16, "RDNORM": 64, "RDHUP": 0x2000} | {
     "EXCLUSIVE": 1 << 28, "ONESHOT": 1 << 30, "ET": int(select.EPOLLET) & 0xFFFFFFFF

@@ -42,6 +42,7 @@ class Plan:
     """How many kinds of differences are shrunk."""
     without: Sequence[str] = ()
     first: int = 0
+    keep: Path = FOLDER
 
     def numbers(self) -> Iterator[range]:
         """The numbers of the programs, in batches."""
@@ -148,7 +149,7 @@ class Run:
             print(f"\nA difference, in {path}:\n{found.text}", flush=True)
 
     def _keep(self, found: Difference, name: str) -> Path:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        path = FOLDER / f"{name}.txt"
+        self.plan.keep.mkdir(parents=True, exist_ok=True)
+        path = self.plan.keep / f"{name}.txt"
         path.write_text(found.text)
         return path

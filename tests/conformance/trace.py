@@ -89,7 +89,9 @@ class Trace:
 
     def outcome(self, index: int) -> Outcome:
         fields = OUTCOME.unpack_from(self.raw, index * OUTCOME.size)
-        return Outcome(*fields[:8], tuple(fields[8:16]), fields[16])
+        state, waited, finished_at, error, result, digest, pipes, handled = fields[:8]
+        values, head = tuple(fields[8:16]), fields[16]
+        return Outcome(state, waited, finished_at, error, result, digest, pipes, handled, values, head)
 
     def same(self, other: Trace) -> bool:
         return self.raw == other.raw and self.status == other.status

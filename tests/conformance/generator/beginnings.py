@@ -29,7 +29,8 @@ def listen(model: Model, family: int) -> Socket:
     if random.random() < 0.2:
         option, value = random.choice(
             [("SO_KEEPALIVE", 1), ("TCP_NODELAY", 1), ("SO_LINGER", 3), ("SO_RCVTIMEO", 20), ("IP_TOS", 16),
-             ("TCP_KEEPIDLE", 77), ("SO_REUSEADDR", 1), ("SO_RCVLOWAT", 5), ("TCP_USER_TIMEOUT", 5000)]
+             ("TCP_KEEPIDLE", 77), ("SO_REUSEADDR", 1), ("SO_RCVLOWAT", 5), ("TCP_USER_TIMEOUT", 5000),
+             ("TCP_DEFER_ACCEPT", 1)]
         )  # fmt: skip
         model.add(5, "setsockopt", listener.slot, OPTIONS.index(option), value, -1)
         listener.timeout = option == "SO_RCVTIMEO"

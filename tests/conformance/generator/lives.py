@@ -145,6 +145,48 @@ def fork(model: Model) -> None:
         model.add(parent, "close", random.choice(mine).slot, random.choice((0, 1)))
 
 
+def pass_descriptor(model: Model) -> None:
+    """A connection goes to another process of its end, or to another place in the same, by a Unix socket."""
+    if sock := model.connection():
+        model.add(model.actor(sock.end), "give", sock.slot)
+        place = model.slot(sock.end)
+        if model.random.random() < 0.4:
+            model.add(model.actor(sock.end), "close", sock.slot, 0)
+        model.add(model.actor(sock.end), "take", place)
+        sock.slot = place
+
+
+def bind_taken(model: Model) -> None:
+    """A bind to an address that a listener has or had, and a listener of the same port if both want to share it."""
+    random = model.random
+    listener = random.choice(model.listeners)
+    actor, slot = model.actor(listener.end), model.slot(listener.end)
+    model.add(actor, "socket", slot, FAMILIES["inet"], 0)
+    if random.random() < 0.4:
+        name = random.choice(("SO_REUSEADDR", "SO_REUSEPORT"))
+        model.add(actor, "setsockopt", slot, OPTIONS.index(name), 1, -1)
+    model.add(actor, "bind", slot, 0)
+    model.add(actor, "listen", slot, 5, 6)
+
+
+def share_port(model: Model) -> None:
+    """Two listeners at one port, and connections that come to either."""
+    random = model.random
+    slots = [model.slot(1), model.slot(1)]
+    actor = model.actor(1)
+    for index, slot in enumerate(slots):
+        model.add(actor, "socket", slot, FAMILIES["inet"], SOCK["NONBLOCK"])
+        model.add(actor, "setsockopt", slot, OPTIONS.index("SO_REUSEPORT"), 1, -1)
+        model.add(actor, "bind", slot, 4 if index else -1)
+        model.add(actor, "listen", slot, 50, 4 + index)
+    for _ in range(random.choice((1, 2, 3))):
+        client, server = Socket(0, model.slot(0)), Socket(1, model.slot(1))
+        model.add(0, "socket", client.slot, FAMILIES["inet"], 0)
+        model.add(0, "connect", client.slot, 4)
+        model.add(actor, "acceptany", *slots, server.slot)
+        model.link(client, server)
+
+
 def process_ends(model: Model) -> None:
     """A process that exits or is killed."""
     random = model.random

@@ -148,7 +148,7 @@ def set_option(model: Model) -> None:
             [("SO_KEEPALIVE", (0, 1)), ("TCP_NODELAY", (0, 1)), ("SO_LINGER", (-1, 3)), ("SO_PRIORITY", (3,)),
              ("TCP_KEEPIDLE", (77, 0)), ("TCP_KEEPCNT", (5,)), ("TCP_USER_TIMEOUT", (5000,)), ("IP_TOS", (16,)),
              ("SO_OOBINLINE", (0, 1)), ("SO_RCVLOWAT", (1, 4, 20)), ("SO_TYPE", (1,)), ("SO_ERROR", (0,)),
-             ("9999", (1,)), ("SO_REUSEADDR", (0, 1)), ("SO_SNDTIMEO", (3000,))]
+             ("9999", (1,)), ("SO_REUSEADDR", (0, 1)), ("SO_SNDTIMEO", (3000,)), ("TCP_CORK", (0, 1))]
         )  # fmt: skip
         length = random.choice((-1, -1, -1, -1, -1, -1, 0, 1))
         model.add(

@@ -24,6 +24,8 @@ def send(model: Model) -> None:
 
 
 def send_by(model: Model, sock: Socket, how: int, count: int) -> None:
+    if SEND[how] == "sendmmsg" and sock.peer and sock.peer.waiting:
+        how = SEND.index("sendmsg")  # whether two messages come together is left open
     takes_flags = SEND[how] in ("send", "sendto", "sendmsg", "sendmmsg")
     flags = _flags(model, {"NOSIGNAL": 0.3, "DONTWAIT": 0.2, "MORE": 0.02}) if takes_flags else 0
     model.add(model.actor(sock.end), "send", sock.slot, count, flags, how)
@@ -42,9 +44,11 @@ def _size(model: Model, sock: Socket) -> int:
 
 
 def receive_by(model: Model, sock: Socket, how: int, count: int) -> None:
-    takes_flags = RECV[how] not in ("read", "readv")
+    takes_flags = RECV[how] not in ("read", "readv", "preadv2")
     flags = (
-        _flags(model, {"PEEK": 0.2, "DONTWAIT": 0.3, "WAITALL": 0.15, "TRUNC": 0.15}) if takes_flags else 0
+        _flags(model, {"PEEK": 0.2, "DONTWAIT": 0.3, "WAITALL": 0.15, "TRUNC": 0.15, "ERRQUEUE": 0.01})
+        if takes_flags
+        else 0
     )
     if RECV[how] == "recvmmsg":
         flags |= MSG["DONTWAIT"] if model.random.random() < 0.6 else MSG["WAITFORONE"]
@@ -65,7 +69,7 @@ def receive_blocked(model: Model) -> None:
     if not sock or sock.has_something or sock.waiting or not sock.peer or sock.peer not in model.connected:
         return
     actor, how, count = model.actor(sock.end), random.randrange(5), random.choice((1, 4, 10, 100, 0))
-    takes_flags = RECV[how] not in ("read", "readv")
+    takes_flags = RECV[how] not in ("read", "readv", "preadv2")
     flags = _flags(model, {"PEEK": 0.15, "WAITALL": 0.25, "TRUNC": 0.1}) if takes_flags else 0
     model.add(actor, "recv", sock.slot, count, flags, how, timed=sock.timeout)
     if sock.timeout or count == 0:
@@ -82,7 +86,7 @@ def receive_blocked(model: Model) -> None:
             model.add(other, "shutdown", sock.slot, random.randrange(3))
             model.wake(sock)
         case 5:
-            model.add(other, "close", sock.slot, random.randrange(3))
+            close_under(model, sock, other)
         case 6:
             model.add(model.actor(sock.peer.end), "close", sock.peer.slot, random.randrange(3))
             model.closed(sock.peer)
@@ -90,6 +94,47 @@ def receive_blocked(model: Model) -> None:
             model.add(other, "kill", actor, SIGNALS[random.choice(("USR1", "USR2", "JUMP"))])
     if not flags & MSG["PEEK"]:
         model.received(sock, count)
+
+
+def close_under(model: Model, sock: Socket, actor: int) -> None:
+    """The number of a descriptor is closed while a call waits by it; something else may get the number."""
+    model.add(actor, "close", sock.slot, model.random.randrange(3))
+    if model.random.random() < 0.5:
+        model.add(actor, "file", sock.slot, model.random.randrange(5))
+    if sock.peer and model.random.random() < 0.5:
+        model.poll(model.actor(sock.peer.end), 0, 0, sock.peer.slot, 1)
+        send_by(model, sock.peer, 2, 10)
+
+
+def send_blocked(model: Model) -> None:
+    """A send into full buffers, and what ends it."""
+    random, sock = model.random, model.connection()
+    if not sock or not sock.peer or sock.peer not in model.connected or sock.shut_send or sock.nonblock:
+        return
+    if sock.peer.waiting or sock.broken:
+        return
+    actor, number = model.actor(sock.end), random.randrange(4)
+    limited = random.random() < 0.3
+    if limited:
+        model.add(actor, "setsockopt", sock.slot, OPTIONS.index("SO_SNDTIMEO"), 20, -1)
+    model.add(actor, "fill", sock.slot, number)
+    model.add(actor, "send", sock.slot, 10, MSG["NOSIGNAL"], 2, timed=limited)
+    if limited:
+        return
+    model.busy.add(actor)
+    other = model.actor(sock.end)
+    match random.randrange(6):
+        case 0 | 1:
+            model.add(model.actor(sock.peer.end), "drain", sock.peer.slot, number)
+        case 2:
+            model.add(other, "shutdown", sock.slot, random.randrange(1, 3))
+        case 3:
+            model.add(model.actor(sock.peer.end), "close", sock.peer.slot, random.randrange(3))
+        case 4:
+            model.add(other, "kill", actor, SIGNALS[random.choice(("USR1", "USR2", "JUMP"))])
+        case 5:
+            close_under(model, sock, other)
+    model.busy.discard(actor)
 
 
 def exchange(model: Model) -> None:

@@ -116,12 +116,24 @@ static void *thread_begin(void *actor) {
     actor_loop((int)(intptr_t)actor);
 }
 
+/* A pair of Unix sockets by which the processes of this end send descriptors to each other. */
+static void make_passage(void) {
+    int pair[2] = {-1, -1};
+    if (kernel(SYS_socketpair, AF_UNIX, SOCK_DGRAM, 0, (long)pair, 0, 0) < 0)
+        abort();
+    for (int index = 0; index < 2; index++) {
+        kernel(SYS_dup3, pair[index], PASSING + index, 0, 0, 0, 0);
+        kernel(SYS_close, pair[index], 0, 0, 0, 0, 0);
+    }
+}
+
 /* The first process of an end, for one program. */
 static void end_play(int end) {
     int first = end * ACTORS;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     kernel(SYS_setpgid, 0, 0, 0, 0, 0, 0);
     handle_signals();
+    make_passage();
     for (uint32_t index = 1; index < board->threads[end]; index++) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, thread_begin, (void *)(intptr_t)(first + (int)index)) != 0)

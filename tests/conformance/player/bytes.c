@@ -9,8 +9,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { WRITE, WRITEV, SEND, SENDTO, SENDMSG, SENDMMSG, SENDFILE };
-enum { READ, READV, RECV, RECVFROM, RECVMSG, RECVMMSG };
+enum { WRITE, WRITEV, SEND, SENDTO, SENDMSG, SENDMMSG, SENDFILE, PWRITEV2 };
+enum { READ, READV, RECV, RECVFROM, RECVMSG, RECVMMSG, PREADV2 };
 
 static __thread uint8_t block[BLOCK];
 
@@ -89,6 +89,8 @@ int64_t op_send(const int32_t *arg, struct outcome *outcome) {
         return sendmsg(fd, &message, flags);
     case SENDMMSG:
         return send_messages(fd, vector, flags, outcome);
+    case PWRITEV2:
+        return pwritev2(fd, vector, 3, -1, 0);
     default:
         return send_file(fd, count);
     }
@@ -150,6 +152,9 @@ int64_t op_recv(const int32_t *arg, struct outcome *outcome) {
         break;
     case RECVMSG:
         result = receive_message(fd, vector, flags, outcome);
+        break;
+    case PREADV2:
+        result = preadv2(fd, vector, 3, -1, 0);
         break;
     default:
         return receive_messages(fd, count, flags, outcome);

@@ -11,6 +11,8 @@ OP(close, "slot how")
 OP(dup, "slot slot how")
 OP(shutdown, "slot count")
 OP(file, "slot how")
+OP(give, "slot")
+OP(take, "slot")
 
 /* Bytes. */
 OP(send, "slot count msg how")

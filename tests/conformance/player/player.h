@@ -25,6 +25,7 @@ enum {
     ENTRIES = 8,  /* addresses of listeners */
     FILLS = 4,    /* connections that are filled */
     QUIT = 0xff,  /* the step that ends an actor */
+    PASSING = 110, /* the number of a Unix socket that descriptors are sent by; the next one receives them */
     BLOCK = 65536 /* bytes moved by one call of the looping operations */
 };
 

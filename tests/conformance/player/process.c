@@ -61,6 +61,44 @@ int64_t op_fork(const int32_t *arg, struct outcome *outcome) {
     return 0;
 }
 
+/* Sends a descriptor to whichever process of this end takes it. */
+int64_t op_give(const int32_t *arg, struct outcome *outcome) {
+    char byte = 0;
+    struct iovec vector = {&byte, 1};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr header;
+    } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    int fd = fd_of(arg[0]);
+    (void)outcome;
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    return sendmsg(PASSING, &message, MSG_DONTWAIT);
+}
+
+int64_t op_take(const int32_t *arg, struct outcome *outcome) {
+    char byte;
+    struct iovec vector = {&byte, 1};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr header;
+    } control;
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    int fd;
+    (void)outcome;
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    if (recvmsg(PASSING + 1, &message, MSG_DONTWAIT) < 0)
+        return -1;
+    if (message.msg_controllen < CMSG_LEN(sizeof fd))
+        return 0;
+    memcpy(&fd, CMSG_DATA(&control.header), sizeof fd);
+    slot_set(arg[0], fd);
+    return 1;
+}
+
 /* Ends this process. */
 int64_t op_exit(const int32_t *arg, struct outcome *outcome) {
     (void)outcome;
