@@ -26,10 +26,10 @@ ENDS = {"none": (False, False), "both": (True, True), "client": (True, False), "
 """Which ends have the library, by the name of the combination."""
 
 CLONE_NEWNET = 0x40000000
-BUDGET_MS = 1500
-"""How long a call may take that returns at once over the kernel's TCP."""
+BUDGET_MS, CONFIRM_MS = 500, 1500
+"""How long a call may take that returns at once over the kernel's TCP; and when a difference is looked for again."""
 
-_REQUEST = struct.Struct("=5I")
+_REQUEST = struct.Struct("=6I")
 _REPLY = struct.Struct("=2I2i")
 _F_SETPIPE_SZ = 1031
 
@@ -107,10 +107,12 @@ class Lane:
         fcntl(file, _F_SETPIPE_SZ, 1 << 20)
         return file
 
-    def send(self, program: Program, hint: Trace | None = None, budget_ms: int = BUDGET_MS) -> None:
+    def send(
+        self, program: Program, hint: Trace | None = None, budget_ms: int = BUDGET_MS, pause_ms: int = 0
+    ) -> None:
         """Has a program played, with what is known of its outcome."""
         count = len(program.steps)
-        head = _REQUEST.pack(count, hint is not None, budget_ms, *program.threads)
+        head = _REQUEST.pack(count, hint is not None, budget_ms, pause_ms * 1000, *program.threads)
         self._in.write(head + program.packed + (hint.raw if hint else b""))
         self._in.flush()
         self._counts.append(count)
@@ -145,8 +147,10 @@ class Lane:
         for each in (pid, *map(int, children)):
             os.sched_setaffinity(each, cpus)
 
-    def play(self, program: Program, hint: Trace | None = None, budget_ms: int = BUDGET_MS) -> Trace:
-        self.send(program, hint, budget_ms)
+    def play(
+        self, program: Program, hint: Trace | None = None, budget_ms: int = BUDGET_MS, pause_ms: int = 0
+    ) -> Trace:
+        self.send(program, hint, budget_ms, pause_ms)
         return self.receive()
 
     def close(self) -> None:

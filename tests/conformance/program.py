@@ -60,7 +60,7 @@ MSG = _bits("MSG_", socket, "PEEK DONTWAIT WAITALL TRUNC NOSIGNAL MORE OOB") | {
     "ERRQUEUE": 0x2000,
 }
 SOCK = {"NONBLOCK": int(socket.SOCK_NONBLOCK), "CLOEXEC": int(socket.SOCK_CLOEXEC)}
-EVENTS = {"IN": 1, "PRI": 2, "OUT": 4, "ERR": 8, "HUP": 16, "RDNORM": 64, "RDHUP": 0x2000} | {
+EVENTS = {"IN": 1, "PRI": 2, "OUT": 4, "ERR": 8, "HUP": 16, "NVAL": 32, "RDNORM": 64, "RDHUP": 0x2000} | {
     "EXCLUSIVE": 1 << 28, "ONESHOT": 1 << 30, "ET": int(select.EPOLLET) & 0xFFFFFFFF
 }  # fmt: skip
 FAMILIES = {"inet": int(socket.AF_INET), "inet6": int(socket.AF_INET6)}

@@ -14,6 +14,7 @@ from tests.conformance.compare import (
     Shrinker,
     Signature,
     is_allowed,
+    is_late,
     is_steady,
     seen_again,
     signature,
@@ -67,6 +68,9 @@ class Run:
     allowed: int = 0
     unsteady: int = 0
     once: int = 0
+    """A difference that did not come again."""
+    late: int = 0
+    """A difference that is gone when each step is given time to be felt."""
     different: set[str] = field(default_factory=set)
     kinds: Counter[Signature] = field(default_factory=Counter)
     shrunk: list[Difference] = field(default_factory=list)
@@ -100,7 +104,7 @@ class Run:
         return (
             f"{seconds:6.0f} s: {self.programs} programs ({self.programs / max(seconds, 0.001):.0f}/s), "
             f"{len(self.different)} different, {self.allowed} allowed, {self.unsteady} unsteady by themselves, "
-            f"{self.once} not again, {self.direct} sends direct"
+            f"{self.once} not again, {self.late} only late, {self.direct} sends direct"
         )
 
     def _play(self, known: list[tuple[Program, Trace]], new: list[Program]) -> list[tuple[Program, Trace]]:
@@ -134,6 +138,9 @@ class Run:
         elif not (again := seen_again(self.lanes[ends], program, kernel)):
             self.once += 1
             self._keep(Difference(program, ends, kernel, direct), f"once-{self.once}")
+        elif is_late(self.lanes["none"], self.lanes[ends], program):
+            self.late += 1
+            self._keep(Difference(program, ends, kernel, again), f"late-{self.late}")
         else:
             self.kinds[kind] += 1
             self.different.add(program.seed)

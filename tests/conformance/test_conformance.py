@@ -83,7 +83,7 @@ def test_a_library_without_a_fault_has_no_difference(wrong: Path, tmp_path: Path
 )
 def test_a_planted_fault_is_found_and_shrunk(wrong: Path, tmp_path: Path, fault: str, operation: str) -> None:
     planted = (f"--library={wrong}", f"--variable=PLANTED={fault}", f"--keep={tmp_path}")
-    done = conformance("--programs=200", "--seed=1", "--shrink=1", "--ends=client", *planted)
+    done = conformance("--programs=256", "--seed=1", "--shrink=1", "--ends=client", *planted)
     assert done.returncode == 1, done.stdout + done.stderr
     file = tmp_path / "difference-1.txt"
     program = parse_program(file.read_text())

@@ -43,7 +43,7 @@ class Outcome:
         words = [self._result(step)]
         if step.op == "recv" and self.result > 0:
             words.append(f"{self.head[: max(0, min(8, self.result))].hex()} hash {self.hash:08x}")
-        elif self.hash:
+        elif self.hash and self.result > 0:
             words.append(f"hash {self.hash:08x}")
         if any(self.values):
             words.append(self._values(step))

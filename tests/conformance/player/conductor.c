@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 struct request {
-    uint32_t steps, hinted, budget_ms, threads[ENDS];
+    uint32_t steps, hinted, budget_ms, pause_us, threads[ENDS]; /* the pause is made after each step */
 };
 
 struct reply {
@@ -29,6 +29,12 @@ static int labels[64], label_count;
 
 static int64_t budget_us(void) {
     return request.budget_ms * 1000LL;
+}
+
+static void pause_for(long microseconds) {
+    uint32_t never = 0;
+    if (microseconds > 0)
+        futex_wait(&never, 0, microseconds);
 }
 
 static void label_port(struct outcome *outcome) {
@@ -117,8 +123,7 @@ static void make_call(int actor, int index) {
         if (found == RUNNING)
             return;
         if (found == RETURNED && is_early(index) && now_us() < end) {
-            uint32_t never = 0;
-            futex_wait(&never, 0, pause);
+            pause_for(pause);
             pause = pause < 5000 ? pause * 2 : pause;
             continue;
         }
@@ -155,8 +160,7 @@ static void send_signal(int actor, int number, int index) {
                                     : syscall(SYS_tgkill, mailbox->pid, mailbox->tid, number);
     int64_t end = now_us() + PATIENCE_US;
     while (result == 0 && now_us() < end && !is_gone(actor) && (number == SIGKILL || mailbox->handled == handled)) {
-        uint32_t never = 0;
-        futex_wait(&never, 0, 50);
+        pause_for(50);
     }
     record(index, DONE, result);
 }
@@ -225,10 +229,8 @@ static void stop_ends(struct reply *reply) {
         reply->status[end] = ended[end] ? board->status[end] : -1;
     }
     for (int actor = 0; actor < ENDS * ACTORS; actor++)
-        while (actor % ACTORS >= THREADS && board->mailbox[actor].ready && !is_gone(actor)) {
-            uint32_t never = 0;
-            futex_wait(&never, 0, 50);
-        }
+        while (actor % ACTORS >= THREADS && board->mailbox[actor].ready && !is_gone(actor))
+            pause_for(50);
 }
 
 /* Nothing writes outcomes any more: what had not returned had blocked. */
@@ -261,8 +263,10 @@ static void play_program(struct reply *reply) {
     board->steps = request.steps;
     hinted = request.hinted != 0;
     start_ends();
-    for (uint32_t index = 0; index < request.steps; index++)
+    for (uint32_t index = 0; index < request.steps; index++) {
         make_step(board->step[index].actor, (int)index);
+        pause_for(request.pause_us);
+    }
     stop_ends(reply);
     close_watches();
     reply->steps = request.steps;
