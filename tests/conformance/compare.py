@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tests.conformance import allowed
@@ -14,8 +14,8 @@ from tests.conformance.trace import Trace, side_by_side
 
 Signature = tuple[str, ...]
 
-SHRINK_SECONDS, SHRINK_MS = 30, 300
-PAUSE_MS = 10
+SHRINK_SECONDS, SHRINK_MS = 30, 150
+PAUSE_MS = 6
 REPEATS = 10
 """How often a difference that came once is looked for again, and the kernel's outcome compared with itself."""
 
@@ -91,18 +91,29 @@ class Shrinker:
     def __init__(self, plain: Lane, lane: Lane, found: Difference) -> None:
         self.plain, self.lane, self.best = plain, lane, found
         self.end = time.monotonic() + SHRINK_SECONDS
-        self.seen: set[str] = {found.program.text}
+        self.seen: set[str] = set()
+        self.careful = False
+        """Whether no shorter program may be one that is only late; that takes a while to find out."""
 
     def run(self) -> Difference:
         """Until nothing can be left out or made simpler, or the time is up."""
-        first, before = self.best, None
+        found = self.best
+        self._reduce()
+        if is_late(self.plain, self.lane, self.best.program):
+            self.careful, self.best, self.seen = True, found, set()
+            self._reduce()
+        return self._confirmed(found)
+
+    def _reduce(self) -> None:
+        before = None
         while before != self.best.program and time.monotonic() < self.end:
             before = self.best.program
             self._cut()
             self._simplify()
-        return self._confirmed(first)
 
     def _cut(self) -> None:
+        first = self.best.kernel.differs_at(self.best.direct)[0]
+        self._try(self.best.program.steps[: first + 1])
         size = max(1, len(self.best.program.steps) // 2)
         while True:
             at = len(self.best.program.steps)
@@ -116,23 +127,31 @@ class Shrinker:
 
     def _simplify(self) -> None:
         for index in range(len(self.best.program.steps)):
-            for simpler in simpler_steps(self.best.program.steps[index]):
-                steps = list(self.best.program.steps)
-                steps[index] = simpler
-                self._try(steps)
+            while self._simplify_step(index):
+                continue
 
-    def _try(self, steps: list[Step]) -> None:
+    def _simplify_step(self, index: int) -> bool:
+        steps = self.best.program.steps
+        return any(
+            self._try([*steps[:index], simpler, *steps[index + 1 :]])
+            for simpler in simpler_steps(steps[index])
+        )
+
+    def _try(self, steps: Sequence[Step]) -> bool:
+        """Takes a program if it has the difference, and the kernel's outcome is the same twice."""
         program = self.best.program.with_steps(steps)
         if program.text in self.seen or time.monotonic() > self.end:
-            return
+            return False
         self.seen.add(program.text)
         kernel = self.plain.play(program)
         direct = self.lane.play(program, kernel, SHRINK_MS)
         kind = signature(program, self.lane.ends, kernel, direct)
         if kind != self.best.signature or not self.plain.play(program, kernel).same(kernel):
-            return
-        if not is_late(self.plain, self.lane, program, SHRINK_MS):
-            self.best = Difference(program, self.lane.ends, kernel, direct)
+            return False
+        if self.careful and is_late(self.plain, self.lane, program, SHRINK_MS):
+            return False
+        self.best = Difference(program, self.lane.ends, kernel, direct)
+        return True
 
     def _confirmed(self, found: Difference) -> Difference:
         """The shortest program, or the one that it comes from if that has no steady outcome."""
