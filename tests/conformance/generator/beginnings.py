@@ -15,7 +15,7 @@ def begin(model: Model) -> None:
     if random.random() < 0.06:
         refused(model, family)
     for _ in range(random.choice((1, 1, 1, 2, 2, 3))):
-        connect(model, listener, family)
+        connect(model, listener)
     if random.random() < 0.3:
         warm_up(model)
 
@@ -24,7 +24,7 @@ def listen(model: Model, family: int) -> Socket:
     """A listening socket of the server, at the entry that has its place in the list."""
     random = model.random
     nonblock = random.random() < 0.2
-    listener = Socket(SERVER, model.slot(SERVER), nonblock)
+    listener = Socket(SERVER, model.slot(SERVER), nonblock, family=family)
     model.add(5, "socket", listener.slot, family, SOCK["NONBLOCK"] if nonblock else 0)
     if random.random() < 0.2:
         option, value = random.choice(
@@ -34,7 +34,7 @@ def listen(model: Model, family: int) -> Socket:
         )  # fmt: skip
         model.add(5, "setsockopt", listener.slot, OPTIONS.index(option), value, -1)
         listener.timeout = option == "SO_RCVTIMEO"
-    model.add(5, "bind", listener.slot, -1)
+    model.add(5, "bind", listener.slot, -1 if random.random() < 0.85 else -2)
     model.add(5, "listen", listener.slot, random.choice((5, 5, 5, 128, 1)), len(model.listeners) % 8)
     model.listeners.append(listener)
     return listener
@@ -57,21 +57,22 @@ def refused(model: Model, family: int) -> None:
         model.add(0, "connect", other, 0)
 
 
-def connect(model: Model, listener: Socket, family: int) -> None:
-    """A connection to the listener, accepted after the connect or by a call that waits for it."""
+def connect(model: Model, listener: Socket) -> None:
+    """A connection to the listener, accepted after the connect or by a call that waits; rarely to its own end."""
     random = model.random
     entry = model.listeners.index(listener) % 8
-    client = Socket(CLIENT, model.slot(CLIENT), random.random() < 0.25)
+    end = CLIENT if random.random() < 0.92 else SERVER
+    client = Socket(end, model.slot(end), random.random() < 0.25)
     server = Socket(SERVER, model.slot(SERVER), timeout=listener.timeout)
     flags = (SOCK["NONBLOCK"] if client.nonblock else 0) | (SOCK["CLOEXEC"] if random.random() < 0.1 else 0)
-    actor = model.actor(CLIENT)
-    model.add(actor, "socket", client.slot, family, flags)
+    actor = model.actor(end)
+    model.add(actor, "socket", client.slot, listener.family, flags)
     accept_flags = random.choice((-1, -1, -1, 0, SOCK["NONBLOCK"], SOCK["CLOEXEC"]))
     server.nonblock = accept_flags == SOCK["NONBLOCK"]
     accept = ("accept", listener.slot, server.slot, accept_flags, random.choice((0, 1)))
     acceptor = model.actor(SERVER)
     waits_first = random.random() < 0.2 and not listener.nonblock and not listener.timeout
-    if waits_first:
+    if waits_first and acceptor != actor:
         model.add(acceptor, *accept)
     model.add(actor, "connect", client.slot, entry)
     if client.nonblock and random.random() < 0.7:
@@ -79,7 +80,7 @@ def connect(model: Model, listener: Socket, family: int) -> None:
     if random.random() < 0.15:
         model.add(actor, "send", client.slot, random.randrange(1, 60), 0, 2)
         server.unread = model.steps[-1].args[1]
-    if not waits_first:
+    if not waits_first or acceptor == actor:
         model.add(acceptor, *accept)
     model.link(client, server)
 

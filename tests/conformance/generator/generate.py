@@ -36,6 +36,7 @@ WEIGHTS: dict[Piece, int] = {
     lives.connect_more: 6,
     lives.connect_oddly: 3,
     lives.accept_oddly: 3,
+    lives.accept_blocked: 2,
     lives.listener_ends: 2,
     lives.signal_blocked: 4,
     lives.fork: 3,

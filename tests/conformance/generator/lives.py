@@ -41,7 +41,7 @@ def duplicate(model: Model) -> None:
 
 def connect_more(model: Model) -> None:
     if model.listeners:
-        connect(model, model.random.choice(model.listeners), FAMILIES["inet"])
+        connect(model, model.random.choice(model.listeners))
 
 
 def connect_oddly(model: Model) -> None:
@@ -76,6 +76,31 @@ def accept_oddly(model: Model) -> None:
         random.choice((-1, 0, 64)),
         random.randrange(3),
     )
+
+
+def accept_blocked(model: Model) -> None:
+    """An accept that waits, and what ends it."""
+    random = model.random
+    listener = random.choice(model.listeners)
+    if listener.nonblock or listener.timeout:
+        return
+    actor = model.actor(listener.end)
+    model.add(
+        actor, "accept", listener.slot, model.slot(listener.end), random.choice((-1, 0)), random.randrange(2)
+    )
+    model.busy.add(actor)
+    other = model.actor(listener.end)
+    match random.randrange(5):
+        case 0 | 1:
+            model.add(other, "kill", actor, SIGNALS[random.choice(("USR1", "USR2", "JUMP"))])
+        case 2:
+            model.add(other, "shutdown", listener.slot, random.randrange(3))
+        case 3:
+            model.add(other, "close", listener.slot, random.randrange(2))
+    client = model.slot(0)
+    model.add(0, "socket", client, listener.family, 0)
+    model.add(0, "connect", client, model.listeners.index(listener) % 8)
+    model.busy.discard(actor)
 
 
 def listener_ends(model: Model) -> None:

@@ -13,7 +13,7 @@ from tests.conformance.program import THREADS, Step
 CLIENT, SERVER = 0, 1
 
 
-@dataclass
+@dataclass(eq=False)
 class Socket:
     """A descriptor of an end: a listener, or one end of a connection."""
 
@@ -27,6 +27,7 @@ class Socket:
     shut_send: bool = False
     shut_receive: bool = False
     broken: bool = False
+    family: int = 2
     timeout: bool = False
     """It has SO_RCVTIMEO, so a blocking receive ends by itself."""
     waiting: list[int] = field(default_factory=list)

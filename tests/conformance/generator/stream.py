@@ -123,7 +123,7 @@ def send_blocked(model: Model) -> None:
         return
     model.busy.add(actor)
     other = model.actor(sock.end)
-    match random.randrange(6):
+    match random.randrange(7):
         case 0 | 1:
             model.add(model.actor(sock.peer.end), "drain", sock.peer.slot, number)
         case 2:
@@ -134,6 +134,8 @@ def send_blocked(model: Model) -> None:
             model.add(other, "kill", actor, SIGNALS[random.choice(("USR1", "USR2", "JUMP"))])
         case 5:
             close_under(model, sock, other)
+        case 6:
+            model.add(other, "setsockopt", sock.slot, OPTIONS.index("SO_SNDBUFFORCE"), LARGE, -1)
     model.busy.discard(actor)
 
 

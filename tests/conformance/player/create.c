@@ -42,6 +42,11 @@ int64_t op_bind(const int32_t *arg, struct outcome *outcome) {
     int fd = fd_of(arg[0]);
     socklen_t length = loopback(&name, fd, 0);
     (void)outcome;
+    if (arg[1] == -2) { /* any address */
+        ((struct sockaddr_in *)&name)->sin_addr.s_addr = htonl(INADDR_ANY);
+        if (name.ss_family == AF_INET6)
+            ((struct sockaddr_in6 *)&name)->sin6_addr = in6addr_any;
+    }
     if (arg[1] >= 0) {
         name = entry_of(arg[1])->name;
         length = entry_of(arg[1])->length;

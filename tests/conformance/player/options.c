@@ -23,6 +23,9 @@ static const struct option options[] = {
     OPTION(SOL_SOCKET, SO_RCVLOWAT, 4),
     OPTION(SOL_SOCKET, SO_PRIORITY, 4),
     OPTION(SOL_SOCKET, SO_OOBINLINE, 4),
+    OPTION(SOL_SOCKET, SO_SNDBUF, 4),
+    OPTION(SOL_SOCKET, SO_RCVBUF, 4),
+    OPTION(SOL_SOCKET, SO_SNDBUFFORCE, 4),
     OPTION(SOL_SOCKET, SO_LINGER, 8),
     OPTION(SOL_SOCKET, SO_RCVTIMEO, 16),
     OPTION(SOL_SOCKET, SO_SNDTIMEO, 16),
@@ -52,7 +55,16 @@ int64_t op_setsockopt(const int32_t *arg, struct outcome *outcome) {
     return setsockopt(fd_of(arg[0]), option->level, option->name, value, arg[3] < 0 ? (socklen_t)option->size : (socklen_t)arg[3]);
 }
 
-/* Of TCP_INFO only the connection's state is told. Value 6: what is read may come a little later. */
+/* How large a buffer is is left open, and much of TCP_INFO. */
+static int telling_bytes(const struct option *option, socklen_t length) {
+    if (option->level == SOL_SOCKET && (option->name == SO_SNDBUF || option->name == SO_RCVBUF))
+        return 0;
+    if (option->level == IPPROTO_TCP && option->name == TCP_INFO)
+        return length != 0; /* the connection's state */
+    return length < 16 ? (int)length : 16;
+}
+
+/* Value 6: what is read may come a little later. */
 int64_t op_getsockopt(const int32_t *arg, struct outcome *outcome) {
     const struct option *option = option_of(arg[1]);
     uint8_t value[sizeof(struct tcp_info)];
@@ -60,7 +72,7 @@ int64_t op_getsockopt(const int32_t *arg, struct outcome *outcome) {
     memset(value, 0, sizeof value);
     int result = getsockopt(fd_of(arg[0]), option->level, option->name, value, &length);
     if (result == 0) {
-        memcpy(outcome->value, value, option->name == TCP_INFO ? length != 0 : length < 16 ? length : 16);
+        memcpy(outcome->value, value, (size_t)telling_bytes(option, length));
         outcome->value[5] = (int32_t)length;
         outcome->value[6] = option->name == TCP_INFO || option->name == SO_ERROR;
     }
