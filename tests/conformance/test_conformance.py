@@ -17,6 +17,7 @@ from tests.conformance.generator.generate import WEIGHTS, generate
 from tests.conformance.lanes import LIBRARY, ROOT
 from tests.conformance.program import KINDS, MAX_STEPS, Program, parse_program, parse_step
 from tests.conformance.trace import OUTCOME, Trace
+from tests.support.waiting import wait_until
 
 SECONDS = float(os.environ.get("VNICD_CONFORMANCE_SECONDS", "20"))
 
@@ -108,6 +109,32 @@ def test_what_the_kernel_leaves_open_is_no_difference(wrong: Path, tmp_path: Pat
     file.write_text(TWO_LISTENERS + connects + "s0 accept 0 2 none plain\n" * 8)
     done = conformance(f"--replay={file}", f"--library={wrong}", "--ends=client")
     assert done.returncode == 2 and "not the same each time" in done.stderr, done.stdout + done.stderr
+
+
+@needs_player
+def test_nothing_is_left_when_it_is_killed(wrong: Path, tmp_path: Path) -> None:
+    """The player's processes end with it, also those that have forked and wait."""
+    mark = f"VNICD_MARK={tmp_path}"
+    argv = [sys.executable, "-m", "tests.conformance", "--seconds=60", f"--library={wrong}", "--ends=client"]
+    process = subprocess.Popen([*argv, f"--variable={mark}", f"--keep={tmp_path}"], cwd=ROOT)
+    try:
+        wait_until(lambda: len(marked(mark)) > 8, 30, "the players play")
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not marked(mark), 10, "their processes have ended")
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that have this in their environment."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in file.read_bytes():
+                found.append(int(file.parent.name))
+        except OSError:
+            continue
+    return found
 
 
 def test_programs_are_the_same_for_a_seed_and_as_text() -> None:

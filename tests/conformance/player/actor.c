@@ -39,6 +39,7 @@ static void handle_signals(void) {
     sigaction(SIGRTMIN, &action, NULL);
     action.sa_flags = SA_RESTART;
     sigaction(SIGUSR1, &action, NULL);
+    signal(SIGTERM, SIG_DFL);
 }
 
 /* The first actor of this actor's process. */
@@ -142,10 +143,21 @@ static void end_play(int end) {
     actor_loop(first);
 }
 
+static volatile pid_t playing; /* the first process of the program that is played */
+
+/* The conductor has gone: its program's processes go as well. */
+static void end_all(int number) {
+    (void)number;
+    if (playing > 0)
+        kernel(SYS_kill, -playing, SIGKILL, 0, 0, 0, 0);
+    kernel(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+}
+
 /* Forks a fresh process for each program, and takes away what it leaves. */
 void end_serve(int end) {
     uint32_t last = 0;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGTERM, end_all);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (;;) {
         uint32_t run = __atomic_load_n(&board->run[end], __ATOMIC_SEQ_CST);
@@ -158,6 +170,7 @@ void end_serve(int end) {
         if (pid == 0)
             end_play(end);
         kernel(SYS_setpgid, pid, pid, 0, 0, 0, 0);
+        playing = pid;
         int status = 0;
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             continue;

@@ -115,7 +115,7 @@ static enum found settle(int actor, int index) {
 }
 
 static void make_call(int actor, int index) {
-    int64_t end = now_us() + budget_us() / 2;
+    int64_t end = now_us() + EARLY_US;
     long pause = 100;
     for (;;) {
         dispatch(actor, index);

@@ -6,6 +6,7 @@
 
 enum {
     PATIENCE_US = 1000000, /* for what must happen, in a process that may get no CPU for a while */
+    EARLY_US = 200000,     /* for what the kernel tells at once, and somebody else may tell a little later */
     TIMED_US = 150000      /* for a call that ends by itself, unless the program is such that it does not */
 };
 

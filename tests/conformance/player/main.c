@@ -38,7 +38,7 @@ static pid_t start_end(int end, const char *variable) {
     dup2(null, 0);
     dup2(null, 1);
     close(null);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     execl("/proc/self/exe", "player", "end", number, fd, NULL);
     _exit(127);
 }
@@ -54,7 +54,7 @@ static int start(void) {
     ends[1] = start_end(1, "PLAYER_SERVER_PRELOAD");
     int code = conduct();
     for (int end = 0; end < ENDS; end++)
-        kill(ends[end], SIGKILL);
+        kill(ends[end], SIGTERM);
     return code;
 }
 
