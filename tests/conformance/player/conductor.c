@@ -132,14 +132,15 @@ static void make_call(int actor, int index) {
     }
 }
 
-/* After a step: whose calls have returned because of it? */
+/* After a step, and after the last one once more: whose calls have returned because of it? */
 static void sweep(int at) {
+    bool is_over = at == (int)request.steps;
     for (int actor = 0; actor < ENDS * ACTORS; actor++) {
         int index = watches[actor].step;
         if (index < 0 || index == at)
             continue;
         bool due = hinted && expected[index].finished_at == at && expected[index].state >= DONE;
-        enum found found = due ? wait_return(actor, budget_us()) : look(actor);
+        enum found found = due ? wait_return(actor, budget_us()) : is_over ? wait_stable(actor, 2) : look(actor);
         if (found == RUNNING && is_gone(actor))
             found = ENDED;
         if (found != RUNNING)
@@ -267,6 +268,7 @@ static void play_program(struct reply *reply) {
         make_step(board->step[index].actor, (int)index);
         pause_for(request.pause_us);
     }
+    sweep((int)request.steps);
     stop_ends(reply);
     close_watches();
     reply->steps = request.steps;
