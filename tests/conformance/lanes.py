@@ -71,7 +71,8 @@ def enter_namespace() -> None:
         _ip(
             f"route replace table local local {target} dev lo proto kernel scope host src 127.0.0.1 quickack 1"
         )
-    _ip("-6 route replace table local local ::1 dev lo proto kernel metric 0 quickack 1")
+    _ip("-6 route del table local local ::1 dev lo")
+    _ip("-6 route add table local local ::1 dev lo quickack 1")
     for name, value in _SETTINGS.items():
         (Path("/proc/sys/net") / name).write_text(value)
 

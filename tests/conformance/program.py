@@ -46,7 +46,7 @@ HOW: dict[str, list[str]] = {
     "ioctl": ["FIONREAD", "SIOCOUTQ", "SIOCATMARK", "FIONBIO", "unknown"],
     "fcntl": ["GETFL", "SETFL", "GETFD", "SETFD"],
     "name": ["getsockname", "getpeername"],
-    "fork": ["fork", "_Fork", "clone", "fork+exec", "posix_spawn"],
+    "fork": ["fork", "_Fork", "clone", "fork+exec", "posix_spawn", "vfork+exec"],
 }
 """The ways in which an operation can be made."""
 

@@ -16,7 +16,7 @@ STATES = [
     "blocked to the end",
     "the actor is in another call",
     "no such actor",
-    "the process died",
+    "it ended in the call",
 ]
 DONE = 1
 JUMPED = -3

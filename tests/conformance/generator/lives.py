@@ -163,7 +163,7 @@ def fork(model: Model) -> None:
     if number is None or end * 5 in model.gone:
         return
     parent = model.actor(end)
-    model.add(parent, "fork", number, random.randrange(5))
+    model.add(parent, "fork", number, random.randrange(6))
     model.processes.add(end * 5 + 3 + number)
     mine = [sock for sock in model.connected if sock.end == end]
     if mine and random.random() < 0.6:

@@ -76,7 +76,7 @@ def receive_blocked(model: Model) -> None:
         return
     model.block(actor, sock)
     other = model.actor(sock.end)
-    match random.randrange(9):
+    match random.randrange(10):
         case 0 | 1 | 2:
             send_by(model, sock.peer, random.randrange(5), random.choice(SIZES[1:]))
         case 3:
@@ -92,6 +92,10 @@ def receive_blocked(model: Model) -> None:
             model.closed(sock.peer)
         case 7:
             model.add(other, "kill", actor, SIGNALS[random.choice(("USR1", "USR2", "JUMP"))])
+        case 8 if actor % 5 in (1, 2):
+            model.add(other, "cancel", actor)
+            model.wake(sock)
+            model.gone.add(actor)
     if not flags & MSG["PEEK"]:
         model.received(sock, count)
 

@@ -1,7 +1,6 @@
 /* Actors: threads and processes that wait for a step, make its call and write down what came of it. */
 #include "player.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 __thread int me;
+pthread_t threads[THREADS];
 static __thread sigjmp_buf before_call;
 
 #define OP(name, kinds) op_##name,
@@ -113,8 +113,15 @@ void actor_resume(int actor) {
     actor_loop(actor);
 }
 
+static void thread_cancelled(void *actor) {
+    board->mailbox[(intptr_t)actor].cancelled = 1;
+    notify();
+}
+
 static void *thread_begin(void *actor) {
+    pthread_cleanup_push(thread_cancelled, actor);
     actor_loop((int)(intptr_t)actor);
+    pthread_cleanup_pop(0);
 }
 
 /* A pair of Unix sockets by which the processes of this end send descriptors to each other. */
@@ -136,8 +143,7 @@ static void end_play(int end) {
     handle_signals();
     make_passage();
     for (uint32_t index = 1; index < board->threads[end]; index++) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, thread_begin, (void *)(intptr_t)(first + (int)index)) != 0)
+        if (pthread_create(&threads[index], NULL, thread_begin, (void *)(intptr_t)(first + (int)index)) != 0)
             abort();
     }
     actor_loop(first);

@@ -39,5 +39,6 @@ OP(name, "slot how")
 /* Processes and signals; the conductor itself does the last two. */
 OP(fork, "actor how")
 OP(exit, "count")
+OP(cancel, "actor")
 OP(kill, "actor signal")
 OP(await, "actor")

@@ -7,6 +7,7 @@
 #endif
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +70,7 @@ struct mailbox {
     int32_t pid, tid;
     uint32_t handled, pipes;
     uint32_t in_call;
+    uint32_t cancelled; /* the thread has ended, by pthread_cancel */
 };
 
 struct address {
@@ -102,7 +104,8 @@ void notify(void);
 int kernel_domain(int fd);
 
 /* actor.c */
-extern __thread int me; /* the actor that this thread is */
+extern __thread int me;            /* the actor that this thread is */
+extern pthread_t threads[THREADS]; /* those of the first process, but the main one */
 void actor_loop(int actor) __attribute__((noreturn));
 void end_serve(int end) __attribute__((noreturn));
 void actor_resume(int actor) __attribute__((noreturn));

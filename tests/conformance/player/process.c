@@ -11,7 +11,7 @@
 
 extern char **environ;
 
-enum { FORK, FORK_BARE, CLONE, FORK_EXEC, SPAWN };
+enum { FORK, FORK_BARE, CLONE, FORK_EXEC, SPAWN, VFORK_EXEC };
 
 static pid_t start_program(int actor, int how) {
     char number[16], fd[16];
@@ -21,7 +21,7 @@ static pid_t start_program(int actor, int how) {
     pid_t pid = -1;
     if (how == SPAWN)
         return posix_spawn(&pid, "/proc/self/exe", NULL, NULL, words, environ) == 0 ? pid : -1;
-    pid = fork();
+    pid = how == VFORK_EXEC ? vfork() : fork();
     if (pid == 0) {
         execv("/proc/self/exe", words);
         _exit(127);
@@ -106,6 +106,17 @@ int64_t op_exit(const int32_t *arg, struct outcome *outcome) {
         _exit(0);
     kernel(SYS_exit_group, 0, 0, 0, 0, 0, 0);
     return 0;
+}
+
+/* Cancels a thread of this process, but never the main one. */
+int64_t op_cancel(const int32_t *arg, struct outcome *outcome) {
+    int first = process_of(me), index = arg[0] - first;
+    (void)outcome;
+    if (first % ACTORS != 0 || index < 1 || index >= (int)board->threads[first / ACTORS]) {
+        errno = EINVAL;
+        return -1;
+    }
+    return board->mailbox[arg[0]].cancelled ? 1 : pthread_cancel(threads[index]);
 }
 
 /* The conductor makes these two itself, so they never get here. */

@@ -35,6 +35,8 @@ char thread_state(int actor) {
 bool is_gone(int actor) {
     struct watch *watch = &watches[actor];
     int end = actor / ACTORS;
+    if (board->mailbox[actor].cancelled)
+        return true;
     if (actor % ACTORS < THREADS && board->ended[end] == board->run[end])
         return true;
     if (watch->pidfd < 0)
