@@ -179,3 +179,9 @@ def parse_program(text: str) -> Program:
     seed = re.search(r"^# seed (\S+)", text, re.M)
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     return Program(tuple(parse_step(line) for line in lines if line), seed.group(1) if seed else "")
+
+
+def parse_programs(text: str) -> list[Program]:
+    """From a file of several programs, each of which begins with a comment that names its seed."""
+    programs = [parse_program(part) for part in re.split(r"^(?=# seed )", text, flags=re.M)]
+    return [program for program in programs if program.steps]

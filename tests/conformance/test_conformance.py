@@ -19,6 +19,8 @@ from tests.conformance.program import KINDS, MAX_STEPS, Program, parse_program, 
 from tests.conformance.trace import OUTCOME, Trace
 from tests.support.waiting import wait_until
 
+CASES = Path(__file__).parent / "cases.txt"
+
 SECONDS = float(os.environ.get("VNICD_CONFORMANCE_SECONDS", "20"))
 
 needs_player = pytest.mark.skipif(
@@ -49,6 +51,22 @@ def test_direct_connections_go_as_the_kernels(tmp_path: Path) -> None:
         pytest.skip(f"no {LIBRARY}: run scripts/setup")
     done = conformance(f"--seconds={SECONDS}", f"--keep={tmp_path}", seconds=SECONDS + 280)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@needs_player
+def test_known_cases_go_as_the_kernels() -> None:
+    """Programs that were found to differ, and must not do so again."""
+    if not LIBRARY.exists():
+        pytest.skip(f"no {LIBRARY}: run scripts/setup")
+    done = conformance(f"--replay={CASES}")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@needs_player
+def test_known_cases_have_one_outcome_over_the_kernels_tcp(wrong: Path) -> None:
+    done = conformance(f"--replay={CASES}", f"--library={wrong}", "--ends=client,server")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " 0 differences, 0 unsteady" in done.stdout
 
 
 @pytest.fixture(scope="module")
