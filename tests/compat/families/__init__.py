@@ -1,0 +1,1 @@
+"""The programs of the matrix, a module for each family of them."""

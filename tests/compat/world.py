@@ -1,0 +1,155 @@
+"""The fabric of a run, with two partitions: it is swept after each cell, and made again if a cell broke it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from tests.compat.case import Case
+from tests.support import direct, fabric
+from tests.support.direct import End, Ends, connections_in, processes_in
+from tests.support.fabric import Fabric
+from tests.support.namespaces import in_namespace
+from tests.support.partition import Partition
+from tests.support.waiting import wait_until
+
+WAYS = {"plain": (False, False), "both": (True, True), "client": (True, False), "server": (False, True)}
+"""Who has the library: the client, the server."""
+
+UP = {"01", "02", "03", "04", "05", "08", "09"}
+"""States of TCP in which a program still has the connection: all but TIME_WAIT, CLOSE, LISTEN and the last FINs'."""
+
+FIRST_PORT = 21000
+RELAY = "vnicd-relay"
+
+
+def choose_library(path: Path) -> None:
+    """Takes the library at `path`, and the broker of its tree if there is one: the two speak one version."""
+    direct.LIBRARY = path
+    vnicctl = path.parents[1] / ".venv/bin/vnicctl"
+    if vnicctl.exists():
+        fabric.VNICCTL = vnicctl
+
+
+class World:
+    """Starts its fabric when it is entered, and leaves nothing behind."""
+
+    def __init__(self) -> None:
+        self.base = Path(f"/run/vnicd-compat-{os.getpid()}")
+        self._numbers = itertools.count()
+        self._fabric: Fabric | None = None
+
+    def __enter__(self) -> World:
+        self.base.mkdir()
+        self._build()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._leave()
+        finally:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    def _build(self) -> None:
+        number = next(self._numbers)
+        self._fabric = Fabric(self.base / f"f{number}", f"{os.getpid() % 100_000}c{number}")
+        self._fabric.up()
+        self.client = self._fabric.add("blue", "10.78.0.1/24")
+        self.server = self._fabric.add("green", "10.78.0.2/24")
+        for each in (self.client, self.server):
+            each.run(["ip", "link", "set", "lo", "up"])
+        assert self.client.ping(self.server.ip).lost == 0, "the partitions do not reach each other"
+        self._own = {pid for each in (self.client, self.server) for pid in processes_in(each.netns)}
+
+    def _leave(self) -> None:
+        if self._fabric:
+            self.sweep()
+            self._fabric.close()
+            self._fabric = None
+
+    def case(self, way: str) -> Case:
+        """Surroundings of a new cell."""
+        number = next(self._numbers)
+        folder = self.base / f"cell{number}"
+        folder.mkdir()
+        client, server = WAYS[way]
+        ends = Ends(End(self.client, client), End(self.server, server))
+        return Case(ends, folder, FIRST_PORT + 10 * number)
+
+    def programs(self, partition: Partition) -> list[int]:
+        """The processes of programs in a partition, without the library's relays."""
+        found = [pid for pid in processes_in(partition.netns) if pid not in self._own]
+        return [pid for pid in found if name_of(pid) != RELAY]
+
+    def kill(self, partition: Partition) -> None:
+        """SIGKILL to all programs in a partition."""
+        for pid in self.programs(partition):
+            kill(pid)
+
+    def sweep(self) -> None:
+        """Ends what a cell left in the partitions."""
+
+        def is_clean() -> bool:
+            there = [pid for each in (self.client, self.server) for pid in processes_in(each.netns)]
+            left = [pid for pid in there if pid not in self._own]
+            for pid in left:
+                kill(pid)
+            return not left
+
+        wait_until(is_clean, 20, "the programs of the cell have ended")
+
+    def clean(self, case: Case) -> None:
+        """Takes a cell away, and makes the fabric again if it has come to harm."""
+        self.sweep()
+        shutil.rmtree(case.folder, ignore_errors=True)
+        if not self._is_sound():
+            self._leave()
+            self._build()
+
+    def _is_sound(self) -> bool:
+        with suppress(Exception):
+            assert self._fabric and self._fabric.call("fabric.ping")
+            return self.client.ping(self.server.ip, "-W", "2").lost == 0
+        return False
+
+    def connections(self, partition: Partition) -> int:
+        """How many connections with the other partition the programs in this one still have, of either kind."""
+        other = self.server if partition is self.client else self.client
+        tables = in_namespace(partition.netns, _tcp_tables)
+        far = "".join(f"{int(part):02X}" for part in reversed(other.ip.split(".")))
+        fields = [line.split() for line in tables.splitlines()]
+        tcp = [each for each in fields if each[3] in UP and each[2].split(":")[0].endswith(far)]
+        return len(tcp) + len(connections_in(partition))
+
+    def sockets(self, partition: Partition) -> int:
+        """How many descriptors of sockets the programs in a partition have."""
+        return sum(_sockets_of(pid) for pid in self.programs(partition))
+
+
+def _tcp_tables() -> str:
+    return "".join(Path(f"/proc/thread-self/net/{name}").read_text() for name in ("tcp", "tcp6"))
+
+
+def _sockets_of(pid: int) -> int:
+    count = 0
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                count += str(entry.readlink()).startswith("socket:")
+    return count
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
