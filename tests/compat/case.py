@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.compat.places import PROGRAMS, VENV
+from tests.compat.processes import kill_tree
 from tests.support.direct import End, Ends
 from tests.support.partition import Argv
 from tests.support.streams import is_listening
@@ -78,7 +79,7 @@ class Case:
     def running(
         self, end: End, argv: Argv, port: int = 0, name: str = "server", cwd: Path | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A server that listens on the port (the cell's, unless told another); it is killed in the end."""
+        """A server that listens on the port (the cell's, unless told another); it and its children are killed in the end."""
         process = self.start(end, argv, name, cwd)
         port = port or self.port
 
@@ -90,7 +91,7 @@ class Case:
             wait_until(ready, READY_TIMEOUT_S, f"{name} listens on port {port}")
             yield process
         finally:
-            process.kill()
+            kill_tree(process.pid)
             process.wait()
 
     def run(self, argv: Argv, timeout: float = 40) -> str:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
 from tests.compat.case import Case
+from tests.compat.processes import kill_tree
 from tests.compat.program import Holder, Program
-from tests.compat.world import World, kill
+from tests.compat.world import World
 from tests.support.direct import Watch
+from tests.support.partition import Argv
 from tests.support.waiting import wait_until
 
 NOTICE_TIMEOUT_S = 10
 """How long an end may take to notice that the other was killed."""
+
+DIRECT_TIMEOUT_S = 3
+"""How long a connection that stays is looked at, before it is said not to be direct."""
 
 RIGHT, DIRECT, FAILED, NOT_DIRECT, NONE, SKIPPED = "right", "direct", "failed", "not direct", "none", "skipped"
 GOOD = {RIGHT, DIRECT, NONE}
@@ -72,7 +78,16 @@ def symptom(error: BaseException) -> str:
         frames = [each for each in traceback.extract_tb(error.__traceback__) if "/compat/families/" in each.filename]
         where = f" in {frames[-1].name}: {frames[-1].line}" if frames else ""
         return text + where
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"{plain_words(error.cmd)} was not over after {error.timeout:g} s"
     return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}"
+
+
+def plain_words(argv: Argv) -> str:
+    """The command without what puts it into its partition."""
+    words = [word for word in argv if not word.startswith(("--net=", "LD_PRELOAD=", "HOME="))]
+    dropped = {"nsenter", "--", "env", "-u", "LD_PRELOAD"}
+    return " ".join(word for word in words if word not in dropped)[:120]
 
 
 def run_cell(world: World, way: str, limit: float, body: Callable[[Case], str]) -> Cell:
@@ -102,7 +117,8 @@ def exchange(program: Program, case: Case) -> str:
         program.check(case)
         if program.holds and case.ends.direct and program.direct and not seen.most:
             program.hold(case)  # short connections may have been missed
-            seen.until(bool, "the connection that stays is direct") if not seen.most else None
+            with suppress(AssertionError):
+                wait_until(lambda: seen.most, DIRECT_TIMEOUT_S, "the connection that stays is direct")
     if not case.ends.direct:
         assert not seen.most, f"{seen.most} connections were direct, and only one end has the library"
         return RIGHT
@@ -115,32 +131,32 @@ def deaths(world: World, program: Program, case: Case) -> str:
     """Kills the client, then the server; the other end must let go of the connection within seconds."""
     with program.serve(case):
         program.check(case)
-        wait_until(lambda: world.connections(world.server) == 0, NOTICE_TIMEOUT_S, "finished clients are gone")
-        idle = world.sockets(world.server)
+        idle = world.settled(world.server)
         killed = held(world, program, case)
-        kill(killed.pid)
-        world.kill(world.client)
-
-        def server_noticed() -> bool:
-            return world.connections(world.server) == 0 or world.sockets(world.server) <= idle
-
-        wait_until(server_noticed, NOTICE_TIMEOUT_S, "the server notices that its client was killed")
+        kill_tree(killed.pid)
+        wait_until(
+            lambda: world.lets_go(world.server, idle),
+            NOTICE_TIMEOUT_S,
+            "the server notices that its client was killed",
+        )
         holder = held(world, program, case)
-        busy = world.sockets(world.client)
+        busy = world.use(world.client)
         world.kill(world.server)
-
-        def client_noticed() -> bool:
-            gone = holder.poll() is not None or world.connections(world.client) == 0
-            return gone or world.sockets(world.client) < busy
-
-        wait_until(client_noticed, NOTICE_TIMEOUT_S, "the client notices that its server was killed")
+        wait_until(
+            lambda: holder.poll() is not None or world.lets_go(world.client, busy.less()),
+            NOTICE_TIMEOUT_S,
+            "the client notices that its server was killed",
+        )
     return RIGHT
 
 
 def held(world: World, program: Program, case: Case) -> Holder:
+    """The program's client, which has a connection that each end's descriptors show."""
     holder = program.hold(case)
     both = (world.client, world.server)
-    wait_until(lambda: all(world.connections(each) for each in both), NOTICE_TIMEOUT_S, "a connection is held")
+    wait_until(
+        lambda: all(world.use(each).connections for each in both), NOTICE_TIMEOUT_S, "a connection is held"
+    )
     return holder
 
 

@@ -16,6 +16,9 @@ FILE = random.Random(3).randbytes(3 << 20)
 """A file that servers send."""
 
 DIGEST = hashlib.sha256(FILE).hexdigest()
+AB_LIMIT_S = 6
+"""400 requests take a fraction of a second; a fifth of a second for each connection would take longer than this."""
+
 HELD_REQUEST = r"GET /file HTTP/1.1\r\nHost: compat\r\n\r\n"
 
 
@@ -33,7 +36,7 @@ def ask_file(case: Case, path: str = "/file", port: int = 0) -> None:
         ask(case, 20, kind, f"{DIGEST}@{path}", port)
 
 
-def ab(case: Case, *options: str, path: str = "file", count: int = 400, seconds: float = 15) -> None:
+def ab(case: Case, *options: str, path: str = "file", count: int = 400, seconds: float = AB_LIMIT_S) -> None:
     """ab with ten connections at once: all requests are answered, and within so many seconds."""
     argv = ["ab", "-q", "-n", str(count), "-c", "10", *options, case.url(path)]
     said = case.run(argv, timeout=seconds)

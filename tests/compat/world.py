@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.compat.case import Case
+from tests.compat.processes import kill, name_of, sockets_of
 from tests.support import direct, fabric
 from tests.support.direct import End, Ends, connections_in, processes_in
 from tests.support.fabric import Fabric
@@ -23,6 +24,9 @@ WAYS = {"plain": (False, False), "both": (True, True), "client": (True, False), 
 UP = {"01", "02", "03", "04", "05", "08", "09"}
 """States of TCP in which a program still has the connection: all but TIME_WAIT, CLOSE, LISTEN and the last FINs'."""
 
+STEADY_LOOKS = 8
+SETTLE_TIMEOUT_S = 15
+
 FIRST_PORT = 21000
 RELAY = "vnicd-relay"
 
@@ -33,6 +37,17 @@ def choose_library(path: Path) -> None:
     vnicctl = path.parents[1] / ".venv/bin/vnicctl"
     if vnicctl.exists():
         fabric.VNICCTL = vnicctl
+
+
+@dataclass(frozen=True)
+class Use:
+    """How many connections with the other partition, and descriptors of sockets, programs have."""
+
+    connections: int
+    sockets: int
+
+    def less(self) -> Use:
+        return Use(self.connections - 1, self.sockets - 1)
 
 
 class World:
@@ -116,40 +131,32 @@ class World:
             return self.client.ping(self.server.ip, "-W", "2").lost == 0
         return False
 
-    def connections(self, partition: Partition) -> int:
-        """How many connections with the other partition the programs in this one still have, of either kind."""
+    def use(self, partition: Partition) -> Use:
+        """What the programs in a partition use of either kind of connection."""
         other = self.server if partition is self.client else self.client
         tables = in_namespace(partition.netns, _tcp_tables)
         far = "".join(f"{int(part):02X}" for part in reversed(other.ip.split(".")))
         fields = [line.split() for line in tables.splitlines()]
         tcp = [each for each in fields if each[3] in UP and each[2].split(":")[0].endswith(far)]
-        return len(tcp) + len(connections_in(partition))
+        sockets = sum(sockets_of(pid) for pid in self.programs(partition))
+        return Use(len(tcp) + len(connections_in(partition)), sockets)
 
-    def sockets(self, partition: Partition) -> int:
-        """How many descriptors of sockets the programs in a partition have."""
-        return sum(_sockets_of(pid) for pid in self.programs(partition))
+    def settled(self, partition: Partition) -> Use:
+        """The same, when it has not changed for a while."""
+        last = [self.use(partition)]
+
+        def is_steady() -> bool:
+            last.append(self.use(partition))
+            return len(last) > STEADY_LOOKS and len(set(last[-STEADY_LOOKS:])) == 1
+
+        wait_until(is_steady, SETTLE_TIMEOUT_S, "what the idle server uses does not change")
+        return last[-1]
+
+    def lets_go(self, partition: Partition, idle: Use) -> bool:
+        """Whether no more is in use than was; programs may keep the memory or a descriptor for the next connection."""
+        now = self.use(partition)
+        return now.connections <= idle.connections or now.sockets <= idle.sockets
 
 
 def _tcp_tables() -> str:
     return "".join(Path(f"/proc/thread-self/net/{name}").read_text() for name in ("tcp", "tcp6"))
-
-
-def _sockets_of(pid: int) -> int:
-    count = 0
-    with suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                count += str(entry.readlink()).startswith("socket:")
-    return count
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
-def kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

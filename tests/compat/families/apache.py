@@ -14,7 +14,7 @@ from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv
 from tests.support.waiting import pace
 
-CONFIG = (PROGRAMS / "apache.conf").read_text()
+CONFIG = (PROGRAMS / "config/apache.conf").read_text()
 
 
 class Apache(Program):

@@ -14,10 +14,15 @@ from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv
 from tests.support.waiting import pace
 
-CONFIG = (PROGRAMS / "nginx.conf").read_text()
+WORKERS, BALANCED = 4, 40
+"""Processes of nginx, and connections that one of them must not get all."""
+
+CONFIG = (PROGRAMS / "config/nginx.conf").read_text()
 
 
-def configured(case: Case, name: str, listen: str, location: str = "", workers: int = 2) -> Argv:
+def configured(
+    case: Case, name: str, listen: str, location: str = "", workers: int = WORKERS, upstream: str = ""
+) -> Argv:
     """The command of an nginx that stays in the foreground."""
     folder = case.folder / name
     case.write(f"{name}/www/file", web.FILE)
@@ -27,7 +32,8 @@ def configured(case: Case, name: str, listen: str, location: str = "", workers: 
         CONFIG.replace("@FOLDER@", str(folder))
         .replace("@LISTEN@", listen)
         .replace("@WORKERS@", str(workers))
-        .replace("@LOCATION@", location),
+        .replace("@LOCATION@", location)
+        .replace("@UPSTREAM@", upstream),
     )
     return ["nginx", "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
 
@@ -48,9 +54,16 @@ class Nginx(Program):
             yield
 
     def check(self, case: Case) -> None:
+        self._check_balance(case)
         web.ask_file(case)
         web.ab(case, path="small")
         web.ab(case, "-k", path="small")
+
+    def _check_balance(self, case: Case) -> None:
+        """With reuseport the kernel spreads connections over the workers, so one must not get them all."""
+        if self.options == "reuseport":
+            asked = [case.run(["curl", "-sS", case.url("pid")]) for _ in range(BALANCED)]
+            assert len(set(asked)) > 1, f"one of {WORKERS} workers got all of {BALANCED} connections"
 
     def hold(self, case: Case) -> Holder:
         return web.hold(case)

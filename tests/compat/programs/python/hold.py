@@ -1,10 +1,22 @@
-"""Keeps a connection: `hold.py HOST PORT QUESTION COUNT` asks, says "held" when COUNT bytes came, waits for the end."""
+"""Keeps a connection: `hold.py HOST PORT QUESTION COUNT [tls]` asks, says "held" after COUNT bytes, waits."""
 
 import socket
+import ssl
 import sys
 
-host, port, question, count = sys.argv[1:]
-with socket.create_connection((host, int(port)), timeout=10) as sock:
+host, port, question, count, *tls = sys.argv[1:]
+
+
+def connected() -> socket.socket:
+    sock = socket.create_connection((host, int(port)), timeout=10)
+    if not tls:
+        return sock
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(sock)
+
+
+with connected() as sock:
     sock.settimeout(None)
     sock.sendall(question.encode().decode("unicode_escape").encode("latin-1"))
     got = 0

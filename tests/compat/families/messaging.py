@@ -1,0 +1,131 @@
+"""Brokers of messages: Mosquitto, RabbitMQ, Celery on redis."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.compat.case import Case, python, script
+from tests.compat.families.proxies import filled
+from tests.compat.families.stores import Redis, redis_server
+from tests.compat.places import PROGRAMS
+from tests.compat.program import Holder, Needs, Program
+from tests.support.partition import Argv
+from tests.support.waiting import wait_for_output, wait_until
+
+
+class Mosquitto(Program):
+    name = "Mosquitto"
+    needs = Needs(debian=(("mosquitto", "mosquitto"), ("mosquitto-clients", "mosquitto_sub")))
+    MESSAGES = 100
+
+    def version(self) -> str:
+        return self.said("/usr/sbin/mosquitto", "-h", pattern=r"mosquitto version (\S+)")
+
+    @contextmanager
+    def serve(self, case: Case) -> Iterator[None]:
+        with case.running(case.server, ["/usr/sbin/mosquitto", "-c", str(filled(case, "mosquitto.conf"))]):
+            yield
+
+    def _client(self, case: Case, name: str, *words: str) -> Argv:
+        host, port = case.where
+        return [f"mosquitto_{name}", "-h", host, "-p", port, "-q", "1", "-t", "compat", *words]
+
+    def check(self, case: Case) -> None:
+        count = str(self.MESSAGES)
+        subscriber = self._subscriber(case, "-C", count, "-W", "15")
+        messages = b"".join(b"message %d %s\n" % (number, b"x" * number * 10) for number in range(self.MESSAGES))
+        case.client.feed(self._client(case, "pub", "-l"), messages)
+        got, _ = subscriber.communicate(timeout=20)
+        lines = [line for line in got.splitlines(keepends=True) if line.startswith(b"message")]
+        assert b"".join(lines) == messages, f"{len(lines)} of {self.MESSAGES} messages came, or wrong ones"
+
+    def _subscriber(self, case: Case, *words: str) -> subprocess.Popen[bytes]:
+        return case.held(self._client(case, "sub", "-d", *words), b"Subscribed")
+
+    def hold(self, case: Case) -> Holder:
+        return self._subscriber(case)
+
+
+class RabbitMQ(Program):
+    name = "RabbitMQ"
+    needs = Needs(debian=(("rabbitmq-server", "rabbitmq-server"),), pip=("amqp",))
+    limit = 150
+
+    def version(self) -> str:
+        return self.said("dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server")
+
+    @contextmanager
+    def serve(self, case: Case) -> Iterator[None]:
+        host, port = case.where
+        config = case.write("rabbitmq.conf", f"listeners.tcp.1 = {host}:{port}\nloopback_users = none\n")
+        variables = {
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(case.write("plugins", "[].\n")),
+            "RABBITMQ_MNESIA_BASE": f"{case.folder}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{case.folder}/log",
+            "RABBITMQ_NODENAME": "compat@localhost",
+            "RABBITMQ_DIST_PORT": str(case.port + 1),
+            "RABBITMQ_PID_FILE": f"{case.folder}/pid",
+            "ERL_EPMD_PORT": str(case.port + 2),
+        }
+        argv = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        process = case.start(case.server, [*case.env(**variables), *argv])
+        listening = f"/proc/{process.pid}/net/tcp"
+
+        def ready() -> bool:
+            assert process.poll() is None, f"RabbitMQ ended with {process.returncode}: {case.said()}"
+            lines = [line.split() for line in open(listening).read().splitlines()]
+            return any(line[1].endswith(f":{case.port:04X}") and line[3] == "0A" for line in lines)
+
+        wait_until(ready, 90, "RabbitMQ listens")
+        yield
+
+    def check(self, case: Case) -> None:
+        done = case.client.run(script("amqp_echo.py", "ask", *case.where), check=False)
+        assert "all right" in done.stdout, f"{done.stdout[-100:]}{done.stderr[-300:]}"
+
+    def hold(self, case: Case) -> Holder:
+        return case.held(script("amqp_echo.py", "hold", *case.where))
+
+
+class CeleryOnRedis(Program):
+    """Worker and caller in the client's partition, redis in the server's; redis is killed and started between."""
+
+    name = "Celery on redis"
+    needs = Needs(debian=Redis.needs.debian, pip=("celery", "redis"))
+    limit = 120
+    holds = False
+    TASKS = 20
+
+    def version(self) -> str:
+        return self.said(*python("-c", "import celery; print(celery.__version__)"))
+
+    @contextmanager
+    def serve(self, case: Case) -> Iterator[None]:
+        yield
+
+    def check(self, case: Case) -> None:
+        folder = str(PROGRAMS / "python")
+        env = case.env(COMPAT_BROKER=f"redis://{case.at}/0", PYTHONPATH=folder)
+        worker = ["-m", "celery", "-A", "celery_app", "worker", "-c", "2", "-l", "INFO", "--without-mingle"]
+        with case.running(case.server, redis_server(case), name="redis"):
+            process = case.start(case.client, [*env, *python(*worker)])
+            self._wait_for_worker(case, process, 1)
+            caller = case.held([*env, *script("celery_app.py", str(self.TASKS))], b"round 0 right")
+        with case.running(case.server, redis_server(case), name="redis"):
+            self._wait_for_worker(case, process, 2)
+            assert caller.stdin and caller.stdout
+            caller.stdin.write(b"\n")
+            wait_for_output(caller.stdout, b"round 1 right", 30)
+
+    def _wait_for_worker(self, case: Case, process: subprocess.Popen[bytes], times: int) -> None:
+        def ready() -> bool:
+            assert process.poll() is None, f"the worker ended: {case.said()}"
+            return (case.folder / "server.log").read_text(errors="replace").count("Connected to redis") >= times
+
+        wait_until(ready, 40, f"the worker is connected for the time {times}")
+
+
+MESSAGING = [Mosquitto(), RabbitMQ(), CeleryOnRedis()]

@@ -1,0 +1,47 @@
+"""Processes of the cells: names, parents, descriptors, and their end with all that they started."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a program and to all that it started."""
+    parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    doomed = {pid}
+    while more := {each for each, parent in parents.items() if parent in doomed} - doomed:
+        doomed |= more
+    for each in doomed:
+        kill(each)
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def sockets_of(pid: int) -> int:
+    """How many descriptors of sockets a process has."""
+    count = 0
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                count += str(entry.readlink()).startswith("socket:")
+    return count
