@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import click
@@ -17,6 +18,8 @@ from tests.compat.places import ROOT
 from tests.compat.program import Program
 from tests.compat.registry import PROGRAMS
 from tests.compat.results import Row, Rows
+from tests.compat.suites import run as suites_run
+from tests.compat.suites.suite import SUITES
 from tests.compat.world import WAYS, World, choose_library
 
 LIBRARY = ROOT / "vnicd/libvnicd-sockets.so"
@@ -35,7 +38,9 @@ def chosen(only: str) -> list[Program]:
     for word in words:
         if not any(each.name.lower().startswith(word) for each in PROGRAMS):
             raise click.UsageError(f"no program's name begins with {word!r}; --list shows the names")
-    return [each for each in PROGRAMS if not words or any(each.name.lower().startswith(word) for word in words)]
+    return [
+        each for each in PROGRAMS if not words or any(each.name.lower().startswith(word) for word in words)
+    ]
 
 
 def ways_of(text: str) -> list[str]:
@@ -81,18 +86,25 @@ def run(programs: list[Program], ways: list[str], library: Path, resume: bool) -
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--only", default="", metavar="NAMES", help="Only programs whose names begin so, divided by commas.")
+@click.option(
+    "--only", default="", metavar="NAMES", help="Only programs whose names begin so, divided by commas."
+)
 @click.option("--ways", default=",".join(WAYS), show_default=True, help="Who has the library.")
-@click.option("--library", default=LIBRARY, type=click.Path(path_type=Path), help="Another library than this tree's.")
+@click.option(
+    "--library", default=LIBRARY, type=click.Path(path_type=Path), help="Another library than this tree's."
+)
 @click.option("--resume", is_flag=True, help="Leave out rows that were run with this library before.")
 @click.option("--list", "show_names", is_flag=True, help="Print the names, and what can't be run.")
 @click.option("--write", is_flag=True, help="Write docs/reference/compatibility.md.")
-def main(only: str, ways: str, library: Path, resume: bool, show_names: bool, write: bool) -> None:
+@click.option("--suites", is_flag=True, help="Run upstream test suites instead, over loopback.")
+def main(
+    only: str, ways: str, library: Path, resume: bool, show_names: bool, write: bool, suites: bool
+) -> None:
     """Runs well-known programs with the preload library at both ends, at one end, and at none."""
-    programs = chosen(only)
     if show_names:
-        for each in programs:
+        for each in chosen(only):
             print(f"{each.name:34}{needs.lacking(each.needs)}")
+        print(f"suites: {', '.join(each.name for each in SUITES)}")
         return
     library = library.resolve()
     if not library.exists():
@@ -101,14 +113,33 @@ def main(only: str, ways: str, library: Path, resume: bool, show_names: bool, wr
         signal.signal(number, interrupted)
     choose_library(library)
     begin = time.monotonic()
-    rows = run(programs, ways_of(ways), library, resume)
+    bad = run_suites(only, library) if suites else run_programs(chosen(only), ways_of(ways), library, resume)
     if write:
-        report.write(PROGRAMS, rows, library, NOTICE_TIMEOUT_S)
+        known = suites_run.load(library)
+        report.write(PROGRAMS, results.load(library), known, library, NOTICE_TIMEOUT_S)
+    print(f"{time.monotonic() - begin:.0f} s")
+    sys.exit(1 if bad else 0)
+
+
+def run_programs(programs: list[Program], ways: list[str], library: Path, resume: bool) -> int:
+    """How many rows have findings."""
+    rows = run(programs, ways, library, resume)
     asked = [rows[each.name] for each in programs]
     bad = sum(not each.is_good for each in asked)
     skipped = sum(bool(each.skipped) for each in asked)
-    print(f"{len(asked)} programs: {bad} with findings, {skipped} skipped, {time.monotonic() - begin:.0f} s")
-    sys.exit(1 if bad else 0)
+    print(f"{len(asked)} programs: {bad} with findings, {skipped} skipped")
+    return bad
+
+
+def run_suites(only: str, library: Path) -> int:
+    """How many suites have tests that pass without the library alone."""
+    words = [word.strip().lower() for word in only.split(",") if word.strip()]
+    asked = [
+        each for each in SUITES if not words or any(each.name.lower().startswith(word) for word in words)
+    ]
+    with TemporaryDirectory(prefix="vnicd-compat-") as folder:
+        found = suites_run.run_all(asked, Path(folder), library)
+    return sum(bool(found[each.name].differing) for each in asked)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ COMPILE_TIMEOUT_S = 300
 def compiled(name: str, source: Path, argv: Sequence[str], cwd: Path | None = None) -> Path:
     """The folder of what a command made of the sources; @OUT@ in the command stands for the folder."""
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files) + repr(list(argv)).encode()).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(path.read_bytes() for path in files) + repr(list(argv)).encode()
+    ).hexdigest()
     out = BUILD / f"made/{name}-{digest[:12]}"
     if not out.exists():
         temporary = out.with_suffix(".new")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ HELD_TIMEOUT_S = 20
 
 
 def python(*words: str) -> Argv:
-    """A command of the Python that has the packages of pip."""
-    return [str(VENV / "bin/python"), *words]
+    """A command of the Python that has the packages of pip; of this one before they are installed."""
+    own = VENV / "bin/python"
+    return [str(own) if own.exists() else sys.executable, *words]
 
 
 def script(name: str, *words: str) -> Argv:
@@ -70,7 +72,9 @@ class Case:
         log = self.folder / f"{name}.log"
         return " ".join(log.read_text(errors="replace").split())[-most:] if log.exists() else ""
 
-    def start(self, end: End, argv: Argv, name: str = "server", cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, end: End, argv: Argv, name: str = "server", cwd: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         """A program whose output goes to a log; ended with the cell at the latest."""
         with (self.folder / f"{name}.log").open("ab") as log:
             return end.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd or self.folder)
@@ -79,7 +83,7 @@ class Case:
     def running(
         self, end: End, argv: Argv, port: int = 0, name: str = "server", cwd: Path | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A server that listens on the port (the cell's, unless told another); it and its children are killed in the end."""
+        """A server that listens on the port (the cell's, unless told another); killed with its children in the end."""
         process = self.start(end, argv, name, cwd)
         port = port or self.port
 

@@ -25,7 +25,14 @@ NOTICE_TIMEOUT_S = 10
 DIRECT_TIMEOUT_S = 3
 """How long a connection that stays is looked at, before it is said not to be direct."""
 
-RIGHT, DIRECT, FAILED, NOT_DIRECT, NONE, SKIPPED = "right", "direct", "failed", "not direct", "none", "skipped"
+RIGHT, DIRECT, FAILED, NOT_DIRECT, NONE, SKIPPED = (
+    "right",
+    "direct",
+    "failed",
+    "not direct",
+    "none",
+    "skipped",
+)
 GOOD = {RIGHT, DIRECT, NONE}
 
 
@@ -63,19 +70,22 @@ def limited(seconds: float) -> Iterator[None]:
         raise TooLate(f"not over after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    left = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *left)
 
 
 def symptom(error: BaseException) -> str:
     """One line that tells what went wrong, and where in the program's module for a time-out."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, TooLate):
-        frames = [each for each in traceback.extract_tb(error.__traceback__) if "/compat/families/" in each.filename]
+        frames = [
+            each for each in traceback.extract_tb(error.__traceback__) if "/compat/families/" in each.filename
+        ]
         where = f" in {frames[-1].name}: {frames[-1].line}" if frames else ""
         return text + where
     if isinstance(error, subprocess.TimeoutExpired):

@@ -27,12 +27,16 @@ def missing_debian(needs: Needs) -> list[str]:
 
 
 def plain_name(requirement: str) -> str:
-    return requirement.split("[")[0].split("=")[0].lower().replace("_", "-")
+    return requirement.split("[", maxsplit=1)[0].split("=", maxsplit=1)[0].lower().replace("_", "-")
 
 
 def missing_pip(needs: Needs) -> list[str]:
     folders = [str(path) for path in VENV.glob("lib/python*/site-packages")]
-    there = {plain_name(each.metadata["Name"] or "") for each in distributions(path=folders)} if folders else set()
+    there = (
+        {plain_name(each.metadata["Name"] or "") for each in distributions(path=folders)}
+        if folders
+        else set()
+    )
     return [each for each in needs.pip if plain_name(each) not in there]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,14 +14,29 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def with_descendants(pids: Iterable[int]) -> set[int]:
+    """The processes, and all that they started: those may have left for a namespace of their own."""
+    parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    found = set(pids)
+    while more := {each for each, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
 def kill_tree(pid: int) -> None:
     """SIGKILL to a program and to all that it started."""
-    parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
-    doomed = {pid}
-    while more := {each for each, parent in parents.items() if parent in doomed} - doomed:
-        doomed |= more
-    for each in doomed:
+    for each in with_descendants([pid]):
         kill(each)
+
+
+def with_variable(text: str) -> set[int]:
+    """The processes that were started with an environment variable, given as NAME=VALUE."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if text.encode() in path.read_bytes().split(b"\0"):
+                found.add(int(path.parent.name))
+    return found
 
 
 def parent_of(pid: int) -> int:

@@ -12,10 +12,18 @@ from tests.compat.cells import DIRECT, FAILED, NONE, NOT_DIRECT, RIGHT, SKIPPED,
 from tests.compat.places import DOCUMENT
 from tests.compat.program import Program
 from tests.compat.results import Row, Rows
+from tests.compat.suites.run import Found
 from tests.compat.world import WAYS
 
 COLUMNS = (*WAYS, "kill -9", "reload")
-SHOWN = {RIGHT: "ok", DIRECT: "direct", FAILED: "FAILED", NOT_DIRECT: "NOT DIRECT", NONE: "-", SKIPPED: "skipped"}
+SHOWN = {
+    RIGHT: "ok",
+    DIRECT: "direct",
+    FAILED: "FAILED",
+    NOT_DIRECT: "NOT DIRECT",
+    NONE: "-",
+    SKIPPED: "skipped",
+}
 HEADS = ("program", "version", "plain", "both", "client only", "server only", "kill -9", "reload", "note")
 
 INTRODUCTION = """\
@@ -77,7 +85,9 @@ def _line(program: Program, row: Row) -> str:
         return "| " + " | ".join([program.name, "", *cells, _escaped(row.skipped)]) + " |"
     cells = [shown(row.cells.get(name)) for name in COLUMNS]
     notes = [program.note] if program.note else []
-    notes += [f"{name}: {short(cell.text)}" for name, cell in row.cells.items() if not cell.is_good and cell.text]
+    notes += [
+        f"{name}: {short(cell.text)}" for name, cell in row.cells.items() if not cell.is_good and cell.text
+    ]
     return "| " + " | ".join([program.name, row.version, *cells, _escaped("; ".join(notes))]) + " |"
 
 
@@ -85,8 +95,34 @@ def short(text: str, most: int = 120) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def write(programs: Sequence[Program], rows: Rows, library: Path, seconds: float) -> None:
-    """The document, of all rows that are known."""
+SUITES_INTRODUCTION = """
+## Upstream test suites
+
+Each suite ran without the library, and beside it with the library while loopback was carried direct
+(`scripts/compat --suites`). Counted are the tests that pass without it.
+
+| suite | version | pass without | of those with | differing |
+|---|---|---|---|---|
+"""
+
+
+def _suites(found: dict[str, Found]) -> str:
+    """The table of suites; nothing if none was run."""
+    lines = []
+    for each in found.values():
+        if each.skipped:
+            lines.append(f"| {each.name} | | | | skipped: {_escaped(each.skipped)} |")
+        else:
+            names = ", ".join(name.rpartition(".")[2] for name in sorted(each.differing))
+            numbers = f"{each.passed:,} | {each.passed_direct:,}"
+            lines.append(f"| {each.name} | {each.version} | {numbers} | {_escaped(short(names, 300))} |")
+    return SUITES_INTRODUCTION + "\n".join(lines) + "\n" if lines else ""
+
+
+def write(
+    programs: Sequence[Program], rows: Rows, suites: dict[str, Found], library: Path, seconds: float
+) -> None:
+    """The document, of all rows and suites that are known."""
     known = [program for program in programs if program.name in rows]
     text = INTRODUCTION.format(
         date=datetime.now(UTC).date().isoformat(),
@@ -97,5 +133,6 @@ def write(programs: Sequence[Program], rows: Rows, library: Path, seconds: float
     )
     text += "\n| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS) + "\n"
     text += "".join(_line(program, rows[program.name]) + "\n" for program in known)
+    text += _suites(suites)
     DOCUMENT.parent.mkdir(parents=True, exist_ok=True)
     DOCUMENT.write_text(text)

@@ -45,7 +45,9 @@ def ab(case: Case, *options: str, path: str = "file", count: int = 400, seconds:
 
 def check_ab(said: str, count: int) -> None:
     found = {key: int(value) for key, value in re.findall(r"^([A-Z][\w -]+):\s+(\d+)", said, re.MULTILINE)}
-    assert found.get("Complete requests", 0) >= count, f"{found.get('Complete requests')} requests: {said[-200:]}"
+    assert found.get("Complete requests", 0) >= count, (
+        f"{found.get('Complete requests')} requests: {said[-200:]}"
+    )
     assert found["Failed requests"] == 0, f"{found['Failed requests']} requests failed"
     assert "Non-2xx responses" not in found, f"{found['Non-2xx responses']} bad answers"
 

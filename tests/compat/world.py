@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.compat.case import Case
-from tests.compat.processes import kill, name_of, sockets_of
+from tests.compat.processes import kill, name_of, sockets_of, with_descendants, with_variable
 from tests.support import direct, fabric
 from tests.support.direct import End, Ends, connections_in, processes_in
 from tests.support.fabric import Fabric
@@ -71,14 +71,16 @@ class World:
 
     def _build(self) -> None:
         number = next(self._numbers)
-        self._fabric = Fabric(self.base / f"f{number}", f"{os.getpid() % 100_000}c{number}")
+        self._runtime = self.base / f"f{number}"
+        self._fabric = Fabric(self._runtime, f"{os.getpid() % 100_000}c{number}")
         self._fabric.up()
         self.client = self._fabric.add("blue", "10.78.0.1/24")
         self.server = self._fabric.add("green", "10.78.0.2/24")
         for each in (self.client, self.server):
             each.run(["ip", "link", "set", "lo", "up"])
         assert self.client.ping(self.server.ip).lost == 0, "the partitions do not reach each other"
-        self._own = {pid for each in (self.client, self.server) for pid in processes_in(each.netns)}
+        there = {pid for each in (self.client, self.server) for pid in processes_in(each.netns)}
+        self._own = there | self._fabric.pids()
 
     def _leave(self) -> None:
         if self._fabric:
@@ -97,8 +99,8 @@ class World:
 
     def programs(self, partition: Partition) -> list[int]:
         """The processes of programs in a partition, without the library's relays."""
-        found = [pid for pid in processes_in(partition.netns) if pid not in self._own]
-        return [pid for pid in found if name_of(pid) != RELAY]
+        there = [pid for pid in processes_in(partition.netns) if pid not in self._own]
+        return [pid for pid in with_descendants(there) if name_of(pid) != RELAY]
 
     def kill(self, partition: Partition) -> None:
         """SIGKILL to all programs in a partition."""
@@ -109,8 +111,8 @@ class World:
         """Ends what a cell left in the partitions."""
 
         def is_clean() -> bool:
-            there = [pid for each in (self.client, self.server) for pid in processes_in(each.netns)]
-            left = [pid for pid in there if pid not in self._own]
+            there = {pid for each in (self.client, self.server) for pid in processes_in(each.netns)}
+            left = (there | with_variable(f"VNICD_RUNTIME_DIR={self._runtime}")) - self._own
             for pid in left:
                 kill(pid)
             return not left

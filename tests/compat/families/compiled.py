@@ -27,14 +27,14 @@ def tokio() -> str:
     replaced = "source.crates-io.replace-with='debian'"
     directory = f"source.debian.directory='{CRATES}'"
     argv = ["cargo", "build", "--release", "--offline", "--config", replaced, "--config", directory]
-    lock = f"cp -r {source}/. @OUT@/src && cd @OUT@/src && exec \"$@\" --target-dir @OUT@/target"
+    lock = f'cp -r {source}/. @OUT@/src && cd @OUT@/src && exec "$@" --target-dir @OUT@/target'
     made = compiled("tokio", source, ["sh", "-c", f"mkdir @OUT@/src && {lock}", "sh", *argv])
     return str(made / "target/release/echo")
 
 
 def go() -> str:
     source = SOURCES / "echo.go"
-    build = "GOCACHE=@OUT@/cache GO111MODULE=off CGO_ENABLED=0 exec go build -o @OUT@/echo \"$0\""
+    build = 'GOCACHE=@OUT@/cache GO111MODULE=off CGO_ENABLED=0 exec go build -o @OUT@/echo "$0"'
     return str(compiled("go", source, ["sh", "-c", build, str(source)]) / "echo")
 
 
@@ -42,7 +42,13 @@ class Own(Program):
     """A program of the matrix that is the server as well as the client."""
 
     def __init__(
-        self, name: str, command: Callable[[], Argv], version: Argv, needs: Needs, direct: bool = True, note: str = ""
+        self,
+        name: str,
+        command: Callable[[], Argv],
+        version: Argv,
+        needs: Needs,
+        direct: bool = True,
+        note: str = "",
     ) -> None:
         self.name, self.command, self.direct, self.needs, self.note = name, command, direct, needs, note
         self._version = version

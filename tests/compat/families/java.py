@@ -25,7 +25,9 @@ class Java(Program):
         return self.said("java", "-version")
 
     def _argv(self, name: str, word: str, case: Case) -> Argv:
-        classes = compiled("java", SOURCES, ["javac", "-d", "@OUT@", *map(str, sorted(SOURCES.glob("*.java")))])
+        classes = compiled(
+            "java", SOURCES, ["javac", "-d", "@OUT@", *map(str, sorted(SOURCES.glob("*.java")))]
+        )
         return ["java", "-Xshare:auto", "-Xmx256m", "-cp", str(classes), name, word, *case.where]
 
     @contextmanager

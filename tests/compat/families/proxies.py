@@ -87,8 +87,21 @@ class Stunnel(Program):
         port = backend_port(case)
         behind = f"127.0.0.1:{port}"
         key, certificate = case.folder / "key.pem", case.folder / "cert.pem"
-        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=compat"]
-        subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        make = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=compat",
+        ]
+        subprocess.run(
+            [*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
+        )
         config = filled(case, "stunnel.conf", BACKEND=behind)
         with (
             case.running(case.server, configured(case, "back", behind), port, "back"),
@@ -125,7 +138,9 @@ class Lighttpd(Program):
     def check(self, case: Case) -> None:
         web.ask_file(case)
         web.ab(case, path="small")
-        done = case.client.run(script("half_close.py", *case.where, "20", "/file", str(len(web.FILE))), check=False)
+        done = case.client.run(
+            script("half_close.py", *case.where, "20", "/file", str(len(web.FILE))), check=False
+        )
         assert done.returncode == 0, f"half-closed: {done.stdout[-200:]}{done.stderr[-200:]}"
 
     def hold(self, case: Case) -> Holder:
@@ -198,7 +213,9 @@ class PhpFpm(Program):
 
     def check(self, case: Case) -> None:
         for kept in (0, 2):
-            with case.running(case.client, self._front(case, f"front{kept}", kept), backend_port(case), "front"):
+            with case.running(
+                case.client, self._front(case, f"front{kept}", kept), backend_port(case), "front"
+            ):
                 self._ask(case, 60)
 
     def hold(self, case: Case) -> Holder:

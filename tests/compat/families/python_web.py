@@ -26,7 +26,9 @@ def version_of(package: str) -> str:
 class Served(Program):
     """A web server that runs an application of ours."""
 
-    def __init__(self, name: str, packages: Sequence[str], words: Sequence[str], reloads: bool = False) -> None:
+    def __init__(
+        self, name: str, packages: Sequence[str], words: Sequence[str], reloads: bool = False
+    ) -> None:
         self.name, self.words, self.reloads = name, words, reloads
         self.needs = Needs(pip=tuple(packages))
 
@@ -113,13 +115,20 @@ class Asyncio(Program):
         return case.held(argv)
 
 
-UVICORN = "uvicorn --loop uvloop --http httptools --log-level warning --host @HOST@ --port @PORT@ asgi_echo:app"
+UVICORN = (
+    "uvicorn --loop uvloop --http httptools --log-level warning --host @HOST@ --port @PORT@ asgi_echo:app"
+)
 GUNICORN = "gunicorn --bind @HOST@:@PORT@ --workers 2 --pid pid --log-level warning"
 
 PYTHON_WEB = [
     Served("uvicorn with uvloop", ("uvicorn", "uvloop", "httptools"), UVICORN.split()),
     Unkept("gunicorn sync", ("gunicorn",), f"{GUNICORN} wsgi_echo:app".split(), reloads=True),
-    Served("gunicorn gthread", ("gunicorn",), f"{GUNICORN} -k gthread --keep-alive 60 wsgi_echo:app".split(), True),
+    Served(
+        "gunicorn gthread",
+        ("gunicorn",),
+        f"{GUNICORN} -k gthread --keep-alive 60 wsgi_echo:app".split(),
+        True,
+    ),
     Scripted("aiohttp", "aiohttp", "aiohttp_echo.py"),
     Asyncio(),
     Scripted("gRPC", "grpcio", "grpc_echo.py"),

@@ -64,7 +64,9 @@ class Memcached(Program):
     @contextmanager
     def serve(self, case: Case) -> Iterator[None]:
         host, port = case.where
-        with case.running(case.server, ["memcached", "-u", "root", "-l", host, "-p", port, "-U", "0", "-t", "4"]):
+        with case.running(
+            case.server, ["memcached", "-u", "root", "-l", host, "-p", port, "-U", "0", "-t", "4"]
+        ):
             yield
 
     def check(self, case: Case) -> None:
@@ -107,7 +109,9 @@ class PostgreSQL(Program):
         (self.FOLDER / "data/postmaster.pid").unlink(missing_ok=True)
         with case.running(case.server, argv, cwd=Path("/")):
             ready = self._where(case, "psql", "-X", "-c", "select 1")
-            wait_until(lambda: case.server.run(ready, check=False).returncode == 0, 30, "PostgreSQL takes queries")
+            wait_until(
+                lambda: case.server.run(ready, check=False).returncode == 0, 30, "PostgreSQL takes queries"
+            )
             yield
 
     def check(self, case: Case) -> None:
@@ -121,7 +125,9 @@ class PostgreSQL(Program):
         assert "number of transactions actually processed: 100/100" in said, said[-300:]
 
     def hold(self, case: Case) -> Holder:
-        return case.held(self._where(case, "pgbench", "-n", "-S", "-c", "2", "-P", "1", "-T", "60"), b"progress")
+        return case.held(
+            self._where(case, "pgbench", "-n", "-S", "-c", "2", "-P", "1", "-T", "60"), b"progress"
+        )
 
 
 class MariaDB(Program):
@@ -161,7 +167,11 @@ class MariaDB(Program):
         host, port = case.where
         options = ["--no-defaults", f"--datadir={self._data()}", f"--bind-address={host}", f"--port={port}"]
         options += [f"--socket={self.FOLDER}/socket", "--skip-grant-tables", "--skip-name-resolve"]
-        options += [f"--thread-handling={self.model}", "--thread-pool-size=2", "--innodb-buffer-pool-size=32M"]
+        options += [
+            f"--thread-handling={self.model}",
+            "--thread-pool-size=2",
+            "--innodb-buffer-pool-size=32M",
+        ]
         options += ["--innodb-flush-log-at-trx-commit=0", "--max-allowed-packet=64M", "--wait-timeout=60"]
         with case.running(case.server, [*user("mysql"), "/usr/sbin/mariadbd", *options]):
             yield
@@ -173,7 +183,7 @@ class MariaDB(Program):
         host, port = case.where
         where = ["--no-defaults", "-h", host, "-P", port, "-u", "root"]
         sum_ = "select count(*), sum(length(repeat(seq, 50))) from seq_1_to_100000"
-        got = case.run(["mariadb", *where, "-N", "-B", "-e", sum_]).split()
+        got = case.run(["mariadb", *where, "-D", "test", "-N", "-B", "-e", sum_]).split()
         assert got == ["100000", "24444750"], got
         load = ["--concurrency=8", "--iterations=2", "--number-of-queries=800", "--auto-generate-sql"]
         said = case.run(["mariadb-slap", *where, *load], timeout=30)

@@ -68,7 +68,7 @@ class Vsftpd(Program):
         assert listed.count("put") == 3, listed
 
     def hold(self, case: Case) -> Holder:
-        return case.hold_open(r"USER anonymous\r\n", 60)
+        return case.hold_open(r"USER anonymous\r\n", 40)
 
 
 class OpenSSH(Program):
@@ -107,7 +107,10 @@ class OpenSSH(Program):
     def check(self, case: Case) -> None:
         tree, there, back = (case.folder / name for name in ("tree", "there", "back"))
         make_tree(tree)
-        target, scp = f"root@{case.server.ip}", ["scp", "-q", "-r", "-P", str(case.port), *self._options(case)]
+        target, scp = (
+            f"root@{case.server.ip}",
+            ["scp", "-q", "-r", "-P", str(case.port), *self._options(case)],
+        )
         case.run([*scp, str(tree), f"{target}:{there}"])
         check_tree(tree, there)
         case.run([*scp, f"{target}:{there}", str(back)])
@@ -161,12 +164,17 @@ class GitDaemon(Program):
     def serve(self, case: Case) -> Iterator[None]:
         host, port = case.where
         self._git(case, "init", "-q", "--bare", "-b", "main", str(case.folder / "base.git"))
-        words = ["--reuseaddr", f"--listen={host}", f"--port={port}", f"--base-path={case.folder}", "--export-all"]
+        words = [
+            "--reuseaddr",
+            f"--listen={host}",
+            f"--port={port}",
+            f"--base-path={case.folder}",
+            "--export-all",
+        ]
         argv = ["git", "daemon", *words, "--enable=receive-pack", "--verbose"]
-        with case.running(case.server, [*case.env(GIT_CONFIG_COUNT=1, **self.SAFE), *argv]):
+        safe = case.env(GIT_CONFIG_COUNT=1, GIT_CONFIG_KEY_0="safe.directory", GIT_CONFIG_VALUE_0="*")
+        with case.running(case.server, [*safe, *argv]):
             yield
-
-    SAFE = {"GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
     def _git(self, case: Case, *words: str) -> str:
         who = ("-c", "user.name=compat", "-c", "user.email=compat@localhost", "-c", "safe.directory=*")

@@ -1,4 +1,3 @@
-#!/usr/bin/env escript
 %% gen_tcp at both ends: an echo server with a process for each connection, and clients: echo.escript KIND HOST PORT.
 main(["serve", Host, Port]) ->
     {ok, Address} = inet:parse_address(Host),

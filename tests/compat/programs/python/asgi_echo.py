@@ -1,6 +1,7 @@
 """An ASGI application that echoes bodies and sends a file, read afresh each time."""
 
 import os
+from pathlib import Path
 
 FOLDER = os.environ.get("COMPAT_FOLDER", "/")
 
@@ -22,7 +23,7 @@ async def app(scope, receive, send):
         return
     body = await whole_body(receive)
     if scope["path"].startswith("/file"):
-        with open(os.path.join(FOLDER, "file"), "rb") as file:
+        with Path(FOLDER, "file").open("rb") as file:
             body = file.read()
     headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/octet-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

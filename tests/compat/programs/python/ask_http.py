@@ -31,7 +31,9 @@ def ask(connection, number):
     if what == "echo":
         assert got == body_of(number), f"{len(got)} bytes are wrong"
     else:
-        assert hashlib.sha256(got).hexdigest() == what.split("@", 1)[0], f"{len(got)} bytes of the file are wrong"
+        assert hashlib.sha256(got).hexdigest() == what.split("@", 1)[0], (
+            f"{len(got)} bytes of the file are wrong"
+        )
 
 
 def work():

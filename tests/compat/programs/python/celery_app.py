@@ -9,7 +9,10 @@ from celery import Celery
 URL = os.environ["COMPAT_BROKER"]
 app = Celery("celery_app", broker=URL, backend=URL)
 app.conf.update(
-    broker_connection_retry_on_startup=True, worker_send_task_events=False, result_expires=600, task_acks_late=True
+    broker_connection_retry_on_startup=True,
+    worker_send_task_events=False,
+    result_expires=600,
+    task_acks_late=True,
 )
 TIMEOUT_S = 15
 

@@ -1,0 +1,1 @@
+"""Upstream test suites under the preload library, compared test by test with a run without it."""

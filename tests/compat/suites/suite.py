@@ -1,0 +1,218 @@
+"""The upstream suites: what each needs, and the command that runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.compat.places import BUILD
+
+VENV = BUILD / "suites"
+SDISTS = BUILD / "sdists"
+COLLECT = Path(__file__).parent / "collect.py"
+DOWNLOAD_TIMEOUT_S = 900
+TEST_TIMEOUT_S = 40
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite; its command writes a report to @REPORT@, as JUnit's XML or as lines of JSON."""
+
+    name: str
+    package: str
+    """The package of pip whose version is told; empty for the Python itself."""
+    needs: tuple[str, ...]
+    """What else is installed by pip."""
+    command: tuple[str, ...]
+    sdist: bool = False
+    """Whether the tests are only in the source distribution: @SOURCE@ is where it was unpacked."""
+    limit: float = 400
+
+    def argv(self, report: Path) -> list[str]:
+        words = [word.replace("@REPORT@", str(report)) for word in self.command]
+        return [word.replace("@SOURCE@", str(self.source() or "")) for word in words]
+
+    def again(self, report: Path, tests: Sequence[str]) -> list[str]:
+        """The command for some tests alone."""
+        if str(COLLECT) in self.command:
+            return [*self.argv(report), "--only", ",".join(tests)]
+        if self.name == "CPython":
+            return [*self.argv(report), *(word for test in tests for word in ("-m", test.rpartition(".")[2]))]
+        names = " or ".join(sorted({test.rpartition("::")[2].split("[")[0] for test in tests}))
+        return [*self.argv(report), "-k", names]
+
+    def cwd(self) -> Path | None:
+        return self.source() if self.sdist else None
+
+    def source(self) -> Path | None:
+        found = sorted(SDISTS.glob(f"{self.package}-*/"))
+        return found[-1] if found else None
+
+    def version(self) -> str:
+        if not self.package:
+            code = "import platform; print(platform.python_version())"
+            return subprocess.run([cpython(), "-c", code], capture_output=True, text=True).stdout.strip()
+        code = f"import importlib.metadata as m; print(m.version({self.package!r}))"
+        return subprocess.run([_python(), "-c", code], capture_output=True, text=True).stdout.strip()
+
+    def prepare(self) -> str:
+        """Installs what the suite needs; says why it can't be run, or nothing."""
+        if not self.package:
+            return "" if cpython() else "no Python has CPython's tests"
+        if not VENV.exists():
+            subprocess.run(["/usr/bin/python3", "-m", "venv", str(VENV)], check=True)
+        wanted = ("pytest", "pytest-timeout", self.package, *self.needs)
+        pip = [str(VENV / "bin/pip"), "--disable-pip-version-check", "--quiet"]
+        if failed := _log([*pip, "install", *wanted]):
+            return f"pip: {failed}"
+        if self.sdist and not self.source():
+            SDISTS.mkdir(parents=True, exist_ok=True)
+            fetched = f"{self.package}=={self.version()}"
+            words = ["download", "--no-deps", "--no-binary", ":all:", "--dest", str(SDISTS), fetched]
+            if failed := _log([*pip, *words]):
+                return f"its source distribution could not be had: {failed}"
+            (archive,) = SDISTS.glob(f"{self.package}-*.tar.gz")
+            subprocess.run(["tar", "-xzf", str(archive), "-C", str(SDISTS)], check=True)
+        return ""
+
+
+def _python() -> str:
+    return str(VENV / "bin/python")
+
+
+@cache
+def cpython() -> str:
+    """A Python with CPython's tests, or an empty text: distributions often leave them out."""
+    others = sorted(Path("/root/.pyenv/versions").glob("3.1[1-9]*/bin/python3"), reverse=True)
+    for path in [sys.executable, "/usr/bin/python3", *map(str, others)]:
+        argv = [path, "-c", "import test.test_socket, test.test_asyncio, test.test_ssl"]
+        if subprocess.run(argv, capture_output=True, check=False).returncode == 0:
+            return path
+    return ""
+
+
+def _log(argv: list[str]) -> str:
+    """Runs an installer; the last line of its errors when it fails."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"not over after {DOWNLOAD_TIMEOUT_S} s"
+    lines = done.stderr.strip().splitlines() or ["it failed"]
+    return "" if done.returncode == 0 else lines[-1]
+
+
+def _pytest(*words: str) -> tuple[str, ...]:
+    options = ("-q", "-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT_S}", "--junitxml=@REPORT@")
+    return (_python(), "-m", "pytest", *options, *words)
+
+
+TWISTED = (
+    *("internet.test.test_tcp", "internet.test.test_endpoints", "internet.test.test_unix", "test.test_tcp"),
+    *("internet.test.test_fdset", "internet.test.test_tls", "test.test_ssl", "test.test_internet"),
+    *("web.test.test_http", "web.test.test_newclient", "web.test.test_agent", "web.test.test_webclient"),
+    *("protocols.test.test_tls", "test.test_ftp", "spread.test.test_pb", "internet.test.test_process"),
+)
+TRIO = ("socket", "highlevel_socket", "highlevel_open_tcp_stream", "highlevel_open_tcp_listeners", "ssl")
+CPYTHON = (
+    "test_socket",
+    "test_asyncio",
+    "test_ssl",
+    "test_select",
+    "test_poll",
+    "test_epoll",
+    "test_httplib",
+)
+
+SUITES = [
+    Suite(
+        "Twisted",
+        "twisted",
+        ("pyopenssl", "service-identity", "idna"),
+        (_python(), str(COLLECT), "@REPORT@", *(f"twisted.{name}" for name in TWISTED)),
+    ),
+    Suite(
+        "tornado", "tornado", (), (_python(), str(COLLECT), "@REPORT@", "tornado.test.runtests:TEST_MODULES")
+    ),
+    Suite(
+        "trio",
+        "trio",
+        ("trustme", "pyopenssl"),
+        _pytest(
+            "-p", "trio._tests.pytest_plugin", "--pyargs", *(f"trio._tests.test_{name}" for name in TRIO)
+        ),
+    ),
+    Suite(
+        "anyio",
+        "anyio",
+        (
+            "trio",
+            "trustme",
+            "psutil",
+            "pytest-mock",
+            "hypothesis",
+            "uvloop",
+            "truststore",
+            "blockbuster",
+            "coverage",
+        ),
+        _pytest("tests/test_sockets.py", "tests/streams/test_tls.py", "-m", "not network"),
+        sdist=True,
+    ),
+    Suite(
+        "aiohttp",
+        "aiohttp",
+        (
+            *(
+                "pytest-aiohttp",
+                "pytest-mock",
+                "freezegun",
+                "re-assert",
+                "time-machine",
+                "proxy.py",
+                "blockbuster",
+            ),
+            *(
+                "isal",
+                "zlib-ng",
+                "trustme",
+                "pytest-codspeed",
+                "python-on-whales",
+                "pytest-cov",
+                "pytest-xdist",
+            ),
+            *("brotli", "gunicorn", "uvloop", "aiodns"),
+        ),
+        _pytest(
+            *("-o", "addopts=", "-n", "0", "--import-mode=importlib"),
+            *(
+                f"tests/test_{name}.py"
+                for name in ("client_functional", "web_functional", "web_server", "connector")
+            ),
+            *(
+                f"tests/test_{name}.py"
+                for name in ("web_sendfile_functional", "web_websocket_functional", "run_app")
+            ),
+        ),
+        sdist=True,
+    ),
+    Suite(
+        "uvloop",
+        "uvloop",
+        ("psutil", "pyopenssl", "aiohttp"),
+        (_python(), str(COLLECT), "@REPORT@", "@SOURCE@/tests"),
+        sdist=True,
+    ),
+    Suite(
+        "CPython",
+        "",
+        (),
+        (cpython(), "-m", "test", "-u", "network", "--junit-xml=@REPORT@", "-i", "*VSOCK*", *CPYTHON),
+        limit=500,
+    ),
+]

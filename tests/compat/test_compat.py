@@ -1,0 +1,59 @@
+"""A choice of the matrix for every day: programs that scripts/setup installs, and Node.js if it is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compat import needs
+from tests.compat.cells import deaths, exchange, run_cell
+from tests.compat.families.nginx import NGINX
+from tests.compat.families.node import INSTALLED
+from tests.compat.families.plumbing import PLUMBING
+from tests.compat.families.stores import Redis
+from tests.compat.families.transfer import Rsync
+from tests.compat.program import Program
+from tests.compat.world import World
+from tests.support import direct, fabric
+
+CHOICE = [
+    INSTALLED,
+    *NGINX,
+    Redis(),
+    Rsync(),
+    *(each for each in PLUMBING if each.name in ("socat EXEC", "iperf3")),
+]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    if os.geteuid() != 0 or not Path("/dev/net/tun").exists():
+        pytest.skip("not root, or no /dev/net/tun")
+    if not direct.LIBRARY.exists() or not fabric.VNICCTL.exists():
+        pytest.skip(f"no {direct.LIBRARY}: run scripts/setup")
+    with World() as made:
+        yield made
+
+
+@pytest.fixture(params=CHOICE, ids=lambda program: program.name)
+def program(request: pytest.FixtureRequest) -> Program:
+    chosen: Program = request.param
+    if reason := needs.lacking(chosen.needs):
+        pytest.skip(reason)
+    return chosen
+
+
+@pytest.mark.parametrize("way", ["both", "server"])
+def test_exchange(world: World, program: Program, way: str) -> None:
+    cell = run_cell(world, way, program.limit, lambda case: exchange(program, case))
+    assert cell.is_good, f"{cell.outcome}: {cell.text}"
+
+
+def test_deaths(world: World, program: Program) -> None:
+    if not program.holds:
+        pytest.skip("it keeps no connection")
+    cell = run_cell(world, "both", program.limit, lambda case: deaths(world, program, case))
+    assert cell.is_good, f"{cell.outcome}: {cell.text}"
