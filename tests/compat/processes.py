@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.waiting import wait_until
+
+END_TIMEOUT_S = 15
+
 
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
@@ -24,9 +28,19 @@ def with_descendants(pids: Iterable[int]) -> set[int]:
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a program and to all that it started."""
-    for each in with_descendants([pid]):
+    """SIGKILL to a program and to all that it started; their sockets are closed when this returns."""
+    doomed = with_descendants([pid])
+    for each in doomed:
         kill(each)
+    wait_until(lambda: all(has_ended(each) for each in doomed), END_TIMEOUT_S, "killed programs have ended")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that only its parent still has to see."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def with_variable(text: str) -> set[int]:

@@ -21,7 +21,7 @@ from tests.support import direct, fabric
 
 CHOICE = [
     INSTALLED,
-    *NGINX,
+    *(each for each in NGINX if each.options),
     Redis(),
     Rsync(),
     *(each for each in PLUMBING if each.name in ("socat EXEC", "iperf3")),
