@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,16 @@ class Case:
         """The end of what a program wrote to its log."""
         log = self.folder / f"{name}.log"
         return " ".join(log.read_text(errors="replace").split())[-most:] if log.exists() else ""
+
+    def pid_in(self, name: str) -> str:
+        """The number that a server wrote to a file, which it may do after it has begun to listen."""
+        path = self.folder / name
+        said = wait_until(lambda: path.exists() and path.read_text().strip(), 10, f"a number is in {name}")
+        return str(said)
+
+    def signal(self, number: signal.Signals, name: str) -> None:
+        """A signal to the server whose number is in a file."""
+        os.kill(int(self.pid_in(name).split()[0]), number)
 
     def start(
         self, end: End, argv: Argv, name: str = "server", cwd: Path | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -34,6 +35,10 @@ RIGHT, DIRECT, FAILED, NOT_DIRECT, NONE, SKIPPED = (
     "skipped",
 )
 GOOD = {RIGHT, DIRECT, NONE}
+
+
+RAISED = r"\w+(?:Error|Exception|Timeout): [^\\]{1,160}"
+"""The line of a traceback that tells what was raised."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ def symptom(error: BaseException) -> str:
         return text + where
     if isinstance(error, subprocess.TimeoutExpired):
         return f"{plain_words(error.cmd)} was not over after {error.timeout:g} s"
+    if "Traceback" in text and (raised := re.findall(RAISED, text)):
+        text = "; ".join(dict.fromkeys(raised[:2]))
     return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}"
 
 

@@ -60,7 +60,9 @@ def following(cell: Cell) -> str:
 def findings(row: Row) -> list[str]:
     """A line for each cell that is not as it should be."""
     bad = {name: cell for name, cell in row.cells.items() if not cell.is_good}
-    return [f"    {name}: {shown(cell)}: {cell.text[-600:]} ({cell.seconds} s)" for name, cell in bad.items()]
+    return [
+        f"    {name}: {shown(cell)}: {short(cell.text, 500)} ({cell.seconds} s)" for name, cell in bad.items()
+    ]
 
 
 def commit_of(library: Path) -> str:

@@ -48,7 +48,10 @@ def check_ab(said: str, count: int) -> None:
     assert found.get("Complete requests", 0) >= count, (
         f"{found.get('Complete requests')} requests: {said[-200:]}"
     )
-    assert found["Failed requests"] == 0, f"{found['Failed requests']} requests failed"
+    kinds = re.search(r"Connect: \d+, Receive: \d+, Length: \d+, Exceptions: \d+", said)
+    assert found["Failed requests"] == 0, (
+        f"{found['Failed requests']} requests failed ({kinds and kinds.group()})"
+    )
     assert "Non-2xx responses" not in found, f"{found['Non-2xx responses']} bad answers"
 
 

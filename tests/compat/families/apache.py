@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.compat import web
 from tests.compat.case import Case
@@ -48,10 +47,9 @@ class Apache(Program):
         return web.hold(case)
 
     def reload(self, case: Case) -> None:
-        pid = Path(case.folder / "apache.pid").read_text().strip()
         with web.load(case):
             for _ in pace(1, 2):
-                case.server.run(["kill", f"-{signal.SIGUSR1.value}", pid])
+                case.signal(signal.SIGUSR1, "apache.pid")
 
 
 APACHE = [Apache("event"), Apache("prefork")]

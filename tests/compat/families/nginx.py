@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.compat import web
 from tests.compat.case import Case
@@ -71,10 +70,9 @@ class Nginx(Program):
         return web.hold(case)
 
     def reload(self, case: Case) -> None:
-        pid = int(Path(case.folder / "nginx/nginx.pid").read_text())
         with web.load(case):
             for _ in pace(2, 2):
-                case.server.run(["kill", f"-{signal.SIGHUP.value}", str(pid)])
+                case.signal(signal.SIGHUP, "nginx/nginx.pid")
 
 
 NGINX = [

@@ -67,10 +67,9 @@ class HAProxy(Program):
         return web.hold(case)
 
     def reload(self, case: Case) -> None:
-        master = (case.folder / "pid").read_text().split()[0]
         with web.load(case):
             for _ in pace(1, 2):
-                case.server.run(["kill", f"-{signal.SIGUSR2.value}", master])
+                case.signal(signal.SIGUSR2, "pid")
 
 
 class Stunnel(Program):

@@ -54,10 +54,9 @@ class Served(Program):
         return web.hold(case)
 
     def reload(self, case: Case) -> None:
-        pid = (case.folder / "pid").read_text().strip()
         with web.load(case):
             for _ in pace(0.7, 3):
-                case.server.run(["kill", f"-{signal.SIGHUP.value}", pid])
+                case.signal(signal.SIGHUP, "pid")
 
 
 class Unkept(Served):

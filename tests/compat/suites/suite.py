@@ -72,7 +72,7 @@ class Suite:
         if self.sdist and not self.source():
             SDISTS.mkdir(parents=True, exist_ok=True)
             fetched = f"{self.package}=={self.version()}"
-            words = ["download", "--no-deps", "--no-binary", ":all:", "--dest", str(SDISTS), fetched]
+            words = ["download", "--no-deps", "--no-binary", self.package, "--dest", str(SDISTS), fetched]
             if failed := _log([*pip, *words]):
                 return f"its source distribution could not be had: {failed}"
             (archive,) = SDISTS.glob(f"{self.package}-*.tar.gz")
