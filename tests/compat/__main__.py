@@ -69,9 +69,9 @@ def run_row(world: World, program: Program, ways: list[str], before: Row | None)
     return made
 
 
-def run(programs: list[Program], ways: list[str], library: Path, resume: bool) -> Rows:
+def run(programs: list[Program], ways: list[str], file: Path, resume: bool) -> Rows:
     """The rows of these programs and of earlier runs with the same library."""
-    rows = results.load(library)
+    rows = results.load(file)
     os.nice(max(0, 5 - os.nice(0)))
     needs.install(programs)
     print(report.heading(), flush=True)
@@ -81,7 +81,7 @@ def run(programs: list[Program], ways: list[str], library: Path, resume: bool) -
             if resume and before and set(ways) <= set(before.cells):
                 continue
             rows[program.name] = run_row(world, program, ways, before)
-            results.save(library, rows)
+            results.save(file, rows)
     return rows
 
 
@@ -113,17 +113,18 @@ def main(
         signal.signal(number, interrupted)
     choose_library(library)
     begin = time.monotonic()
-    bad = run_suites(only, library) if suites else run_programs(chosen(only), ways_of(ways), library, resume)
+    rows, found = results.file_of(library), results.file_of(library, "suites")
+    commit = report.commit_of(library)
+    bad = run_suites(only, found) if suites else run_programs(chosen(only), ways_of(ways), rows, resume)
     if write:
-        known = suites_run.load(library)
-        report.write(PROGRAMS, results.load(library), known, library, NOTICE_TIMEOUT_S)
+        report.write(PROGRAMS, results.load(rows), suites_run.load(found), commit, NOTICE_TIMEOUT_S)
     print(f"{time.monotonic() - begin:.0f} s")
     sys.exit(1 if bad else 0)
 
 
-def run_programs(programs: list[Program], ways: list[str], library: Path, resume: bool) -> int:
+def run_programs(programs: list[Program], ways: list[str], file: Path, resume: bool) -> int:
     """How many rows have findings."""
-    rows = run(programs, ways, library, resume)
+    rows = run(programs, ways, file, resume)
     asked = [rows[each.name] for each in programs]
     bad = sum(not each.is_good for each in asked)
     skipped = sum(bool(each.skipped) for each in asked)
@@ -131,14 +132,14 @@ def run_programs(programs: list[Program], ways: list[str], library: Path, resume
     return bad
 
 
-def run_suites(only: str, library: Path) -> int:
+def run_suites(only: str, file: Path) -> int:
     """How many suites have tests that pass without the library alone."""
     words = [word.strip().lower() for word in only.split(",") if word.strip()]
     asked = [
         each for each in SUITES if not words or any(each.name.lower().startswith(word) for word in words)
     ]
     with TemporaryDirectory(prefix="vnicd-compat-") as folder:
-        found = suites_run.run_all(asked, Path(folder), library)
+        found = suites_run.run_all(asked, Path(folder), file)
     return sum(bool(found[each.name].differing) for each in asked)
 
 

@@ -7,19 +7,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.compat.places import PROGRAMS, VENV
-from tests.compat.processes import kill_tree
-from tests.support.direct import End, Ends
+from tests.compat.processes import kill_tree, name_of
+from tests.support.direct import End, Ends, connections_in, processes_in
+from tests.support.namespaces import in_namespace
 from tests.support.partition import Argv
 from tests.support.streams import is_listening
 from tests.support.waiting import wait_for_output, wait_until
 
 READY_TIMEOUT_S = 25
 HELD_TIMEOUT_S = 20
+FREE_TIMEOUT_S = 15
+LINGER_TIMEOUT_S = 2
+LINGER_LOOKS = 12
 
 
 def python(*words: str) -> Argv:
@@ -108,6 +112,9 @@ class Case:
         finally:
             kill_tree(process.pid)
             process.wait()
+            wait_until(
+                lambda: not is_taken(end, port), FREE_TIMEOUT_S, f"nobody listens on port {port} any more"
+            )
 
     def run(self, argv: Argv, timeout: float = 40) -> str:
         """What a client prints, which must succeed."""
@@ -121,6 +128,20 @@ class Case:
         wait_for_output(process.stdout, text, HELD_TIMEOUT_S)
         return process
 
+    def linger(self) -> None:
+        """Lets a watch see the connections of the moment, if there can be direct ones."""
+        looks = 0
+
+        def is_seen() -> bool:
+            nonlocal looks
+            both = (self.client.partition, self.server.partition)
+            looks += all(connections_in(each) for each in both)
+            return looks >= LINGER_LOOKS
+
+        if self.ends.direct:
+            with suppress(AssertionError):
+                wait_until(is_seen, LINGER_TIMEOUT_S, "connections are direct")
+
     def hold_open(self, question: str = "", answer: int = 1) -> subprocess.Popen[bytes]:
         """A connection that asked a question (with escapes such as \\r), has an answer, and waits for its end."""
         return self.held(script("hold.py", *self.where, question, str(answer)))
@@ -129,6 +150,27 @@ class Case:
         """The beginning of a command that sets variables; the home is the cell's folder."""
         given = {"HOME": self.folder, "LC_ALL": "C.UTF-8", **variables}
         return ["env", *(f"{name}={value}" for name, value in given.items())]
+
+
+def is_taken(end: End, port: int) -> bool:
+    """Whether somebody listens on a TCP port in the end's partition."""
+
+    def tables() -> str:
+        return "".join(Path(f"/proc/thread-self/net/{name}").read_text() for name in ("tcp", "tcp6"))
+
+    fields = [line.split() for line in in_namespace(end.partition.netns, tables).splitlines()]
+    return any(each[3] == "0A" and each[1].endswith(f":{port:04X}") for each in fields)
+
+
+def wait_until_free(end: End, port: int) -> None:
+    """Waits until a killed server's port can be used again; says who is left if it can't."""
+    try:
+        wait_until(lambda: not is_taken(end, port), FREE_TIMEOUT_S, "the port is free")
+    except AssertionError as error:
+        names = sorted({name_of(pid) for pid in processes_in(end.partition.netns)})
+        raise AssertionError(
+            f"port {port} is still taken after its server was killed, by one of {names}"
+        ) from error
 
 
 def user(name: str) -> Argv:

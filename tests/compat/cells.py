@@ -37,6 +37,9 @@ RIGHT, DIRECT, FAILED, NOT_DIRECT, NONE, SKIPPED = (
 GOOD = {RIGHT, DIRECT, NONE}
 
 
+COMMAND = r"^\[.*?\](?: in [\w-]+)?: "
+"""The command at the beginning of a message that tells how it ended."""
+
 RAISED = r"\w+(?:Error|Exception|Timeout): [^\\]{1,160}"
 """The line of a traceback that tells what was raised."""
 
@@ -95,6 +98,7 @@ def symptom(error: BaseException) -> str:
         return text + where
     if isinstance(error, subprocess.TimeoutExpired):
         return f"{plain_words(error.cmd)} was not over after {error.timeout:g} s"
+    text = re.sub(COMMAND, "", text)
     if "Traceback" in text and (raised := re.findall(RAISED, text)):
         text = "; ".join(dict.fromkeys(raised[:2]))
     return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}"

@@ -122,7 +122,7 @@ def _suites(found: dict[str, Found]) -> str:
 
 
 def write(
-    programs: Sequence[Program], rows: Rows, suites: dict[str, Found], library: Path, seconds: float
+    programs: Sequence[Program], rows: Rows, suites: dict[str, Found], commit: str, seconds: float
 ) -> None:
     """The document, of all rows and suites that are known."""
     known = [program for program in programs if program.name in rows]
@@ -130,7 +130,7 @@ def write(
         date=datetime.now(UTC).date().isoformat(),
         kernel=platform.release(),
         system=system(),
-        commit=commit_of(library),
+        commit=commit,
         seconds=f"{seconds:g}",
     )
     text += "\n| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS) + "\n"

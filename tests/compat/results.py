@@ -1,4 +1,4 @@
-"""What became of the rows, kept in a file between runs as long as the library is the same."""
+"""What became of the rows, kept between runs in a file for each library."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ class Row:
 Rows = dict[str, Row]
 
 
-def fingerprint(library: Path) -> str:
-    return hashlib.sha256(library.read_bytes()).hexdigest()
+def file_of(library: Path, kind: str = "programs") -> Path:
+    """The file for what was found with this very library."""
+    digest = hashlib.sha256(library.read_bytes()).hexdigest()
+    return RESULTS / f"{kind}-{digest[:16]}.json"
 
 
-def load(library: Path) -> Rows:
-    """The rows of earlier runs with this library."""
+def load(file: Path) -> Rows:
+    """The rows of earlier runs with the library of this file."""
     try:
-        document: dict[str, Any] = json.loads(RESULTS.read_text())
+        document: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError):
-        return {}
-    if document.get("library") != fingerprint(library):
         return {}
     return {
         name: Row(row["version"], row["skipped"], {key: Cell(**cell) for key, cell in row["cells"].items()})
-        for name, row in document["rows"].items()
+        for name, row in document.items()
     }
 
 
-def save(library: Path, rows: Rows) -> None:
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    document = {"library": fingerprint(library), "rows": {name: asdict(row) for name, row in rows.items()}}
-    RESULTS.write_text(json.dumps(document, indent=1))
+def save(file: Path, rows: Rows) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({name: asdict(row) for name, row in rows.items()}, indent=1))

@@ -60,6 +60,8 @@ class World:
 
     def __enter__(self) -> World:
         self.base.mkdir()
+        self._library = direct.LIBRARY
+        direct.LIBRARY = Path(shutil.copy2(self._library, self.base))  # it may be built again meanwhile
         self._build()
         return self
 
@@ -67,6 +69,7 @@ class World:
         try:
             self._leave()
         finally:
+            direct.LIBRARY = self._library
             shutil.rmtree(self.base, ignore_errors=True)
 
     def _build(self) -> None:

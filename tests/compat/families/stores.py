@@ -223,6 +223,7 @@ class Pool(Program):
     def check(self, case: Case) -> None:
         with case.running(case.server, self._server(case)):
             client = case.held(script("pool.py", self.kind, *case.where), b"before")
+            case.linger()
         assert client.stdin and client.stdout
         for _ in range(3):
             with case.running(case.server, self._server(case)):

@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.compat.places import BUILD
 from tests.compat.processes import kill
-from tests.compat.results import fingerprint
 from tests.compat.suites import outcomes
 from tests.compat.suites.outcomes import Outcomes
 from tests.compat.suites.suite import Suite
@@ -23,7 +21,6 @@ from tests.support import broker
 from tests.support.direct import preloading, processes_in
 from tests.support.waiting import wait_until
 
-RESULTS = BUILD / "suites.json"
 REPORT_TIMEOUT_S = 20
 """How long a suite that was interrupted may take to write its report."""
 
@@ -155,9 +152,9 @@ def judge(suite: Suite, where: dict[str, Place], folder: Path) -> Found:
     return Found(suite.name, suite.version(), "", passed, passed - len(differing), differing, seconds)
 
 
-def run_all(suites: Sequence[Suite], base: Path, library: Path) -> dict[str, Found]:
+def run_all(suites: Sequence[Suite], base: Path, file: Path) -> dict[str, Found]:
     """Prints a line for each suite, and keeps all for the document."""
-    found = load(library)
+    found = load(file)
     with places() as where:
         for suite in suites:
             print(f"{suite.name:12}", end="", flush=True)
@@ -166,8 +163,8 @@ def run_all(suites: Sequence[Suite], base: Path, library: Path) -> dict[str, Fou
             print(line(made), flush=True)
             for test, outcome in sorted(made.differing.items()):
                 print(f"    {outcome}: {test}", flush=True)
-            document = {"library": fingerprint(library), "suites": [asdict(each) for each in found.values()]}
-            RESULTS.write_text(json.dumps(document, indent=1))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps([asdict(each) for each in found.values()], indent=1))
     return found
 
 
@@ -177,12 +174,10 @@ def line(found: Found) -> str:
     return f"{found.version:12}{found.passed_direct} of {found.passed} pass with the library too, {found.seconds} s"
 
 
-def load(library: Path) -> dict[str, Found]:
-    """What earlier runs with this library found."""
+def load(file: Path) -> dict[str, Found]:
+    """What earlier runs with the library of this file found."""
     try:
-        document: dict[str, Any] = json.loads(RESULTS.read_text())
+        documents: list[dict[str, Any]] = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    if document.get("library") != fingerprint(library):
-        return {}
-    return {each["name"]: Found(**each) for each in document["suites"]}
+    return {each["name"]: Found(**each) for each in documents}
