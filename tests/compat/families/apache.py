@@ -6,8 +6,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.compat import web
 from tests.compat.case import Case
+from tests.compat.families import web
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.compat import web
 from tests.compat.build import compiled
 from tests.compat.case import Case
+from tests.compat.families import web
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv

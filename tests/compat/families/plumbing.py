@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import IO
 
-from tests.compat import web
 from tests.compat.case import Case, script
+from tests.compat.families import web
 from tests.compat.places import PROGRAMS
 from tests.compat.processes import kill_tree
 from tests.compat.program import Holder, Needs, Program

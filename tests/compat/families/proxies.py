@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.compat import web
 from tests.compat.case import Case, script
+from tests.compat.families import web
 from tests.compat.families.nginx import configured
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tests.compat import web
 from tests.compat.case import Case, python, script
+from tests.compat.families import web
 from tests.compat.places import PROGRAMS, ROOT, VENV
 from tests.compat.program import Holder, Needs, Program
 from tests.support import asyncecho

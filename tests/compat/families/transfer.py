@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.compat import web
 from tests.compat.case import Case, open_to, pattern
+from tests.compat.families import web
 from tests.compat.families.proxies import filled
 from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv
