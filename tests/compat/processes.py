@@ -13,22 +13,26 @@ from tests.support.waiting import wait_until
 END_TIMEOUT_S = 15
 
 
-def kill(pid: int) -> None:
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
-def with_descendants(pids: Iterable[int]) -> set[int]:
-    """The processes, and all that they started: those may have left for a namespace of their own."""
+def with_descendants(pids: Iterable[int]) -> list[int]:
+    """The processes, and then all that they started: those may have left for a namespace of their own."""
     parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
-    found = set(pids)
-    while more := {each for each, parent in parents.items() if parent in found} - found:
-        found |= more
+    found = list(pids)
+    while more := [each for each, parent in parents.items() if parent in found and each not in found]:
+        found += more
     return found
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a program and to all that it started; their sockets are closed when this returns."""
+    """SIGKILL to a program and to all that it started; their sockets are closed when this returns.
+
+    It is stopped first, and killed before its children: a master would replace a worker that it sees die.
+    """
+    kill(pid, signal.SIGSTOP)
     doomed = with_descendants([pid])
     for each in doomed:
         kill(each)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.compat.case import Case
-from tests.compat.processes import kill, name_of, sockets_of, with_descendants, with_variable
+from tests.compat.processes import has_ended, kill, name_of, sockets_of, with_descendants, with_variable
 from tests.support import direct, fabric
 from tests.support.direct import End, Ends, connections_in, processes_in
 from tests.support.fabric import Fabric
@@ -106,9 +106,15 @@ class World:
         return [pid for pid in with_descendants(there) if name_of(pid) != RELAY]
 
     def kill(self, partition: Partition) -> None:
-        """SIGKILL to all programs in a partition."""
-        for pid in self.programs(partition):
-            kill(pid)
+        """SIGKILL to all programs in a partition, until none is left: a master may have replaced a worker."""
+
+        def is_empty() -> bool:
+            left = self.programs(partition)
+            for pid in left:
+                kill(pid)
+            return all(has_ended(pid) for pid in left)
+
+        wait_until(is_empty, 20, "the programs of a partition have ended")
 
     def sweep(self) -> None:
         """Ends what a cell left in the partitions."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 import unittest
 from collections.abc import Iterator
@@ -15,6 +16,16 @@ from typing import Any, TextIO
 report, *words = sys.argv[1:]
 only = set(words.pop().split(",")) if "--only" in words else set()
 words = [word for word in words if word != "--only"]
+
+
+TEST_TIMEOUT_S = 20
+
+
+def too_late(number: int, frame: object) -> None:
+    raise TimeoutError(f"not over after {TEST_TIMEOUT_S} s")
+
+
+signal.signal(signal.SIGALRM, too_late)
 
 
 class Result(unittest.TestResult):
@@ -28,8 +39,10 @@ class Result(unittest.TestResult):
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
         self.outcome = "passed"
+        signal.alarm(TEST_TIMEOUT_S)
 
     def stopTest(self, test: unittest.TestCase) -> None:
+        signal.alarm(0)
         super().stopTest(test)
         self.file.write(json.dumps([test.id(), self.outcome]) + "\n")
         self.file.flush()

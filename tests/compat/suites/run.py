@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +18,7 @@ from tests.compat.processes import kill
 from tests.compat.suites import outcomes
 from tests.compat.suites.outcomes import Outcomes
 from tests.compat.suites.suite import Suite
-from tests.support import broker
+from tests.support import broker, loopback
 from tests.support.direct import preloading, processes_in
 from tests.support.waiting import wait_until
 
@@ -27,6 +28,7 @@ REPORT_TIMEOUT_S = 20
 FEW = 10
 """A suite of which fewer pass did not run as it should."""
 
+PRINTED = 40
 MANY = 60
 """So many differences are no chance, and are not looked at again."""
 
@@ -55,8 +57,11 @@ class Place:
     direct: bool
     variables: Mapping[str, object]
 
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        return ["ip", "netns", "exec", self.netns, *preloading(argv, self.direct, **self.variables)]
+
     def start(self, argv: Sequence[str], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
-        command = ["ip", "netns", "exec", self.netns, *preloading(argv, self.direct, **self.variables)]
+        command = self.inside(argv)
         with log.open("ab") as file:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd, start_new_session=True
@@ -97,6 +102,9 @@ def places() -> Iterator[dict[str, Place]]:
         made = {"plain": Place(plain, False, {}), "direct": Place(direct, True, variables)}
         for each in made.values():
             stack.callback(each.clear)
+        argv = made["direct"].inside([sys.executable, "-c", loopback.PRELUDE])
+        probe = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        assert probe.returncode == 0, f"loopback is not carried direct: {probe.stderr[-300:]}"
         yield made
 
 
@@ -161,7 +169,7 @@ def run_all(suites: Sequence[Suite], base: Path, file: Path) -> dict[str, Found]
             made = judge(suite, where, base / suite.name)
             found[suite.name] = made
             print(line(made), flush=True)
-            for test, outcome in sorted(made.differing.items()):
+            for test, outcome in sorted(made.differing.items())[:PRINTED]:
                 print(f"    {outcome}: {test}", flush=True)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps([asdict(each) for each in found.values()], indent=1))
