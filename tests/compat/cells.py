@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from tests.compat.case import Case
@@ -108,7 +109,8 @@ def plain_words(argv: Argv) -> str:
     """The command without what puts it into its partition."""
     words = [word for word in argv if not word.startswith(("--net=", "LD_PRELOAD=", "HOME="))]
     dropped = {"nsenter", "--", "env", "-u", "LD_PRELOAD"}
-    return " ".join(word for word in words if word not in dropped)[:120]
+    kept = [Path(word).name if word.startswith("/") else word for word in words if word not in dropped]
+    return " ".join(kept)[:120]
 
 
 def run_cell(world: World, way: str, limit: float, body: Callable[[Case], str]) -> Cell:
