@@ -122,6 +122,8 @@ def _pytest(*words: str) -> tuple[str, ...]:
         "no:cacheprovider",
         "-p",
         "no:asyncio",
+        "-p",
+        "no:aiohttp",
         "-o",
         "filterwarnings=",
         f"--timeout={TEST_TIMEOUT_S}",
