@@ -107,12 +107,16 @@ def serve_to_be_killed() -> None:
 
 
 def kill(client: socket.socket) -> None:
-    """Kills the connection's server, and goes on when it is dead."""
+    """Kills the connection's server, and goes on when it is dead and the kernel has said so.
+
+    That can take some milliseconds, as long as the hosting daemon has copies of the server's descriptors.
+    """
     greet_as_client(client)
     process = os.pidfd_open(int(hear()))
     signal.pidfd_send_signal(process, signal.SIGKILL)
     select.select([process], [], [])
     os.close(process)
+    select.select([client], [], [], 2)
 
 
 def look_at_dead() -> None:
