@@ -59,7 +59,8 @@ def is_allowed(program: Program, kernel: Trace, direct: Trace) -> bool:
     first = kernel.differs_at(direct)[0]
     if first == len(program.steps):
         return False
-    return allowed.reason(program.steps[first], kernel.outcome(first), direct.outcome(first)) is not None
+    before, step = program.steps[:first], program.steps[first]
+    return allowed.reason(before, step, kernel.outcome(first), direct.outcome(first)) is not None
 
 
 def is_steady(lane: Lane, program: Program, kernel: Trace) -> bool:

@@ -35,7 +35,7 @@ _F_SETPIPE_SZ = 1031
 
 _SETTINGS = {
     "ipv4/ip_local_port_range": "2048 65000",
-    "ipv4/tcp_max_tw_buckets": "64",
+    "ipv4/tcp_max_tw_buckets": "8192",
     "ipv4/tcp_wmem": "4096 65536 65536",
     "ipv4/tcp_rmem": "4096 131072 131072",
     "core/somaxconn": "4096",

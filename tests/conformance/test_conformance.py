@@ -191,7 +191,7 @@ def test_a_difference_is_allowed_only_by_a_rule() -> None:
         return Trace(OUTCOME.pack(1, 0, 0, error, -1 if error else 1, 0, 0, 0, *[0] * 8, b""), (-1, -1))
 
     def reason(text: str, error: int) -> str | None:
-        return allowed.reason(parse_step(text), trace(0).outcome(0), trace(error).outcome(0))
+        return allowed.reason((), parse_step(text), trace(0).outcome(0), trace(error).outcome(0))
 
     assert reason("c0 send 0 1 OOB send", 95)
     assert not reason("c0 send 0 1 OOB send", 32)
