@@ -16,8 +16,8 @@ REQUESTS = 200
 class Node(Program):
     """Echoes and files; each end also reads files of its own meanwhile, which no connection may disturb."""
 
-    def __init__(self, name: str, binary: str, needs: Needs, note: str = "") -> None:
-        self.name, self.binary, self.needs, self.note = name, binary, needs, note
+    def __init__(self, name: str, binary: str, needs: Needs, note: str = "", direct: bool = True) -> None:
+        self.name, self.binary, self.needs, self.note, self.direct = name, binary, needs, note, direct
 
     def version(self) -> str:
         return self.said(self.binary, "--version")
@@ -59,6 +59,7 @@ NODE = [
         "Bun",
         str(NODE_MODULES / "bun/bin/bun"),
         Needs(npm=(("bun", "@oven/bun-linux-x64@1"),)),
-        "npm @oven/bun-linux-x64",
+        "npm @oven/bun-linux-x64; waits by its own instructions, so it stays TCP",
+        direct=False,
     ),
 ]
