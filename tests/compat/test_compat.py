@@ -38,22 +38,21 @@ def world() -> Iterator[World]:
         yield made
 
 
-@pytest.fixture(params=CHOICE, ids=lambda program: program.name)
-def program(request: pytest.FixtureRequest) -> Program:
-    chosen: Program = request.param
-    if reason := needs.lacking(chosen.needs):
+def skip_without(program: Program) -> None:
+    if reason := needs.lacking(program.needs):
         pytest.skip(reason)
-    return chosen
 
 
+@pytest.mark.parametrize("program", CHOICE, ids=lambda program: program.name)
 @pytest.mark.parametrize("way", ["both", "server"])
 def test_exchange(world: World, program: Program, way: str) -> None:
+    skip_without(program)
     cell = run_cell(world, way, program.limit, lambda case: exchange(program, case))
     assert cell.is_good, f"{cell.outcome}: {cell.text}"
 
 
+@pytest.mark.parametrize("program", [each for each in CHOICE if each.holds], ids=lambda program: program.name)
 def test_deaths(world: World, program: Program) -> None:
-    if not program.holds:
-        pytest.skip("it keeps no connection")
+    skip_without(program)
     cell = run_cell(world, "both", program.limit, lambda case: deaths(world, program, case))
     assert cell.is_good, f"{cell.outcome}: {cell.text}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.cases.case import TWO_PROGRAMS, cases, repeated
 
-# A death is told by descriptors that the kernel closes, of which the hosting daemon has copies for some milliseconds after
-# the handshake. A look in that time finds the connection as it was, which is what TCP between two machines may show.
+# A death is told by descriptors that the kernel closes, of which the hosting daemon has copies for some milliseconds
+# after the handshake. A look in that time finds the connection as it was, as TCP between two machines may show it.
 LOOK = """
     connect: EINPROGRESS
     writable: out
