@@ -12,6 +12,15 @@ static bool is_abortive(int fd) {
     return fd >= 0 && real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && linger.l_onoff && linger.l_linger == 0;
 }
 
+/* By TCP, who closes first is left with TIME_WAIT. Here the news of a close is faster than the FIN, so who closes second
+ * may send a FIN as well, and a server could not bind its port again. So the second one ends with a reset, which costs
+ * nothing, as all that matters has been said in memory. So does, as by TCP, a close with unread bytes. */
+static void reset_tcp(int fd) {
+    struct linger reset = {1, 0};
+    if (fd >= 0)
+        real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
 static void say(struct conn *conn, int fd) {
     struct vn_half *own = conn->own;
     const struct vn_half *peer = conn->peer;
@@ -28,6 +37,9 @@ static void say(struct conn *conn, int fd) {
     doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
     if (peer != NULL && VN_WANTS_ROOM(peer->armed))   /* who waits for room has to hear of it as well */
         doorbell_ring(conn);
+    bool is_second = peer != NULL && (atomic_load(&peer->state) & (VN_FIN | VN_CLOSED));
+    if (unread || is_second || atomic_load(&conn->peer_gone))
+        reset_tcp(fd);
 }
 
 void goodbye_last(struct conn *conn) {
