@@ -83,7 +83,7 @@ struct vn_half {
     _Atomic uint64_t large_from;          /* positions before it are where they were in the small ring */
     _Atomic uint64_t large_origin;        /* the position at the large ring's first byte */
     _Atomic uint64_t rings;               /* bytes sent into the doorbell */
-    _Atomic uint32_t nudged;              /* by the client: the first byte goes by TCP as well, see handshake/progress.c */
+    _Atomic uint32_t nudged;              /* by the client: so many first bytes go by TCP as well, see handshake/progress.c */
     _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other half that were read */
     _Atomic uint32_t receive_buffer;      /* SO_RCVBUF in the same way */
     _Atomic uint32_t has_large;           /* the other half is mapped as a whole */

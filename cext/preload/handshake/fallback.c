@@ -56,7 +56,7 @@ static void hand_over(struct conn *conn, int tcp) {
     struct pollfd socket = {tcp, 0, 0};
     if (real_poll(&socket, 1, 0) > 0)   /* reset: the error is for the program, not for a send of ours */
         return;
-    size_t gone = conn->own->nudged ? 1 : 0;   /* the first byte is there already */
+    size_t gone = conn->own->nudged;   /* these are there already */
     send_all(tcp, (const char *)conn->own + VN_CONTROL_BYTES + gone, conn->own->head - gone);
     if (conn->own->shut_read)
         real_shutdown(tcp, SHUT_RD);

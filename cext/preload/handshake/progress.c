@@ -23,9 +23,11 @@
 #include "watch/watch.h"
 
 /* A listener with TCP_DEFER_ACCEPT hands a connection out when its first bytes have come by TCP, and these lie in the
- * ring. So where nobody answers for a moment, the first byte goes by TCP as well: the accepting end takes it off its
- * socket before the connection is direct, and a client that falls back goes on behind it. */
+ * ring. So where nobody answers for a moment, the bytes so far go by TCP as well: the accepting end takes them off its
+ * socket, and a client that falls back goes on behind them. All of them, because a program may read its peer's first
+ * message by one call. */
 #define NUDGE_NS (3 * MILLISECOND_NS)
+#define NUDGE_MOST 4096u
 
 static bool wants_nudge(const struct conn *conn) {
     return conn_phase(conn) == CONN_OFFERED && !atomic_load(&conn->own->nudged) && atomic_load(&conn->own->head) != 0;
@@ -38,9 +40,12 @@ static uint64_t nudge_due(const struct conn *conn) {
 static void nudge(struct conn *conn, int tcp) {
     struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
     if (wants_nudge(conn)) {
-        atomic_store(&conn->own->nudged, 1);   /* before the byte can arrive */
-        if (real_send(tcp, (const char *)conn->own + VN_CONTROL_BYTES, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
-            atomic_store(&conn->own->nudged, 0);
+        uint64_t head = atomic_load(&conn->own->head);
+        uint32_t bytes = head < NUDGE_MOST ? (uint32_t)head : NUDGE_MOST;
+        atomic_store(&conn->own->nudged, bytes);   /* before they can arrive */
+        ssize_t sent = real_send(tcp, (const char *)conn->own + VN_CONTROL_BYTES, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent != (ssize_t)bytes)
+            atomic_store(&conn->own->nudged, sent < 0 ? 0 : (uint32_t)sent);
     }
     stream_unlock(&lock);
 }
@@ -211,11 +216,16 @@ bool progress_finish(struct conn *conn, int fd) {
 
 bool progress_take_nudge(struct conn *conn, int tcp) {
     const struct vn_half *peer = conn->peer;
-    char byte;
-    if (!conn->own->accepted || peer == NULL || !atomic_load(&peer->nudged) || atomic_load(&conn->nudge_taken) ||
-        quiet_recv(tcp, &byte, 1, MSG_DONTWAIT) != 1)
+    char bytes[NUDGE_MOST];
+    if (!conn->own->accepted || peer == NULL)
         return false;
-    atomic_store(&conn->nudge_taken, true);
+    uint32_t nudged = atomic_load(&peer->nudged), taken = atomic_load(&conn->nudge_taken);
+    if (nudged > NUDGE_MOST)
+        nudged = NUDGE_MOST;
+    ssize_t got = taken < nudged ? quiet_recv(tcp, bytes, nudged - taken, MSG_DONTWAIT) : 0;
+    if (got <= 0)
+        return false;
+    atomic_fetch_add(&conn->nudge_taken, (uint32_t)got);
     return true;
 }
 

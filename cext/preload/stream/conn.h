@@ -42,7 +42,7 @@ struct conn {
     _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
     int tcp;                                 /* then a hidden copy of the TCP socket, else -1 */
     uint64_t offered_at;
-    _Atomic bool nudge_taken;                /* at the accepting end: handshake/progress.c */
+    _Atomic uint32_t nudge_taken;            /* bytes, at the accepting end: handshake/progress.c */
     _Atomic uint64_t poll_ns;                /* how long polling before a sleep is worth while: learnt */
     _Atomic uint64_t looked_at;              /* when the kernel was asked for the other end's death */
     _Atomic uint32_t sleeper;                /* the last thread that watches the doorbell, by its sleeper's number */
