@@ -226,4 +226,5 @@ CASES = [
         }
         | {"upper_layer": ["setsockopt: ENOPROTOOPT", "setsockopt: EOPNOTSUPP", "setsockopt: EINVAL"]},
     ),
+    *cases("options/errno.c", {"errno_of_all": "done"}),
 ]

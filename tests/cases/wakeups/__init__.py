@@ -32,5 +32,10 @@ CASES = [
         ),
         rounds=2,
     ),
+    *cases(
+        "wakeups/early.c",
+        {"another_looks": "epoll_ctl: 0\nlook: 0\nepoll_wait: 1\nit wakes: yes\ndata: 7"},
+        rounds=5,
+    ),
     *cases("wakeups/pool.c", {"pool": "answered: 12\nlate: 0"}),
 ]
