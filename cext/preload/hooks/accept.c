@@ -30,6 +30,12 @@ EXPORT int listen(int fd, int backlog) {
     return result;
 }
 
+/* The program waits for connections by instructions that the library cannot see, see watch/registry.h. A listener that
+ * blocks may be in an epoll for nothing, as in Apache's prefork. */
+static bool is_waited_unseen(int fd) {
+    return !atomic_load(&epoll_waits_seen) && epoll_watches(fd) && (real_fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
 /* Its client falls back at once. */
 static void close_offer(int doorbell, int memfd) {
     real_close(doorbell);
@@ -46,7 +52,7 @@ static void upgrade(int accepting, int fd, const struct listener *listener, cons
         report(VN_WHY_no_offer, &remote, fd);
         return;
     }
-    if (UNLIKELY(!atomic_load(&epoll_waits_seen) && epoll_watches(accepting))) {   /* see watch/registry.h */
+    if (UNLIKELY(is_waited_unseen(accepting))) {
         close_offer(doorbell, memfd);
         report(VN_WHY_unsupported, &remote, fd);
         return;
