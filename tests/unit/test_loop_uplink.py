@@ -56,7 +56,7 @@ def arp(op: int, to: str, source: str, sender: tuple[str, str], target: tuple[st
 def test_what_is_for_no_port_leaves_by_the_uplink(bridge: UplinkBench) -> None:
     bridge.peers[1].send(frame(OUT, A, b"out"))
     assert bridge.outbound() == frame(OUT, A, b"out")
-    assert counters.peer(bridge.counters, 1)[0]["up_frames"] == 1
+    wait_until(lambda: counters.peer(bridge.counters, 1)[0]["up_frames"] == 1, 5, "it is counted, too")
 
 
 def test_partitions_do_not_meet_by_way_of_the_uplink(bridge: UplinkBench) -> None:
