@@ -35,6 +35,7 @@ def cluster() -> Iterator[Postgres]:
 def serving(ends: Ends, cluster: Postgres) -> Iterator[subprocess.Popen[bytes]]:
     argv, log = cluster.server(ends.server.ip), cluster.folder / "log"
     with ends.server.serving(argv, POSTGRES_PORT, log, signal.SIGINT) as process:
+        wait_until(lambda: answers(ends, cluster), 20, "the database has started")  # it listens before that
         yield process
 
 
