@@ -22,10 +22,15 @@ static bool is_set_to(const char *name, const char *value) {
     return text != NULL && strcmp(text, value) == 0;
 }
 
+/* Allocates nothing: the first call of a hook may come from within malloc, as jemalloc opens files by `syscall`. */
 void settings_read(void) {
+    static char own[108];   /* sun_path's room */
     const char *broker = getenv("VNICD_BROKER");
-    settings.broker = broker != NULL && *broker != '\0' ? strdup(broker) : VN_BROKER_NAME;
-    settings.off = is_set_to("VNICD_DIRECT", "0") || settings.broker == NULL;
+    bool fits = broker != NULL && strlen(broker) < sizeof(own);
+    if (fits)
+        strcpy(own, broker);
+    settings.broker = fits && *own != '\0' ? own : VN_BROKER_NAME;
+    settings.off = is_set_to("VNICD_DIRECT", "0") || (broker != NULL && !fits);
     settings.loopback = is_set_to("VNICD_LOOPBACK", "1");
     settings.io_uring = is_set_to("VNICD_IO_URING", "1");
     settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
