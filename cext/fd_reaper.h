@@ -5,9 +5,8 @@
  * puts descriptors here. Each namespace has a reaper of its own and can therefore only hold up itself; `unclosed` is
  * what it is judged by.
  *
- * The thread starts with the first descriptor and ends when there has been none for a while. It lets descriptors gather
- * for a moment, because waking it for each one costs more than closing it, unless somebody may wait for the close: as long
- * as we have a copy of a TCP socket, its owner's close sends no FIN.
+ * The thread starts with the first descriptor and ends when there has been none for a while. It can let descriptors gather
+ * (FD_REAPER_GATHER_MS), but does not: as long as we have a copy of a socket, its owner's close or death tells nobody.
  */
 #pragma once
 
