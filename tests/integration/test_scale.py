@@ -65,22 +65,38 @@ def cpu_seconds(pids: set[int]) -> float:
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
+def sleeps(pids: set[int]) -> int:
+    """How often threads of the processes have gone to sleep."""
+    files = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(file.read_text().split("voluntary_ctxt_switches:")[1].split()[0]) for file in files)
+
+
 def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> None:
-    """Under 0.5% of a core in all, also with a direct link between each two."""
+    """All daemons together wake up at most twice a second, also with a direct link between each two.
+
+    That is what can be counted: what a wake-up costs depends on the machine, 0.2 to 4 ms for a look of the host's.
+    """
     fabric, partitions = many
     for partition in partitions:
         # or the kernel asks for some seconds whether those that were talked to are still there
         partition.run(["ip", "neigh", "flush", "all"])
     pids = fabric.pids()
     assert len(pids) == MANY + 1
-    seconds = 3.0
+    seconds = 4.0
+    last = ""
 
     def at_rest() -> bool:
-        before = cpu_seconds(pids)
+        nonlocal last
+        before, slept = cpu_seconds(pids), sleeps(pids)
         holds_for(lambda: True, seconds, "nothing happens")
-        return cpu_seconds(pids) - before <= 0.005 * seconds
+        used, woken = cpu_seconds(pids) - before, sleeps(pids) - slept
+        last = f"{used / seconds:.2%} of a core, {woken} wake-ups in {seconds:.0f} s"
+        return woken <= 2 * seconds and used <= 0.02 * seconds
 
-    wait_until(at_rest, 30, "the kernels have said all that new interfaces have to say, and it is quiet")
+    try:
+        wait_until(at_rest, 60, "the kernels have said all that new interfaces have to say, and it is quiet")
+    finally:
+        print(last)
 
 
 def test_memory_of_a_partition_daemon(many: tuple[Fabric, list[Partition]]) -> None:

@@ -74,7 +74,9 @@ def test_client_without_descriptors() -> None:
             )
             assert ask("each") == "done"
             assert ask("drop") == "done"
-            wait_until(lambda: holdings(ask.pid) <= (before[0] + 2, before[1]), 5, "all is closed")  # its thread slept
+            wait_until(
+                lambda: holdings(ask.pid) <= (before[0] + 2, before[1]), 5, "all is closed"
+            )  # its thread slept
         assert ask(f"kind {port}") == "direct"
 
 

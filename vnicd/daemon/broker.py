@@ -36,6 +36,9 @@ ACCEPT_AT_ONCE = 32
 OFFER_TIMEOUT_S = 60.0
 """How long an offer waits to be taken."""
 
+Namespace = tuple[int, int]
+"""What tells one from all others."""
+
 
 class Broker:
     """`update` tells it the partitions; nothing is served before, nor after `close`."""
@@ -48,12 +51,14 @@ class Broker:
         self.table = table.Writer()
         self.windows = Windows(self.table.region.fd)
         self.exchanges = Exchanges(self.table.region, timeout)
-        self.stations: dict[tuple[int, int], Station] = {}
+        self.stations: dict[Namespace, Station] = {}
         """By what tells their namespaces."""
         self.hints = Hints(kernel, self.stations)
         self.by_ip: dict[bytes, Station] = {}
         self.entries = b""
-        self.refused: set[tuple[int, int]] = set()
+        self.served: dict[Namespace, dict[int, tuple[str, ...]]] = {}
+        """What the last update was told: the addresses of each partition, by namespace."""
+        self.refused: set[Namespace] = set()
         """Namespaces where we could not begin, which was said once."""
         self.closed = False
         self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
@@ -64,10 +69,7 @@ class Broker:
 
     async def update(self, places: Mapping[int, Place]) -> None:
         """Serve these partitions from now on, and no others; one call at a time."""
-        found: dict[tuple[int, int], dict[int, Place]] = {}
-        for number, place in sorted(places.items()):
-            if (where := direct.identity(place.netns)) is not None:
-                found.setdefault(where, {})[number] = place
+        found = _by_namespace(places)
         for where in self.stations.keys() - found:
             self._end(self.stations.pop(where))
         self.refused &= found.keys()
@@ -78,8 +80,13 @@ class Broker:
                 self._settle(self.stations[where], here)
         self._write()
         await self.hints.tell()
+        self.served = _addresses(found)
 
-    async def _begin(self, where: tuple[int, int], here: dict[int, Place]) -> None:
+    def is_up_to_date(self, places: Mapping[int, Place]) -> bool:
+        """Whether an update with these places would change nothing, and has nothing to try again."""
+        return self.hints.whole and not self.refused and _addresses(_by_namespace(places)) == self.served
+
+    async def _begin(self, where: Namespace, here: dict[int, Place]) -> None:
         number = min(here)
         path = here[number].netns
         try:
@@ -215,3 +222,17 @@ class Broker:
         visitor.is_waiting = True
         self.hints.tell_soon(answer)
         return True
+
+
+def _by_namespace(places: Mapping[int, Place]) -> dict[Namespace, dict[int, Place]]:
+    found: dict[Namespace, dict[int, Place]] = {}
+    for number, place in sorted(places.items()):
+        if (where := direct.identity(place.netns)) is not None:
+            found.setdefault(where, {})[number] = place
+    return found
+
+
+def _addresses(found: Mapping[Namespace, Mapping[int, Place]]) -> dict[Namespace, dict[int, tuple[str, ...]]]:
+    return {
+        where: {number: place.addresses for number, place in here.items()} for where, here in found.items()
+    }

@@ -34,6 +34,12 @@ class Brokerage:
 
     # ------------------------------------------------------------------------------------ partitions
 
+    async def look(self) -> None:
+        """Follow the partitions where one has gone elsewhere and nobody has told us."""
+        with ExitStack() as stack:
+            if not self.broker.is_up_to_date(self._places(stack)):
+                await self.follow()
+
     async def follow(self) -> None:
         """Bring the broker in line with the partitions; all who ask before it has begun are served at once."""
         await asyncio.shield(self.follow_soon())

@@ -38,6 +38,8 @@ class Hints:
         self.telling = asyncio.Lock()
         self.told: set[int] | None = None
         """Ports that have a name wherever the flag is, and keep it; None: there is no flag."""
+        self.whole = False
+        """Whether the last tell bound all that it wanted to."""
         self.next: asyncio.Future[None] | None = None
         """Of a tell that has not begun yet: all who ask before are served at once."""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -61,30 +63,32 @@ class Hints:
             ports = self._ports()
             wanted = near.names(self.addresses, ports)
             self.told = set() if ports is None or self.told is None else self.told & ports
+            self.whole = False
             try:
-                for station in list(self.stations.values()):
-                    await self._bind(station, wanted)
-                self.told = ports
+                bound = [await self._bind(station, wanted) for station in list(self.stations.values())]
+                self.told, self.whole = ports, all(bound)
             finally:
                 if waiting is not None:
                     waiting.set_result(None)
 
-    async def _bind(self, station: Station, wanted: set[bytes]) -> None:
+    async def _bind(self, station: Station, wanted: set[bytes]) -> bool:
+        """Whether all that is wanted is bound there."""
         bound = station.outfit.hints
         _drop(bound, bound.keys() - wanted)
         missing = wanted - bound.keys()
         if not missing:
-            return
+            return True
         path = station.outfit.path
         try:
             made = await self.kernel(lambda: direct.hints(path, missing))
         except (OSError, NoNamespace):
             _drop(bound, near.FLAGS)
-            return
+            return False
         if self.closed or station not in self.stations.values():
             _drop(made, set(made))
         else:
             bound.update(made)
+        return wanted <= bound.keys()
 
     def _ports(self) -> set[int] | None:
         """Where the provider listens; None when that is not known of all namespaces."""

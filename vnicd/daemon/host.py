@@ -18,6 +18,7 @@ from vnicd.daemon.apply import Applier
 from vnicd.daemon.fabric import Fabric, remove_files
 from vnicd.daemon.handed import is_at
 from vnicd.daemon.lock import HostLock
+from vnicd.daemon.looks import until_look
 from vnicd.daemon.notify import Notifier
 from vnicd.daemon.server import Method, Server
 from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
@@ -29,10 +30,6 @@ log = logging.getLogger(__name__)
 
 SPEC_FIELDS = {field.name for field in fields(PartitionSpec)}
 UPLINK_FIELDS = {field.name for field in fields(UplinkSpec)}
-
-
-LOOK = 2.0
-"""Seconds between two looks whether our files are still there; nobody tells us when they are deleted."""
 
 
 class Host:
@@ -123,14 +120,14 @@ class Host:
         access.open_to_group(self.paths.control)
 
     async def _serve(self) -> None:
-        """Until we are told to stop; meanwhile make anew what was deleted of our files."""
+        """Until we are told to stop; meanwhile make anew what was deleted of our files, which nobody tells us."""
         while not self.done.is_set():
             try:
-                await asyncio.wait_for(self.done.wait(), LOOK)
+                await asyncio.wait_for(self.done.wait(), until_look())
             except TimeoutError:
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
-                await self.fabric.brokerage.follow()
+                await self.fabric.brokerage.look()
 
     def _tell_status(self) -> None:
         self.notify.status(report.line(self.fabric))

@@ -21,15 +21,13 @@ from typing import Any
 
 from vnicd.daemon import machine
 from vnicd.daemon.actions import Actions
+from vnicd.daemon.looks import until_look
 from vnicd.daemon.ports import Port, Ports
 from vnicd.errors import VnicdError
 from vnicd.kernel import tap
 from vnicd.plan import plan
 
 log = logging.getLogger(__name__)
-
-LOOK = 2.0
-"""Seconds between two looks whether the namespaces are still there; nobody tells us when one is deleted."""
 
 RETRY = 1.0
 """Least seconds before a partition that could not be brought back is tried again."""
@@ -123,10 +121,11 @@ class Keeper:
     async def _watch_namespaces(self) -> None:
         """A partition whose namespace has lost its name, or got another under it, is made anew there.
 
-        Only where the namespace is ours: an attached one goes on without the path that it was found by.
+        Nobody tells us, so we look. Only where the namespace is ours: an attached one goes on without the path
+        that it was found by.
         """
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(until_look())
             for port in list(self.ports):
                 if not port.spec.owns_netns or port.state != "up" or port.removing or port.tap < 0:
                     continue

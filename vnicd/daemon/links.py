@@ -72,6 +72,8 @@ class Links:
         self.live: set[int] = set()
         self.links: dict[Pair, Link] = {}
         self.by_id: dict[int, Link] = {}
+        self.unfinished: dict[int, Link] = {}
+        """Those of by_id that are not up: being made, or being closed."""
         self.pauses: dict[Pair, tuple[float, float]] = {}
         """{pair: (not before, length of the pause)} after failures."""
         self.on_up: Callable[[Link], None] = lambda link: None
@@ -173,11 +175,7 @@ class Links:
 
     def sweep(self) -> list[Pair]:
         """End the links whose ends do not answer; the pairs that it hit. Slowness is no fault: no longer pauses."""
-        late = [
-            link
-            for link in self.links.values()
-            if link.state is not State.UP and self.clock() - link.since > STEP_TIMEOUT
-        ]
+        late = [link for link in self.unfinished.values() if self.clock() - link.since > STEP_TIMEOUT]
         for link in late:
             self.pauses[link.ports] = (self.clock() + FAULT_PAUSE, 0.0)
             self._end(link)
@@ -187,7 +185,7 @@ class Links:
 
     def _add(self, link: Link) -> None:
         self.links[link.ports] = link
-        self.by_id[link.ident] = link
+        self.by_id[link.ident] = self.unfinished[link.ident] = link
 
     def _expected(self, port: int, ident: int, state: State) -> Link | None:
         link = self.by_id.get(ident)
@@ -196,6 +194,10 @@ class Links:
     def _step(self, link: Link, state: State) -> None:
         link.state, link.since = state, self.clock()
         link.answered.clear()
+        if state is State.UP:
+            del self.unfinished[link.ident]
+        else:
+            self.unfinished[link.ident] = link
 
     def _order(self, link: Link, op: str) -> None:
         for port in link.ports:
@@ -222,6 +224,7 @@ class Links:
     def _end(self, link: Link) -> None:
         del self.links[link.ports]
         del self.by_id[link.ident]
+        self.unfinished.pop(link.ident, None)
         self._close_memory(link)
         for port in link.ports:
             if port in self.live:

@@ -12,14 +12,15 @@ from vnicd import counters, directory
 from vnicd.config import Options
 from vnicd.daemon.endpoint import Endpoint
 from vnicd.daemon.links import Link, Links
+from vnicd.daemon.looks import LOOK, next_look
 from vnicd.daemon.messages import Message, close_all
 from vnicd.daemon.ports import Port, Ports
 from vnicd.loop import Loop
 
 log = logging.getLogger(__name__)
 
-MAINTAIN = 1.0
-"""Seconds between two looks for links that are late or missing."""
+MAINTAIN = LOOK / 2
+"""Seconds between two looks for links that are late or missing, as long as there are any."""
 
 
 class Switch:
@@ -148,9 +149,13 @@ class Switch:
 
     def _maintain(self) -> None:
         """Look after links that do not come by themselves: late answers, and relays lost to a fault."""
-        self.timer = asyncio.get_running_loop().call_later(MAINTAIN, self._maintain)
         for a, b in self.links.sweep():
             log.warning("the link between ports %d and %d was not finished in time", a, b)
-        for port in self.ports:
-            if port.channel is not None and port.number in self.links.live:
-                self.links.request(0, port.number)
+        relays = [
+            port.number for port in self.ports if port.channel is not None and port.number in self.links.live
+        ]
+        for number in relays:
+            self.links.request(0, number)
+        is_done = not self.links.unfinished and all((0, number) in self.links.links for number in relays)
+        period = LOOK if is_done else MAINTAIN
+        self.timer = asyncio.get_running_loop().call_at(next_look(period), self._maintain)
