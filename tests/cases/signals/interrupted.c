@@ -63,11 +63,11 @@ static void complete(struct stage *stage) {
     static char data[1 << 16];
     if (stage->call == ACCEPT)
         close(connect_to(&address));
-    else if (stage->call == SEND)
-        while (!is_call_over && far_receive(&stage->link, data, sizeof(data)) > 0)
-            ;
-    else
+    else if (stage->call != SEND)
         far_send(&stage->link, "hello", 5);
+    while (stage->call == SEND && !is_call_over)   /* which may not be known yet when all has been received */
+        if (await_events(stage->link.far, POLLIN, 20) != 0)
+            far_receive(&stage->link, data, sizeof(data));
 }
 
 static void *disturb(void *about) {
