@@ -59,8 +59,11 @@ def is_allowed(program: Program, kernel: Trace, direct: Trace) -> bool:
     first = kernel.differs_at(direct)[0]
     if first == len(program.steps):
         return False
-    before, step = program.steps[:first], program.steps[first]
-    return allowed.reason(before, step, kernel.outcome(first), direct.outcome(first)) is not None
+    kernel_outcome, outcome = kernel.outcome(first), direct.outcome(first)
+    last = max(first, kernel_outcome.finished_at, outcome.finished_at)
+    steps = enumerate(program.steps[: last + 1])
+    before = [allowed.Past(number, step, kernel.outcome(number)) for number, step in steps]
+    return allowed.reason(before, program.steps[first], kernel_outcome, outcome) is not None
 
 
 def is_steady(lane: Lane, program: Program, kernel: Trace) -> bool:

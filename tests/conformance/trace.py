@@ -18,7 +18,7 @@ STATES = [
     "no such actor",
     "it ended in the call",
 ]
-DONE = 1
+DONE, BLOCKED = 1, 2
 JUMPED = -3
 
 

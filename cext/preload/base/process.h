@@ -25,5 +25,8 @@ void stdio_after_fork(void);
             lifecycle_enter(); \
     } while (0)
 
+/* A copy of this process lives that no hook has seen being made: it has our descriptors as well. lifecycle/copies.c. */
+bool process_is_copied(void);
+
 /* A child of vfork: our memory is its parent's, so it must change no table. Costs a system call. */
 bool process_is_borrowed(void);

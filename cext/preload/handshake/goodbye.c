@@ -1,6 +1,7 @@
 /* The end of a connection: see goodbye.h. */
 #include "handshake/goodbye.h"
 
+#include "base/process.h"
 #include "base/real.h"
 #include "discovery/client.h"
 #include "fdtable/hidden.h"
@@ -24,6 +25,8 @@ static void reset_tcp(int fd) {
 static void say(struct conn *conn, int fd) {
     struct vn_half *own = conn->own;
     const struct vn_half *peer = conn->peer;
+    if (!own->forked && conn_phase(conn) == CONN_DIRECT && process_is_copied())
+        atomic_store(&own->forked, 1);
     if (own->forked || conn_phase(conn) == CONN_PLAIN)
         return;   /* the kernel tells the other end when the last process has closed its doorbell */
     if (conn_phase(conn) == CONN_CONNECTING) {   /* nobody will accept it */

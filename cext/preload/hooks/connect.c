@@ -15,6 +15,7 @@
 #include "hooks/numbers.h"
 #include "memory/report.h"
 #include "stream/doorbell.h"
+#include "stream/ring.h"
 #include "watch/watch.h"
 
 /* connect(AF_UNSPEC): TCP drops the connection, and the socket can connect anew. */
@@ -34,10 +35,35 @@ static void drop(struct conn *conn) {
     }
 }
 
+/* It was connected, and reset before the program has asked for the first time: TCP reports that as the connect's result. */
+static bool has_failed(struct conn *conn, int fd, int *error) {
+    progress_serve(conn, fd);
+    if (conn_phase(conn) == CONN_DIRECT) {
+        conn_has_ended(conn, fd);
+        stream_absorb(conn);
+    }
+    if (conn_phase(conn) != CONN_BROKEN)
+        return false;
+    *error = conn_take_error(conn);
+    return true;
+}
+
+/* Then the socket can connect anew. */
+static int give_up(struct conn *conn, int fd, int error) {
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    drop(conn);
+    real_connect(fd, &none, sizeof(none));
+    errno = error != 0 ? error : ECONNABORTED;
+    return -1;
+}
+
 /* On a descriptor that is a connection already. What TCP says of the handshake is the kernel's to say. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *name, socklen_t length) {
+    int failure;
     if (!is_bad(name) && length >= sizeof(sa_family_t) && name->sa_family == AF_UNSPEC)
         drop(conn);
+    else if (conn->unreported && has_failed(conn, fd, &failure))
+        return give_up(conn, fd, failure);
     int result = real_connect(fd, name, length), error = errno;
     progress_serve(conn, fd);
     if (conn->unreported && (result == 0 || error == EISCONN)) {   /* TCP says it once, also after it was shut for reading */

@@ -15,6 +15,7 @@
 #include "stream/doorbell.h"
 #include "stream/ring.h"
 #include "wait/block.h"
+#include "wait/sleeper.h"
 #include "watch/watch.h"
 
 #define PLAIN (-2)      /* the descriptor has become plain TCP: use the real function */
@@ -51,9 +52,27 @@ static int judge(const struct iovec *iov, size_t count, int too_many, bool copie
     return 0;
 }
 
+/* A call that has waited in vain, and has moved `total` bytes. Made anew, it is for whatever has the number now. */
+static ssize_t given_up(size_t total) {
+    return total != 0 ? (ssize_t)total : errno == ERESTART ? PLAIN : -1;
+}
+
 static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
     uint64_t ns = atomic_load_explicit(timeout_ns, memory_order_relaxed);
     return ns != 0 ? now_ns() + ns : 0;
+}
+
+/* The connection fell back. If its number was closed under this call, TCP goes on with the socket that it has. */
+static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size_t count, int flags, size_t total, bool sends) {
+    const struct vn_half *own = conn->own;
+    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = count};
+    uint64_t timeout = sends ? own->send_timeout_ns : own->receive_timeout_ns;
+    if (total != 0 || conn->tcp < 0)
+        return total != 0 ? (ssize_t)total : PLAIN;
+    if (!(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn) &&
+        sleeper_poll(conn->tcp, sends ? POLLOUT : POLLIN, timeout != 0 ? timeout : FOR_EVER, timeout == 0) < 0)
+        return given_up(0);
+    return sends ? real_sendmsg(conn->tcp, &message, flags) : real_recvmsg(conn->tcp, &message, flags);
 }
 
 /* Another sleep number, for who is told of everything by a signal and never goes to sleep. */
@@ -84,14 +103,16 @@ static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
     if (end)
         return 0;
     if (conn_phase(conn) == CONN_PLAIN)
-        return PLAIN;
+        return gone_plain(conn, &nowhere, 0, wait ? 0 : MSG_DONTWAIT, 0, false);
     if (!wait) {
         block_look(conn, fd);
         return stream_events(conn) & (POLLIN | POLLERR | POLLHUP) ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
     }
     if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns)) != 0)
-        return -1;
-    return receive_nothing(conn, fd, false, bad);
+        return given_up(0);
+    if (conn_phase(conn) == CONN_PLAIN)
+        return gone_plain(conn, &nowhere, 0, 0, 0, false);
+    return bad ? receive_nothing(conn, fd, false, bad) : 0;   /* an error stays pending */
 }
 
 static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags) {
@@ -106,6 +127,8 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
     want = pieces.bytes;
     if (UNLIKELY(flags & (MSG_OOB | MSG_ERRQUEUE)))
         return fail(flags & MSG_OOB ? EINVAL : EAGAIN);
+    if (UNLIKELY(atomic_load_explicit(&conn->own->shut_read, memory_order_relaxed)))
+        conn_has_ended(conn, fd);   /* it would see its own end before the other's death */
     if (UNLIKELY(want == 0))
         return receive_nothing(conn, fd, wait, pieces.bad);
     size_t target = target_of(conn, want, flags);
@@ -124,7 +147,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         if (n < 0 || end)
             return total != 0 ? (ssize_t)total : n;
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
-            return total != 0 ? (ssize_t)total : PLAIN;
+            return gone_plain(conn, iov, count, flags, total, false);
         if (!wait) {
             if (total != 0)
                 return (ssize_t)total;
@@ -138,7 +161,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         if (until == 0)
             until = deadline_of(&conn->own->receive_timeout_ns);
         if (block_for_bytes(conn, fd, peek ? target : 1, until) != 0)
-            return total != 0 ? (ssize_t)total : -1;
+            return given_up(total);
         if (peek && n > 0 && stream_readable(conn) < target)   /* the end, or an error: what is there has to do */
             return n;
     }
@@ -149,17 +172,6 @@ static ssize_t failed_write(int flags) {
     if (error == EPIPE && !(flags & MSG_NOSIGNAL))
         raise(SIGPIPE);
     return fail(error);
-}
-
-/* TCP would have said by now that the other end is gone. One that has gone before these bytes came, with all others read,
- * has said a FIN; where bytes were unread when it died, it was a reset. */
-static inline void look_after_writing(struct conn *conn, int fd, size_t bytes) {
-    bool was_gone = atomic_load_explicit(&conn->peer_gone, memory_order_relaxed);
-    doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
-    conn_look_by_time(conn, fd);
-    if (UNLIKELY(!was_gone && atomic_load_explicit(&conn->peer_gone, memory_order_relaxed)) &&
-        stream_unread_by_peer(conn) == bytes)
-        atomic_store(&conn->died_clean, true);
 }
 
 static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags) {
@@ -176,6 +188,8 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
         return fail(EOPNOTSUPP);
     if (UNLIKELY(conn_phase(conn) < CONN_DIRECT))
         progress_serve(conn, fd);   /* it may have been answered, and closed since */
+    /* Before the bytes are there: what was unread when the other end died tells a reset from a FIN. */
+    conn_look_by_time(conn, fd);
     for (;;) {
         ssize_t n = 0;
         if (LIKELY(conn_phase(conn) != CONN_CONNECTING))
@@ -186,7 +200,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             total += (size_t)n;
             if (UNLIKELY(conn_phase(conn) == CONN_OFFERED))
                 block_look(conn, fd);
-            look_after_writing(conn, fd, (size_t)n);
+            doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
             rearm_signals(conn);
             if (total == want)
                 return (ssize_t)total;
@@ -194,7 +208,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
         if (n < 0)
             return total != 0 ? (ssize_t)total : failed_write(flags);
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
-            return total != 0 ? (ssize_t)total : PLAIN;
+            return gone_plain(conn, iov, count, flags, total, true);
         if (n > 0)
             continue;
         if (!wait) {
@@ -210,7 +224,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
         if (until == 0)
             until = deadline_of(&conn->own->send_timeout_ns);
         if (block(conn, fd, POLLOUT, until) != 0)
-            return total != 0 ? (ssize_t)total : -1;
+            return given_up(total);
     }
 }
 

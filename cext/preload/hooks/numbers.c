@@ -10,6 +10,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "fdtable/hidden.h"
 #include "fdtable/marks.h"
 #include "handshake/goodbye.h"
 #include "handshake/progress.h"
@@ -20,17 +21,21 @@
 
 /* What was written and is not accepted yet must reach whoever accepts, with the library or without. */
 static void deliver(struct conn *conn, int fd) {
-    if (conn_phase(conn) == CONN_OFFERED && !conn->own->forked && atomic_load(&conn->own->head) != 0)
+    if (conn_phase(conn) == CONN_OFFERED && !conn->own->forked && atomic_load(&conn->own->head) != 0) {
+        if (atomic_load(&conn->blocked) != 0)   /* threads that sleep in a call on it keep the socket */
+            conn->tcp = hide_copy(fd);
         progress_fall_back(conn, fd);
+    }
 }
 
+/* is_open: the number is still what the table says it is; else it is another file's, which nothing here may touch. */
 static void let_go(int fd, bool is_open) {
     bool last;
     block_settle();   /* a handler may have jumped out of a call on it */
-    struct conn *conn = conn_hold(fd);
+    struct conn *conn = is_open ? conn_hold(fd) : NULL;
     if (conn != NULL) {
         progress_serve(conn, fd);
-        if (is_open && (atomic_load(&conn->entry.count) & ~ENTRY_LIVE) / ENTRY_DESCRIPTOR == 1)
+        if ((atomic_load(&conn->entry.count) & ~ENTRY_LIVE) / ENTRY_DESCRIPTOR == 1)
             deliver(conn, fd);
         conn_release(conn);
     }

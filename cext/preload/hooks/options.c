@@ -55,8 +55,7 @@ EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
         return name_of_relay(fd, false, real_getpeername(fd, name, length), name, length, room);
     if (conn_phase(conn) < CONN_DIRECT)
         progress_serve(conn, fd);
-    else
-        conn_look_by_time(conn, fd);
+    conn_has_ended(conn, fd);
     int result = real_getpeername(fd, name, length);
     if (conn_phase(conn) != CONN_PLAIN && conn_phase(conn) != CONN_CONNECTING && !stream_is_connected(conn)) {
         errno = ENOTCONN;
@@ -161,7 +160,7 @@ static int pending_error(struct conn *conn, int fd) {
 static int get_tcp_info(struct conn *conn, int fd, void *value, socklen_t *length) {
     int result = real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, value, length);
     if (result == 0 && *length >= 1) {
-        conn_look_by_time(conn, fd);
+        conn_has_ended(conn, fd);
         uint8_t *state = value;   /* the first field */
         *state = (uint8_t)stream_tcp_state(conn, *state);
     }

@@ -10,6 +10,7 @@
 #include "discovery/table.h"
 #include "discovery/targets.h"
 #include "handshake/progress.h"
+#include "lifecycle/copies.h"
 #include "memory/report.h"
 #include "wait/sleeper.h"
 #include "watch/registry.h"
@@ -63,6 +64,7 @@ static void after_fork_here(void) {
 static void begin_anew(void) {
     process_id = getpid();
     atomic_store(process_page, 1);
+    copies_begin_anew();
     report_after_fork();
     table_after_fork();
     broker_after_fork();

@@ -10,6 +10,7 @@
 #include "fdtable/hidden.h"
 #include "fdtable/marks.h"
 #include "handshake/progress.h"
+#include "lifecycle/copies.h"
 #include "lifecycle/fork.h"
 #include "wait/block.h"
 #include "wait/sleeper.h"
@@ -34,7 +35,8 @@ static void start_once(void) {
         process_page = &never_wiped;
         settings.off = true;
     }
-    if (!entry_table_init() || !hidden_init() || !marks_init() || !sleeper_init(block_thread_ends) || !fork_init())
+    if (!entry_table_init() || !hidden_init() || !marks_init() || !sleeper_init(block_thread_ends) || !fork_init() ||
+        !copies_init())
         settings.off = true;
     if (is_other_library())
         settings.off = true;

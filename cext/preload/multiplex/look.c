@@ -93,6 +93,11 @@ static void report(struct watched *watched, uint32_t events, uint64_t now, struc
     }
 }
 
+static uint32_t look_for_death(struct watched *watched) {
+    conn_look_by_time(watched->conn, watched->fd);
+    return atomic_load(&watched->conn->peer_gone) ? stream_events(watched->conn) & (watched->events | EPOLLERR | EPOLLHUP) : 0;
+}
+
 int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked) {
     int count = 0;
     pthread_mutex_lock(&epoll->lock);
@@ -103,6 +108,8 @@ int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t 
         next = each->next;
         uint32_t events = news(each, true);
         if (events != 0) {
+            if (UNLIKELY(!(events & DATA_EVENTS)))   /* who always has room would never hear of a death */
+                events |= look_for_death(each);
             report(each, events, now, &out[count++]);
             if (count == room && next != head) {   /* the next look begins where this one ended */
                 head->previous->next = head->next;

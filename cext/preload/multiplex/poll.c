@@ -102,7 +102,9 @@ static void look(struct set *set, bool last) {
         unsigned found = stream_events(conn) & wanted;
         if (found == 0 && last)
             conn_has_ended(conn, poll->fd);
-        poll->revents = (short)(found != 0 ? found : stream_events(conn) & wanted);
+        else if (found != 0 && !(found & POLLIN))   /* or who asks for room as well would never hear of a death */
+            conn_look_by_time(conn, poll->fd);
+        poll->revents = (short)(stream_events(conn) & wanted);
     }
 }
 
@@ -181,6 +183,18 @@ static bool has_gone_plain(const struct set *set) {
     return false;
 }
 
+/* After a sleep the kernel looks all numbers up anew: one may have been closed meanwhile, or mean something else. */
+static void look_up_again(struct set *set) {
+    bool same = !has_gone_plain(set);
+    for (nfds_t i = 0; i < set->directs && same; i++)
+        same = entry_of(set->fds[set->direct[i].at].fd) == set->direct[i].entry;
+    if (same)
+        return;
+    discard(set);
+    collect(set);
+    ask(set, 0, NULL);
+}
+
 /* Sleeps once; -1 and errno. */
 static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, struct spin *spin) {
     uint64_t due = deadline, began;
@@ -238,19 +252,19 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
             now = now_ns();
             continue;
         }
-        if (sleep_once(set, deadline, mask, &spin) < 0) {
-            count = -1;
-            break;
-        }
+        bool failed = sleep_once(set, deadline, mask, &spin) < 0;
+        int error = errno;
         spinning = false;
-        if (has_gone_plain(set)) {
-            discard(set);
-            collect(set);
-        }
-        /* What the sleep has found counts even when the time is over. */
+        look_up_again(set);
+        /* What the sleep has found counts even when the time is over, or a signal has come. */
         look(set, false);
         if ((count = ready(set)) != 0)
             break;
+        if (failed) {
+            errno = error;
+            count = -1;
+            break;
+        }
         now = now_ns();
     }
     if (spinning && count >= 0)

@@ -35,13 +35,13 @@ struct conn {
     uint32_t serial;
     int family;                              /* of the program's socket: AF_INET or AF_INET6 */
     _Atomic bool peer_gone;                  /* the doorbell or TCP says that no process has the other end any more */
-    _Atomic bool died_clean;                 /* it was gone, with all read, when the first bytes were written that it has not read */
     _Atomic bool fallback_requested;
     _Atomic bool serving;                    /* a thread is in conn_serve */
     _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
     _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
     int tcp;                                 /* then a hidden copy of the TCP socket, else -1 */
     uint64_t offered_at;
+    size_t lost;                             /* bytes of the write that found the other end closed */
     _Atomic uint32_t nudge_taken;            /* bytes, at the accepting end: handshake/progress.c */
     _Atomic uint64_t poll_ns;                /* how long polling before a sleep is worth while: learnt */
     _Atomic uint64_t looked_at;              /* when the kernel was asked for the other end's death */

@@ -39,16 +39,23 @@ static bool is_gone(const struct conn *conn) {
     return atomic_load_explicit(&conn->peer_gone, memory_order_relaxed) && conn->peer != NULL;
 }
 
+/* As TCP: who has had the FIN has EPIPE for the writer, and goes on reading an end. A FIN comes behind all bytes, so it
+ * has not come where they fill the window. */
+static int error_of_reset(const struct conn *conn, uint32_t theirs) {
+    uint32_t set = atomic_load_explicit(&conn->own->receive_buffer, memory_order_relaxed);
+    uint64_t unread = atomic_load(&conn->peer->head) - atomic_load(&conn->own->tail);
+    return theirs & VN_FIN && unread <= (set != 0 ? set / 2 : WINDOW) ? EPIPE : ECONNRESET;
+}
+
 void stream_absorb(struct conn *conn) {
     const struct vn_half *peer = conn->peer;
     uint32_t state = state_of(peer);
     if (conn_phase(conn) != CONN_DIRECT || peer == NULL)
         return;
-    if (state & VN_RESET)   /* as TCP: who had the FIN before has EPIPE for the writer, and goes on reading an end */
-        conn_break(conn, state & VN_FIN ? EPIPE : ECONNRESET);
+    if (state & VN_RESET)
+        conn_break(conn, error_of_reset(conn, state));
     else if (is_gone(conn) && !(state & VN_CLOSED) && atomic_load(&peer->tail) != atomic_load(&conn->own->head))
-        /* It died. TCP says a reset where bytes were unread then, and a FIN where they came later. */
-        conn_break(conn, (state & VN_FIN) || atomic_load(&conn->died_clean) ? EPIPE : ECONNRESET);
+        conn_break(conn, error_of_reset(conn, state));   /* it died, and left bytes unread */
 }
 
 /* Whether the other end is gone for good, so that nothing that is written will be read. */
@@ -82,24 +89,33 @@ static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64
 
 /* ------------------------------------------------------------------------------------------------------ writing */
 
-/* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. */
+/* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. Who
+ * has shut both directions, and not closed, sees that reset as well, so it is told of it. */
 static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
     const struct vn_half *peer = conn->peer;
     size_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
+    stream_absorb(conn);
+    if (conn_phase(conn) == CONN_BROKEN) {
+        int error = conn_take_error(conn);
+        errno = error != 0 ? error : EPIPE;
+        return -1;
+    }
     if (bytes == skip)
         return 0;
+    atomic_fetch_or(&conn->own->state, VN_RESET);
     /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
     uint64_t head = conn->own->head;
     bool streamed = head - ring_at(conn, conn->own, head).origin >= VN_RING_BYTES;
-    if (peer == NULL || peer->tail != head || streamed) {
+    if (streamed) {
         conn_break(conn, 0);
-        errno = state_of(peer) & VN_FIN ? EPIPE : ECONNRESET;
+        errno = error_of_reset(conn, state_of(peer));
         return -1;
     }
-    conn_break(conn, EPIPE);
-    return (ssize_t)(bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES);
+    conn_break(conn, error_of_reset(conn, state_of(peer) | VN_FIN));
+    conn->lost = bytes - skip < VN_RING_BYTES ? bytes - skip : VN_RING_BYTES;
+    return (ssize_t)conn->lost;
 }
 
 static size_t put(const struct ring *ring, uint64_t head, const char *from, size_t bytes) {
@@ -364,7 +380,7 @@ size_t stream_not_arrived(struct conn *conn) {
     const struct vn_half *peer = conn->peer;
     uint32_t set = peer != NULL ? atomic_load_explicit(&peer->receive_buffer, memory_order_relaxed) : 0;
     size_t unread = stream_unread_by_peer(conn), window = set != 0 ? set / 2 : WINDOW;
-    return unread > window ? unread - window : 0;
+    return conn->lost + (unread > window ? unread - window : 0);
 }
 
 static unsigned events_when_broken(struct conn *conn) {

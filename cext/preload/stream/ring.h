@@ -26,7 +26,7 @@ ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_
     /* bytes read; 0: nothing there, or *end for end of file; -1 and errno */
 ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end);   /* the same, without copying (MSG_TRUNC) */
 size_t stream_readable(struct conn *conn);           /* bytes (0 also for end of file) */
-size_t stream_not_arrived(struct conn *conn);        /* of these, what TCP would still have at this end */
+size_t stream_not_arrived(struct conn *conn);        /* what TCP would still have at this end */
 size_t stream_unread_by_peer(struct conn *conn);     /* bytes that were written and not read */
 
 /* What is true now, from memory: POLLIN | POLLRDHUP | POLLOUT | POLLHUP | POLLERR (also POLLRDNORM, POLLWRNORM). */

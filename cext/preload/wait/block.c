@@ -86,7 +86,7 @@ static uint64_t time_left(uint64_t deadline) {
     return deadline == 0 ? FOR_EVER : deadline > now ? deadline - now : 0;
 }
 
-/* Sleeps once, armed; -1 and EINTR. */
+/* Sleeps once, armed; -1 and EINTR, ERESTART. */
 static int sleep_once(struct conn *conn, int fd, uint64_t deadline) {
     struct sleeper *sleeper = sleeper_mine();
     struct wake wakes[MOST_WAKES];
@@ -104,6 +104,8 @@ static int sleep_once(struct conn *conn, int fd, uint64_t deadline) {
     for (int i = 0; i < count; i++)
         if (!sleeper_heed(conn, fd, &wakes[i]))
             sleeper_unheeded(sleeper, &wakes[i]);
+    if (count < 0 && errno == ERESTART)
+        return entry_of(fd) == &conn->entry ? 0 : -1;
     return count < 0 ? -1 : 0;
 }
 

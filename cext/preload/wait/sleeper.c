@@ -139,25 +139,40 @@ static int own_signal_descriptor(void) {
 }
 
 /* Sleeps with the signals blocked, so that those that come can be looked at before their handlers run. */
-static int sleep_and_judge(struct sleeper *sleeper, int signals, uint64_t timeout) {
-    struct pollfd fds[2] = {{sleeper->epoll, POLLIN, 0}, {signals, POLLIN, 0}};
+static int sleep_and_judge(int fd, short events, int signals, uint64_t timeout) {
+    struct pollfd fds[2] = {{fd, events, 0}, {signals, POLLIN, 0}};
     sigset_t before;
     signals_block(&before);
     int result = real_poll(fds, 2, ms_of(timeout));
     bool interrupted = result > 0 && fds[1].revents != 0 && signals_pending_interrupt(&before);
     signals_restore(&before);   /* now they run; one may jump out of here */
-    errno = EINTR;
-    return interrupted && fds[0].revents == 0 ? -1 : 0;
+    errno = interrupted ? EINTR : ERESTART;
+    return result > 0 && fds[1].revents != 0 && fds[0].revents == 0 ? -1 : fds[0].revents != 0;
+}
+
+static int interrupted_or_restarted(bool restarts) {
+    if (errno == EINTR && restarts && signals_restarting() == RESTART_ALWAYS)
+        errno = ERESTART;
+    return -1;
+}
+
+int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts) {
+    struct pollfd one = {fd, events, 0};
+    int signals;
+    if (restarts && signals_restarting() == RESTART_MIXED && (signals = own_signal_descriptor()) >= 0)
+        return sleep_and_judge(fd, events, signals, timeout);
+    int count = real_poll(&one, 1, ms_of(timeout));
+    return count < 0 ? interrupted_or_restarted(restarts) : count;
 }
 
 int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts) {
     struct epoll_event events[MOST_WAKES];
     int signals;
     if (restarts && signals_restarting() == RESTART_MIXED && (signals = own_signal_descriptor()) >= 0)
-        return sleep_and_judge(sleeper, signals, timeout) < 0 ? -1 : sleeper_collect(sleeper, wakes);
+        return sleep_and_judge(sleeper->epoll, POLLIN, signals, timeout) < 0 ? -1 : sleeper_collect(sleeper, wakes);
     int count = real_epoll_pwait(sleeper->epoll, events, MOST_WAKES, ms_of(timeout), NULL);
     if (count < 0)
-        return errno == EINTR && restarts && signals_restarting() == RESTART_ALWAYS ? 0 : -1;
+        return interrupted_or_restarted(restarts);
     return translate(events, count, wakes);
 }
 

@@ -27,8 +27,9 @@ struct wake { uint32_t serial; bool ended, tcp; };   /* ended: the doorbell's ot
 #define MOST_WAKES 16
 
 /* Sleeps for timeout ns at most (FOR_EVER: without end). The number of wakes, 0 for the time-out, -1 and EINTR.
- * restarts: the call has no time-out, so TCP would go on after a handler with SA_RESTART; then 0 or more. */
+ * restarts: the call has no time-out, so TCP would make it anew after a handler with SA_RESTART; then -1 and ERESTART. */
 int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts);
+int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts);   /* the same, for a descriptor of the kernel's alone */
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes);   /* without sleeping: after its descriptor was readable */
 
 bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake);   /* what a wake says of this connection; false: of another */

@@ -67,24 +67,13 @@ static int64_t send_messages(int fd, struct iovec *vector, int flags, struct out
     return result;
 }
 
-/* Whether a library says that this is a TCP connection, and the kernel has another socket there. */
-static bool is_direct(int fd) {
-    struct sockaddr_storage name = {0};
-    socklen_t length = sizeof name;
-    if (kernel_domain(fd) != AF_UNIX || getsockname(fd, (struct sockaddr *)&name, &length) != 0)
-        return false;
-    return name.ss_family == AF_INET || name.ss_family == AF_INET6;
-}
-
-int64_t op_send(const int32_t *arg, struct outcome *outcome) {
+static int64_t send_by(const int32_t *arg, struct outcome *outcome) {
     int fd = fd_of(arg[0]), flags = arg[2];
     size_t count = limited(arg[1]);
     struct iovec vector[3];
     struct msghdr message = {.msg_iov = vector, .msg_iovlen = 3};
     make_bytes(0, count, (uint32_t)(arg[0] * 7 + arg[1] + arg[3]));
     cut(vector, count);
-    if (is_direct(fd))
-        __atomic_add_fetch(&board->direct, 1, __ATOMIC_SEQ_CST);
     switch (arg[3]) {
     case WRITE:
         return write(fd, block, count);
@@ -103,6 +92,13 @@ int64_t op_send(const int32_t *arg, struct outcome *outcome) {
     default:
         return send_file(fd, count);
     }
+}
+
+int64_t op_send(const int32_t *arg, struct outcome *outcome) {
+    int64_t result = send_by(arg, outcome);
+    if (result > 0 && kernel_has_sent_nothing(fd_of(arg[0])))
+        __atomic_add_fetch(&board->direct, 1, __ATOMIC_SEQ_CST);
+    return result;
 }
 
 static int64_t receive_messages(int fd, size_t count, int flags, struct outcome *outcome) {

@@ -2,6 +2,7 @@
 #include "player.h"
 
 #include <linux/futex.h>
+#include <linux/tcp.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -53,4 +54,12 @@ int kernel_domain(int fd) {
     socklen_t length = sizeof domain;
     long error = kernel(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, (long)&domain, (long)&length, 0);
     return error < 0 ? (int)error : domain;
+}
+
+/* Whether this is a TCP connection on which the kernel has neither sent bytes nor has any to send. */
+bool kernel_has_sent_nothing(int fd) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    return kernel(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, (long)&info, (long)&length, 0) == 0 &&
+           info.tcpi_bytes_sent == 0 && info.tcpi_notsent_bytes == 0;
 }

@@ -82,7 +82,7 @@ struct board {
     uint32_t run[ENDS], ended[ENDS]; /* counted by the conductor and by the process that forks for each program */
     int32_t status[ENDS];            /* how the first process ended */
     uint32_t events;                 /* changes whenever the conductor might have something to see */
-    uint32_t direct;                 /* sends on sockets that are not the kernel's TCP */
+    uint32_t direct;                 /* sends of which the kernel's TCP has seen nothing */
     uint32_t threads[ENDS];          /* how many threads the program uses */
     uint32_t steps;
     struct mailbox mailbox[ENDS * ACTORS];
@@ -102,6 +102,7 @@ void futex_wait(uint32_t *word, uint32_t seen, long microseconds);
 void futex_wake(uint32_t *word);
 void notify(void);
 int kernel_domain(int fd);
+bool kernel_has_sent_nothing(int fd);
 
 /* actor.c */
 extern __thread int me;            /* the actor that this thread is */
