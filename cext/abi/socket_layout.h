@@ -58,9 +58,9 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
 #define VN_WANTS_DATA(armed) (((armed) & 0x00000000ffffffffull) != 0)
 #define VN_WANTS_ROOM(armed) (((armed) & 0xffffffff00000000ull) != 0)
 
-enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8 };
+enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8, VN_SHUT = 16 };
     /* bits of state. FIN: nothing comes after head. CLOSED: nobody reads any more. RESET: as by TCP's RST. WITHDRAWN:
-       the client goes on with TCP */
+       the client goes on with TCP. SHUT: both directions were shut, so what comes now is answered with a reset */
 
 enum { VN_UNDECIDED, VN_ANSWERING, VN_ACCEPTED };   /* decision of the accepting end; see handshake/fallback.c */
 

@@ -25,7 +25,7 @@ static void reset_tcp(int fd) {
 static void say(struct conn *conn, int fd) {
     struct vn_half *own = conn->own;
     const struct vn_half *peer = conn->peer;
-    if (!own->forked && conn_phase(conn) == CONN_DIRECT && process_is_copied())
+    if (!own->forked && conn_phase(conn) != CONN_CONNECTING && process_is_copied())
         atomic_store(&own->forked, 1);
     if (own->forked || conn_phase(conn) == CONN_PLAIN)
         return;   /* the kernel tells the other end when the last process has closed its doorbell */
@@ -36,7 +36,8 @@ static void say(struct conn *conn, int fd) {
     }
     bool unread = peer != NULL && peer->head != own->tail;
     /* As by TCP: unread bytes make the close a reset, and then no FIN is sent but one that was before. */
-    atomic_fetch_or(&own->state, VN_CLOSED | (unread || is_abortive(fd) ? VN_RESET : VN_FIN));
+    bool reset = unread || is_abortive(fd) || (own->state & VN_RESET);
+    atomic_fetch_or(&own->state, VN_CLOSED | (reset ? VN_RESET : VN_FIN));
     doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
     if (peer != NULL && VN_WANTS_ROOM(peer->armed))   /* who waits for room has to hear of it as well */
         doorbell_ring(conn);

@@ -243,7 +243,8 @@ void progress_look_at_tcp(struct conn *conn, int fd) {
         doorbell_ring(conn);
         wake_everybody(conn);
     } else if (got < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT)) {
-        atomic_store(&conn->peer_gone, true);   /* TCP was reset: no process has the other end's socket */
+        atomic_store(&conn->peer_reset, true);
+        atomic_store(&conn->peer_gone, true);   /* no process has the other end's socket */
         wake_everybody(conn);
     } else if (got == 0 && conn_has_ended(conn, tcp)) {
         wake_everybody(conn);

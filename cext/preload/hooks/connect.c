@@ -14,6 +14,7 @@
 #include "handshake/progress.h"
 #include "hooks/numbers.h"
 #include "memory/report.h"
+#include "relay/relay.h"
 #include "stream/doorbell.h"
 #include "stream/ring.h"
 #include "watch/watch.h"
@@ -113,9 +114,13 @@ EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
         errno = error;
         return result;
     }
-    if (settings.off || is_bad(name) || length < sizeof(sa_family_t) || !address_from(&target, name, length))
-        return real_connect(fd, name, length);
-    return connect_new(fd, name, length, &target);
+    bool may_be = !settings.off && !is_bad(name) && length >= sizeof(sa_family_t) && address_from(&target, name, length);
+    int result = may_be ? connect_new(fd, name, length, &target) : real_connect(fd, name, length);
+    if (UNLIKELY(result != 0 && (errno == ECONNREFUSED || errno == EINVAL))) {
+        struct vn_address local, remote;
+        errno = relay_names(fd, &local, &remote) ? EISCONN : errno;   /* a Unix socket has other words for it */
+    }
+    return result;
 }
 
 EXPORT int __connect(int fd, const struct sockaddr *name, socklen_t length) {

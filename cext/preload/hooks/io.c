@@ -91,6 +91,12 @@ static size_t target_of(const struct conn *conn, size_t want, int flags) {
     return LIKELY(low_water <= 1) ? 1 : low_water < want ? low_water : want;
 }
 
+static void look_for_end(struct conn *conn, int fd) {
+    if (conn_phase(conn) < CONN_DIRECT)
+        progress_serve(conn, fd);
+    conn_has_ended(conn, fd);
+}
+
 /* recv for no bytes tells whether there are some; one into no memory fails then, and not before. */
 static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
     bool end = false;
@@ -108,11 +114,12 @@ static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
         block_look(conn, fd);
         return stream_events(conn) & (POLLIN | POLLERR | POLLHUP) ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
     }
-    if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns)) != 0)
+    /* As TCP: whatever ends the wait, be it a signal or an error, which stays pending. */
+    if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns), false) != 0 && bad)
         return given_up(0);
     if (conn_phase(conn) == CONN_PLAIN)
         return gone_plain(conn, &nowhere, 0, 0, 0, false);
-    return bad ? receive_nothing(conn, fd, false, bad) : 0;   /* an error stays pending */
+    return bad ? receive_nothing(conn, fd, false, bad) : 0;
 }
 
 static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags) {
@@ -128,7 +135,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
     if (UNLIKELY(flags & (MSG_OOB | MSG_ERRQUEUE)))
         return fail(flags & MSG_OOB ? EINVAL : EAGAIN);
     if (UNLIKELY(atomic_load_explicit(&conn->own->shut_read, memory_order_relaxed)))
-        conn_has_ended(conn, fd);   /* it would see its own end before the other's death */
+        look_for_end(conn, fd);   /* it would see its own end before the other's */
     if (UNLIKELY(want == 0))
         return receive_nothing(conn, fd, wait, pieces.bad);
     size_t target = target_of(conn, want, flags);
@@ -160,7 +167,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         }
         if (until == 0)
             until = deadline_of(&conn->own->receive_timeout_ns);
-        if (block_for_bytes(conn, fd, peek ? target : 1, until) != 0)
+        if (block_for_bytes(conn, fd, peek ? target : 1, until, total != 0) != 0)
             return given_up(total);
         if (peek && n > 0 && stream_readable(conn) < target)   /* the end, or an error: what is there has to do */
             return n;
@@ -223,7 +230,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
         }
         if (until == 0)
             until = deadline_of(&conn->own->send_timeout_ns);
-        if (block(conn, fd, POLLOUT, until) != 0)
+        if (block(conn, fd, POLLOUT, until, total != 0) != 0)
             return given_up(total);
     }
 }
@@ -413,7 +420,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, mmsg_flags
     if (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= (long)SECOND_NS))
         return (int)fail(EINVAL);
     uint64_t deadline = timeout != NULL ? now_ns() + (uint64_t)timeout->tv_sec * SECOND_NS + (uint64_t)timeout->tv_nsec : 0;
-    int error = pending_error(fd);
+    int error = flags & MSG_ERRQUEUE ? 0 : pending_error(fd);
     if (error != 0)
         return (int)fail(error);   /* which the kernel looks for before the first message */
     unsigned done = 0;

@@ -206,8 +206,8 @@ static int shut(struct conn *conn, int fd, int how) {
     }
     if (how != SHUT_WR)
         atomic_store(&conn->own->shut_read, 1);
-    if ((conn->own->state & VN_FIN) && conn->own->shut_read)   /* what comes now is answered with a reset */
-        atomic_fetch_or(&conn->own->state, VN_CLOSED);
+    if ((conn->own->state & VN_FIN) && conn->own->shut_read)
+        atomic_fetch_or(&conn->own->state, VN_SHUT);
     kick_all();   /* those of this end who sleep */
     return 0;
 }
@@ -223,8 +223,8 @@ EXPORT int shutdown(int fd, int how) {
         progress_fall_back(conn, fd);
     int result = conn_phase(conn) == CONN_PLAIN ? real_shutdown(fd, how) : shut(conn, fd, how);
     int saved = errno;
-    if (conn->watchers != 0)
-        watch_touch(conn);
+    if (conn->watchers != 0 && result == 0)
+        watch_touch_anew(conn);   /* as TCP: whatever was shut */
     conn_release(conn);
     errno = saved;
     return result;

@@ -43,6 +43,7 @@ static uint32_t news(struct watched *watched, bool remember) {
         return exclusive(watched, stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP), remember);
     const struct vn_half *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head), tail = peer == NULL ? 0 : atomic_load(&peer->tail);
+    uint32_t state = peer == NULL ? 0 : atomic_load(&peer->state);
     bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
     uint32_t now = stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
     if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
@@ -52,10 +53,13 @@ static uint32_t news(struct watched *watched, bool remember) {
         fresh |= now & IN_EVENTS;
     if (was_full && tail != watched->seen_tail)
         fresh |= now & OUT_EVENTS;
+    if (state != watched->seen_state)   /* TCP wakes all for this, and tells each what is true */
+        fresh |= now;
     if (remember) {
         watched->seen = now;
         watched->seen_head = head;
         watched->seen_tail = tail;
+        watched->seen_state = state;
     }
     return fresh != 0 ? now : 0;
 }
@@ -64,7 +68,7 @@ static void arm(struct watched *watched) {
     if (UNLIKELY(!watched->tcp && conn_phase(watched->conn) == CONN_DIRECT))
         watch_tcp(watched);
     unsigned wanted = watched->events & OUT_EVENTS && !(stream_events(watched->conn) & POLLOUT) ? POLLOUT : 0;
-    if (watched->events & IN_EVENTS || !(watched->events & OUT_EVENTS))
+    if (watched->events & (IN_EVENTS | EPOLLET) || !(watched->events & OUT_EVENTS))
         wanted |= POLLIN;
     wanted &= ~watched->armed;
     if (wanted != 0)
@@ -162,7 +166,7 @@ void epoll_serve(struct epoll *epoll) {
 
 static void heed(struct conn *conn, int fd, bool tcp, const struct epoll_event *event) {
     if (!tcp && event->events & (EPOLLHUP | EPOLLRDHUP))
-        atomic_store(&conn->peer_gone, true);
+        conn_note_end(conn, fd);
     if (conn_phase(conn) < CONN_DIRECT)
         progress_serve(conn, fd);
     else if (tcp)

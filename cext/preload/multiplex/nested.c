@@ -92,6 +92,22 @@ void epoll_serve_nested(struct epoll *epoll) {
     }
 }
 
+/* The kernel has told an event, which was its last with EPOLLONESHOT: that is so for the program as well, or it is not
+ * to hear of this one, and the next must come. */
+static void fired(struct epoll *epoll, const struct watched *copy, bool heard) {
+    if (!(copy->events & EPOLLONESHOT))
+        return;
+    pthread_mutex_lock(&epoll->lock);
+    struct watched *watched = epoll_find(epoll, copy->fd);
+    if (watched != NULL && watched->generation == copy->generation && !watched->disabled) {
+        struct epoll_event again = {watched->events, watched->data};
+        watched->disabled = heard;
+        if (!heard)
+            real_epoll_ctl(epoll_outer(epoll), EPOLL_CTL_MOD, watched->fd, &again);
+    }
+    pthread_mutex_unlock(&epoll->lock);
+}
+
 /* The kernel calls an epoll readable when a doorbell in it has rung, whatever that comes to. */
 int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count) {
     struct inside nested[MOST];
@@ -104,9 +120,13 @@ int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count
             epoll_collect((struct epoll *)nested[i].entry);
         bool ready = real_poll(&inner, 1, 0) > 0;   /* what is in memory, epoll_look_nested tells */
         entry_release(nested[i].entry);
-        for (int j = 0; j < kept && !ready; j++)
-            if (events[j].data.u64 == nested[i].copy.data.u64)
+        for (int j = 0; j < kept; j++) {
+            if (events[j].data.u64 != nested[i].copy.data.u64)
+                continue;
+            fired(epoll, &nested[i].copy, ready);
+            if (!ready)
                 events[j--] = events[--kept];
+        }
     }
     return kept;
 }

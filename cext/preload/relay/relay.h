@@ -16,4 +16,4 @@ int relay_replace(int fd);
 void relay_give_name(int end, const struct vn_half *half);
 bool relay_names(int fd, struct vn_address *local, struct vn_address *remote);   /* false: fd is no relay's end */
 
-void relay_run(struct conn *conn, int end) __attribute__((noreturn));
+void relay_run(struct conn *conn, int tcp, int end) __attribute__((noreturn));

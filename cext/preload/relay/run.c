@@ -179,7 +179,7 @@ static bool step(struct conn *conn, int end) {
 }
 
 /* Sleeps until something may have changed. */
-static void sleep_until_news(struct conn *conn, int end) {
+static void sleep_until_news(struct conn *conn, int tcp, int end) {
     struct epoll_event events[4];
     bool asks = !inward.over && is_empty(&inward) && lent == 0;
     unsigned wanted = (asks ? POLLIN : 0) | (is_empty(&outward) ? 0 : POLLOUT);
@@ -193,26 +193,29 @@ static void sleep_until_news(struct conn *conn, int end) {
         finish();
     int count = real_epoll_pwait(watch, events, 4, 0, NULL);
     for (int i = 0; i < count; i++)
-        if (events[i].data.fd == conn->doorbell && events[i].events & (EPOLLHUP | EPOLLRDHUP))
-            atomic_store(&conn->peer_gone, true);
+        if (events[i].data.fd == tcp)
+            conn_has_ended(conn, tcp);
+        else if (events[i].data.fd == conn->doorbell && events[i].events & (EPOLLHUP | EPOLLRDHUP))
+            conn_note_end(conn, tcp);
     doorbell_keep_short(conn);
 }
 
-/* The doorbell's edges, and those of the program's end when its reader has read. */
-static void begin(struct conn *conn, int end) {
+/* The edges of the doorbell and of the TCP socket, and those of the program's end when its reader has read. */
+static void begin(struct conn *conn, int tcp, int end) {
     struct epoll_event of_doorbell = {EPOLLIN | EPOLLRDHUP | EPOLLET, {.fd = conn->doorbell}};
+    struct epoll_event of_tcp = {EPOLLRDHUP | EPOLLET, {.fd = tcp}};
     struct epoll_event of_end = {EPOLLOUT | EPOLLET, {.fd = end}};
     watch = (int)real_syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
     if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, conn->doorbell, &of_doorbell) != 0 ||
-        real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &of_end) != 0)
+        real_epoll_ctl(watch, EPOLL_CTL_ADD, tcp, &of_tcp) != 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &of_end) != 0)
         finish();   /* with three descriptors and no memory: the connection ends */
 }
 
-void relay_run(struct conn *conn, int end) {
-    begin(conn, end);
+void relay_run(struct conn *conn, int tcp, int end) {
+    begin(conn, tcp, end);
     for (;;) {
         while (step(conn, end))
             continue;
-        sleep_until_news(conn, end);
+        sleep_until_news(conn, tcp, end);
     }
 }

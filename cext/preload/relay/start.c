@@ -59,7 +59,7 @@ static void detach(struct conn *conn, int fd, int end) {
         real_syscall(SYS_exit_group, pid < 0 ? 1 : 0);
     process_id = (pid_t)real_syscall(SYS_getpid);
     prctl(PR_SET_NAME, "vnicd-relay");
-    relay_run(conn, end);
+    relay_run(conn, fd, end);
 }
 
 int relay_start(struct conn *conn, int fd) {

@@ -104,13 +104,15 @@ int conn_descriptor(const struct conn *conn, int fd) {
 /* What TCP would take to hear of a death: who never sleeps asks no more often. */
 #define LOOK_NS 100000u
 
-/* The other end's kernel has closed its TCP socket, so no process has it any more. */
-static bool tcp_has_ended(const struct conn *conn, int fd) {
+/* The other end's kernel has closed its TCP socket, so no process has it any more. Ours is never closed as long as we look. */
+static bool tcp_has_ended(struct conn *conn, int fd) {
     struct tcp_info info;
     socklen_t length = sizeof(info.tcpi_state);
     int tcp = conn_descriptor(conn, fd);
     if (tcp < 0 || real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
         return false;
+    if (info.tcpi_state == TCP_CLOSE)
+        atomic_store(&conn->peer_reset, true);
     return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_LAST_ACK || info.tcpi_state == TCP_CLOSING ||
            info.tcpi_state == TCP_CLOSE || info.tcpi_state == TCP_TIME_WAIT;
 }
@@ -119,11 +121,20 @@ static bool tcp_has_ended(const struct conn *conn, int fd) {
 bool conn_has_ended(struct conn *conn, int fd) {
     struct pollfd doorbell = {conn->doorbell, POLLRDHUP, 0};
     int saved = errno;
-    if (!atomic_load(&conn->peer_gone) &&
-        (quiet_look(&doorbell, 1) > 0 || (conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd))))
-        atomic_store(&conn->peer_gone, true);
+    if (!atomic_load(&conn->peer_gone)) {
+        bool tcp = conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd);   /* it knows of a reset as well */
+        if (tcp || quiet_look(&doorbell, 1) > 0)
+            atomic_store(&conn->peer_gone, true);
+    }
     errno = saved;
     return atomic_load(&conn->peer_gone);
+}
+
+void conn_note_end(struct conn *conn, int fd) {
+    int saved = errno;
+    tcp_has_ended(conn, fd);   /* for a reset */
+    atomic_store(&conn->peer_gone, true);
+    errno = saved;
 }
 
 void conn_look_by_time(struct conn *conn, int fd) {

@@ -35,6 +35,7 @@ struct conn {
     uint32_t serial;
     int family;                              /* of the program's socket: AF_INET or AF_INET6 */
     _Atomic bool peer_gone;                  /* the doorbell or TCP says that no process has the other end any more */
+    _Atomic bool peer_reset;                 /* and that by TCP's reset, as SO_LINGER makes it */
     _Atomic bool fallback_requested;
     _Atomic bool serving;                    /* a thread is in conn_serve */
     _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
@@ -86,6 +87,7 @@ int conn_descriptor(const struct conn *conn, int fd);
 
 /* Asks the kernel whether any process still has the other end; what it says is kept in conn->peer_gone. */
 bool conn_has_ended(struct conn *conn, int fd);
+void conn_note_end(struct conn *conn, int fd);         /* its doorbell says so */
 void conn_look_by_time(struct conn *conn, int fd);   /* the same, when it was not asked lately: for who never sleeps */
 
 bool conn_is_under(const struct conn *conn, int fd);   /* the kernel agrees: fd is this connection's socket */

@@ -35,7 +35,7 @@ void doorbell_ring(struct conn *conn) {
     /* A full doorbell has edges that nobody has seen yet. */
     if (quiet_send(conn->doorbell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && (errno == EPIPE || errno == ECONNRESET) &&
         conn_phase(conn) == CONN_DIRECT)
-        atomic_store(&conn->peer_gone, true);
+        conn_note_end(conn, -1);
     errno = saved;
 }
 

@@ -54,13 +54,14 @@ void stream_absorb(struct conn *conn) {
         return;
     if (state & VN_RESET)
         conn_break(conn, error_of_reset(conn, state));
-    else if (is_gone(conn) && !(state & VN_CLOSED) && atomic_load(&peer->tail) != atomic_load(&conn->own->head))
-        conn_break(conn, error_of_reset(conn, state));   /* it died, and left bytes unread */
+    else if (is_gone(conn) && !(state & VN_CLOSED) &&
+             (atomic_load(&conn->peer_reset) || atomic_load(&peer->tail) != atomic_load(&conn->own->head)))
+        conn_break(conn, error_of_reset(conn, state));   /* it died, and left bytes unread, or wanted a reset */
 }
 
-/* Whether the other end is gone for good, so that nothing that is written will be read. */
+/* Whether nothing that is written will be read. */
 static bool is_over(struct conn *conn) {
-    return is_gone(conn) || (state_of(conn->peer) & VN_CLOSED);
+    return is_gone(conn) || (state_of(conn->peer) & (VN_CLOSED | VN_SHUT));
 }
 
 /* The ring that a position is in. */
@@ -107,7 +108,7 @@ static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count,
     atomic_fetch_or(&conn->own->state, VN_RESET);
     /* Of a stream that had filled the ring, some would have been on its way by TCP, and the reset would be here. */
     uint64_t head = conn->own->head;
-    bool streamed = head - ring_at(conn, conn->own, head).origin >= VN_RING_BYTES;
+    bool streamed = peer->tail != head && head - ring_at(conn, conn->own, head).origin >= VN_RING_BYTES;
     if (streamed) {
         conn_break(conn, 0);
         errno = error_of_reset(conn, state_of(peer));
@@ -162,7 +163,12 @@ static bool may_write(struct conn *conn, ssize_t *result) {
         stream_absorb(conn);
         phase = conn_phase(conn);
     }
-    if (UNLIKELY(phase == CONN_BROKEN || (atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN))) {
+    bool shut = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN;
+    if (UNLIKELY(shut && phase == CONN_DIRECT)) {   /* an error comes first */
+        stream_absorb(conn);
+        phase = conn_phase(conn);
+    }
+    if (UNLIKELY(phase == CONN_BROKEN || shut)) {
         if (!entry_has_descriptors(&conn->entry) && phase != CONN_BROKEN)
             return false;   /* another thread has closed it: TCP lets this one wait for room that never comes */
         int error = conn_take_error(conn);
@@ -439,9 +445,12 @@ int stream_tcp_state(struct conn *conn, int state) {
     case CONN_BROKEN:
         return TCP_CLOSE;
     case CONN_OFFERED:
-        return mine ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
     case CONN_DIRECT:
-        return mine && theirs ? TCP_CLOSE : mine ? TCP_FIN_WAIT2 : theirs ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
+        if (mine && theirs)
+            return TCP_CLOSE;
+        if (mine)   /* the FIN comes behind all bytes */
+            return stream_not_arrived(conn) > 0 ? TCP_FIN_WAIT1 : TCP_FIN_WAIT2;
+        return theirs ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
     default:
         return state;
     }

@@ -22,6 +22,7 @@
 struct want {
     unsigned events;
     size_t bytes;   /* that must be there for POLLIN; 0: as poll has it */
+    bool partial;
 };
 
 static bool is_true(struct conn *conn, struct want want) {
@@ -87,7 +88,7 @@ static uint64_t time_left(uint64_t deadline) {
 }
 
 /* Sleeps once, armed; -1 and EINTR, ERESTART. */
-static int sleep_once(struct conn *conn, int fd, uint64_t deadline) {
+static int sleep_once(struct conn *conn, int fd, uint64_t deadline, bool partial) {
     struct sleeper *sleeper = sleeper_mine();
     struct wake wakes[MOST_WAKES];
     uint64_t left = time_left(deadline), due = progress_due(conn);
@@ -100,7 +101,7 @@ static int sleep_once(struct conn *conn, int fd, uint64_t deadline) {
         return real_ppoll(NULL, 0, timespec_of(left < NAP_NS ? left : NAP_NS, &time), NULL) < 0 ? -1 : 0;
     }
     atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
-    int count = sleeper_sleep(sleeper, wakes, left, deadline == 0);
+    int count = sleeper_sleep(sleeper, wakes, left, deadline == 0 && !partial);
     for (int i = 0; i < count; i++)
         if (!sleeper_heed(conn, fd, &wakes[i]))
             sleeper_unheeded(sleeper, &wakes[i]);
@@ -114,7 +115,7 @@ static int sleep_armed(struct conn *conn, int fd, struct want want, uint64_t dea
     int result = 0;
     doorbell_arm(conn, staying.armed = want.events);
     if (!is_true(conn, want)) {
-        result = sleep_once(conn, fd, deadline);
+        result = sleep_once(conn, fd, deadline, want.partial);
         spin_slept(spin, now_ns() - before);
     }
     doorbell_disarm(conn, want.events);
@@ -163,12 +164,12 @@ static int wait_for(struct conn *conn, int fd, struct want want, uint64_t deadli
     return result;
 }
 
-int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns) {
-    return wait_for(conn, fd, (struct want){events | POLLERR | POLLHUP, 0}, deadline_ns);
+int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns, bool partial) {
+    return wait_for(conn, fd, (struct want){events | POLLERR | POLLHUP, 0, partial}, deadline_ns);
 }
 
-int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_ns) {
-    return wait_for(conn, fd, (struct want){POLLIN | POLLERR | POLLHUP | POLLRDHUP, bytes}, deadline_ns);
+int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_ns, bool partial) {
+    return wait_for(conn, fd, (struct want){POLLIN | POLLERR | POLLHUP | POLLRDHUP, bytes, partial}, deadline_ns);
 }
 
 void block_look(struct conn *conn, int fd) {

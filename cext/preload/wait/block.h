@@ -5,11 +5,11 @@
 
 /* Polls, then sleeps, until one of events (POLLIN, POLLOUT; also an error or hangup) is true, or it is CONN_PLAIN: 0; or
  * -1 and EAGAIN (deadline; 0: none), EINTR; ERESTART: a handler has run, TCP would make the call anew, and fd does not
- * mean the connection any more. */
-int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns);
+ * mean the connection any more. partial: the call has moved some bytes, so any handler ends it. */
+int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns, bool partial);
 
 /* The same for reading, until so many bytes are there, or the end. */
-int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_ns);
+int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_ns, bool partial);
 
 /* At the end of a call that may have blocked: it may have been the last that keeps a connection which was closed. */
 void block_done(struct conn *conn);

@@ -180,7 +180,7 @@ bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake) {
     if (wake->serial != conn->serial)
         return false;
     if (wake->ended)
-        atomic_store(&conn->peer_gone, true);
+        conn_note_end(conn, fd);
     if (wake->tcp)
         progress_look_at_tcp(conn, fd);
     return true;

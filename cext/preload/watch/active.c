@@ -94,7 +94,7 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     watched->armed = 0;
     watched->tcp = false;
     watched->seen = 0;
-    watched->seen_head = watched->seen_tail = 0;
+    watched->seen_head = watched->seen_tail = watched->seen_state = 0;
     pthread_mutex_lock(&touch_lock);
     watched->same = *bucket(conn->serial);
     *bucket(conn->serial) = watched;
@@ -165,18 +165,22 @@ void watch_drain(struct epoll *epoll) {
     while (each != NULL) {
         struct watched *next = each->touched_next;
         atomic_store(&each->touched, false);
+        if (atomic_exchange(&each->anew, false))
+            each->seen = 0;
         if (each->conn != NULL)
             watch_activate(each);
         each = next;
     }
 }
 
-void watch_touch(struct conn *conn) {
+static void touch(struct conn *conn, bool anew) {
     pthread_mutex_lock(&touch_lock);
     for (struct watched *each = *bucket(conn->serial); each != NULL; each = each->same) {
         if (each->conn != conn)
             continue;
         struct epoll *epoll = each->epoll;
+        if (anew)
+            atomic_store(&each->anew, true);
         if (!atomic_exchange(&each->touched, true)) {
             each->touched_next = atomic_load(&epoll->touched);
             while (!atomic_compare_exchange_weak(&epoll->touched, &each->touched_next, each))
@@ -185,6 +189,14 @@ void watch_touch(struct conn *conn) {
         watch_kick(epoll);
     }
     pthread_mutex_unlock(&touch_lock);
+}
+
+void watch_touch(struct conn *conn) {
+    touch(conn, false);
+}
+
+void watch_touch_anew(struct conn *conn) {
+    touch(conn, true);
 }
 
 void active_before_fork(void) {

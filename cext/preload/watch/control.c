@@ -136,15 +136,14 @@ void watch_first_wait(void) {
 static bool is_early(struct epoll *epoll, int op, int fd, const struct epoll_event *event, struct conn *conn) {
     if (conn_phase(conn) >= CONN_DIRECT)
         return false;
-    if (op == EPOLL_CTL_ADD)
-        return conn_phase(conn) == CONN_CONNECTING && (event->events & EPOLLOUT);
+    bool begins = op == EPOLL_CTL_ADD && conn_phase(conn) == CONN_CONNECTING && (event->events & EPOLLOUT);
     if (epoll == NULL)
-        return false;
+        return begins;
     pthread_mutex_lock(&epoll->lock);
     const struct watched *watched = epoll_find(epoll, fd);
-    bool early = watched != NULL && watched->conn == NULL && !watched->away;
+    bool known = watched != NULL, early = known && watched->conn == NULL && !watched->away;
     pthread_mutex_unlock(&epoll->lock);
-    return early;
+    return early || (begins && !known);
 }
 
 int control(int epfd, int op, int fd, struct epoll_event *event) {

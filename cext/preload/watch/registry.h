@@ -29,12 +29,14 @@ struct watched {                 /* one descriptor that was added to one epoll *
     epoll_data_t data;
     uint32_t seen;               /* EPOLLET: what was true, and how far the streams were, at the last look */
     uint64_t seen_head, seen_tail;
+    uint32_t seen_state;         /* of the other end */
     uint64_t last;               /* when it had an event */
     struct watched *next, *previous;    /* the active list */
     struct watched *same;               /* others of the same hash */
     struct watched *next_orphan;
     struct watched *touched_next;
     _Atomic bool touched;
+    _Atomic bool anew;                   /* what was reported is news again */
 };
 
 struct epoll {
