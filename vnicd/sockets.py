@@ -68,6 +68,7 @@ class Why(IntEnum):
     REFUSED_BY_PEER = 8
     SWITCHED_OFF = 9
     UNSUPPORTED = 10
+    SHORT_LIVED = 11
 
 
 WORDS = {
@@ -82,6 +83,7 @@ WORDS = {
     Why.REFUSED_BY_PEER: "the listener refused it",
     Why.SWITCHED_OFF: "switched off by VNICD_DIRECT=0",
     Why.UNSUPPORTED: "the socket has an option that can't be carried",
+    Why.SHORT_LIVED: "connections to it end soon, so they are left to TCP",
 }
 
 

@@ -125,7 +125,7 @@ def _wanted(case: Case, is_direct: bool) -> dict[str, str]:
 
 
 def _one(site: Site, case: Case, way: str, limit: float) -> tuple[str, str]:
-    variables = {"VNICD_LOOPBACK": "1"}
+    variables = {"VNICD_LOOPBACK": "1", "VNICD_SHORT_LIVED": "1"}
     if way in ("client", "server"):
         variables["CASE_ONLY"] = way
     program = _start(site, case, site.loop, way != "plain", variables | _wanted(case, way == "direct"))
@@ -134,7 +134,7 @@ def _one(site: Site, case: Case, way: str, limit: float) -> tuple[str, str]:
 
 
 def _two(site: Site, case: Case, way: str, limit: float) -> tuple[str, str]:
-    variables = {"CASE_PORT": str(next(_ports)), **_wanted(case, way == "both")}
+    variables = {"CASE_PORT": str(next(_ports)), "VNICD_SHORT_LIVED": "1", **_wanted(case, way == "both")}
     has_library = {"server": way in ("both", "server"), "client": way in ("both", "client")}
     server = _start(site, case, site.server, has_library["server"], variables | {"CASE_ROLE": "server"})
     server.ready.wait(limit)

@@ -94,6 +94,7 @@ class Lane:
             "PLAYER_CLIENT_PRELOAD": client,
             "PLAYER_SERVER_PRELOAD": server,
             "VNICD_LOOPBACK": "1",
+            "VNICD_SHORT_LIVED": "1",
             "VNICD_BROKER": broker_name,
             **dict(each.split("=", 1) for each in variables),
         }

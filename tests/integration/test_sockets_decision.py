@@ -237,3 +237,51 @@ def test_a_table_of_an_old_broker_does_no_harm(small: Ends) -> None:
             assert is_direct(process, red.ip)
         with small.server.serving([*serve, small.server.ip], PORT):  # which is remembered for a second
             wait_until(lambda: is_direct(process, small.server.ip), 10, "it has the provider now")
+
+
+SHORT = f"""
+import socket, sys
+def talk(times):
+    sock = socket.create_connection((sys.argv[1], {PORT}))
+    for _ in range(times):
+        sock.sendall(b"hello")
+        assert sock.recv(9) == b"hello"
+    is_direct = "vnicd-half" in open("/proc/self/maps").read()
+    sock.close()
+    return is_direct
+for line in sys.stdin:
+    print(*(int(talk(int(word))) for word in line.split()), flush=True)
+"""
+
+ANSWER = f"""
+import socket, sys
+listener = socket.create_server((sys.argv[1], {PORT}))
+print("ready", flush=True)
+while True:
+    client, _ = listener.accept()
+    while data := client.recv(9):
+        client.sendall(data)
+"""
+
+
+def test_short_lived_connections_are_left_to_tcp(small: Ends) -> None:
+    """Those of a program that makes them at a high rate; and `vnicctl sockets` says so."""
+    server = [sys.executable, "-c", ANSWER, small.server.ip]
+    argv = [sys.executable, "-c", SHORT, small.server.ip]
+    with small.server.serving(server, PORT), small.client.running(argv) as client:
+
+        def talk(*times: int) -> list[str]:
+            """Whether each connection, with so many messages there and back, was direct."""
+            assert client.stdin and client.stdout
+            client.stdin.write(" ".join(map(str, times)).encode() + b"\n")
+            client.stdin.flush()
+            return client.stdout.readline().decode().split()
+
+        direct = talk(*[1] * 100)
+        assert direct[:16] == ["1"] * 16
+        assert direct[-1] == "0"
+        rows = small.fabric.call("sockets.list")["processes"]
+        (page,) = [row for row in rows if row["pid"] == client.pid]
+        assert page["decided"]["short_lived"] == direct.count("0")
+        wait_until(lambda: talk(20) == ["1"], 20, "connections are direct again")
+        assert talk(*[20] * 40) == ["1"] * 40, "they are not short-lived"

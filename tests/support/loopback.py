@@ -100,7 +100,8 @@ def running(direct: bool) -> Iterator[Run]:
     before = set(relays())
 
     def run(body: str) -> str:
-        argv = preloading([sys.executable, "-c", PRELUDE + body], direct, VNICD_BROKER=name, VNICD_LOOPBACK=1)
+        variables = {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1}
+        argv = preloading([sys.executable, "-c", PRELUDE + body], direct, **variables)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -35,5 +35,6 @@ void settings_read(void) {
     settings.io_uring = is_set_to("VNICD_IO_URING", "1");
     settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
     settings.large = (enum large_rings)number("VNICD_LARGE", LARGE_WHEN_FAST, 1);
+    settings.short_lived = !is_set_to("VNICD_SHORT_LIVED", "1");
     settings.answer_ns = number("VNICD_ANSWER_MS", 200, 60000) * MILLISECOND_NS;
 }

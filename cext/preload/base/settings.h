@@ -11,6 +11,7 @@ struct settings {
     bool io_uring;           /* VNICD_IO_URING=1: programs may use io_uring, which the library can't see */
     const char *broker;      /* VNICD_BROKER: abstract name */
     uint64_t poll_ns;        /* VNICD_POLL_US */
+    bool short_lived;        /* not VNICD_SHORT_LIVED=1: targets of short-lived connections are left to TCP */
     uint64_t answer_ns;      /* VNICD_ANSWER_MS: how long a client waits for the accepting end before it falls back */
     enum large_rings large;  /* VNICD_LARGE */
 };

@@ -44,6 +44,8 @@ static enum vn_why decide(const struct vn_address *target) {
         return VN_WHY_no_provider;
     case TARGET_FELL_BACK:
         return VN_WHY_withdrawn;
+    case TARGET_SHORT_LIVED:
+        return VN_WHY_short_lived;
     default:
         break;
     }

@@ -2,7 +2,11 @@
  *
  * A connection whose offer nobody takes waits for VNICD_ANSWER_MS before it goes on by TCP: where a firewall redirects
  * it to another port, or the address has moved to a host without partitions. That must not happen to each connection.
- * What was learnt is forgotten when firewall, routes or addresses change (the broker's epoch). */
+ * What was learnt is forgotten when firewall, routes or addresses change (the broker's epoch).
+ *
+ * To become direct costs both ends a third of a millisecond of CPU time, ten times as much as TCP's handshake and the few
+ * frames of a short request. So where connections are made at a high rate and end soon, the next ones stay TCP for a
+ * while; then some are direct again, which shows whether that has changed. */
 #include "discovery/targets.h"
 
 #include <pthread.h>
@@ -15,11 +19,17 @@
 #define SILENT_NS SECOND_NS
 #define FIRST_HOLD_NS (2 * SECOND_NS)
 #define MOST_HOLD_NS (600 * SECOND_NS)
+#define SHORT_LIVED_COUNT 16            /* in a row, within SHORT_LIVED_NS, leave a target to TCP */
+#define SHORT_LIVED_NS SECOND_NS
+#define SHORT_LIVED_MOST_NS (64 * SECOND_NS)
 
 struct place {
     struct vn_address target;
     enum target what;
     uint64_t until, hold_ns, epoch;
+    /* of short-lived connections: */
+    unsigned count;
+    uint64_t counted_from, plain_until, plain_ns;
 };
 
 static struct place places[PLACES];
@@ -55,21 +65,51 @@ enum target targets_recall(const struct vn_address *target) {
     pthread_mutex_lock(&mutex);
     const struct place *place = find(target);
     enum target what = place != NULL && is_valid(place) ? place->what : TARGET_UNKNOWN;
+    if (place != NULL && place->plain_until != 0 && now_ns() < place->plain_until)
+        what = TARGET_SHORT_LIVED;
     pthread_mutex_unlock(&mutex);
     return what;
+}
+
+static void count_short_lived(struct place *place, uint64_t now) {
+    if (place->count == 0 || now - place->counted_from > SHORT_LIVED_NS) {
+        place->count = 0;
+        place->counted_from = now;
+    }
+    if (++place->count < SHORT_LIVED_COUNT || now < place->plain_until)
+        return;
+    bool again = place->plain_ns != 0 && now - place->plain_until < place->plain_ns;
+    uint64_t hold = again ? 2 * place->plain_ns : SHORT_LIVED_NS;
+    place->plain_ns = hold < SHORT_LIVED_MOST_NS ? hold : SHORT_LIVED_MOST_NS;
+    place->plain_until = now + place->plain_ns;
+    place->count = 0;
+}
+
+void targets_ended(const struct vn_address *target, bool short_lived) {
+    pthread_mutex_lock(&mutex);
+    struct place *place = find(target);
+    if (place != NULL && short_lived)
+        count_short_lived(place, now_ns());
+    else if (place != NULL)
+        place->count = 0, place->plain_ns = 0, place->plain_until = 0;
+    pthread_mutex_unlock(&mutex);
 }
 
 void targets_learn(const struct vn_address *target, enum target what) {
     pthread_mutex_lock(&mutex);
     struct place *place = find(target);
-    if (place == NULL)
+    if (place == NULL) {
         place = &places[next++ % PLACES];
+        *place = (struct place){.target = *target};
+    }
     uint64_t hold = SILENT_NS;
     if (what == TARGET_FELL_BACK) {
-        bool again = place->what == TARGET_FELL_BACK && address_same(&place->target, target);
-        hold = again ? 2 * place->hold_ns : FIRST_HOLD_NS;
+        hold = place->what == TARGET_FELL_BACK ? 2 * place->hold_ns : FIRST_HOLD_NS;
         hold = hold < MOST_HOLD_NS ? hold : MOST_HOLD_NS;
     }
-    *place = (struct place){*target, what, now_ns() + hold, hold, table_epoch()};
+    place->what = what;
+    place->until = now_ns() + hold;
+    place->hold_ns = hold;
+    place->epoch = table_epoch();
     pthread_mutex_unlock(&mutex);
 }

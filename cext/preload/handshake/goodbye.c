@@ -3,7 +3,9 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/settings.h"
 #include "discovery/client.h"
+#include "discovery/targets.h"
 #include "fdtable/hidden.h"
 #include "stream/doorbell.h"
 
@@ -46,12 +48,24 @@ static void say(struct conn *conn, int fd) {
         reset_tcp(fd);
 }
 
+#define SHORT_WRITES 8
+#define SHORT_BYTES (1024 * 1024)
+
+/* The next connections of this client to the target may be better off with TCP. */
+static void learn(const struct conn *conn) {
+    const struct vn_half *peer = conn->peer;
+    if (conn->own->accepted || !settings.short_lived || peer == NULL)
+        return;
+    targets_ended(&conn->target, conn->writes < SHORT_WRITES && conn->own->head + peer->head < SHORT_BYTES);
+}
+
 void goodbye_last(struct conn *conn) {
     if (atomic_exchange(&conn->goodbye_owed, false))
         say(conn, conn->tcp);
 }
 
 void goodbye(struct conn *conn, int fd) {
+    learn(conn);
     if (atomic_load(&conn->blocked) == 0) {
         say(conn, fd);
         return;

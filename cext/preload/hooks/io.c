@@ -205,6 +205,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             return fail(EFAULT);
         if (n > 0 || (n == 0 && want == 0 && conn_phase(conn) > CONN_CONNECTING)) {
             total += (size_t)n;
+            conn->writes++;
             if (UNLIKELY(conn_phase(conn) == CONN_OFFERED))
                 block_look(conn, fd);
             doorbell_ring_if_wanted(conn, VN_ARMED_DATA);

@@ -98,7 +98,7 @@ def places() -> Iterator[dict[str, Place]]:
         process = broker.start(name, [f"1:/run/netns/{direct}:127.0.0.1,::1"])
         stack.callback(process.wait, 10)
         stack.callback(process.terminate)
-        variables = {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1}
+        variables = {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1}
         made = {"plain": Place(plain, False, {}), "direct": Place(direct, True, variables)}
         for each in made.values():
             stack.callback(each.clear)
