@@ -46,7 +46,8 @@ class Asking:
 @contextmanager
 def program(role: str, *wrapper: str, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
     """An honest program under the provider, which must live to the end."""
-    argv = preloading([*wrapper, sys.executable, str(PROGRAMS), role], True, VNICD_LOOPBACK=1, **variables)
+    variables = {"VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1, **variables}
+    argv = preloading([*wrapper, sys.executable, str(PROGRAMS), role], True, **variables)
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield process
