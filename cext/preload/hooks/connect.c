@@ -61,9 +61,10 @@ static int give_up(struct conn *conn, int fd, int error) {
 /* On a descriptor that is a connection already. What TCP says of the handshake is the kernel's to say. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *name, socklen_t length) {
     int failure;
-    if (!is_bad(name) && length >= sizeof(sa_family_t) && name->sa_family == AF_UNSPEC)
+    bool drops = !is_bad(name) && length >= sizeof(sa_family_t) && name->sa_family == AF_UNSPEC;
+    if (drops)
         drop(conn);
-    else if (conn->unreported && has_failed(conn, fd, &failure))
+    else if (conn->unreported && !is_bad(name) && has_failed(conn, fd, &failure))
         return give_up(conn, fd, failure);
     int result = real_connect(fd, name, length), error = errno;
     progress_serve(conn, fd);
@@ -71,6 +72,9 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         conn->unreported = false;
         result = 0;
         error = errno;
+    } else if (result == 0 && !drops && (conn->own->shut_read || (conn->own->state & VN_FIN))) {   /* as after a shutdown by TCP */
+        result = -1;
+        error = EISCONN;
     }
     errno = error;
     return result;

@@ -136,8 +136,10 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         return fail(flags & MSG_OOB ? EINVAL : EAGAIN);
     if (UNLIKELY(atomic_load_explicit(&conn->own->shut_read, memory_order_relaxed)))
         look_for_end(conn, fd);   /* it would see its own end before the other's */
-    if (UNLIKELY(want == 0))
+    if (UNLIKELY(want == 0)) {
+        look_for_end(conn, fd);
         return receive_nothing(conn, fd, wait, pieces.bad);
+    }
     size_t target = target_of(conn, want, flags);
     for (;;) {
         bool end = false;

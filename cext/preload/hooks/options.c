@@ -209,6 +209,8 @@ static int shut(struct conn *conn, int fd, int how) {
     if ((conn->own->state & VN_FIN) && conn->own->shut_read)
         atomic_fetch_or(&conn->own->state, VN_SHUT);
     kick_all();   /* those of this end who sleep */
+    if (conn->own->forked)   /* and in other processes: the kernel wakes who watches the TCP socket */
+        real_shutdown(fd, SHUT_RD);
     return 0;
 }
 
@@ -219,12 +221,13 @@ EXPORT int shutdown(int fd, int how) {
         return real_shutdown(fd, how);
     if (conn_phase(conn) < CONN_DIRECT)
         progress_serve(conn, fd);
+    conn->unreported = false;   /* as TCP: a connect says from now on that it is connected */
     if (conn_phase(conn) == CONN_CONNECTING)   /* TCP gives the connect up */
         progress_fall_back(conn, fd);
     int result = conn_phase(conn) == CONN_PLAIN ? real_shutdown(fd, how) : shut(conn, fd, how);
     int saved = errno;
-    if (conn->watchers != 0 && result == 0)
-        watch_touch_anew(conn);   /* as TCP: whatever was shut */
+    if (conn->watchers != 0 && (result == 0 || saved != EINVAL))
+        watch_touch_anew(conn);   /* as TCP: whatever was shut, or was before */
     conn_release(conn);
     errno = saved;
     return result;

@@ -102,7 +102,7 @@ static void look(struct set *set, bool last) {
         unsigned found = stream_events(conn) & wanted;
         if (found == 0 && last)
             conn_has_ended(conn, poll->fd);
-        else if (found != 0 && !(found & POLLIN))   /* or who asks for room as well would never hear of a death */
+        else if (found != 0 && !(found & (POLLRDHUP | POLLHUP)))   /* or who always has something would never hear of a death */
             conn_look_by_time(conn, poll->fd);
         poll->revents = (short)(stream_events(conn) & wanted);
     }

@@ -52,7 +52,9 @@ void stream_absorb(struct conn *conn) {
     uint32_t state = state_of(peer);
     if (conn_phase(conn) != CONN_DIRECT || peer == NULL)
         return;
-    if (state & VN_RESET)
+    if (atomic_load(&conn->own->state) & VN_RESET)   /* another process has written to an end that is over */
+        conn_break(conn, 0);
+    else if (state & VN_RESET)
         conn_break(conn, error_of_reset(conn, state));
     else if (is_gone(conn) && !(state & VN_CLOSED) &&
              (atomic_load(&conn->peer_reset) || atomic_load(&peer->tail) != atomic_load(&conn->own->head)))
@@ -163,7 +165,7 @@ static bool may_write(struct conn *conn, ssize_t *result) {
         stream_absorb(conn);
         phase = conn_phase(conn);
     }
-    bool shut = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN;
+    bool shut = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & (VN_FIN | VN_RESET);
     if (UNLIKELY(shut && phase == CONN_DIRECT)) {   /* an error comes first */
         stream_absorb(conn);
         phase = conn_phase(conn);

@@ -50,6 +50,7 @@ static int start(void) {
         return 1;
     map_board(fcntl(fd, F_DUPFD, 100)); /* above the numbers that the programs' descriptors get */
     close(fd);
+    board->conductor = getpid();
     ends[0] = start_end(0, "PLAYER_CLIENT_PRELOAD");
     ends[1] = start_end(1, "PLAYER_SERVER_PRELOAD");
     int code = conduct();

@@ -82,6 +82,7 @@ struct board {
     uint32_t run[ENDS], ended[ENDS]; /* counted by the conductor and by the process that forks for each program */
     int32_t status[ENDS];            /* how the first process ended */
     uint32_t events;                 /* changes whenever the conductor might have something to see */
+    int32_t conductor;               /* its process */
     uint32_t direct;                 /* sends of which the kernel's TCP has seen nothing */
     uint32_t threads[ENDS];          /* how many threads the program uses */
     uint32_t steps;
