@@ -28,3 +28,30 @@ static inline uint64_t now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
 }
+
+/* A clock that costs a third of that, for who asks with each message whether some 0.1 ms have passed. It counts at a rate of
+ * its own. */
+static inline uint64_t ticks_now(void) {
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t count;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(count));
+    return count;
+#else
+    return now_ns();
+#endif
+}
+
+/* About 0.1 ms: on x86 the rate is 1 to 5 GHz. */
+static inline uint64_t ticks_few(void) {
+#if defined(__x86_64__)
+    return 250000;
+#elif defined(__aarch64__)
+    uint64_t hertz;
+    __asm__("mrs %0, cntfrq_el0" : "=r"(hertz));
+    return hertz / 10000;
+#else
+    return 100000;
+#endif
+}

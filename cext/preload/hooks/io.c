@@ -12,6 +12,7 @@
 #include "handshake/progress.h"
 #include "hooks/numbers.h"
 #include "relay/passing.h"
+#include "stream/deaths.h"
 #include "stream/doorbell.h"
 #include "stream/ring.h"
 #include "wait/block.h"
@@ -198,7 +199,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     if (UNLIKELY(conn_phase(conn) < CONN_DIRECT))
         progress_serve(conn, fd);   /* it may have been answered, and closed since */
     /* Before the bytes are there: what was unread when the other end died tells a reset from a FIN. */
-    conn_look_by_time(conn, fd);
+    deaths_look_by_time(conn, fd);
     for (;;) {
         ssize_t n = 0;
         if (LIKELY(conn_phase(conn) != CONN_CONNECTING))

@@ -12,6 +12,7 @@
 #include "handshake/progress.h"
 #include "lifecycle/copies.h"
 #include "memory/report.h"
+#include "stream/deaths.h"
 #include "wait/sleeper.h"
 #include "watch/registry.h"
 
@@ -71,6 +72,7 @@ static void begin_anew(void) {
     targets_after_fork();
     epoll_after_fork();
     sleeper_after_fork();
+    deaths_after_fork();
 }
 
 /* The numbers of threads count anew in the child, so connections must be watched anew. */
@@ -80,6 +82,7 @@ static void forget_sleepers(void) {
         if (conn == NULL)
             continue;
         atomic_store(&conn->sleeper, 0);
+        atomic_store(&conn->watched_for_death, false);
         atomic_store(&conn->serving, false);
         atomic_store(&conn->own->forked, 1);
     }

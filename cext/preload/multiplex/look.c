@@ -6,6 +6,7 @@
 #include "base/real.h"
 #include "handshake/progress.h"
 #include "multiplex/nested.h"
+#include "stream/deaths.h"
 #include "stream/doorbell.h"
 #include "stream/ring.h"
 #include "watch/active.h"
@@ -98,7 +99,7 @@ static void report(struct watched *watched, uint32_t events, uint64_t now, struc
 }
 
 static uint32_t look_for_death(struct watched *watched) {
-    conn_look_by_time(watched->conn, watched->fd);
+    deaths_look_by_time(watched->conn, watched->fd);
     return atomic_load(&watched->conn->peer_gone) ? stream_events(watched->conn) & (watched->events | EPOLLERR | EPOLLHUP) : 0;
 }
 
@@ -142,7 +143,7 @@ void epoll_look_for_deaths(struct epoll *epoll) {
     pthread_mutex_lock(&epoll->lock);
     for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next)
         if (conn_phase(each->conn) == CONN_DIRECT)
-            conn_look_by_time(each->conn, each->fd);
+            deaths_look_by_time(each->conn, each->fd);
     pthread_mutex_unlock(&epoll->lock);
 }
 

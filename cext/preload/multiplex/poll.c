@@ -10,6 +10,7 @@
 #include "base/real.h"
 #include "handshake/progress.h"
 #include "multiplex/look.h"
+#include "stream/deaths.h"
 #include "stream/doorbell.h"
 #include "stream/ring.h"
 #include "wait/sleeper.h"
@@ -88,6 +89,7 @@ static void look_at_epoll(struct epoll *epoll, struct pollfd *poll) {
 
 /* last: this is the last look before the call says that there is nothing, so the kernel is asked for deaths as well. */
 static void look(struct set *set, bool last) {
+    bool asked_for_deaths = false;
     for (nfds_t i = 0; i < set->directs; i++) {
         struct direct *direct = &set->direct[i];
         struct pollfd *poll = &set->fds[direct->at];
@@ -101,9 +103,9 @@ static void look(struct set *set, bool last) {
             progress_serve(conn, poll->fd);
         unsigned found = stream_events(conn) & wanted;
         if (found == 0 && last)
-            conn_has_ended(conn, poll->fd);
+            deaths_look(conn, poll->fd, &asked_for_deaths);
         else if (found != 0 && !(found & (POLLRDHUP | POLLHUP)))   /* or who always has something would never hear of a death */
-            conn_look_by_time(conn, poll->fd);
+            deaths_look_by_time(conn, poll->fd);
         poll->revents = (short)(stream_events(conn) & wanted);
     }
 }

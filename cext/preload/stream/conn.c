@@ -101,9 +101,6 @@ int conn_descriptor(const struct conn *conn, int fd) {
     return entry_has_descriptors(&conn->entry) ? entry_descriptor(&conn->entry, 0) : conn->tcp;
 }
 
-/* What TCP would take to hear of a death: who never sleeps asks no more often. */
-#define LOOK_NS 100000u
-
 /* The other end's kernel has closed its TCP socket, so no process has it any more. Ours is never closed as long as we look. */
 static bool tcp_has_ended(struct conn *conn, int fd) {
     struct tcp_info info;
@@ -135,14 +132,6 @@ void conn_note_end(struct conn *conn, int fd) {
     tcp_has_ended(conn, fd);   /* for a reset */
     atomic_store(&conn->peer_gone, true);
     errno = saved;
-}
-
-void conn_look_by_time(struct conn *conn, int fd) {
-    uint64_t now = now_ns(), before = atomic_load_explicit(&conn->looked_at, memory_order_relaxed);
-    if (now - before < LOOK_NS)
-        return;
-    atomic_store_explicit(&conn->looked_at, now, memory_order_relaxed);
-    conn_has_ended(conn, fd);
 }
 
 uint64_t inode_of(int fd) {

@@ -46,7 +46,9 @@ struct conn {
     size_t lost;                             /* bytes of the write that found the other end closed */
     _Atomic uint32_t nudge_taken;            /* bytes, at the accepting end: handshake/progress.c */
     _Atomic uint64_t poll_ns;                /* how long polling before a sleep is worth while: learnt */
-    _Atomic uint64_t looked_at;              /* when the kernel was asked for the other end's death */
+    _Atomic uint64_t looked_at;              /* stream/deaths.c: when the kernel was asked for the other end's death, */
+    _Atomic uint32_t death_looks;            /* how often, */
+    _Atomic bool watched_for_death;          /* and whether it is asked for all of the process together */
     _Atomic uint32_t sleeper;                /* the last thread that watches the doorbell, by its sleeper's number */
     bool unreported;                         /* the program has seen EINPROGRESS, and no connect that returned 0 */
     _Atomic bool early;                      /* watched by the kernel, in an epoll: see epoll_waits_seen */
@@ -89,7 +91,6 @@ int conn_descriptor(const struct conn *conn, int fd);
 /* Asks the kernel whether any process still has the other end; what it says is kept in conn->peer_gone. */
 bool conn_has_ended(struct conn *conn, int fd);
 void conn_note_end(struct conn *conn, int fd);         /* its doorbell says so */
-void conn_look_by_time(struct conn *conn, int fd);   /* the same, when it was not asked lately: for who never sleeps */
 
 bool conn_is_under(const struct conn *conn, int fd);   /* the kernel agrees: fd is this connection's socket */
 uint64_t inode_of(int fd);                   /* 0: not open */

@@ -12,6 +12,7 @@
 #include "base/real.h"
 #include "handshake/goodbye.h"
 #include "handshake/progress.h"
+#include "stream/deaths.h"
 #include "stream/doorbell.h"
 #include "stream/ring.h"
 #include "wait/sleeper.h"
@@ -176,5 +177,5 @@ void block_look(struct conn *conn, int fd) {
     if (UNLIKELY(conn_phase(conn) < CONN_DIRECT))
         progress_serve(conn, fd);
     if (conn_phase(conn) == CONN_DIRECT)
-        conn_look_by_time(conn, fd);
+        deaths_look_by_time(conn, fd);
 }
