@@ -113,7 +113,7 @@ static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
         return gone_plain(conn, &nowhere, 0, wait ? 0 : MSG_DONTWAIT, 0, false);
     if (!wait) {
         block_look(conn, fd);
-        return stream_events(conn) & (POLLIN | POLLERR | POLLHUP) ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
+        return stream_events(conn, POLLIN) != 0 ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
     }
     /* As TCP: whatever ends the wait, be it a signal or an error, which stays pending. */
     if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns), false) != 0 && bad)

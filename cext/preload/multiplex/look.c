@@ -39,14 +39,16 @@ static uint32_t exclusive(struct watched *watched, uint32_t events, bool remembe
 static uint32_t news(struct watched *watched, bool remember) {
     struct conn *conn = watched->conn;
     if (LIKELY((watched->events & (EPOLLET | EPOLLEXCLUSIVE)) == 0))
-        return stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+        return stream_events(conn, watched->events);
     if (!(watched->events & EPOLLET))
-        return exclusive(watched, stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP), remember);
+        return exclusive(watched, stream_events(conn, watched->events), remember);
     const struct vn_half *peer = conn->peer;
-    uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head), tail = peer == NULL ? 0 : atomic_load(&peer->tail);
+    uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
+    uint64_t tail = peer == NULL || !(watched->events & OUT_EVENTS) ? 0 : atomic_load(&peer->tail);
     uint32_t state = peer == NULL ? 0 : atomic_load(&peer->state);
-    bool was_full = atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
-    uint32_t now = stream_events(conn) & (watched->events | EPOLLERR | EPOLLHUP);
+    bool was_full = watched->events & OUT_EVENTS &&
+                    atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
+    uint32_t now = stream_events(conn, watched->events);
     if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
         now = exclusive(watched, now, remember);
     uint32_t fresh = now & ~watched->seen;
@@ -68,7 +70,7 @@ static uint32_t news(struct watched *watched, bool remember) {
 static void arm(struct watched *watched) {
     if (UNLIKELY(!watched->tcp && conn_phase(watched->conn) == CONN_DIRECT))
         watch_tcp(watched);
-    unsigned wanted = watched->events & OUT_EVENTS && !(stream_events(watched->conn) & POLLOUT) ? POLLOUT : 0;
+    unsigned wanted = watched->events & OUT_EVENTS && !(stream_events(watched->conn, POLLOUT) & POLLOUT) ? POLLOUT : 0;
     if (watched->events & (IN_EVENTS | EPOLLET) || !(watched->events & OUT_EVENTS))
         wanted |= POLLIN;
     wanted &= ~watched->armed;
@@ -100,7 +102,7 @@ static void report(struct watched *watched, uint32_t events, uint64_t now, struc
 
 static uint32_t look_for_death(struct watched *watched) {
     deaths_look_by_time(watched->conn, watched->fd);
-    return atomic_load(&watched->conn->peer_gone) ? stream_events(watched->conn) & (watched->events | EPOLLERR | EPOLLHUP) : 0;
+    return atomic_load(&watched->conn->peer_gone) ? stream_events(watched->conn, watched->events) : 0;
 }
 
 int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked) {

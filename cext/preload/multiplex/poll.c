@@ -98,15 +98,15 @@ static void look(struct set *set, bool last) {
             continue;
         }
         struct conn *conn = (struct conn *)direct->entry;
-        unsigned wanted = (unsigned)poll->events | POLLERR | POLLHUP;
+        unsigned wanted = (unsigned)poll->events;
         if (conn_phase(conn) < CONN_DIRECT)
             progress_serve(conn, poll->fd);
-        unsigned found = stream_events(conn) & wanted;
+        unsigned found = stream_events(conn, wanted);
         if (found == 0 && last)
             deaths_look(conn, poll->fd, &asked_for_deaths);
         else if (found != 0 && !(found & (POLLRDHUP | POLLHUP)))   /* or who always has something would never hear of a death */
             deaths_look_by_time(conn, poll->fd);
-        poll->revents = (short)(stream_events(conn) & wanted);
+        poll->revents = (short)stream_events(conn, wanted);
     }
 }
 

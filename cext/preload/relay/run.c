@@ -186,7 +186,7 @@ static void sleep_until_news(struct conn *conn, int tcp, int end) {
     short of_end = (short)((is_empty(&outward) && !outward.over ? POLLIN : 0) | (is_empty(&inward) ? 0 : POLLOUT));
     struct pollfd fds[2] = {{watch, POLLIN, 0}, {end, of_end, 0}};
     doorbell_arm(conn, wanted);
-    if (!(stream_events(conn) & wanted))
+    if ((stream_events(conn, wanted) & wanted) == 0)
         real_poll(fds, 2, -1);
     doorbell_disarm(conn, wanted);
     if (outward.over && (fds[1].revents & POLLHUP))   /* closed: nobody is left to read or write */

@@ -401,8 +401,17 @@ static bool has_enough(const struct conn *conn, uint64_t bytes) {
     return bytes != 0 && (LIKELY(low_water == 0) || bytes >= low_water);
 }
 
-unsigned stream_events(struct conn *conn) {
+/* More than a ring unread is nonsense that the next write reports: see write_once. */
+static bool has_room(const struct conn *conn) {
+    const struct vn_half *peer = conn->peer;
+    uint64_t unread = atomic_load_explicit(&conn->own->head, memory_order_relaxed) -
+                      (peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0);
+    return unread <= stream_writable(conn->own, peer) || unread > VN_LARGE_BYTES;
+}
+
+unsigned stream_events(struct conn *conn, unsigned wanted) {
     enum phase phase = conn_phase(conn);
+    wanted |= POLLHUP | POLLERR;
     if (phase == CONN_CONNECTING || phase == CONN_PLAIN)
         return 0;
     const struct vn_half *peer = conn->peer;
@@ -413,9 +422,7 @@ unsigned stream_events(struct conn *conn) {
         phase = conn_phase(conn);
     }
     if (UNLIKELY(phase == CONN_BROKEN))
-        return events_when_broken(conn);
-    uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
-    uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0;
+        return events_when_broken(conn) & wanted;
     bool mine = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & VN_FIN;
     bool ended = (theirs & VN_FIN) || gone;
     unsigned events = 0;
@@ -424,10 +431,9 @@ unsigned stream_events(struct conn *conn) {
         events |= POLL_READ;
     if (UNLIKELY(ended || atomic_load_explicit(&conn->own->shut_read, memory_order_relaxed)))
         events |= POLL_READ | POLLRDHUP | (mine ? POLLHUP : 0);
-    /* More than a ring unread is nonsense that the next write reports: see write_once. */
-    if (mine || gone || head - tail <= stream_writable(conn->own, peer) || head - tail > VN_LARGE_BYTES)
+    if (wanted & POLL_WRITE && (mine || gone || has_room(conn)))
         events |= POLL_WRITE;
-    return events;
+    return events & wanted;
 }
 
 bool stream_is_connected(struct conn *conn) {

@@ -29,8 +29,9 @@ size_t stream_readable(struct conn *conn);           /* bytes (0 also for end of
 size_t stream_not_arrived(struct conn *conn);        /* what TCP would still have at this end */
 size_t stream_unread_by_peer(struct conn *conn);     /* bytes that were written and not read */
 
-/* What is true now, from memory: POLLIN | POLLRDHUP | POLLOUT | POLLHUP | POLLERR (also POLLRDNORM, POLLWRNORM). */
-unsigned stream_events(struct conn *conn);
+/* What of `wanted`, and of POLLHUP and POLLERR, is true now, from memory: POLLIN, POLLRDHUP and POLLOUT, also as POLLRDNORM
+ * and POLLWRNORM. Whether there is room is not looked for unasked: the other end has just written the line that tells it. */
+unsigned stream_events(struct conn *conn, unsigned wanted);
 
 /* A reset that the other end has said, or its death with bytes unread, becomes CONN_BROKEN and the pending error. */
 void stream_absorb(struct conn *conn);

@@ -27,7 +27,7 @@ struct want {
 };
 
 static bool is_true(struct conn *conn, struct want want) {
-    unsigned events = stream_events(conn) & want.events;
+    unsigned events = stream_events(conn, want.events);
     if (want.bytes != 0 && !(events & (POLLERR | POLLHUP | POLLRDHUP)) && conn_phase(conn) != CONN_PLAIN)
         return stream_readable(conn) >= (want.bytes < MOST_AWAITED ? want.bytes : MOST_AWAITED);
     return events != 0 || conn_phase(conn) == CONN_PLAIN;
