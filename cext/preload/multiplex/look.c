@@ -79,6 +79,11 @@ static void arm(struct watched *watched) {
     watched->armed |= wanted;
 }
 
+static void disarm(struct watched *watched) {
+    doorbell_disarm(watched->conn, watched->armed);
+    watched->armed = 0;
+}
+
 static void leave_list(struct watched *watched) {
     watched->next->previous = watched->previous;
     watched->previous->next = watched->next;
@@ -90,10 +95,8 @@ static void report(struct watched *watched, uint32_t events, uint64_t now, struc
     out->events = events;
     out->data = watched->data;
     watched->last = now;
-    if (UNLIKELY(watched->armed != 0)) {
-        doorbell_disarm(watched->conn, watched->armed);
-        watched->armed = 0;
-    }
+    if (UNLIKELY(watched->armed != 0))
+        disarm(watched);
     if (watched->events & EPOLLONESHOT) {
         watched->disabled = true;
         leave_list(watched);
@@ -110,6 +113,8 @@ int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t 
     pthread_mutex_lock(&epoll->lock);
     watch_drain(epoll);
     looked->young = false;
+    /* Who was woken by one doorbell need not hear the others: each costs the other end a system call. */
+    bool awake = !epoll->nested && !epoll_has_sleepers(epoll);
     struct watched *next, *head = &epoll->active;
     for (struct watched *each = head->next; each != head && count < room; each = next) {
         next = each->next;
@@ -134,6 +139,8 @@ int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t 
                 report(each, events, now, &out[count++]);
             else
                 leave_list(each);
+        } else if (UNLIKELY(each->armed != 0) && awake) {
+            disarm(each);
         }
     }
     looked->active = epoll->active_count > 0;
