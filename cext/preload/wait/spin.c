@@ -15,13 +15,14 @@
  * computing programs on two CPUs, of 1,000 requests a second 228 to 897 were answered with polling, and all without. */
 #define LONG_YIELD_NS 20000
 #define SLICE_NS 500000
-#define BUSY_NS 100000000ull   /* without polling, after a yield of a slice */
+#define LEAST_BUSY_NS (2 * MILLISECOND_NS)    /* without polling, after a yield of a slice: twice as long if the last such pause */
+#define MOST_BUSY_NS (100 * MILLISECOND_NS)   /* has only just ended */
 #define CROWDED_NS 20000000    /* between two sleeps after long yields */
 #define MOST_LENT_NS 2000000   /* in one wait, to others */
 #define LEARNT_LEAST 1000      /* ns: that much is looked even by one whose sleeps are long */
 
 static __thread bool crowded;
-static __thread uint64_t crowded_at, busy_until;
+static __thread uint64_t crowded_at, busy_until, busy_ns;
 
 static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -42,7 +43,9 @@ void spin_start(struct spin *spin, _Atomic uint64_t *learnt) {
 /* After a long yield. */
 static void yielded(struct spin *spin, uint64_t since, uint64_t took) {
     if (took > SLICE_NS) {
-        busy_until = since + took + BUSY_NS;
+        bool again = since - busy_until < 2 * busy_ns;
+        busy_ns = !again ? LEAST_BUSY_NS : 2 * busy_ns < MOST_BUSY_NS ? 2 * busy_ns : MOST_BUSY_NS;
+        busy_until = since + took + busy_ns;
     } else if (since - crowded_at > CROWDED_NS) {
         crowded = true;
         crowded_at = since;
