@@ -146,9 +146,20 @@ struct cursor {
     uint64_t shown, done;   /* its value, and how many bytes of this call are shown */
 };
 
+/* One instruction, so that no handler can come between; that it is not locked does not matter, as other threads are kept
+ * away by the stream's lock. */
+static inline bool exchange(_Atomic uint64_t *shared, uint64_t before, uint64_t now) {
+#if defined(__x86_64__)
+    bool done;
+    __asm__ volatile("cmpxchgq %3, %1" : "=@ccz"(done), "+m"(*shared), "+a"(before) : "r"(now) : "memory");
+    return done;
+#else
+    return atomic_compare_exchange_strong_explicit(shared, &before, now, memory_order_release, memory_order_relaxed);
+#endif
+}
+
 static inline bool show(struct cursor *cursor, uint64_t now) {
-    uint64_t before = cursor->shown;
-    if (!atomic_compare_exchange_strong_explicit(cursor->shared, &before, now, memory_order_release, memory_order_relaxed))
+    if (!exchange(cursor->shared, cursor->shown, now))
         return false;
     cursor->done += now - cursor->shown;
     cursor->shown = now;
