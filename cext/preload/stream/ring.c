@@ -342,6 +342,16 @@ static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const st
     return (ssize_t)cursor.done;
 }
 
+void stream_prefetch(struct conn *conn) {
+    const struct vn_half *peer = conn->peer;
+    if (UNLIKELY(peer == NULL || atomic_load_explicit(&peer->mode, memory_order_relaxed) >= VN_LARGE))
+        return;
+    uint64_t tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
+    uint64_t origin = atomic_load_explicit(&peer->origin, memory_order_relaxed);
+    __builtin_prefetch((const char *)peer + VN_CONTROL_BYTES + (tail - origin) % VN_RING_BYTES);
+    __builtin_prefetch(&peer->tail);
+}
+
 static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end,
                          bool *interrupted) {
     uint64_t tail, head;

@@ -29,7 +29,7 @@ void watch_activate(struct watched *watched) {
         doorbell_disarm(watched->conn, watched->armed);
         watched->armed = 0;
     }
-    watched->last = now_ns();
+    watched->last = 0;
     if (watched->listed || watched->disabled)
         return;
     watched->next = &epoll->active;

@@ -30,7 +30,7 @@ struct watched {                 /* one descriptor that was added to one epoll *
     uint32_t seen;               /* EPOLLET: what was true, and how far the streams were, at the last look */
     uint64_t seen_head, seen_tail;
     uint32_t seen_state;         /* of the other end */
-    uint64_t last;               /* when it had an event */
+    uint64_t last;               /* when it had an event; 0: it is in the list since the last look */
     struct watched *next, *previous;    /* the active list */
     struct watched *same;               /* others of the same hash */
     struct watched *next_orphan;
