@@ -12,6 +12,8 @@
 #include "watch/control.h"
 #include "watch/registry.h"
 
+#define RECENT 10   /* times ticks_few */
+
 static bool has_direct(const struct pollfd *fds, nfds_t count) {
     if (is_bad(fds) || entry_highest < 0)
         return false;
@@ -77,11 +79,24 @@ EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, co
     return pselect_any(count, reads, writes, excepts, time, mask);
 }
 
+/* A stranger's number must not be taken for a connection. But some programs take one out and put it back with every
+ * message, and what was a connection a moment ago still is. */
+static void check(int fd) {
+    struct conn *conn = conn_hold(fd);
+    if (LIKELY(conn == NULL))
+        return;
+    bool was_there = atomic_load_explicit(&conn->parked, memory_order_relaxed) == fd &&
+                     ticks_now() - atomic_load_explicit(&conn->parked_at, memory_order_relaxed) < RECENT * ticks_few();
+    conn_release(conn);
+    if (!was_there && (conn = conn_hold_checked(fd)) != NULL)
+        conn_release(conn);
+}
+
 EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     READY();
-    struct conn *conn = op == EPOLL_CTL_ADD ? conn_hold_checked(fd) : NULL;   /* a stranger's number must not be taken for it */
-    if (conn != NULL)
-        conn_release(conn);
+    struct conn *conn;
+    if (op == EPOLL_CTL_ADD)
+        check(fd);
     if (UNLIKELY(!atomic_load_explicit(&epoll_waits_seen, memory_order_relaxed)) && op != EPOLL_CTL_ADD &&
         (op == EPOLL_CTL_DEL || (!is_bad(event) && !(event->events & EPOLLOUT))) && (conn = conn_hold(fd)) != NULL) {
         number_is_waited_unseen(conn, fd);   /* nobody wants to know any more whether it is connected */

@@ -52,6 +52,8 @@ struct conn {
     _Atomic uint32_t sleeper;                /* the last thread that watches the doorbell, by its sleeper's number */
     bool unreported;                         /* the program has seen EINPROGRESS, and no connect that returned 0 */
     _Atomic bool early;                      /* watched by the kernel, in an epoll: see epoll_waits_seen */
+    _Atomic int parked;                      /* the number by which it was taken out of an epoll last, and when: */
+    _Atomic uint64_t parked_at;              /* it may be put back without asking the kernel */
     bool wants_signals;                      /* O_ASYNC: the doorbell is rung for every byte */
     struct vn_address source, target;        /* of the offer */
     /* stream/large.c: */

@@ -84,6 +84,8 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
         error = ENOENT;
     } else {
         watch_park(watched);
+        atomic_store_explicit(&conn->parked_at, ticks_now(), memory_order_relaxed);
+        atomic_store_explicit(&conn->parked, fd, memory_order_relaxed);
     }
     conn_release(conn);
     return error == 0 ? 0 : fail(error);
