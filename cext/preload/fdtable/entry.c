@@ -65,16 +65,30 @@ static inline void end_if_unused(struct entry *entry, long long count) {
         entry->destroy(entry);
 }
 
+static inline bool try_hold(int fd, struct entry *entry) {
+    long long count = count_add(entry, 1);
+    if (LIKELY(entry_of(fd) == entry && (count & ENTRY_LIVE)))
+        return true;
+    entry_release(entry);
+    return false;
+}
+
 struct entry *entry_hold(int fd) {
-    for (;;) {
-        struct entry *entry = entry_of(fd);
-        if (LIKELY(entry == NULL))
+    struct entry *entry;
+    do
+        entry = entry_of(fd);
+    while (UNLIKELY(entry != NULL) && !try_hold(fd, entry));
+    return entry;
+}
+
+struct entry *entry_hold_kind(int fd, enum entry_kind kind) {
+    struct entry *entry;
+    do {
+        entry = entry_of(fd);
+        if (LIKELY(entry == NULL) || entry->kind != kind)   /* which its memory never changes */
             return NULL;
-        long long count = count_add(entry, 1);
-        if (LIKELY(entry_of(fd) == entry && (count & ENTRY_LIVE)))
-            return entry;
-        entry_release(entry);
-    }
+    } while (!try_hold(fd, entry));
+    return entry;
 }
 
 void entry_retain(struct entry *entry) {

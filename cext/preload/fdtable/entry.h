@@ -44,6 +44,7 @@ struct entry *entry_new(enum entry_kind kind, size_t bytes, void (*destroy)(stru
 void entry_free(struct entry *entry);           /* for destroy alone */
 
 struct entry *entry_hold(int fd);               /* with a user more (entry_release), or NULL */
+struct entry *entry_hold_kind(int fd, enum entry_kind kind);   /* the same, for entries of this kind only */
 void entry_retain(struct entry *entry);         /* one user more, for who has one already */
 void entry_release(struct entry *entry);
 

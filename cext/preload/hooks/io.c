@@ -33,7 +33,7 @@ struct pieces {
     bool bad;              /* there is one: EFAULT, if nothing else comes first */
 };
 
-static int judge(const struct iovec *iov, size_t count, int too_many, bool copies, struct pieces *pieces) {
+static int judge_all(const struct iovec *iov, size_t count, int too_many, bool copies, struct pieces *pieces) {
     size_t all = 0;
     *pieces = (struct pieces){0, 0, false};
     if (UNLIKELY(count > MOST_PIECES))
@@ -51,6 +51,14 @@ static int judge(const struct iovec *iov, size_t count, int too_many, bool copie
         }
     }
     return 0;
+}
+
+static inline int judge(const struct iovec *iov, size_t count, int too_many, bool copies, struct pieces *pieces) {
+    if (LIKELY(count == 1 && !is_bad(iov) && iov->iov_len <= SSIZE_MAX) && LIKELY(!is_bad(iov->iov_base))) {
+        *pieces = (struct pieces){1, iov->iov_len, false};
+        return 0;
+    }
+    return judge_all(iov, count, too_many, copies, pieces);
 }
 
 /* A call that has waited in vain, and has moved `total` bytes. Made anew, it is for whatever has the number now. */
@@ -149,7 +157,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         if (n > 0) {
             total = peek ? (size_t)n : total + (size_t)n;
             if (!peek)
-                doorbell_ring_if_wanted(conn, VN_ARMED_ROOM);
+                doorbell_ring_if_armed(conn, VN_ARMED_ROOM);
             rearm_signals(conn);
             if (total >= target)
                 return (ssize_t)total;
@@ -211,7 +219,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             conn->writes++;
             if (UNLIKELY(conn_phase(conn) == CONN_OFFERED))
                 block_look(conn, fd);
-            doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
+            doorbell_ring_if_armed(conn, VN_ARMED_DATA);
             rearm_signals(conn);
             if (total == want)
                 return (ssize_t)total;
@@ -248,9 +256,10 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     if (!__libc_single_threaded && entry_of(fd) != NULL) \
         pthread_testcancel(); \
     if (UNLIKELY((conn = conn_hold(fd)) != NULL)) { \
-        if (LIKELY(!number_is_waited_unseen(conn, fd))) \
+        if (LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) \
             result = call; \
-        block_done(conn); \
+        if (UNLIKELY(atomic_load_explicit(&conn->goodbye_owed, memory_order_relaxed))) \
+            block_done(conn); \
         conn_release(conn); \
         if (LIKELY(result >= 0 || result == PLAIN)) \
             errno = errno_before; \
@@ -285,7 +294,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count) {
 
 EXPORT ssize_t read(int fd, void *data, size_t bytes) {
     struct iovec iov = {data, bytes};
-    ON_CONNECTION(result, vector_read(conn, fd, &iov, 1, 0))
+    ON_CONNECTION(result, LIKELY(bytes != 0) ? receive(conn, fd, &iov, 1, 0) : 0)
     return result != PLAIN ? result : real_read(fd, data, bytes);
 }
 

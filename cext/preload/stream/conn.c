@@ -85,16 +85,6 @@ bool conn_break(struct conn *conn, int error) {
     }
 }
 
-struct conn *conn_hold(int fd) {
-    if (LIKELY(conn_of(fd) == NULL))
-        return NULL;
-    struct entry *entry = entry_hold(fd);
-    if (entry == NULL || entry->kind == ENTRY_CONN)
-        return (struct conn *)entry;
-    entry_release(entry);
-    return NULL;
-}
-
 int conn_descriptor(const struct conn *conn, int fd) {
     if (LIKELY(entry_of(fd) == &conn->entry))
         return fd;
@@ -145,10 +135,6 @@ bool conn_is_under(const struct conn *conn, int fd) {
     bool same = fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_ino == conn->inode;
     errno = saved;
     return same;
-}
-
-bool conn_is_nonblocking(const struct conn *conn) {
-    return atomic_load_explicit(&conn->own->nonblocking, memory_order_relaxed) != 0;
 }
 
 static uint32_t number_of(int fd, int option) {

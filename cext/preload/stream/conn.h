@@ -84,7 +84,10 @@ static inline struct conn *conn_of(int fd) {
     return LIKELY(entry == NULL) || entry->kind != ENTRY_CONN ? NULL : (struct conn *)entry;
 }
 
-struct conn *conn_hold(int fd);              /* entry_hold for connections only */
+static inline struct conn *conn_hold(int fd) {   /* entry_hold for connections only */
+    return LIKELY(conn_of(fd) == NULL) ? NULL : (struct conn *)entry_hold_kind(fd, ENTRY_CONN);
+}
+
 #define conn_release(conn) entry_release(&(conn)->entry)
 
 /* A number of this process that means the connection: fd if it does, else another one; -1 for none. */
@@ -97,6 +100,9 @@ void conn_note_end(struct conn *conn, int fd);         /* its doorbell says so *
 bool conn_is_under(const struct conn *conn, int fd);   /* the kernel agrees: fd is this connection's socket */
 uint64_t inode_of(int fd);                   /* 0: not open */
 
-bool conn_is_nonblocking(const struct conn *conn);
+static inline bool conn_is_nonblocking(const struct conn *conn) {
+    return atomic_load_explicit(&conn->own->nonblocking, memory_order_relaxed) != 0;
+}
+
 void conn_read_options(struct conn *conn, int fd);     /* what the ring must know of the TCP socket's options */
 int conn_take_error(struct conn *conn);      /* the errno to report, once; 0 for none */

@@ -41,6 +41,10 @@ void doorbell_ring(struct conn *conn) {
 
 void doorbell_ring_if_wanted(struct conn *conn, uint64_t wants) {
     atomic_thread_fence(memory_order_seq_cst);
+    doorbell_ring_if_armed(conn, wants);
+}
+
+void doorbell_ring_if_armed(struct conn *conn, uint64_t wants) {
     const struct vn_half *peer = conn->peer;
     if (UNLIKELY(peer == NULL)) {   /* whether it sleeps can't be seen yet */
         doorbell_ring(conn);

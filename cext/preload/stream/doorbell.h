@@ -5,6 +5,7 @@
 
 void doorbell_ring(struct conn *conn);
 void doorbell_ring_if_wanted(struct conn *conn, uint64_t wants);   /* VN_ARMED_DATA after writing, VN_ARMED_ROOM after reading */
+void doorbell_ring_if_armed(struct conn *conn, uint64_t wants);    /* the same, after a full fence of the caller's */
 
 void doorbell_arm(struct conn *conn, unsigned events);      /* about to sleep for POLLIN and/or POLLOUT: look once more after it */
 void doorbell_disarm(struct conn *conn, unsigned events);   /* for each doorbell_arm */

@@ -18,7 +18,7 @@ static __thread uint32_t self;
 static __thread pid_t self_process;
 static __thread uintptr_t frame;   /* of the call that holds a lock; 0: none does */
 
-static uint32_t own_number(void) {
+static inline uint32_t own_number(void) {
     if (UNLIKELY(self == 0 || self_process != process_id)) {
         self = (uint32_t)real_syscall(SYS_gettid);
         self_process = process_id;
@@ -36,7 +36,7 @@ static bool is_interrupted(uintptr_t here) {
     return frame != 0 && (here < frame || is_on_signal_stack());
 }
 
-static bool take(_Atomic uint32_t *word, uint32_t number) {
+static inline bool take(_Atomic uint32_t *word, uint32_t number) {
     uint32_t nobody = 0;
     return atomic_compare_exchange_strong_explicit(word, &nobody, number, memory_order_acquire, memory_order_relaxed);
 }
@@ -52,29 +52,33 @@ static void pause_for_holder(_Atomic uint32_t *word, unsigned tries) {
         atomic_compare_exchange_strong(word, &holder, 0);
 }
 
-__attribute__((noinline)) static struct stream_lock lock_shared(_Atomic uint32_t *word, uintptr_t here) {
-    uint32_t number = own_number();
-    struct stream_lock lock = {NULL, 0};
+/* Somebody has it. False: this thread itself does, in a call that this one has interrupted, so it goes on without. */
+__attribute__((noinline)) static bool wait_for_lock(_Atomic uint32_t *word, uint32_t number, uintptr_t here) {
     int saved = errno;
     for (unsigned tries = 1; !take(word, number); tries++) {
         if (atomic_load_explicit(word, memory_order_relaxed) == number) {
             if (is_interrupted(here))
-                return lock;
+                return false;
             break;
         }
         pause_for_holder(word, tries);
     }
     errno = saved;
-    lock.word = word;
-    lock.outer = frame;
-    frame = here;
-    return lock;
+    return true;
 }
 
 struct stream_lock stream_lock(const struct conn *conn, _Atomic uint32_t *word) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    struct stream_lock lock = {NULL, 0};
     if (__libc_single_threaded && !atomic_load_explicit(&conn->own->forked, memory_order_relaxed))
-        return (struct stream_lock){NULL, 0};
-    return lock_shared(word, (uintptr_t)__builtin_frame_address(0));
+        return lock;
+    uint32_t number = own_number();
+    if (LIKELY(take(word, number)) || wait_for_lock(word, number, here)) {
+        lock.word = word;
+        lock.outer = frame;
+        frame = here;
+    }
+    return lock;
 }
 
 /* A holder that was killed, or that a handler has jumped out of, gives nothing back. */
@@ -103,4 +107,16 @@ void stream_unlock(const struct stream_lock *lock) {
         return;
     frame = lock->outer;
     atomic_store_explicit(lock->word, 0, memory_order_release);
+}
+
+void stream_unlock_fenced(const struct stream_lock *lock) {
+#if defined(__x86_64__)
+    if (lock->word != NULL) {
+        frame = lock->outer;
+        atomic_exchange(lock->word, 0);   /* which is a fence here, and costs no more than one */
+        return;
+    }
+#endif
+    stream_unlock(lock);
+    atomic_thread_fence(memory_order_seq_cst);
 }

@@ -18,3 +18,4 @@ struct stream_lock {
 struct stream_lock stream_lock(const struct conn *conn, _Atomic uint32_t *word);
 bool stream_try_lock(_Atomic uint32_t *word, struct stream_lock *lock);   /* without waiting */
 void stream_unlock(const struct stream_lock *lock);
+void stream_unlock_fenced(const struct stream_lock *lock);   /* and a full fence after all that was stored before */

@@ -69,7 +69,7 @@ static bool is_over(struct conn *conn) {
 /* The ring that a position is in. */
 struct ring {
     const char *bytes;   /* NULL: it can't be had, or there is none of its mode */
-    uint64_t size, origin;
+    uint64_t size, origin;   /* size: a power of two */
     uint64_t end;        /* the first position that is not in it */
 };
 
@@ -122,10 +122,11 @@ static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count,
 }
 
 static size_t put(const struct ring *ring, uint64_t head, const char *from, size_t bytes) {
-    uint64_t at = (head - ring->origin) % ring->size;
+    uint64_t at = (head - ring->origin) & (ring->size - 1);
     size_t first = ring->size - at < bytes ? ring->size - at : bytes;
     memcpy((char *)ring->bytes + at, from, first);
-    memcpy((char *)ring->bytes, from + first, bytes - first);
+    if (UNLIKELY(first < bytes))
+        memcpy((char *)ring->bytes, from + first, bytes - first);
     return bytes;
 }
 
@@ -164,6 +165,10 @@ static inline bool show(struct cursor *cursor, uint64_t now) {
     cursor->done += now - cursor->shown;
     cursor->shown = now;
     return true;
+}
+
+static inline void unlock(const struct stream_lock *lock, bool shown) {
+    (LIKELY(shown) ? stream_unlock_fenced : stream_unlock)(lock);
 }
 
 /* What a write finds before it copies anything: true when it may. Else *result. */
@@ -253,7 +258,7 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
         result = write_once(conn, iov, count, skip + total, &interrupted);
         total += result > 0 ? (size_t)result : 0;
     } while (UNLIKELY(interrupted));
-    stream_unlock(&lock);
+    unlock(&lock, total != 0);
     return result < 0 && total == 0 ? result : (ssize_t)total;
 }
 
@@ -315,7 +320,7 @@ static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const st
         while (left > 0 && tail != head) {
             if (UNLIKELY(tail == ring.end || ring.bytes == NULL) && (ring = ring_at(conn, peer, tail)).bytes == NULL)
                 return fault(conn);
-            uint64_t at = (tail - ring.origin) % ring.size, bytes = head - tail;
+            uint64_t at = (tail - ring.origin) & (ring.size - 1), bytes = head - tail;
             if (bytes > left)
                 bytes = left;
             if (bytes > ring.end - tail)
@@ -377,7 +382,7 @@ ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_
         result = read_once(conn, iov, count, skip + total, peek, end, &interrupted);
         total += result > 0 ? (size_t)result : 0;
     } while (UNLIKELY(interrupted));
-    stream_unlock(&lock);
+    unlock(&lock, total != 0 && !peek);
     if (total != 0)
         *end = false;
     return result < 0 && total == 0 ? result : (ssize_t)total;

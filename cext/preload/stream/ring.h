@@ -22,6 +22,7 @@ static inline uint64_t stream_writable(const struct vn_half *writer, const struc
 
 void stream_prefetch(struct conn *conn);   /* the program is about to read what is there, and to answer */
 
+/* Where these two have moved a cursor, a full fence has followed, as doorbell_ring_if_armed asks for. */
 ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size_t skip);
     /* bytes written after the first `skip` of iov; 0: no room; -1 and errno EPIPE, ECONNRESET */
 ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end);

@@ -39,10 +39,6 @@ struct epoll *epoll_hold(int epfd) {
     return NULL;
 }
 
-bool epoll_has_sleepers(struct epoll *epoll) {
-    return atomic_load(&epoll->sleepers) > 0 || atomic_load(epoll_early_of(epoll->outer)) > 0;
-}
-
 static void epoll_destroy(struct entry *entry) {
     struct epoll *epoll = (struct epoll *)entry;
     int saved = errno;

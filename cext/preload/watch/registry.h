@@ -76,7 +76,10 @@ static inline _Atomic int *epoll_early_of(int epfd) {
 extern _Atomic bool epoll_waits_seen;
 
 struct epoll *epoll_hold(int epfd);
-bool epoll_has_sleepers(struct epoll *epoll);
+static inline bool epoll_has_sleepers(struct epoll *epoll) {
+    return atomic_load(&epoll->sleepers) > 0 || atomic_load(epoll_early_of(epoll->outer)) > 0;
+}
+
 struct epoll *epoll_make(int epfd);                 /* held; the known one if there is one; NULL without memory */
 #define epoll_release(epoll) entry_release(&(epoll)->entry)
 int epoll_outer(struct epoll *epoll);
