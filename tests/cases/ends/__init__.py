@@ -100,6 +100,21 @@ CASES = [
                 blocked recv: end
                 recv is over: yes
             """,
+            "dead_peer_often_recv": "recv: end",
+            "dead_peer_often_poll": "poll: in rdhup",
+            "dead_peer_often_send": """
+                send: 1
+                send: EPIPE
+            """,
+            "dead_peer_often_unread": """
+                poll: in rdhup err hup
+                recv: ECONNRESET
+            """,
+            "dead_peer_often_forked": """
+                the child: 0
+                recv: end
+            """,
+            "dead_peers_at_once": "ends: 40",
         },
         clients=[
             f"look_late_{how}" for how in ("at_close", "at_shutdown", "at_exit", "at_oneself", "blocking")

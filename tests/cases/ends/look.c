@@ -210,9 +210,101 @@ static void dead_peer_wakes(void) {
     close(client);
 }
 
+/* For so long that the connection is one of those that the library asks for together. */
+static void look_often(int client) {
+    char byte;
+    for (double end = now() + 0.03; now() < end;)
+        must(recv(client, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN, "nothing is there");
+}
+
+static void dead_peer_often_recv(void) {
+    int client;
+    char data[8];
+    pid_t pid = start_server(&client);
+    look_often(client);
+    kill_server(pid);
+    say_text("recv", data, recv(client, data, sizeof(data), MSG_DONTWAIT));
+    close(client);
+}
+
+static void dead_peer_often_poll(void) {
+    int client;
+    pid_t pid = start_server(&client);
+    look_often(client);
+    kill_server(pid);
+    say_events("poll", (unsigned)await_events(client, POLLIN | POLLRDHUP, 0));
+    close(client);
+}
+
+static void dead_peer_often_send(void) {
+    int client;
+    pid_t pid = start_server(&client);
+    look_often(client);
+    kill_server(pid);
+    say("send", send(client, "a", 1, MSG_NOSIGNAL));
+    say("send", send(client, "a", 1, MSG_NOSIGNAL));
+    close(client);
+}
+
+static void dead_peer_often_unread(void) {
+    int client;
+    char data[8];
+    pid_t pid = start_server(&client);
+    look_often(client);
+    must(send(client, "abc", 3, 0) == 3, "send");
+    kill_server(pid);
+    say_events("poll", (unsigned)await_events(client, POLLIN | POLLRDHUP, 0));
+    say_text("recv", data, recv(client, data, sizeof(data), MSG_DONTWAIT));
+    close(client);
+}
+
+/* After a fork the child asks by itself, and takes nothing from its parent. */
+static void dead_peer_often_forked(void) {
+    int client;
+    char data[8];
+    pid_t pid = start_server(&client);
+    look_often(client);
+    pid_t child = fork();
+    must(child >= 0, "fork");
+    if (child == 0) {
+        look_often(client);
+        kill(pid, SIGKILL);
+        for (double end = now() + 5; now() < end && recv(client, data, 1, MSG_DONTWAIT) != 0;)
+            continue;
+        _exit(recv(client, data, 1, MSG_DONTWAIT) != 0);
+    }
+    int status = -1;
+    must(waitpid(pid, NULL, 0) == pid && waitpid(child, &status, 0) == child, "wait");
+    say("the child", status);
+    say_text("recv", data, recv(client, data, sizeof(data), MSG_DONTWAIT));
+    close(client);
+}
+
+/* More than one look at them tells of. */
+static void dead_peers_at_once(void) {
+    enum { MANY = 40 };
+    int clients[MANY], ends = 0;
+    pid_t pids[MANY];
+    char byte;
+    for (int i = 0; i < MANY; i++)
+        pids[i] = start_server(&clients[i]);
+    for (int i = 0; i < MANY; i++)
+        look_often(clients[i]);
+    for (int i = 0; i < MANY; i++)
+        kill_server(pids[i]);
+    for (int i = 0; i < MANY; i++)
+        ends += recv(clients[i], &byte, 1, MSG_DONTWAIT) == 0;
+    say("ends", ends);
+    for (int i = 0; i < MANY; i++)
+        close(clients[i]);
+}
+
 CASES({"look_late_at_close", look_late_at_close}, {"look_late_at_shutdown", look_late_at_shutdown},
       {"look_late_at_exit", look_late_at_exit}, {"look_late_at_oneself", look_late_at_oneself},
       {"look_late_blocking", look_late_blocking}, {"dead_peer_recv", dead_peer_recv},
       {"dead_peer_peek", dead_peer_peek}, {"dead_peer_poll", dead_peer_poll}, {"dead_peer_select", dead_peer_select},
       {"dead_peer_epoll", dead_peer_epoll}, {"dead_peer_send", dead_peer_send}, {"dead_peer_unread", dead_peer_unread},
-      {"dead_peer_wakes", dead_peer_wakes})
+      {"dead_peer_wakes", dead_peer_wakes}, {"dead_peer_often_recv", dead_peer_often_recv},
+      {"dead_peer_often_poll", dead_peer_often_poll}, {"dead_peer_often_send", dead_peer_often_send},
+      {"dead_peer_often_unread", dead_peer_often_unread}, {"dead_peer_often_forked", dead_peer_often_forked},
+      {"dead_peers_at_once", dead_peers_at_once})
