@@ -7,6 +7,11 @@
  *   connect hold ADDRESS PORT COUNT      opens connections, each of which gets an answer to a PING, prints "held"
  *                                        and keeps them until its input ends
  *
+ *   connect echo ADDRESS PORT            accepts for ever: sends back what comes, until the end
+ *   connect paced ADDRESS PORT SECONDS   one connection with 1,000 requests of 100 bytes a second; prints how many were
+ *                                        answered in time, and the 99th percentile of the time from when each was due
+ *   connect flat ADDRESS PORT SECONDS    the same without a pause, and prints the requests per second
+ *
  * Clients close with a reset: thousands of ports in TIME_WAIT would make the kernel's search for a free one the
  * thing that is measured.
  */
@@ -114,10 +119,72 @@ static void hold(int count)
         ;
 }
 
+static void echo(void)
+{
+    int listener = new_socket();
+    if (bind(listener, (struct sockaddr *)&where, sizeof where) || listen(listener, 16))
+        fail("listen");
+    for (;;) {
+        char data[4096];
+        ssize_t got;
+        int fd = accept(listener, NULL, NULL);
+        if (fd < 0)
+            fail("accept");
+        while ((got = recv(fd, data, sizeof data, 0)) > 0)
+            if (send(fd, data, got, MSG_NOSIGNAL) != got)
+                break;
+        close(fd);
+    }
+}
+
+#define REQUEST 100
+#define PERIOD 0.001
+
+static void ask(int fd)
+{
+    char data[REQUEST] = "";
+    if (send(fd, data, sizeof data, MSG_NOSIGNAL) != sizeof data || recv(fd, data, sizeof data, MSG_WAITALL) != sizeof data)
+        fail("echo");
+}
+
+static int by_size(const void *one, const void *other)
+{
+    double difference = *(const double *)one - *(const double *)other;
+    return (difference > 0) - (difference < 0);
+}
+
+static void paced(double seconds)
+{
+    int fd = new_connection(), due = seconds / PERIOD, done = 0;
+    double *times = calloc(due, sizeof *times), start = now();
+    if (times == NULL || due < 100)
+        fail("seconds");
+    for (; done < due && now() < start + seconds + 1; done++) {
+        double at = start + done * PERIOD, left = at - now();
+        struct timespec pause = {0, left > 0 ? left * 1e9 : 0};
+        if (left > 0)
+            nanosleep(&pause, NULL);
+        ask(fd);
+        times[done] = now() - at;
+    }
+    qsort(times, done, sizeof *times, by_size);
+    printf("%d of %d, %.1f us\n", done, due, times[done * 99 / 100] * 1e6);
+}
+
+static void flat(double seconds)
+{
+    int fd = new_connection();
+    double start = now(), end = start;
+    long count = 0;
+    for (; end < start + seconds; end = now(), count++)
+        ask(fd);
+    printf("%.1f per second\n", count / (end - start));
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 4 || inet_pton(AF_INET, argv[2], &where.sin_addr) != 1) {
-        fprintf(stderr, "usage: connect serve|loop|first|hold ADDRESS PORT [SECONDS|COUNT]\n");
+        fprintf(stderr, "usage: connect serve|loop|first|hold|echo|paced|flat ADDRESS PORT [SECONDS|COUNT]\n");
         return 2;
     }
     where.sin_family = AF_INET;
@@ -126,6 +193,12 @@ int main(int argc, char **argv)
         serve();
     else if (!strcmp(argv[1], "loop") && argc > 4)
         loop(atof(argv[4]));
+    else if (!strcmp(argv[1], "echo"))
+        echo();
+    else if (!strcmp(argv[1], "paced") && argc > 4)
+        paced(atof(argv[4]));
+    else if (!strcmp(argv[1], "flat") && argc > 4)
+        flat(atof(argv[4]));
     else if (!strcmp(argv[1], "first"))
         first();
     else if (!strcmp(argv[1], "hold") && argc > 4)

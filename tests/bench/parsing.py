@@ -122,6 +122,14 @@ def per_second(text: str) -> float:
     return float(found[1])
 
 
+def paced(text: str) -> tuple[float, float]:
+    """What our own program prints: the part of the requests that were answered in time, and a percentile in us."""
+    found = re.match(r"([0-9]+) of ([0-9]+), ([0-9.]+) us", text)
+    if not found:
+        raise Unreadable(f"connect: {text[-200:]!r}")
+    return int(found[1]) / int(found[2]), float(found[3])
+
+
 def median_us(text: str) -> float:
     """Of the times that our own program has printed, run after run."""
     times = [re.fullmatch(r"([0-9.]+) us", line) for line in text.splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,16 @@ SCALE = 2
 
 CALIBRATION = 20_000
 """Requests by which it is found out how many of them redis-benchmark can make in the time it is given."""
+
+APACHE = Path(__file__).parents[1] / "compat/programs/config/apache.conf"
+ONE_PROCESS = """StartServers 1
+ServerLimit 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+MinSpareThreads 1
+MaxSpareThreads 64
+"""
+"""Of Apache: it must not end one beside the other, which closes connections."""
 
 WRK_CONNECTIONS, CLOSING_CONNECTIONS = 50, 8
 
@@ -106,6 +117,56 @@ def http(environment: Environment, settings: Settings, *options: str) -> float:
         return parsing.wrk_per_second(run(environment, "a", wrk, seconds))
 
 
+def node_http(environment: Environment, settings: Settings) -> float:
+    """Requests per second of Node's http server, asked as nginx is."""
+    address = environment.address["b"]
+    script = f"require('http').createServer((q, a) => a.end('hello')).listen({HTTP_PORT}, '{address}', 511)"
+    return _wrk(environment, settings, ["node", "-e", script])
+
+
+def apache_http(environment: Environment, settings: Settings) -> float:
+    """Requests per second of Apache httpd with its event module, asked as nginx is."""
+    folder = Path(scratch().name) / "apache"
+    (folder / "www").mkdir(parents=True, exist_ok=True)
+    (folder / "www/hello").write_text("hello")
+    text = APACHE.read_text().replace("@MODEL@", "event").replace("@FOLDER@", str(folder))
+    config = folder / "apache.conf"
+    config.write_text(text.replace("@AT@", f"{environment.address['b']}:{HTTP_PORT}") + ONE_PROCESS)
+    return _wrk(environment, settings, ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(config)])
+
+
+def _wrk(environment: Environment, settings: Settings, command: list[str]) -> float:
+    target = f"http://{environment.address['b']}:{HTTP_PORT}/hello"
+    seconds = max(1, round(settings.seconds))
+    with server(environment, "b", command, HTTP_PORT, "tcp"):
+        wrk = ["wrk", "-t", "1", "-d", f"{seconds}s", "-c", str(WRK_CONNECTIONS), target]
+        return parsing.wrk_per_second(run(environment, "a", wrk, seconds))
+
+
+@contextmanager
+def hogs() -> Iterator[None]:
+    """A program that computes on each CPU."""
+    count = len(os.sched_getaffinity(0))
+    processes = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def beside_hogs(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    """One connection beside programs that compute: 1,000 requests of 100 bytes a second, and as many as can be."""
+    where = [environment.address["b"], str(CONNECT_PORT)]
+    with server(environment, "b", [connect_program(), "echo", *where], CONNECT_PORT, "tcp"), hogs():
+        words = [*where, f"{settings.seconds:g}"]
+        said = run(environment, "a", [connect_program(), "paced", *words], settings.seconds + 1)
+        done, p99 = parsing.paced(said)
+        flat = parsing.per_second(run(environment, "a", [connect_program(), "flat", *words], settings.seconds))
+    return {"hogs_done": done, "hogs_p99": p99, "hogs_flat": flat / 1e3}
+
+
 def connects(environment: Environment, settings: Settings) -> float:
     """Connections per second, one after the other, each used for a byte each way."""
     where = [environment.address["b"], str(CONNECT_PORT)]
@@ -167,6 +228,17 @@ HTTP = _http("http", "keep-alive", "-c", str(WRK_CONNECTIONS))
 HTTP_CLOSE = _http(
     "http_close", "a connection per request", "-c", str(CLOSING_CONNECTIONS), "-H", "Connection: close"
 )
+HTTP_NODE = _workload("http_node", "Node's http, keep-alive", "thousand/s", node_http)
+HTTP_APACHE = _workload("http_apache", "Apache, keep-alive", "thousand/s", apache_http)
+HOGS = Workload(
+    "hogs",
+    (
+        Metric("hogs_done", "beside hogs: 1,000/s, answered", "part", True),
+        Metric("hogs_p99", "beside hogs: 1,000/s, p99", "us", False),
+        Metric("hogs_flat", "beside hogs: flat out", "thousand/s", True),
+    ),
+    beside_hogs,
+)
 CONNECTS = _workload("connects", "connect, accept, a byte", "thousand/s", connects)
 DECISIONS = Workload(
     "decisions",
@@ -180,7 +252,7 @@ PGBENCH = _workload("pgbench", "pgbench select-only", "thousand/s", pgbench)
 
 ALL = (
     *(w.TCP, w.TCP_PING_PONG, REDIS_50, REDIS_1, REDIS_P16),
-    *(HTTP, HTTP_CLOSE, CONNECTS, DECISIONS, PGBENCH),
+    *(HTTP, HTTP_NODE, HTTP_APACHE, HTTP_CLOSE, CONNECTS, DECISIONS, PGBENCH, HOGS),
 )
 
 

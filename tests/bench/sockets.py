@@ -161,6 +161,11 @@ SOCKETS = Suite(
         "http_close": Bar(0.8),
         "connects": Bar(0.7),
         "pgbench": Bar(1.3),
+        "http_node": Bar(1.5),
+        "http_apache": Bar(1.5),
+        "hogs_done": Bar(1.0),
+        "hogs_p99": Bar(1.5),
+        "hogs_flat": Bar(1.0),
     },
 )
 
