@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance.compare import Difference, is_allowed, is_steady
+from tests.conformance.compare import Difference, is_allowed, is_late, is_steady
 from tests.conformance.lanes import ENDS, LIBRARY, Lane, PlayerFailed, build, enter_namespace, lanes
 from tests.conformance.program import Program, parse_programs
 from tests.conformance.runner import FOLDER, NothingDirect, Plan, Run
@@ -114,9 +114,13 @@ def replay_program(ready: dict[str, Lane], program: Program, show: bool) -> int:
             if show:
                 print(f"# {name}: the same" + (f", {trace.direct} sends direct" if trace.direct else ""))
             continue
-        faulty = not is_allowed(program, kernel, trace)
-        different = different or faulty
-        print(f"# {name}: {'different' if faulty else 'different, as it may be'}")
+        verdict = "different"
+        if is_allowed(program, kernel, trace):
+            verdict = "different, as it may be"
+        elif is_late(plain, lane, program):
+            verdict = "only late"
+        different = different or verdict == "different"
+        print(f"# {name}: {verdict}")
         print(Difference(program, name, kernel, trace).text)
     if show and not different:
         print(side_by_side(program, kernel))

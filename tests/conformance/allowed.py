@@ -134,6 +134,18 @@ def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     return step.op == "epollwait" and {"fork", "epollctl", "close"} <= ops and kernel.result > direct.result
 
 
+def _told_next(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """An epoll that finds bytes in memory does not ask for deaths: the next wait tells of them."""
+    ends = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"]
+    return step.op == "epollwait" and _without(ends, kernel) == list(direct.values)
+
+
+def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """Another thread has taken the connection away by connect(AF_UNSPEC): with which error the call ends."""
+    ended_by = [each.step.op for each in before if kernel.waited and each.number == kernel.finished_at]
+    return ended_by == ["connect"] and kernel.finished_at == direct.finished_at
+
+
 def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """The kernel wakes a receive for fewer bytes than SO_RCVLOWAT when there are as many."""
     set_before = any(" SO_RCVLOWAT " in each.step.text for each in before)
@@ -149,7 +161,7 @@ def _orphaned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outco
     """The kernel has dropped a socket that waited for the FIN, as there are few places for such; so a FIN is reset."""
     shut = any(each.step.op == "shutdown" and each.step.args[1] > 0 for each in before)
     lost = kernel.error == errno.ECONNRESET and (direct.result >= 0 or direct.error == errno.EPIPE)
-    return shut and lost and step.op in ("recv", "send")
+    return shut and ((lost and step.op in ("recv", "send")) or " SIOCOUTQ " in step.text)
 
 
 def _bound(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -200,6 +212,8 @@ RULES = [
     Allowed("direct-sockets.md: past the library", _gone_unseen),
     Allowed("direct-sockets.md, known faults: a clone past the library", _cloned),
     Allowed("direct-sockets.md: an epoll forgets a number that is closed", _left_open),
+    Allowed("direct-sockets.md: an epoll with bytes to report tells of a death at the next wait", _told_next),
+    Allowed("direct-sockets.md: the error of a call whose connection another thread drops", _dropped),
     Allowed("what TCP leaves open: when SO_RCVLOWAT wakes who asks for less", _low_water),
     Allowed("what the tester brings about: few places for TIME_WAIT", _orphaned),
     Allowed("what TCP leaves open: how long a port stays in use", _bound),

@@ -80,8 +80,11 @@ bool conn_break(struct conn *conn, int error) {
             return false;
         if (error != 0)
             atomic_store(&conn->own->error, error);
-        if (conn_set_phase(conn, phase, CONN_BROKEN))
-            return true;
+        if (!conn_set_phase(conn, phase, CONN_BROKEN))
+            continue;
+        if (conn->own->forked)   /* the other processes see by it that the error was told, or is there to be taken */
+            atomic_fetch_or(&conn->own->state, VN_RESET);
+        return true;
     }
 }
 

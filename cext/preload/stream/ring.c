@@ -468,7 +468,9 @@ bool stream_is_connected(struct conn *conn) {
     enum phase phase = conn_phase(conn);
     if (phase == CONN_CONNECTING || phase == CONN_BROKEN)
         return false;
-    return !(atomic_load(&conn->own->state) & VN_FIN) || !((theirs & VN_FIN) || is_gone(conn));
+    if (!(atomic_load(&conn->own->state) & VN_FIN) || !((theirs & VN_FIN) || is_gone(conn)))
+        return true;
+    return stream_not_arrived(conn) > 0 && !is_gone(conn);   /* our FIN is behind them */
 }
 
 int stream_tcp_state(struct conn *conn, int state) {
@@ -481,7 +483,7 @@ int stream_tcp_state(struct conn *conn, int state) {
     case CONN_OFFERED:
     case CONN_DIRECT:
         if (mine && theirs)
-            return TCP_CLOSE;
+            return stream_is_connected(conn) ? TCP_LAST_ACK : TCP_CLOSE;
         if (mine)   /* the FIN comes behind all bytes */
             return stream_not_arrived(conn) > 0 ? TCP_FIN_WAIT1 : TCP_FIN_WAIT2;
         return theirs ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
