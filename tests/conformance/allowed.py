@@ -114,6 +114,8 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if step.op == "send":
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
         return full or (kernel.result > 0 and direct.error in (errno.EPIPE, errno.ECONNRESET))
+    if step.op == "close":
+        return any(" SO_LINGER " in each.step.text for each in before)
     amounts = ("FIONREAD", "SIOCOUTQ", "TCP_INFO")
     return step.op in ("drain", "recvall") or any(f" {name} " in f"{step.text} " for name in amounts)
 
@@ -208,8 +210,8 @@ RULES = [
     Allowed("direct-sockets.md: a relay's end is a Unix socket", _relayed),
     Allowed("direct-sockets.md, known faults: a close under a call that was left by a jump", _jumped),
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
-    Allowed("direct-sockets.md: buffers hold other amounts", _filled),
-    Allowed("direct-sockets.md: past the library", _gone_unseen),
+    Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),
+    Allowed("direct-sockets.md: what was closed past the library is not asked for", _gone_unseen),
     Allowed("direct-sockets.md, known faults: a clone past the library", _cloned),
     Allowed("direct-sockets.md: an epoll forgets a number that is closed", _left_open),
     Allowed("direct-sockets.md: an epoll with bytes to report tells of a death at the next wait", _told_next),

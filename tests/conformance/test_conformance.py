@@ -21,6 +21,8 @@ from tests.support.waiting import wait_until
 
 CASES = Path(__file__).parent / "cases.txt"
 
+SEED = 18
+
 needs_player = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("gcc"), reason="the player needs root and gcc"
 )
@@ -48,6 +50,17 @@ def test_known_cases_go_as_the_kernels() -> None:
     if not LIBRARY.exists():
         pytest.skip(f"no {LIBRARY}: run scripts/setup")
     done = conformance(f"--replay={CASES}")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@needs_player
+@pytest.mark.timeout(300)
+def test_a_minute_of_random_programs(tmp_path: Path) -> None:
+    """Always the same ones, so that who has broken something knows it; `scripts/conformance` takes others each time."""
+    if not LIBRARY.exists():
+        pytest.skip(f"no {LIBRARY}: run scripts/setup")
+    words = ["--seconds=60", f"--seed={SEED}", "--shrink=3", f"--keep={tmp_path}"]
+    done = conformance(*words, seconds=280)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 

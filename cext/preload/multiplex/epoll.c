@@ -54,6 +54,18 @@ static int done(struct epoll *epoll, int count) {
     return count;
 }
 
+/* Of who does not wait, before it says that there is nothing: for deaths, and for what the doorbells have brought. */
+static int last_look(struct epoll *epoll, struct epoll_event *events, int room, uint64_t now, struct looked *looked, int saved) {
+    epoll_look_for_deaths(epoll);
+    int count = epoll_look(epoll, events, room, now, looked);
+    if (UNLIKELY(epoll->nests > 0)) {
+        epoll_look_for_deaths_nested(epoll);
+        count += epoll_look_nested(epoll, events, count, room, true);
+    }
+    errno = saved;
+    return count;
+}
+
 static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events, int room, uint64_t timeout,
                        const sigset_t *mask, bool fine) {
     uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
@@ -98,11 +110,9 @@ static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events
                 return done(epoll, count);
             }
             epoll->asked = now;
-            if (timeout == 0) {   /* what the doorbells brought is looked at once */
-                epoll_look_for_deaths(epoll);
-                return done(epoll, epoll_look(epoll, events, room, now, &looked));
-            }
         }
+        if (timeout == 0)
+            return done(epoll, last_look(epoll, events, room, now, &looked, saved));
         if (now >= deadline) {
             errno = saved;
             return done(epoll, 0);

@@ -80,6 +80,18 @@ bool epoll_arm_nested(struct epoll *epoll, uint64_t *due) {
     return epoll_look_nested(epoll, &event, 0, 1, false) > 0;
 }
 
+void epoll_look_for_deaths_nested(struct epoll *epoll) {
+    struct inside nested[MOST];
+    int count = hold(epoll, nested);
+    for (int i = 0; i < count; i++) {
+        if (nested[i].entry == NULL)
+            continue;
+        if (nested[i].entry->kind == ENTRY_EPOLL)
+            epoll_look_for_deaths((struct epoll *)nested[i].entry);
+        entry_release(nested[i].entry);
+    }
+}
+
 void epoll_serve_nested(struct epoll *epoll) {
     struct inside nested[MOST];
     int count = hold(epoll, nested);

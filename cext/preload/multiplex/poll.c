@@ -77,7 +77,9 @@ static int ask(struct set *set, uint64_t timeout, const sigset_t *mask) {
     return result;
 }
 
-static void look_at_epoll(struct epoll *epoll, struct pollfd *poll) {
+static void look_at_epoll(struct epoll *epoll, struct pollfd *poll, bool last) {
+    if (last)
+        epoll_look_for_deaths(epoll);
     if (poll->revents & POLLIN) {   /* by a doorbell, perhaps, that has nothing to say any more */
         struct pollfd again = {poll->fd, poll->events, 0};
         epoll_collect(epoll);
@@ -94,7 +96,7 @@ static void look(struct set *set, bool last) {
         struct direct *direct = &set->direct[i];
         struct pollfd *poll = &set->fds[direct->at];
         if (direct->entry->kind == ENTRY_EPOLL) {
-            look_at_epoll((struct epoll *)direct->entry, poll);
+            look_at_epoll((struct epoll *)direct->entry, poll, last);
             continue;
         }
         struct conn *conn = (struct conn *)direct->entry;

@@ -156,8 +156,9 @@ int control(int epfd, int op, int fd, struct epoll_event *event) {
     struct entry *entry = entry_hold(fd);
     struct conn *conn = entry != NULL && is_conn(entry) ? (struct conn *)entry : NULL;
     struct epoll *epoll = epoll_hold(epfd);
+    struct conn *early = NULL;   /* held by its entry */
     if (UNLIKELY(!atomic_load(&epoll_waits_seen)) && conn != NULL && is_early(epoll, op, fd, event, conn)) {
-        conn->early = true;
+        early = conn;
         conn = NULL;
     }
     int result = 0, saved = errno;
@@ -187,6 +188,8 @@ int control(int epfd, int op, int fd, struct epoll_event *event) {
         }
         pthread_mutex_unlock(&epoll->lock);
     }
+    if (early != NULL && result == 0)
+        early->early = true;
     if (epoll != NULL) {
         int error = errno;
         epoll_release(epoll);
