@@ -73,17 +73,17 @@ class Why(IntEnum):
 
 WORDS = {
     Why.DIRECT: "direct",
-    Why.NOT_A_PARTITION: "the other end is no partition of this fabric",
+    Why.NOT_A_PARTITION: "it does not lead to another partition of this fabric",
     Why.NO_BROKER: "no hosting daemon answered",
-    Why.NO_PROVIDER: "the listener runs without the library",
-    Why.NO_OFFER: "the other end did not offer it",
+    Why.NO_PROVIDER: "no listener with the library was there",
+    Why.NO_OFFER: "the client left it to TCP, or runs without the library",
     Why.NO_MEMORY: "no memory was to be had",
-    Why.NO_DESCRIPTORS: "no descriptors were left",
-    Why.WITHDRAWN: "the listener did not answer in time",
+    Why.NO_DESCRIPTORS: "the limit of open files is too near",
+    Why.WITHDRAWN: "it went on by TCP before the listener had answered",
     Why.REFUSED_BY_PEER: "the listener refused it",
     Why.SWITCHED_OFF: "switched off by VNICD_DIRECT=0",
-    Why.UNSUPPORTED: "the socket has an option that can't be carried",
-    Why.SHORT_LIVED: "connections to it end soon, so they are left to TCP",
+    Why.UNSUPPORTED: "the socket, or how its program waits, does not allow it",
+    Why.SHORT_LIVED: "such connections were short-lived, and TCP is faster then",
 }
 
 

@@ -114,6 +114,8 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if step.op == "send":
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
         return full or (kernel.result > 0 and direct.error in (errno.EPIPE, errno.ECONNRESET))
+    if step.op == "sendall" and BLOCKED in (kernel.state, direct.state):
+        return any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
     if step.op == "close":
         return any(" SO_LINGER " in each.step.text for each in before)
     amounts = ("FIONREAD", "SIOCOUTQ", "TCP_INFO")
@@ -125,7 +127,9 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if not any(each.step.op == "fork" and HOW["fork"][each.step.args[1]] == "clone" for each in before):
         return False
     if step.op in ("poll", "epollwait"):
-        return any(value & (EVENTS["ERR"] | EVENTS["HUP"]) for value in direct.values)
+        return direct.state == BLOCKED or any(
+            value & (EVENTS["ERR"] | EVENTS["HUP"]) for value in direct.values
+        )
     lost = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
     return bool(lost & {direct.error, direct.values[0]})
 
@@ -162,6 +166,8 @@ def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
 def _orphaned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """The kernel has dropped a socket that waited for the FIN, as there are few places for such; so a FIN is reset."""
     shut = any(each.step.op == "shutdown" and each.step.args[1] > 0 for each in before)
+    if step.op in ("poll", "epollwait"):
+        return shut and _without(EVENTS["ERR"], kernel) == list(direct.values)
     lost = kernel.error == errno.ECONNRESET and (direct.result >= 0 or direct.error == errno.EPIPE)
     return shut and ((lost and step.op in ("recv", "send")) or " SIOCOUTQ " in step.text)
 
@@ -181,10 +187,10 @@ def _empty(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
 
 
 def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """A descriptor was closed past the library, which `read` and `write` do not ask for."""
-    return kernel.error == errno.EBADF and any(
-        each.step.op == "close" and HOW["close"][each.step.args[1]] == "kernel" for each in before
-    )
+    """A descriptor was closed past the library: `read` and `write` do not ask, and an epoll hears of it twice."""
+    unseen = any(each.step.op == "close" and HOW["close"][each.step.args[1]] == "kernel" for each in before)
+    twice = step.op == "epollwait" and kernel.result < direct.result
+    return unseen and (kernel.error == errno.EBADF or twice)
 
 
 def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:

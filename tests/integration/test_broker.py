@@ -323,9 +323,9 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
         client: blue.name,
         server: green.name,
     }
-    assert data["processes"][0]["recent"][0]["reason"] == "the listener runs without the library"
+    assert data["processes"][0]["recent"][0]["reason"] == "no listener with the library was there"
     assert f"{blue.name} {blue.ip}:40000" in shown
-    assert "the listener runs without the library" in shown
+    assert "no listener with the library was there" in shown
     assert json.loads(shared.cli("sockets", "--json").stdout)["connections"] == []
 
 

@@ -27,7 +27,7 @@ OFFERED = {
 }  # fmt: skip
 PROGRAM = {
     "pid": 100, "program": "bench", "partition": "web", "decided": {"direct": 2, "no_provider": 1},
-    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "the listener runs without the library",
+    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "no listener with the library was there",
                 "ago_s": 61.5}],
 }  # fmt: skip
 
@@ -40,8 +40,26 @@ def test_connections_and_reasons_are_shown(host: FakeHost, capsys: pytest.Captur
     assert lines[1][:8] == ["web", "10.77.0.1:40000", "db", "[fd77::2]:6379", "up", "10B", "2KiB", "2,001"]
     assert " ".join(lines[1][8:]) == "bench (100) - redis (200 and 1 more)"
     assert lines[2][2:6] == ["10.77.0.9:80", "offered", "10B", "-"]
-    assert lines[5][:5] == ["bench", "100", "web", "10.77.0.3:80", "1m"]
-    assert " ".join(lines[5]).endswith("the listener runs without the library")
+    assert lines[5][:6] == ["bench", "100", "web", "10.77.0.3:80", "1", "1m"]
+    assert " ".join(lines[5]).endswith("no listener with the library was there")
+
+
+def test_reasons_are_grouped(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the other end; of an accepting program, whose other ends have a port each, by its address."""
+
+    def decisions(why: str, *targets: str) -> list[dict[str, object]]:
+        return [{"target": target, "why": why, "reason": why, "ago_s": 2.0} for target in targets]
+
+    client = {**PROGRAM, "decided": {"short_lived": 900}, "recent": decisions("short_lived", *["10.77.0.3:80"] * 3)}
+    server = {**PROGRAM, "pid": 7, "recent": decisions("no_offer", "10.77.0.4:4000", "10.77.0.4:4001", "[fd77::2]:9")}
+    host.answers["sockets.list"] = {"connections": [], "processes": [client, server], "truncated": False}
+    assert main(["sockets"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]
+    assert [row[1:5] for row in rows] == [
+        ["100", "web", "10.77.0.3:80", "900"],
+        ["7", "web", "10.77.0.4", "2"],
+        ["7", "web", "[fd77::2]", "1"],
+    ]
 
 
 def test_json_is_what_the_host_said(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:

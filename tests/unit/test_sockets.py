@@ -287,9 +287,9 @@ def test_what_a_process_decided() -> None:
     assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_provider": 1}
     assert row["recent"] == [
         {"target": "10.77.0.1:40000", "why": "not_a_partition", "ago_s": 2.0,
-         "reason": "the other end is no partition of this fabric"},
+         "reason": "it does not lead to another partition of this fabric"},
         {"target": "10.77.0.2:6379", "why": "no_provider", "ago_s": 2.0,
-         "reason": "the listener runs without the library"},
+         "reason": "no listener with the library was there"},
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from vnicd.cli.params import json_option
 
 HEADERS = ("CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "WAKEUPS", "PROGRAMS")
 NUMBERS = ("SENT", "RECEIVED", "WAKEUPS")
-REASON_HEADERS = ("PROGRAM", "PID", "PARTITION", "TARGET", "AGO", "NOT DIRECT BECAUSE")
+REASON_HEADERS = ("PROGRAM", "PID", "FROM", "OTHER END", "TIMES", "AGO", "NOT DIRECT BECAUSE")
 
 
 @click.command()
@@ -25,7 +26,7 @@ def sockets(only_library: bool, as_json: bool) -> None:
 
     Bytes and wake-ups are those of the whole connection, as the client sees them.
     Only programs that were started with the library are listed: with exec --direct,
-    or with its path in LD_PRELOAD.
+    or with its path in LD_PRELOAD. The client knows the reason best, while it runs.
 
     \b
     Examples:
@@ -41,10 +42,12 @@ def sockets(only_library: bool, as_json: bool) -> None:
 
 def _show(data: dict[str, Any]) -> None:
     output.table(HEADERS, [_row(each) for each in data["connections"]], right=NUMBERS)
-    reasons = [_reason(program, each) for program in data["processes"] for each in program["recent"]]
+    reasons = [row for program in data["processes"] for row in _reasons(program)]
     if reasons:
         click.echo()
-        output.table(REASON_HEADERS, reasons, right=("PID",))
+        output.table(REASON_HEADERS, reasons, right=("PID", "TIMES"))
+    if not data["connections"] and not data["processes"]:
+        output.note("no program runs with the library: see vnicctl exec --direct")
     if data["truncated"]:
         output.note("there are more than could be looked at in time")
 
@@ -78,12 +81,28 @@ def _program(end: dict[str, Any]) -> str:
     return f"{end['program']} ({first}{more})"
 
 
-def _reason(program: dict[str, Any], decision: dict[str, Any]) -> list[str]:
+def _reasons(program: dict[str, Any]) -> list[list[str]]:
+    """A row for each other end and reason, the last first.
+
+    A client's port is another one each time, so an accepting program's rows have the address alone. How often is known
+    of each reason; where it has several other ends, it is known of the last connections only.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for each in program["recent"]:
+        end = each["target"] or units.NONE
+        groups.setdefault(
+            (end.rpartition(":")[0] if each["why"] == "no_offer" else end, each["why"]), []
+        ).append(each)
+    ends = Counter(why for _, why in groups)
     return [
-        program["program"],
-        str(program["pid"]),
-        program["partition"] or units.NONE,
-        decision["target"] or units.NONE,
-        units.duration(decision["ago_s"]),
-        decision["reason"],
+        [
+            program["program"],
+            str(program["pid"]),
+            program["partition"] or units.NONE,
+            end,
+            units.count(program["decided"].get(why, len(those)) if ends[why] == 1 else len(those)),
+            units.duration(min(each["ago_s"] for each in those)),
+            those[0]["reason"],
+        ]
+        for (end, why), those in groups.items()
     ]

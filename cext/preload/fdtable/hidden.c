@@ -18,9 +18,12 @@ bool hidden_init(void) {
     return true;
 }
 
+static _Atomic int count;                /* of them */
+
 static void mark(int fd) {
-    if (fd >= 0 && fd < MAX_FD)
-        atomic_fetch_or(&hidden[fd / 8], (unsigned char)(1 << fd % 8));
+    unsigned char bit = (unsigned char)(1 << fd % 8);
+    if (fd >= 0 && fd < MAX_FD && !(atomic_fetch_or(&hidden[fd / 8], bit) & bit))
+        atomic_fetch_add(&count, 1);
 }
 
 /* Half of what the program may have: its own descriptors stay dense below. */
@@ -32,10 +35,14 @@ static int lowest_hidden(void) {
     return lowest;
 }
 
-/* The program's numbers are dense, so fd tells how many it has. Each direct connection takes a hidden one as well; beyond
- * three quarters of the lower half new ones are plain, and what is left of the limit is the program's. */
+/* A quarter of the limit is for us at most: the program may need nearly all that it has, and finds no fault with itself
+ * when they are gone. Also the threads that sleep take one each. */
 bool hidden_has_room(int fd) {
-    return fd < lowest_hidden() / 4 * 3;
+    return fd < lowest_hidden() / 4 * 3 && atomic_load_explicit(&count, memory_order_relaxed) < lowest_hidden() / 2;
+}
+
+bool hidden_is_full(void) {
+    return atomic_load_explicit(&count, memory_order_relaxed) >= lowest_hidden() / 4 * 3;
 }
 
 int hide_copy(int fd) {
@@ -54,8 +61,9 @@ int hide(int fd) {
 }
 
 void hidden_forget(int fd) {
-    if (fd >= 0 && fd < MAX_FD)
-        atomic_fetch_and(&hidden[fd / 8], (unsigned char)~(1 << fd % 8));
+    unsigned char bit = (unsigned char)(1 << fd % 8);
+    if (fd >= 0 && fd < MAX_FD && (atomic_fetch_and(&hidden[fd / 8], (unsigned char)~bit) & bit))
+        atomic_fetch_sub(&count, 1);
 }
 
 void hidden_close(int fd) {

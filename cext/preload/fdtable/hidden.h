@@ -10,6 +10,7 @@ int hide_copy(int fd);        /* leaves fd as it is */
 void hidden_close(int fd);
 void hidden_forget(int fd);   /* the number is the program's by now */
 bool hidden_has_room(int fd);   /* a connection at fd may take a hidden one beside: far from the program's limit */
+bool hidden_is_full(void);      /* what can do without one has to */
 bool is_hidden(int fd);       /* the program did not open it and must not close it */
 
 /* One is kept for when the program has taken all: it is lent for moments, and must be had back soon. */

@@ -90,7 +90,9 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
     enum vn_why why = policy_decide(target);
     signals_unshield(&shield);
     /* stdio's numbers stay plain: see number_copied. */
-    bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked_plain(fd) && hidden_has_room(fd);
+    bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked_plain(fd);
+    if (why == VN_WHY_direct && !hidden_has_room(fd))
+        why = VN_WHY_no_descriptors;
     if (why == VN_WHY_direct && may_be && is_tcp(fd, &family))
         why = offer_connect(fd, name, length, family, target, &result);
     else if (why == VN_WHY_direct)

@@ -162,6 +162,8 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
             if (total >= target)
                 return (ssize_t)total;
         }
+        if (n < 0 && total != 0)
+            conn_give_back_error(conn, errno);
         if (n < 0 || end)
             return total != 0 ? (ssize_t)total : n;
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
@@ -224,6 +226,8 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             if (total == want)
                 return (ssize_t)total;
         }
+        if (n < 0 && total != 0)
+            conn_give_back_error(conn, errno);
         if (n < 0)
             return total != 0 ? (ssize_t)total : failed_write(flags);
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))

@@ -43,6 +43,8 @@ static void let_go(int fd, bool is_open) {
     conn = entry != NULL && entry->kind == ENTRY_CONN ? (struct conn *)entry : NULL;
     watch_forget(fd, conn, last);
     mark_clear(fd);
+    if (conn != NULL && last && !is_open)
+        progress_serve(conn, -1);   /* it may have been answered: what is unread then makes the close a reset */
     if (conn != NULL && last)
         goodbye(conn, is_open ? fd : -1);
     if (entry != NULL)

@@ -161,3 +161,8 @@ void conn_read_options(struct conn *conn, int fd) {
 int conn_take_error(struct conn *conn) {
     return atomic_load_explicit(&conn->own->error, memory_order_relaxed) != 0 ? atomic_exchange(&conn->own->error, 0) : 0;
 }
+
+void conn_give_back_error(struct conn *conn, int error) {
+    if (conn_phase(conn) == CONN_BROKEN && error == ECONNRESET)
+        atomic_store(&conn->own->error, error);
+}

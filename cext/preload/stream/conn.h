@@ -105,4 +105,5 @@ static inline bool conn_is_nonblocking(const struct conn *conn) {
 }
 
 void conn_read_options(struct conn *conn, int fd);     /* what the ring must know of the TCP socket's options */
+void conn_give_back_error(struct conn *conn, int error);   /* taken by a call that reports its bytes instead */
 int conn_take_error(struct conn *conn);      /* the errno to report, once; 0 for none */
