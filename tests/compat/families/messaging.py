@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.compat.case import Case, python, script
 from tests.compat.families.proxies import filled
@@ -100,6 +100,10 @@ class RabbitMQ(Program):
         return case.held(script("amqp_echo.py", "hold", *case.where))
 
 
+class KombuFault(Exception):
+    """Its transport asks a connection for its host that another thread has just taken away."""
+
+
 class CeleryOnRedis(Program):
     """Worker and caller in the client's partition, redis in the server's; redis is killed and started between."""
 
@@ -108,6 +112,8 @@ class CeleryOnRedis(Program):
     limit = 120
     holds = False
     TASKS = 20
+    ATTEMPTS = 6
+    note = "kombu's worker ends with an AttributeError now and then, without the library as well: tried again then"
 
     def version(self) -> str:
         return self.said(*python("-c", "import celery; print(celery.__version__)"))
@@ -117,6 +123,14 @@ class CeleryOnRedis(Program):
         yield
 
     def check(self, case: Case) -> None:
+        """Again where kombu has met its own fault, which it does without the library as well."""
+        for _ in range(self.ATTEMPTS - 1):
+            with suppress(KombuFault):
+                return self._once(case)
+            (case.folder / "server.log").write_text("")
+        return self._once(case)
+
+    def _once(self, case: Case) -> None:
         folder = str(PROGRAMS / "python")
         env = case.env(COMPAT_BROKER=f"redis://{case.at}/0", PYTHONPATH=folder)
         worker = ["-m", "celery", "-A", "celery_app", "worker", "-c", "2", "-l", "INFO", "--without-mingle"]
@@ -131,11 +145,13 @@ class CeleryOnRedis(Program):
             wait_for_output(caller.stdout, b"round 1 right", 30)
 
     def _wait_for_worker(self, case: Case, process: subprocess.Popen[bytes], times: int) -> None:
+        log = case.folder / "server.log"
+
         def ready() -> bool:
+            if process.poll() is not None and "no attribute 'hostname'" in log.read_text(errors="replace"):
+                raise KombuFault
             assert process.poll() is None, f"the worker ended: {case.said()}"
-            return (case.folder / "server.log").read_text(errors="replace").count(
-                "Connected to redis"
-            ) >= times
+            return log.read_text(errors="replace").count("Connected to redis") >= times
 
         wait_until(ready, 40, f"the worker is connected for the time {times}")
 
