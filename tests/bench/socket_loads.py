@@ -132,13 +132,16 @@ def apache_http(environment: Environment, settings: Settings) -> float:
     text = APACHE.read_text().replace("@MODEL@", "event").replace("@FOLDER@", str(folder))
     config = folder / "apache.conf"
     config.write_text(text.replace("@AT@", f"{environment.address['b']}:{HTTP_PORT}") + ONE_PROCESS)
-    return _wrk(environment, settings, ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(config)])
+    command = ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(config)]
+    return _wrk(environment, settings, command, signal.SIGTERM)  # which its children hear of as well
 
 
-def _wrk(environment: Environment, settings: Settings, command: list[str]) -> float:
+def _wrk(
+    environment: Environment, settings: Settings, command: list[str], stop: signal.Signals = signal.SIGKILL
+) -> float:
     target = f"http://{environment.address['b']}:{HTTP_PORT}/hello"
     seconds = max(1, round(settings.seconds))
-    with server(environment, "b", command, HTTP_PORT, "tcp"):
+    with server(environment, "b", command, HTTP_PORT, "tcp", stop):
         wrk = ["wrk", "-t", "1", "-d", f"{seconds}s", "-c", str(WRK_CONNECTIONS), target]
         return parsing.wrk_per_second(run(environment, "a", wrk, seconds))
 
