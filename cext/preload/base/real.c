@@ -31,6 +31,10 @@ ssize_t quiet_write(int fd, const void *data, size_t bytes) {
     return real_syscall(SYS_write, fd, data, bytes);
 }
 
+int quiet_events(int epoll, struct epoll_event *events, int room) {
+    return (int)real_syscall(SYS_epoll_pwait, epoll, events, room, 0, NULL, 0);
+}
+
 int quiet_look(struct pollfd *fds, nfds_t count) {
     struct timespec none = {0, 0};
     return (int)real_syscall(SYS_ppoll, fds, count, &none, NULL, 0);

@@ -46,6 +46,7 @@ ssize_t quiet_send(int fd, const void *data, size_t bytes, int flags);
 ssize_t quiet_recv(int fd, void *data, size_t bytes, int flags);
 ssize_t quiet_write(int fd, const void *data, size_t bytes);
 int quiet_look(struct pollfd *fds, nfds_t count);   /* poll, without waiting */
+int quiet_events(int epoll, struct epoll_event *events, int room);   /* epoll_wait, without waiting: it takes edges */
 
 /* The function of this name behind ours, as `real`, looked up at the first use. */
 #define REAL(type, name, arguments) \

@@ -79,3 +79,13 @@ bool signals_pending_interrupt(const sigset_t *mask) {
             return true;
     return false;
 }
+
+bool signals_stay_pending(const sigset_t *mask) {
+    sigset_t pending;
+    if (sigpending(&pending) != 0)
+        return false;
+    for (int signal = 1; signal < NSIG; signal++)
+        if (sigismember(&pending, signal) == 1 && sigismember(mask, signal) == 1)
+            return true;
+    return false;
+}

@@ -28,3 +28,4 @@ void signals_changed(void);   /* a handler was set: signals_restarting looks aga
 /* Of the signals that wait for this thread although `mask` lets them through: whether one has a handler without
  * SA_RESTART. Call with all signals blocked. */
 bool signals_pending_interrupt(const sigset_t *mask);
+bool signals_stay_pending(const sigset_t *mask);   /* one waits that `mask` does not let through */

@@ -201,7 +201,7 @@ void epoll_collect(struct epoll *epoll) {
     if (epoll->inner < 0)
         return;
     do {
-        count = real_epoll_pwait(epoll->inner, rung, MOST_RUNG, 0, NULL);
+        count = quiet_events(epoll->inner, rung, MOST_RUNG);   /* no cancellation point: others wait for what it takes */
         for (int i = 0; i < count; i++) {
             bool tcp;
             int fd;

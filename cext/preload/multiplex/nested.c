@@ -4,7 +4,7 @@
 #include "base/real.h"
 #include "multiplex/look.h"
 
-#define MOST 16
+#define MOST 64
 #define WANTED (EPOLLIN | EPOLLRDNORM)
 
 struct inside {

@@ -5,7 +5,7 @@
 #include "multiplex/poll.h"
 
 #include <sched.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/real.h"
 #include "handshake/progress.h"
@@ -16,7 +16,7 @@
 #include "wait/sleeper.h"
 #include "wait/spin.h"
 
-#define FEW 32
+#define FEW 128
 #define READ_SIDE (POLLIN | POLLRDNORM | POLLRDBAND | POLLRDHUP | POLLPRI)
 #define WRITE_SIDE (POLLOUT | POLLWRNORM | POLLWRBAND)
 #define ASK_BUSY_NS 50000u      /* the kernel is asked so often while direct descriptors are ready */
@@ -237,7 +237,9 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
         set->fds[i].revents = 0;
     for (;;) {
         if (signals || (set->plain && (timeout == 0 || now - asked >= ASK_BUSY_NS))) {
-            count = ask_and_look(set, now, mask, timeout == 0);
+            count = ask_and_look(set, now, NULL, timeout == 0);
+            if (count == 0 && signals)   /* as the kernel: a signal that waits counts when there is nothing else */
+                count = ask_and_look(set, now, mask, timeout == 0);
             signals = false;
         } else {
             look(set, timeout == 0);
@@ -296,15 +298,18 @@ static int poll_with(struct pollfd *fds, nfds_t count, uint64_t timeout, const s
 int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask) {
     struct pollfd few_polls[FEW + 1], *polls = few_polls;
     struct direct few_direct[FEW], *direct = few_direct;
-    if (count > FEW) {
-        polls = malloc((count + 1) * sizeof(*polls));
-        direct = malloc(count * sizeof(*direct));
+    size_t room = (count + 1) * (sizeof(*polls) + sizeof(*direct));
+    if (count > FEW) {   /* not by malloc: a handler may call this, and jump out of it */
+        direct = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (direct == MAP_FAILED) {
+            errno = ENOMEM;
+            return -1;
+        }
+        polls = (struct pollfd *)(direct + count);
     }
-    int result = -1;
-    errno = polls == NULL || direct == NULL ? ENOMEM : errno;
-    if (polls != NULL && direct != NULL)
-        result = poll_with(fds, count, timeout, mask, polls, direct);
-    free(polls == few_polls ? NULL : polls);
-    free(direct == few_direct ? NULL : direct);
+    int result = poll_with(fds, count, timeout, mask, polls, direct), saved = errno;
+    if (direct != few_direct)
+        munmap(direct, room);
+    errno = saved;
     return result;
 }

@@ -1,8 +1,8 @@
 /* select and pselect, on top of poll when there is a direct descriptor in a set. */
 #include "multiplex/select.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/real.h"
 #include "fdtable/entry.h"
@@ -12,7 +12,7 @@
 #define BITS (8 * sizeof(unsigned long))
 #define READ_BITS (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)   /* as the kernel's select */
 #define WRITE_BITS (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)
-#define FEW 32
+#define FEW 128
 
 struct sets {
     int count;
@@ -107,9 +107,12 @@ static int wait_polls(const struct sets *sets, struct pollfd *polls, nfds_t coun
 }
 
 static int select_direct(const struct sets *sets, nfds_t count, uint64_t timeout, const sigset_t *mask) {
-    struct pollfd few[FEW], *polls = count <= FEW ? few : malloc(count * sizeof(*polls));
+    struct pollfd few[FEW], *polls = few;
+    size_t room = count * sizeof(*polls);
     int result = -1;
-    if (polls == NULL) {
+    if (count > FEW)
+        polls = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (polls == MAP_FAILED) {
         errno = ENOMEM;
         return -1;
     }
@@ -120,8 +123,10 @@ static int select_direct(const struct sets *sets, nfds_t count, uint64_t timeout
             polls[i].revents = 0;
     if (result >= 0)
         result = put(sets, polls, count);
+    int saved = errno;
     if (polls != few)
-        free(polls);
+        munmap(polls, room);
+    errno = saved;
     return result;
 }
 

@@ -119,7 +119,7 @@ static int ms_of(uint64_t ns) {
 
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
     struct epoll_event events[MOST_WAKES];
-    int saved = errno, count = real_epoll_pwait(sleeper->epoll, events, MOST_WAKES, 0, NULL);
+    int saved = errno, count = quiet_events(sleeper->epoll, events, MOST_WAKES);
     errno = saved;
     return translate(events, count, wakes);
 }
@@ -138,11 +138,16 @@ static int own_signal_descriptor(void) {
     return none;
 }
 
-/* Sleeps with the signals blocked, so that those that come can be looked at before their handlers run. */
+/* Sleeps with the signals blocked, so that those that come can be looked at before their handlers run. Where one stays
+ * pending, which the program blocks itself, that can't be, as the signalfd would always be readable. */
 static int sleep_and_judge(int fd, short events, int signals, uint64_t timeout) {
     struct pollfd fds[2] = {{fd, events, 0}, {signals, POLLIN, 0}};
     sigset_t before;
     signals_block(&before);
+    if (UNLIKELY(signals_stay_pending(&before))) {
+        signals_restore(&before);
+        return real_poll(fds, 1, ms_of(timeout));
+    }
     int result = real_poll(fds, 2, ms_of(timeout));
     bool interrupted = result > 0 && fds[1].revents != 0 && signals_pending_interrupt(&before);
     signals_restore(&before);   /* now they run; one may jump out of here */
@@ -166,14 +171,10 @@ int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts) {
 }
 
 int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts) {
-    struct epoll_event events[MOST_WAKES];
-    int signals;
-    if (restarts && signals_restarting() == RESTART_MIXED && (signals = own_signal_descriptor()) >= 0)
-        return sleep_and_judge(sleeper->epoll, POLLIN, signals, timeout) < 0 ? -1 : sleeper_collect(sleeper, wakes);
-    int count = real_epoll_pwait(sleeper->epoll, events, MOST_WAKES, ms_of(timeout), NULL);
-    if (count < 0)
-        return interrupted_or_restarted(restarts);
-    return translate(events, count, wakes);
+    /* By poll, which takes nothing: a handler that jumps out of it leaves the edges to the next sleep. It also goes on by
+     * itself after a stop, as TCP's calls do. */
+    int count = sleeper_poll(sleeper->epoll, POLLIN, timeout, restarts);
+    return count <= 0 ? count : sleeper_collect(sleeper, wakes);
 }
 
 bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake) {
