@@ -196,3 +196,16 @@ class Ends(RuleBasedStateMachine):
 
 TestEnds = Ends.TestCase
 TestEnds.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_an_end_that_brings_along_a_link_that_is_being_made_ends_it() -> None:
+    """It says that it has what it was only told to make; both ends are told, and make another one."""
+    told: list[tuple[int, str]] = []
+    links = Links(lambda port, message, fds: told.append((port, str(message["op"]))))
+    for port in (0, 1):
+        links.port_up(port)
+    links.request(0, 1)
+    (link,) = links.links.values()
+    links.adopt(0, 1, link.ident)
+    assert told == [(0, "make"), (1, "make"), (0, "drop"), (1, "drop")]
+    assert not links.links and not links.by_id and not links.unfinished
