@@ -160,6 +160,7 @@ static void heed(struct set *set, struct sleeper *sleeper) {
             if (wakes[i].serial != 0 && !heed_one(set, &wakes[i]))
                 sleeper_unheeded(sleeper, &wakes[i]);
     } while (count == MOST_WAKES);
+    sleeper_heeded(sleeper);
 }
 
 static void disarm(struct set *set, struct sleeper *sleeper) {

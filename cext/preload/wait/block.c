@@ -106,6 +106,7 @@ static int sleep_once(struct conn *conn, int fd, uint64_t deadline, bool partial
     for (int i = 0; i < count; i++)
         if (!sleeper_heed(conn, fd, &wakes[i]))
             sleeper_unheeded(sleeper, &wakes[i]);
+    sleeper_heeded(sleeper);
     if (count < 0 && errno == ERESTART)
         return entry_of(fd) == &conn->entry ? 0 : -1;
     return count < 0 ? -1 : 0;

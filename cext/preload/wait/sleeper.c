@@ -18,13 +18,14 @@ struct sleeper {
     int epoll;
     uint32_t number;   /* of this sleeper and no other */
     pid_t process;
+    bool heeding;        /* it has begun to take what happened, and has not noted all of it */
 };
 
 #define OF_TCP 0x80000000ull          /* in an event's data: the TCP socket, not the doorbell */
 #define OF_KICK UINT64_MAX
 
 static void (*at_thread_end)(void);
-static __thread struct sleeper own = {-1, 0, 0};
+static __thread struct sleeper own = {.epoll = -1};
 static pthread_key_t key;
 static _Atomic uint32_t numbers;
 
@@ -59,8 +60,13 @@ void sleeper_after_fork(void) {
 }
 
 struct sleeper *sleeper_mine(void) {
-    if (LIKELY(own.epoll >= 0 && own.process == process_id))
+    if (LIKELY(own.epoll >= 0 && own.process == process_id)) {
+        if (UNLIKELY(own.heeding)) {   /* a handler has jumped out, or calls this: all is watched anew, and told again */
+            own.number = atomic_fetch_add(&numbers, 1) + 1;
+            own.heeding = false;
+        }
         return &own;
+    }
     leave_to_parent();
     struct epoll_event event = {EPOLLIN | EPOLLET, {.u64 = OF_KICK}};
     int kick = kick_descriptor(), epoll = kick >= 0 && !hidden_is_full() ? epoll_create1(EPOLL_CLOEXEC) : -1;
@@ -70,7 +76,7 @@ struct sleeper *sleeper_mine(void) {
         hidden_close(epoll);
         return NULL;
     }
-    own = (struct sleeper){epoll, atomic_fetch_add(&numbers, 1) + 1, process_id};
+    own = (struct sleeper){epoll, atomic_fetch_add(&numbers, 1) + 1, process_id, false};
     pthread_setspecific(key, &own);
     return &own;
 }
@@ -119,6 +125,7 @@ static int ms_of(uint64_t ns) {
 
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
     struct epoll_event events[MOST_WAKES];
+    sleeper->heeding = true;
     int saved = errno, count = quiet_events(sleeper->epoll, events, MOST_WAKES);
     errno = saved;
     return translate(events, count, wakes);
@@ -185,6 +192,10 @@ bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake) {
     if (wake->tcp)
         progress_look_at_tcp(conn, fd);
     return true;
+}
+
+void sleeper_heeded(struct sleeper *sleeper) {
+    sleeper->heeding = false;
 }
 
 /* Under a new number it watches every connection anew, which makes the kernel look at each. */

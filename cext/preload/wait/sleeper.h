@@ -34,6 +34,8 @@ int sleeper_collect(struct sleeper *sleeper, struct wake *wakes);   /* without s
 
 bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake);   /* what a wake says of this connection; false: of another */
 
+void sleeper_heeded(struct sleeper *sleeper);   /* all that was collected is noted */
+
 /* An end that a wake has told of another connection must be told again when the thread sleeps for that one. */
 void sleeper_unheeded(struct sleeper *sleeper, const struct wake *wake);
 
