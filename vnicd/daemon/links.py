@@ -121,9 +121,9 @@ class Links:
         if link is None and ident not in self.by_id and port != peer:
             link = Link(key, ident, State.ATTACHING, self.clock())
             self._add(link)
-        if link is not None and link.ident == ident and link.state is not State.ATTACHING:
+        if link is not None and link.ident == ident and link.state in (State.MAKING, State.UP):
             self._end(link)  # an end that has lost track of it
-        elif link is None or link.ident != ident:
+        elif link is None or link.ident != ident or link.state is not State.ATTACHING:
             self.send(port, {"op": "drop", "link_id": ident, "peer": peer}, ())
         else:
             self._answer(link, port)
