@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,7 +269,8 @@ def test_short_lived_connections_are_left_to_tcp(small: Ends) -> None:
     """Those of a program that makes them at a high rate; and `vnicctl sockets` says so."""
     server = [sys.executable, "-c", ANSWER, small.server.ip]
     argv = [sys.executable, "-c", SHORT, small.server.ip]
-    with small.server.serving(server, PORT), small.client.running(argv) as client:
+    learning = replace(small.client, learning=True)
+    with small.server.serving(server, PORT), learning.running(argv) as client:
 
         def talk(*times: int) -> list[str]:
             """Whether each connection, with so many messages there and back, was direct."""

@@ -42,10 +42,17 @@ def preloading(argv: Sequence[str], direct: bool, **variables: object) -> Argv:
 
 @dataclass(frozen=True)
 class End:
-    """A partition as one end of connections; its programs have the provider if it is direct."""
+    """A partition as one end of connections; its programs have the provider if it is direct.
+
+    Their short-lived connections are direct as well, unless they are `learning` to leave those to TCP.
+    """
 
     partition: Partition
     direct: bool
+    learning: bool = False
+
+    def _preloading(self, argv: Argv) -> Argv:
+        return preloading(argv, self.direct, **({} if self.learning else {"VNICD_SHORT_LIVED": 1}))
 
     @property
     def ip(self) -> str:
@@ -53,11 +60,11 @@ class End:
 
     def run(self, argv: Argv, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """The finished command; AssertionError with its output when it failed and `check` is set."""
-        return self.partition.run(preloading(argv, self.direct), check, timeout)
+        return self.partition.run(self._preloading(argv), check, timeout)
 
     def popen(self, argv: Argv, **options: Any) -> subprocess.Popen[bytes]:
         """A running command, which has the process id of the returned object; ended with the fabric at the latest."""
-        return self.partition.popen(preloading(argv, self.direct), **options)
+        return self.partition.popen(self._preloading(argv), **options)
 
     @contextmanager
     def running(self, argv: Argv) -> Iterator[subprocess.Popen[bytes]]:
