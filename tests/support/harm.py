@@ -45,7 +45,8 @@ def kill(pid: int) -> None:
 def terminate(pid: int) -> None:
     """A stopped process takes the signal once it goes on."""
     os.kill(pid, signal.SIGTERM)
-    os.kill(pid, signal.SIGCONT)
+    with suppress(ProcessLookupError):  # it was not stopped, and has ended
+        os.kill(pid, signal.SIGCONT)
     wait_until_gone(pid)
 
 
