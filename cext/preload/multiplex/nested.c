@@ -66,42 +66,45 @@ int epoll_look_nested(struct epoll *epoll, struct epoll_event *out, int have, in
     return got;
 }
 
-bool epoll_arm_nested(struct epoll *epoll, uint64_t *due) {
+/* Does something with each epoll in it, without its lock. */
+static void each_inside(struct epoll *epoll, void (*what)(struct epoll *nested, void *about), void *about) {
     struct inside nested[MOST];
-    struct epoll_event event;
     int count = hold(epoll, nested);
     for (int i = 0; i < count; i++) {
         if (nested[i].entry == NULL)
             continue;
         if (nested[i].entry->kind == ENTRY_EPOLL)
-            epoll_arm((struct epoll *)nested[i].entry, due);
+            what((struct epoll *)nested[i].entry, about);
         entry_release(nested[i].entry);
     }
+}
+
+static void arm_one(struct epoll *nested, void *due) {
+    epoll_arm(nested, due);
+}
+
+static void look_for_deaths_in_one(struct epoll *nested, void *about) {
+    (void)about;
+    epoll_look_for_deaths(nested);
+}
+
+static void serve_one(struct epoll *nested, void *about) {
+    (void)about;
+    epoll_serve(nested);
+}
+
+bool epoll_arm_nested(struct epoll *epoll, uint64_t *due) {
+    struct epoll_event event;
+    each_inside(epoll, arm_one, due);
     return epoll_look_nested(epoll, &event, 0, 1, false) > 0;
 }
 
 void epoll_look_for_deaths_nested(struct epoll *epoll) {
-    struct inside nested[MOST];
-    int count = hold(epoll, nested);
-    for (int i = 0; i < count; i++) {
-        if (nested[i].entry == NULL)
-            continue;
-        if (nested[i].entry->kind == ENTRY_EPOLL)
-            epoll_look_for_deaths((struct epoll *)nested[i].entry);
-        entry_release(nested[i].entry);
-    }
+    each_inside(epoll, look_for_deaths_in_one, NULL);
 }
 
 void epoll_serve_nested(struct epoll *epoll) {
-    struct inside nested[MOST];
-    int count = hold(epoll, nested);
-    for (int i = 0; i < count; i++) {
-        if (nested[i].entry == NULL)
-            continue;
-        if (nested[i].entry->kind == ENTRY_EPOLL)
-            epoll_serve((struct epoll *)nested[i].entry);
-        entry_release(nested[i].entry);
-    }
+    each_inside(epoll, serve_one, NULL);
 }
 
 /* The kernel has told an event, which was its last with EPOLLONESHOT: that is so for the program as well, or it is not
