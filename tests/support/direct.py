@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
@@ -49,7 +49,7 @@ class End:
 
     partition: Partition
     direct: bool
-    learning: bool = False
+    learning: bool = field(default=False, kw_only=True)
 
     def _preloading(self, argv: Argv) -> Argv:
         return preloading(argv, self.direct, **({} if self.learning else {"VNICD_SHORT_LIVED": 1}))
