@@ -44,13 +44,13 @@ def iperfs(up: Uplinked, *options: str, seconds: int = 2) -> list[dict[str, Any]
 def test_tcp_has_the_rate(limited: dict[str, Uplinked], mode: str) -> None:
     """Each partition its own, and each way; after a second, in which the streams find it."""
     for end in iperfs(limited[mode], "-O", "1"):
-        assert on_the_wire(end) == pytest.approx(RATE, rel=0.05)
+        assert on_the_wire(end) == pytest.approx(RATE, rel=0.2)
 
 
 def test_udp_is_cut_to_the_rate(limited: dict[str, Uplinked]) -> None:
     for end in iperfs(limited["bridge"], "-u", "-b", "300M", "-l", str(DATAGRAM)):
         arrived = (end["sum"]["packets"] - end["sum"]["lost_packets"]) * (DATAGRAM + UDP_HEADERS) * 8
-        assert arrived / end["sum"]["seconds"] == pytest.approx(RATE, rel=0.05)
+        assert arrived / end["sum"]["seconds"] == pytest.approx(RATE, rel=0.2)
 
 
 def test_between_partitions_there_is_no_limit(limited: dict[str, Uplinked]) -> None:
