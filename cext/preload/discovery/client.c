@@ -27,11 +27,11 @@ static bool owed;               /* the answer to our HELLO is still to come */
 
 static void lock(struct link *link, struct shield *shield) {
     signals_shield(shield);   /* a handler must not jump out with the mutex */
-    pthread_mutex_lock(&link->mutex);
+    mutex_lock(&link->mutex);
 }
 
 static void unlock(struct link *link, const struct shield *shield) {
-    pthread_mutex_unlock(&link->mutex);
+    mutex_unlock(&link->mutex);
     signals_unshield(shield);
 }
 
@@ -42,13 +42,13 @@ static void hang_up(struct link *link) {
 }
 
 void broker_before_fork(void) {
-    pthread_mutex_lock(&broker.mutex);
-    pthread_mutex_lock(&exchange.mutex);
+    mutex_lock(&broker.mutex);
+    mutex_lock(&exchange.mutex);
 }
 
 void broker_after_fork_here(void) {
-    pthread_mutex_unlock(&exchange.mutex);
-    pthread_mutex_unlock(&broker.mutex);
+    mutex_unlock(&exchange.mutex);
+    mutex_unlock(&broker.mutex);
 }
 
 void broker_after_fork(void) {

@@ -8,17 +8,18 @@
 
 #include "base/message.h"
 #include "base/real.h"
+#include "base/signals.h"
 
 static _Atomic(const struct vn_table *) table;   /* never moves: others may read it at any time */
 static _Atomic uint32_t own_port;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* to take a table */
 
 void table_before_fork(void) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
 }
 
 void table_after_fork_here(void) {
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
 }
 
 void table_after_fork(void) {
@@ -66,11 +67,11 @@ static void map_table(int fd) {
 }
 
 void table_learn(const struct vn_reply *reply, int *fds, int count) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
     own_port = reply->port < VN_TABLE_PORTS ? reply->port : 0;
     if (count == 1)
         map_table(fds[0]);
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
     close_all(fds, count);
 }
 

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/signals.h"
 #include "base/sockaddr.h"
 #include "discovery/table.h"
 
@@ -37,11 +38,11 @@ static unsigned next;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 void targets_before_fork(void) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
 }
 
 void targets_after_fork_here(void) {
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
 }
 
 void targets_after_fork(void) {
@@ -62,12 +63,12 @@ static bool is_valid(const struct place *place) {
 }
 
 enum target targets_recall(const struct vn_address *target) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
     const struct place *place = find(target);
     enum target what = place != NULL && is_valid(place) ? place->what : TARGET_UNKNOWN;
     if (place != NULL && place->plain_until != 0 && now_ns() < place->plain_until)
         what = TARGET_SHORT_LIVED;
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
     return what;
 }
 
@@ -86,17 +87,17 @@ static void count_short_lived(struct place *place, uint64_t now) {
 }
 
 void targets_ended(const struct vn_address *target, bool short_lived) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
     struct place *place = find(target);
     if (place != NULL && short_lived)
         count_short_lived(place, now_ns());
     else if (place != NULL)
         place->count = 0, place->plain_ns = 0, place->plain_until = 0;
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
 }
 
 void targets_learn(const struct vn_address *target, enum target what) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
     struct place *place = find(target);
     if (place == NULL) {
         place = &places[next++ % PLACES];
@@ -111,5 +112,5 @@ void targets_learn(const struct vn_address *target, enum target what) {
     place->until = now_ns() + hold;
     place->hold_ns = hold;
     place->epoch = table_epoch();
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
 }

@@ -6,6 +6,7 @@
 
 #include "base/message.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "base/sockaddr.h"
 #include "discovery/client.h"
 #include "fdtable/hidden.h"
@@ -104,6 +105,22 @@ static void withdraw(struct conn *conn) {
     conn_release(conn);
 }
 
+int offer_connect_tcp(struct conn **conn, int fd, const struct sockaddr *name, socklen_t length) {
+    struct opening opening;
+    uint32_t serial = (*conn)->serial;
+    conn_release(*conn);
+    handlers_open(&opening);
+    int result = real_connect(fd, name, length), error = errno;
+    handlers_close(&opening);
+    *conn = conn_hold(fd);
+    if (*conn != NULL && (*conn)->serial != serial) {
+        conn_release(*conn);
+        *conn = NULL;
+    }
+    errno = error;
+    return result;
+}
+
 enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family, const struct vn_address *target,
                           int *result) {
     struct vn_address source;
@@ -133,8 +150,10 @@ enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length,
     }
     conn_read_options(conn, fd);
     enter(fd, conn);   /* before it connects: a handler may jump out of that, and the thread may be cancelled */
-    *result = real_connect(fd, name, length);
+    *result = offer_connect_tcp(&conn, fd, name, length);
     int error = errno;
+    if (conn == NULL)
+        return why;   /* another thread has closed it meanwhile */
     if (*result == 0) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);

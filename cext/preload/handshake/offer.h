@@ -11,3 +11,7 @@
  * connect's. Else why not; then *result is OFFER_NOT_CONNECTED, or connect's where that has been called. */
 enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family, const struct vn_address *target,
                           int *result);
+
+/* The kernel's connect, in which handlers run: one may jump out of it, so the connection is not held meanwhile. NULL in its
+ * place: fd does not mean it any more. */
+int offer_connect_tcp(struct conn **conn, int fd, const struct sockaddr *name, socklen_t length);

@@ -4,6 +4,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "base/sockaddr.h"
 #include "discovery/client.h"
 #include "fdtable/hidden.h"
@@ -93,6 +94,7 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     if (result < 0)
         return result;
     int saved = errno;
+    HANDLERS_WAIT();
     number_made(result);
     if (UNLIKELY(is_marked_plain(fd))) {
         mark_plain(result);

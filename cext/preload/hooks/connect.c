@@ -57,11 +57,13 @@ static int give_up(struct conn *conn, int fd, int error) {
     socklen_t length = sizeof(int);
     int said;
     real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &said, &length);   /* that was our doing */
+    conn_release(conn);
     errno = error != 0 ? error : ECONNABORTED;
     return -1;
 }
 
-/* On a descriptor that is a connection already. What TCP says of the handshake is the kernel's to say. */
+/* On a descriptor that is a connection already, whose reference it takes over. What TCP says of the handshake is the
+ * kernel's to say. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *name, socklen_t length) {
     int failure;
     bool drops = !is_bad(name) && length >= sizeof(sa_family_t) && name->sa_family == AF_UNSPEC;
@@ -69,7 +71,9 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         drop(conn);
     else if (conn->unreported && !is_bad(name) && has_failed(conn, fd, &failure))
         return give_up(conn, fd, failure);
-    int result = real_connect(fd, name, length), error = errno;
+    int result = offer_connect_tcp(&conn, fd, name, length), error = errno;
+    if (conn == NULL)   /* it was dropped, or closed meanwhile */
+        return result;
     progress_serve(conn, fd);
     if (conn->unreported && (result == 0 || error == EISCONN)) {   /* TCP says it once, also after it was shut for reading */
         conn->unreported = false;
@@ -79,16 +83,22 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         result = -1;
         error = EISCONN;
     }
+    conn_release(conn);
     errno = error;
+    return result;
+}
+
+static int connect_kernel(int fd, const struct sockaddr *name, socklen_t length) {
+    struct opening opening;
+    handlers_open(&opening);
+    int result = real_connect(fd, name, length);
+    handlers_close(&opening);
     return result;
 }
 
 static int connect_new(int fd, const struct sockaddr *name, socklen_t length, const struct vn_address *target) {
     int family, saved = errno, result = OFFER_NOT_CONNECTED;
-    struct shield shield;
-    signals_shield(&shield);   /* a handler must not jump out with a mutex */
     enum vn_why why = policy_decide(target);
-    signals_unshield(&shield);
     /* stdio's numbers stay plain: see number_copied. */
     bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked_plain(fd);
     if (why == VN_WHY_direct && !hidden_has_room(fd))
@@ -98,12 +108,10 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
     else if (why == VN_WHY_direct)
         why = VN_WHY_unsupported;
     int error = errno;
-    signals_shield(&shield);
     report(why, target, fd);
-    signals_unshield(&shield);
     errno = saved;
     if (result == OFFER_NOT_CONNECTED) {
-        result = real_connect(fd, name, length);
+        result = connect_kernel(fd, name, length);
         if (result == 0 && why == VN_WHY_no_provider && targets_recall(target) == TARGET_UNKNOWN)
             targets_learn(target, TARGET_SILENT);
         return result;
@@ -115,16 +123,14 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
 EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
     struct vn_address target;
     READY();
+    if (UNLIKELY(settings.off))
+        return real_connect(fd, name, length);
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
-    if (conn != NULL) {
-        int result = connect_again(conn, fd, name, length);
-        int error = errno;
-        conn_release(conn);
-        errno = error;
-        return result;
-    }
-    bool may_be = !settings.off && !is_bad(name) && length >= sizeof(sa_family_t) && address_from(&target, name, length);
-    int result = may_be ? connect_new(fd, name, length, &target) : real_connect(fd, name, length);
+    if (conn != NULL)
+        return connect_again(conn, fd, name, length);
+    bool may_be = !is_bad(name) && length >= sizeof(sa_family_t) && address_from(&target, name, length);
+    int result = may_be ? connect_new(fd, name, length, &target) : connect_kernel(fd, name, length);
     if (UNLIKELY(result != 0 && (errno == ECONNREFUSED || errno == EINVAL))) {
         struct vn_address local, remote;
         errno = relay_names(fd, &local, &remote) ? EISCONN : errno;   /* a Unix socket has other words for it */

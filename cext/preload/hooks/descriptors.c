@@ -9,6 +9,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "fdtable/hidden.h"
 #include "fdtable/marks.h"
 #include "handshake/progress.h"
@@ -23,6 +24,9 @@ EXPORT int close(int fd) {
         errno = EBADF;
         return -1;
     }
+    if (LIKELY(!number_is_known(fd)))
+        return real_close(fd);
+    HANDLERS_WAIT();   /* one that jumps finds it open, or closed */
     number_let_go(fd);
     return real_close(fd);
 }
@@ -42,6 +46,7 @@ static int dup_onto(int fd, int onto, int flags, bool two) {
         errno = EBUSY;   /* the library's own has the number */
         return -1;
     }
+    HANDLERS_WAIT();
     if (fd != onto && onto >= 0 && real_fcntl(fd, F_GETFD) >= 0)
         number_let_go(onto);
     return number_copied(fd, two ? real_dup2(fd, onto) : real_dup3(fd, onto, flags));
@@ -127,6 +132,7 @@ static int fcntl_any(int fd, int command, void *argument) {
         mark_plain(fd);   /* before it connects: see set_signal */
     if (LIKELY(entry_of(fd) == NULL) || (command != F_SETFL && !is_of_signals(command)))
         return result;
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     if (conn != NULL) {
         if (command == F_SETFL)
@@ -192,6 +198,9 @@ EXPORT int ioctl(int fd, ioctl_request request, ...) {
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
     READY();
+    if (LIKELY(conn_of(fd) == NULL))
+        return real_ioctl(fd, request, argument);
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     if (conn == NULL)
         return real_ioctl(fd, request, argument);

@@ -9,6 +9,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "handshake/progress.h"
 #include "hooks/numbers.h"
 #include "relay/passing.h"
@@ -81,7 +82,11 @@ static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size
     if (!(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn) &&
         sleeper_poll(conn->tcp, sends ? POLLOUT : POLLIN, timeout != 0 ? timeout : FOR_EVER, timeout == 0) < 0)
         return given_up(0);
-    return sends ? real_sendmsg(conn->tcp, &message, flags) : real_recvmsg(conn->tcp, &message, flags);
+    struct opening opening;
+    handlers_open(&opening);
+    ssize_t result = sends ? real_sendmsg(conn->tcp, &message, flags) : real_recvmsg(conn->tcp, &message, flags);
+    handlers_close(&opening);
+    return result;
 }
 
 /* Another sleep number, for who is told of everything by a signal and never goes to sleep. */
@@ -259,14 +264,18 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     READY(); \
     if (!__libc_single_threaded && entry_of(fd) != NULL) \
         pthread_testcancel(); \
-    if (UNLIKELY((conn = conn_hold(fd)) != NULL)) { \
-        if (LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) \
-            result = call; \
-        if (UNLIKELY(atomic_load_explicit(&conn->goodbye_owed, memory_order_relaxed))) \
-            block_done(conn); \
-        conn_release(conn); \
-        if (LIKELY(result >= 0 || result == PLAIN)) \
-            errno = errno_before; \
+    if (UNLIKELY(conn_of(fd) != NULL)) { \
+        handlers_hold();   /* they run in its sleeps, and when it is done */ \
+        if ((conn = conn_hold(fd)) != NULL) { \
+            if (LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) \
+                result = call; \
+            if (UNLIKELY(atomic_load_explicit(&conn->goodbye_owed, memory_order_relaxed))) \
+                block_done(conn); \
+            conn_release(conn); \
+            if (LIKELY(result >= 0 || result == PLAIN)) \
+                errno = errno_before; \
+        } \
+        handlers_release(); \
     }
 
 /* read, readv and writev of no bytes return at once. */
@@ -418,6 +427,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 }
 
 static int pending_error(int fd) {
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold(fd);
     int error = 0;
     if (conn == NULL)

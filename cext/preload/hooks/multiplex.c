@@ -3,6 +3,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "fdtable/entry.h"
 #include "hooks/numbers.h"
 #include "multiplex/epoll.h"
@@ -94,6 +95,7 @@ static void check(int fd) {
 
 EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     READY();
+    HANDLERS_WAIT();
     struct conn *conn;
     if (op == EPOLL_CTL_ADD)
         check(fd);

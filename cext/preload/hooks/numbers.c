@@ -10,12 +10,13 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "fdtable/hidden.h"
 #include "fdtable/marks.h"
 #include "handshake/goodbye.h"
 #include "handshake/progress.h"
 #include "relay/relay.h"
-#include "wait/block.h"
+#include "wait/stay.h"
 #include "watch/registry.h"
 #include "watch/watch.h"
 
@@ -31,7 +32,8 @@ static void deliver(struct conn *conn, int fd) {
 /* is_open: the number is still what the table says it is; else it is another file's, which nothing here may touch. */
 static void let_go(int fd, bool is_open) {
     bool last;
-    block_settle();   /* a handler may have jumped out of a call on it */
+    HANDLERS_WAIT();
+    stay_settle();   /* a handler may have jumped out of a call on it */
     struct conn *conn = is_open ? conn_hold(fd) : NULL;
     if (conn != NULL) {
         progress_serve(conn, fd);
@@ -51,20 +53,20 @@ static void let_go(int fd, bool is_open) {
         entry_release(entry);
 }
 
-static bool is_known(int fd) {
+bool number_is_known(int fd) {
     return entry_of(fd) != NULL || epoll_watches(fd) || is_marked_plain(fd);
 }
 
 void number_let_go(int fd) {
     int saved = errno;
-    if (UNLIKELY(is_known(fd)) && !process_is_borrowed())
+    if (UNLIKELY(number_is_known(fd)) && !process_is_borrowed())
         let_go(fd, true);
     errno = saved;
 }
 
 int number_made(int fd) {
     int saved = errno;
-    if (UNLIKELY(fd >= 0 && is_known(fd)) && !process_is_borrowed())
+    if (UNLIKELY(fd >= 0 && number_is_known(fd)) && !process_is_borrowed())
         let_go(fd, false);
     errno = saved;
     return fd;
@@ -79,6 +81,7 @@ int number_copied(int from, int fd) {
     if (LIKELY(entry_of(from) == NULL) || process_is_borrowed())
         return fd;
     int saved = errno;
+    HANDLERS_WAIT();
     struct entry *entry = entry_hold(from);
     if (entry != NULL) {
         entry_set(fd, entry);

@@ -3,6 +3,7 @@
 
 #include "stream/conn.h"
 
+bool number_is_known(int fd);          /* it means something to the library, or once did */
 void number_let_go(int fd);            /* fd is about to be closed: what it means is over */
 int number_copied(int from, int fd);   /* fd has become a duplicate of `from`; returns fd */
 int number_made(int fd);               /* the kernel has given fd to something new; returns fd */

@@ -5,6 +5,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "base/sockaddr.h"
 #include "fdtable/kick.h"
 #include "fdtable/marks.h"
@@ -49,6 +50,7 @@ EXPORT int getsockname(int fd, struct sockaddr *name, socklen_t *length) {
 
 EXPORT int getpeername(int fd, struct sockaddr *name, socklen_t *length) {
     READY();
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     socklen_t room = is_bad(length) ? 0 : *length;
     if (conn == NULL)
@@ -122,6 +124,7 @@ static int set_direct(struct conn *conn, int fd, int level, int option, const vo
 
 EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length) {
     READY();
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     int result;
     if (conn == NULL) {
@@ -169,6 +172,7 @@ static int get_tcp_info(struct conn *conn, int fd, void *value, socklen_t *lengt
 
 EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *length) {
     READY();
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     int result;
     if (conn == NULL)
@@ -216,6 +220,7 @@ static int shut(struct conn *conn, int fd, int how) {
 
 EXPORT int shutdown(int fd, int how) {
     READY();
+    HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     if (conn == NULL)
         return real_shutdown(fd, how);

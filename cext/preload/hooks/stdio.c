@@ -15,6 +15,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "base/settings.h"
 #include "stream/conn.h"
 
@@ -28,11 +29,11 @@ static _Atomic(struct cookie *) cookies;   /* NULL for nearly every program: fil
 static pthread_mutex_t cookies_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void stdio_before_fork(void) {
-    pthread_mutex_lock(&cookies_lock);
+    mutex_lock(&cookies_lock);
 }
 
 void stdio_after_fork(void) {
-    pthread_mutex_unlock(&cookies_lock);
+    mutex_unlock(&cookies_lock);
 }
 
 static ssize_t cookie_read(void *place, char *data, size_t bytes) {
@@ -60,7 +61,7 @@ static int cookie_seek(void *place, off64_t *offset, int whence) {
 static int cookie_close(void *place) {
     struct cookie *cookie = place, *each;
     int fd = cookie->fd;
-    pthread_mutex_lock(&cookies_lock);
+    mutex_lock(&cookies_lock);
     if (cookies == cookie)
         cookies = cookie->next;
     else
@@ -69,7 +70,7 @@ static int cookie_close(void *place) {
                 each->next = cookie->next;
                 break;
             }
-    pthread_mutex_unlock(&cookies_lock);
+    mutex_unlock(&cookies_lock);
     free(cookie);
     return close(fd);
 }
@@ -107,10 +108,10 @@ EXPORT FILE *fdopen(int fd, const char *mode) {
     }
     cookie->file = file;
     cookie->fd = fd;
-    pthread_mutex_lock(&cookies_lock);
+    mutex_lock(&cookies_lock);
     cookie->next = cookies;
     cookies = cookie;
-    pthread_mutex_unlock(&cookies_lock);
+    mutex_unlock(&cookies_lock);
     return file;
 }
 
@@ -118,11 +119,11 @@ static int number_of(FILE *file, int (*real)(FILE *)) {
     int fd = -1;
     if (LIKELY(cookies == NULL))
         return real(file);
-    pthread_mutex_lock(&cookies_lock);
+    mutex_lock(&cookies_lock);
     for (struct cookie *each = cookies; each != NULL && fd < 0; each = each->next)
         if (each->file == file)
             fd = each->fd;
-    pthread_mutex_unlock(&cookies_lock);
+    mutex_unlock(&cookies_lock);
     return fd >= 0 ? fd : real(file);
 }
 

@@ -190,25 +190,3 @@ EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument
         lifecycle_fork_is_near();
     return real(function, stack, flags, argument, parent, tls, child);
 }
-
-/* ------------------------------------------------------------------------------------------------ handlers */
-
-EXPORT int sigaction(int signal, const struct sigaction *action, struct sigaction *old) {
-    REAL(int, "sigaction", (int, const struct sigaction *, struct sigaction *));
-    int result = real(signal, action, old);
-    if (action != NULL)
-        signals_changed();
-    return result;
-}
-
-#define HANDLER(name, result, parameters, names) \
-    EXPORT result name parameters { \
-        REAL(result, #name, parameters); \
-        result got = real names; \
-        signals_changed(); \
-        return got; \
-    }
-
-HANDLER(signal, sighandler_t, (int number, sighandler_t handler), (number, handler))
-HANDLER(sysv_signal, sighandler_t, (int number, sighandler_t handler), (number, handler))
-HANDLER(siginterrupt, int, (int number, int interrupts), (number, interrupts))

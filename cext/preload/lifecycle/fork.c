@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/process.h"
+#include "base/signals.h"
 #include "discovery/client.h"
 #include "discovery/table.h"
 #include "discovery/targets.h"
@@ -92,6 +93,7 @@ static void after_fork(void) {
     stdio_after_fork();
     begin_anew();
     forget_sleepers();
+    handlers_after_fork();
 }
 
 void fork_adopt(void) {

@@ -12,8 +12,8 @@
 #include "handshake/progress.h"
 #include "lifecycle/copies.h"
 #include "lifecycle/fork.h"
-#include "wait/block.h"
 #include "wait/sleeper.h"
+#include "wait/stay.h"
 
 static bool map_process_page(void) {
     void *page = mmap(NULL, (size_t)getpagesize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -35,9 +35,10 @@ static void start_once(void) {
         process_page = &never_wiped;
         settings.off = true;
     }
-    if (!entry_table_init() || !hidden_init() || !marks_init() || !sleeper_init(block_thread_ends) || !fork_init() ||
+    if (!entry_table_init() || !hidden_init() || !marks_init() || !stay_init() || !fork_init() ||
         !copies_init())
         settings.off = true;
+    sleeper_init();
     if (is_other_library())
         settings.off = true;
     atomic_store(process_page, 1);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/process.h"
+#include "base/signals.h"
 #include "base/real.h"
 
 static struct vn_process *page;
@@ -19,11 +20,11 @@ bool file_may_have(uint64_t bytes) {
 }
 
 void report_before_fork(void) {
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
 }
 
 void report_after_fork_here(void) {
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
 }
 
 void report_after_fork(void) {
@@ -53,7 +54,7 @@ static void make(void) {
 
 void report(enum vn_why why, const struct vn_address *target, int fd) {
     int saved = errno;
-    pthread_mutex_lock(&mutex);
+    mutex_lock(&mutex);
     if (page == NULL)
         make();
     if (page != NULL) {
@@ -65,6 +66,6 @@ void report(enum vn_why why, const struct vn_address *target, int fd) {
         page->recent_count++;
         atomic_fetch_add_explicit(&page->decided[why], 1, memory_order_relaxed);
     }
-    pthread_mutex_unlock(&mutex);
+    mutex_unlock(&mutex);
     errno = saved;
 }

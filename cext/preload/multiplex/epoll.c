@@ -2,10 +2,12 @@
 #include "multiplex/epoll.h"
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "multiplex/look.h"
 #include "multiplex/nested.h"
 #include "wait/sleeper.h"
 #include "wait/spin.h"
+#include "wait/stay.h"
 #include "watch/active.h"
 #include "watch/watch.h"
 
@@ -16,13 +18,24 @@
 #define FRUITLESS 16   /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
 
 static int (*real_pwait2)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
-static int plain(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+static int ask_kernel(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
     if (fine && real_pwait2 != NULL && timeout != 0) {
         struct timespec time;
         return real_pwait2(epfd, events, room, timespec_of(timeout, &time), mask);
     }
     uint64_t ms = timeout / 1000000 + (timeout % 1000000 != 0);
     return real_epoll_pwait(epfd, events, room, timeout == FOR_EVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms, mask);
+}
+
+/* In the kernel. Handlers run in it, but in a mere look a waiting one would not end the call. */
+static int plain(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+    struct opening opening;
+    if (timeout == 0 && mask == NULL)
+        return ask_kernel(epfd, events, room, 0, NULL, fine);
+    mask = handlers_open_with(&opening, mask);
+    int count = ask_kernel(epfd, events, room, timeout, mask, fine);
+    handlers_close(&opening);
+    return count;
 }
 
 /* Takes what is ours out of what the kernel reported; what is left is the program's. */
@@ -36,9 +49,9 @@ static int sift(struct epoll *epoll, struct epoll_event *events, int count, int 
     if (kept == count)
         return count;
     epoll_collect(epoll);
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     bool nothing = epoll->active_count == 0;
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     *fruitless = nothing && kept == 0 ? *fruitless + 1 : 0;
     if (*fruitless > FRUITLESS)
         real_poll(NULL, 0, 1);
@@ -66,9 +79,17 @@ static int last_look(struct epoll *epoll, struct epoll_event *events, int room, 
     return count;
 }
 
-static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events, int room, uint64_t timeout,
+static void leave(struct stay *stay) {
+    struct epoll *epoll = stay->what;
+    if (stay->armed)
+        atomic_fetch_sub(&epoll->sleepers, 1);
+    epoll_release(epoll);
+}
+
+static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, int room, uint64_t timeout,
                        const sigset_t *mask, bool fine) {
     uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
+    struct epoll *epoll = stay->what;
     struct looked looked = {0};
     struct spin spin;
     bool spinning = false, signals = mask != NULL;
@@ -79,8 +100,7 @@ static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events
         int count = 0, asked = 0;
         if (timeout == 0 || now - epoll->asked >= ASK_BUSY_NS || signals) {   /* first, and with room for it: it must not starve */
             int some = timeout == 0 ? room : room > 1 ? room / 2 : 1 - epoll->filled;   /* nor may it starve the others */
-            struct timespec none = {0, 0};
-            count = some > 0 ? plain(epfd, events, some, 0, mask, false) : real_ppoll(NULL, 0, &none, mask);
+            count = some > 0 ? plain(epfd, events, some, 0, mask, false) : sleeper_ppoll(NULL, 0, 0, mask);
             if (count < 0)
                 return done(epoll, -1);
             count = sift(epoll, events, count, &fruitless);
@@ -121,7 +141,7 @@ static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events
             if (!spinning)
                 spin_start(&spin, &epoll->learnt);
             spinning = true;
-            if (spin_on(&spin)) {
+            if (handlers.waiting == 0 && spin_on(&spin)) {
                 now = now_ns();
                 continue;
             }
@@ -130,6 +150,7 @@ static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events
         if (UNLIKELY(epoll->shared) && now + NAP_NS < due)   /* another process may take an edge */
             due = now + NAP_NS;
         atomic_fetch_add(&epoll->sleepers, 1);
+        stay->armed = 1;
         if (!epoll_arm(epoll, &due)) {
             uint64_t began = now_ns();
             count = plain(epfd, events, room, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 0, mask, fine);
@@ -145,6 +166,7 @@ static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events
             now = now_ns();
         }
         atomic_fetch_sub(&epoll->sleepers, 1);
+        stay->armed = 0;
         spinning = false;
         if (count > 0) {
             count += epoll_look(epoll, events + count, room - count, now, &looked);
@@ -159,16 +181,20 @@ static int wait_direct(struct epoll *epoll, int epfd, struct epoll_event *events
 static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine,
                     int count) {
     /* count: of a wait that was already made in the kernel, or -1 for none */
+    HANDLERS_WAIT();
     struct epoll *epoll = epoll_hold(epfd);
     if (epoll == NULL)
         return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine);
     int fruitless = 0;
+    struct mark mark;
+    struct stay *stay = stay_begin(&mark, leave, epoll);
     if (count > 0)
         count = sift(epoll, events, count, &fruitless);
     if (count <= 0)
-        count = wait_direct(epoll, epfd, events, room, timeout, mask, fine);
+        count = wait_direct(stay, epfd, events, room, timeout, mask, fine);
     int saved = errno;
     epoll_release(epoll);
+    stay_end(stay);
     errno = saved;
     return count;
 }

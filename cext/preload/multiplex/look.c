@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "handshake/progress.h"
 #include "multiplex/nested.h"
 #include "stream/deaths.h"
@@ -118,7 +119,7 @@ static inline void prefetch(const struct watched *watched) {
 
 int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked) {
     int count = 0;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     watch_drain(epoll);
     looked->young = false;
     /* Who was woken by one doorbell need not hear the others: each costs the other end a system call. */
@@ -155,22 +156,22 @@ int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t 
         }
     }
     looked->active = epoll->active_count > 0;
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     return count;
 }
 
 void epoll_look_for_deaths(struct epoll *epoll) {
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next)
         if (conn_phase(each->conn) == CONN_DIRECT)
             deaths_look_by_time(each->conn, each->fd);
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
 }
 
 void epoll_serve(struct epoll *epoll) {
     struct { struct conn *conn; int fd; } young[MOST_YOUNG];
     int count = 0;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     for (struct watched *each = epoll->active.next; each != &epoll->active && count < MOST_YOUNG; each = each->next) {
         if (conn_phase(each->conn) >= CONN_DIRECT)
             continue;
@@ -178,7 +179,7 @@ void epoll_serve(struct epoll *epoll) {
         young[count++].fd = each->fd;
         entry_retain(&each->conn->entry);
     }
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     for (int i = 0; i < count; i++) {   /* without the lock: it may become a TCP connection, and leave and join us */
         progress_serve(young[i].conn, young[i].fd);
         conn_release(young[i].conn);
@@ -207,9 +208,9 @@ void epoll_collect(struct epoll *epoll) {
             int fd;
             if (rung[i].data.u64 == EPOLL_KICK)
                 continue;
-            pthread_mutex_lock(&epoll->lock);
+            mutex_lock(&epoll->lock);
             struct conn *conn = watch_rung(epoll, rung[i].data.u64, &fd, &tcp);
-            pthread_mutex_unlock(&epoll->lock);
+            mutex_unlock(&epoll->lock);
             if (conn == NULL)
                 continue;
             heed(conn, fd, tcp, &rung[i]);
@@ -220,7 +221,7 @@ void epoll_collect(struct epoll *epoll) {
 
 bool epoll_arm(struct epoll *epoll, uint64_t *due) {
     bool ready = false;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     watch_drain(epoll);
     for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next) {
         uint64_t when = progress_due(each->conn);
@@ -229,17 +230,17 @@ bool epoll_arm(struct epoll *epoll, uint64_t *due) {
         arm(each);
         ready |= news(each, false) != 0;   /* also what was reported just now: it is true for the others, too */
     }
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     return epoll->nests > 0 && epoll_arm_nested(epoll, due) ? true : ready;
 }
 
 bool epoll_is_ready(struct epoll *epoll) {
     bool ready = false;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     watch_drain(epoll);
     for (struct watched *each = epoll->active.next; each != &epoll->active && !ready; each = each->next)
         ready = news(each, false) != 0;
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     struct epoll_event event;
     return ready || (epoll->nests > 0 && epoll_look_nested(epoll, &event, 0, 1, false) > 0);
 }

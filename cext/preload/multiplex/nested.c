@@ -2,6 +2,7 @@
 #include "multiplex/nested.h"
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "multiplex/look.h"
 
 #define MOST 64
@@ -15,11 +16,11 @@ struct inside {
 /* To be used without the lock: a nested one has its own. */
 static int hold(struct epoll *epoll, struct inside *nested) {
     int count = 0;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     for (int fd = 0; fd < epoll->room && count < MOST && (unsigned)count < epoll->nests; fd++)
         if (epoll->by_fd[fd] != NULL && epoll->by_fd[fd]->nested)
             nested[count++].copy = *epoll->by_fd[fd];
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     for (int i = 0; i < count; i++)
         nested[i].entry = nested[i].copy.disabled ? NULL : entry_hold(nested[i].copy.fd);
     return count;
@@ -51,14 +52,14 @@ int epoll_look_nested(struct epoll *epoll, struct epoll_event *out, int have, in
             again |= out[j].data.u64 == copy->data.u64;
         bool tell = ready && !again && copy->events & WANTED && have + got < room && !(copy->events & EPOLLET && copy->seen);
         if (remember) {
-            pthread_mutex_lock(&epoll->lock);
+            mutex_lock(&epoll->lock);
             struct watched *watched = epoll_find(epoll, copy->fd);
             tell &= watched != NULL && watched->generation == copy->generation;
             if (watched != NULL)
                 watched->seen = ready ? EPOLLIN : 0;
             if (tell)
                 told(epoll, watched);
-            pthread_mutex_unlock(&epoll->lock);
+            mutex_unlock(&epoll->lock);
         }
         if (tell)
             out[have + got++] = (struct epoll_event){copy->events & WANTED, copy->data};
@@ -112,7 +113,7 @@ void epoll_serve_nested(struct epoll *epoll) {
 static void fired(struct epoll *epoll, const struct watched *copy, bool heard) {
     if (!(copy->events & EPOLLONESHOT))
         return;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     struct watched *watched = epoll_find(epoll, copy->fd);
     if (watched != NULL && watched->generation == copy->generation && !watched->disabled) {
         struct epoll_event again = {watched->events, watched->data};
@@ -120,7 +121,7 @@ static void fired(struct epoll *epoll, const struct watched *copy, bool heard) {
         if (!heard)
             real_epoll_ctl(epoll_outer(epoll), EPOLL_CTL_MOD, watched->fd, &again);
     }
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
 }
 
 /* The kernel calls an epoll readable when a doorbell in it has rung, whatever that comes to. */

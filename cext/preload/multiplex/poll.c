@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "handshake/progress.h"
 #include "multiplex/look.h"
 #include "stream/deaths.h"
@@ -15,6 +16,7 @@
 #include "stream/ring.h"
 #include "wait/sleeper.h"
 #include "wait/spin.h"
+#include "wait/stay.h"
 
 #define FEW 128
 #define READ_SIDE (POLLIN | POLLRDNORM | POLLRDBAND | POLLRDHUP | POLLPRI)
@@ -28,29 +30,39 @@ struct direct {
     unsigned armed;
 };
 
+/* What the call holds: not in its frame, as a handler may jump out of it. */
+struct held {
+    bool used;                        /* the thread's own one is, by a call that this one interrupts */
+    bool armed;
+    size_t bytes;                     /* mapped for it, or 0 */
+    nfds_t count;
+    struct direct direct[];
+};
+
 struct set {
     struct pollfd *fds, *kernel;      /* kernel: the same places without direct connections, and one more for the sleeper */
     nfds_t count;
-    struct direct *direct;
-    nfds_t directs;
+    struct held *held;
+    struct direct *direct;            /* held->direct */
     bool plain;                       /* the kernel has something of it */
 };
 
 static __thread _Atomic uint64_t learnt;
 static __thread uint64_t asked;
+static __thread struct { struct held held; struct direct direct[FEW]; } own;   /* of the thread, for FEW descriptors */
 
 static bool matters(const struct entry *entry) {
     return entry->kind == ENTRY_CONN || (entry->kind == ENTRY_EPOLL && atomic_load(&((const struct epoll *)entry)->direct));
 }
 
 static void collect(struct set *set) {
-    set->directs = 0;
+    set->held->count = 0;
     set->plain = false;
     for (nfds_t i = 0; i < set->count; i++) {
         struct entry *entry = set->fds[i].fd < 0 ? NULL : entry_hold(set->fds[i].fd);
         set->kernel[i] = (struct pollfd){set->fds[i].fd, set->fds[i].events, 0};
         if (entry != NULL && matters(entry)) {
-            set->direct[set->directs++] = (struct direct){entry, i, 0};
+            set->direct[set->held->count++] = (struct direct){entry, i, 0};
             if (entry->kind == ENTRY_CONN)
                 set->kernel[i].fd = -1;
         } else if (entry != NULL) {
@@ -61,17 +73,20 @@ static void collect(struct set *set) {
     set->kernel[set->count] = (struct pollfd){-1, POLLIN, 0};
 }
 
-static void discard(struct set *set) {
+static void discard(struct held *held) {
     int saved = errno;
-    for (nfds_t i = 0; i < set->directs; i++)
-        entry_release(set->direct[i].entry);
+    for (nfds_t i = 0; i < held->count; i++)
+        entry_release(held->direct[i].entry);
+    held->count = 0;
     errno = saved;
 }
 
 /* Asks the kernel; what it says of its own goes into fds. */
 static int ask(struct set *set, uint64_t timeout, const sigset_t *mask) {
-    struct timespec time;
-    int result = real_ppoll(set->kernel, set->count + 1, timespec_of(timeout, &time), mask);
+    struct timespec none = {0, 0};
+    bool looks = timeout == 0 && mask == NULL;   /* a waiting handler that ran in it would not end the call */
+    int result = looks ? real_ppoll(set->kernel, set->count + 1, &none, NULL)
+                       : sleeper_ppoll(set->kernel, set->count + 1, timeout, mask);
     for (nfds_t i = 0; i < set->count; i++)
         set->fds[i].revents = result > 0 ? set->kernel[i].revents : 0;
     return result;
@@ -92,7 +107,7 @@ static void look_at_epoll(struct epoll *epoll, struct pollfd *poll, bool last) {
 /* last: this is the last look before the call says that there is nothing, so the kernel is asked for deaths as well. */
 static void look(struct set *set, bool last) {
     bool asked_for_deaths = false;
-    for (nfds_t i = 0; i < set->directs; i++) {
+    for (nfds_t i = 0; i < set->held->count; i++) {
         struct direct *direct = &set->direct[i];
         struct pollfd *poll = &set->fds[direct->at];
         if (direct->entry->kind == ENTRY_EPOLL) {
@@ -122,7 +137,8 @@ static int ready(const struct set *set) {
 /* Before a sleep; false when the thread can't be woken by all of them, and must nap. */
 static bool arm(struct set *set, struct sleeper *sleeper, uint64_t *due) {
     bool all = sleeper != NULL;
-    for (nfds_t i = 0; i < set->directs; i++) {
+    set->held->armed = true;
+    for (nfds_t i = 0; i < set->held->count; i++) {
         struct direct *direct = &set->direct[i];
         struct pollfd *poll = &set->fds[direct->at];
         if (direct->entry->kind == ENTRY_EPOLL) {
@@ -145,7 +161,7 @@ static bool arm(struct set *set, struct sleeper *sleeper, uint64_t *due) {
 
 static bool heed_one(struct set *set, const struct wake *wake) {
     bool heeded = false;
-    for (nfds_t i = 0; i < set->directs; i++)
+    for (nfds_t i = 0; i < set->held->count; i++)
         if (set->direct[i].entry->kind == ENTRY_CONN)
             heeded |= sleeper_heed((struct conn *)set->direct[i].entry, set->fds[set->direct[i].at].fd, wake);
     return heeded;
@@ -160,21 +176,28 @@ static void heed(struct set *set, struct sleeper *sleeper) {
             if (wakes[i].serial != 0 && !heed_one(set, &wakes[i]))
                 sleeper_unheeded(sleeper, &wakes[i]);
     } while (count == MOST_WAKES);
-    sleeper_heeded(sleeper);
 }
 
-static void disarm(struct set *set, struct sleeper *sleeper) {
-    for (nfds_t i = 0; i < set->directs; i++) {
-        struct direct *direct = &set->direct[i];
-        if (direct->entry->kind == ENTRY_EPOLL) {
+static void disarm(struct held *held) {
+    for (nfds_t i = 0; i < held->count && held->armed; i++) {
+        struct direct *direct = &held->direct[i];
+        if (direct->entry->kind == ENTRY_EPOLL)
             epoll_sleep_ended((struct epoll *)direct->entry);
+        else
+            doorbell_disarm((struct conn *)direct->entry, direct->armed);
+    }
+    held->armed = false;
+}
+
+static void wake_up(struct set *set, struct sleeper *sleeper) {
+    disarm(set->held);
+    for (nfds_t i = 0; i < set->held->count; i++) {
+        if (set->direct[i].entry->kind != ENTRY_CONN)
             continue;
-        }
-        struct conn *conn = (struct conn *)direct->entry;
-        doorbell_disarm(conn, direct->armed);
+        struct conn *conn = (struct conn *)set->direct[i].entry;
         doorbell_keep_short(conn);
         if (conn_phase(conn) < CONN_DIRECT)
-            progress_serve(conn, set->fds[direct->at].fd);
+            progress_serve(conn, set->fds[set->direct[i].at].fd);
     }
     if (sleeper != NULL && set->kernel[set->count].revents != 0)
         heed(set, sleeper);
@@ -182,7 +205,7 @@ static void disarm(struct set *set, struct sleeper *sleeper) {
 }
 
 static bool has_gone_plain(const struct set *set) {
-    for (nfds_t i = 0; i < set->directs; i++)
+    for (nfds_t i = 0; i < set->held->count; i++)
         if (set->direct[i].entry->kind == ENTRY_CONN && conn_phase((struct conn *)set->direct[i].entry) == CONN_PLAIN)
             return true;
     return false;
@@ -191,11 +214,11 @@ static bool has_gone_plain(const struct set *set) {
 /* After a sleep the kernel looks all numbers up anew: one may have been closed meanwhile, or mean something else. */
 static void look_up_again(struct set *set) {
     bool same = !has_gone_plain(set);
-    for (nfds_t i = 0; i < set->directs && same; i++)
+    for (nfds_t i = 0; i < set->held->count && same; i++)
         same = entry_of(set->fds[set->direct[i].at].fd) == set->direct[i].entry;
     if (same)
         return;
-    discard(set);
+    discard(set->held);
     collect(set);
     ask(set, 0, NULL);
 }
@@ -215,7 +238,7 @@ static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, 
         asked = now_ns();
         spin_slept(spin, asked - began);
     }
-    disarm(set, sleeper);
+    wake_up(set, sleeper);
     errno = error;
     return result < 0 ? -1 : 0;
 }
@@ -255,7 +278,7 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
         if (!spinning)
             spin_start(&spin, &learnt);
         spinning = true;
-        if (!has_gone_plain(set) && spin_on(&spin)) {
+        if (!has_gone_plain(set) && handlers.waiting == 0 && spin_on(&spin)) {
             now = now_ns();
             continue;
         }
@@ -281,36 +304,64 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
     return count;
 }
 
-/* With memory for it: FEW places are on the stack. */
-static int poll_with(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, struct pollfd *kernel,
-                     struct direct *direct) {
-    struct set set = {.fds = fds, .kernel = kernel, .count = count, .direct = direct};
-    struct timespec time;
-    collect(&set);
-    if (set.directs == 0) {   /* not with a place for the sleeper: the program's limit of descriptors counts places */
-        progress_before_sleep();
-        return real_ppoll(fds, count, timespec_of(timeout, &time), mask);
+static struct held *take_memory(nfds_t count) {
+    size_t bytes = sizeof(struct held) + count * sizeof(struct direct) + (count + 1) * sizeof(struct pollfd);
+    struct held *held = &own.held;
+    if (count > FEW || held->used) {
+        held = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (held == MAP_FAILED)
+            return NULL;
+        held->bytes = bytes;
     }
-    int result = wait_for(&set, timeout, mask);
-    discard(&set);
-    return result;
+    held->used = true;
+    held->armed = false;
+    held->count = 0;
+    return held;
+}
+
+static void give_memory_back(struct held *held) {
+    int saved = errno;
+    held->used = false;
+    if (held->bytes != 0)
+        munmap(held, held->bytes);
+    errno = saved;
+}
+
+static void leave(struct stay *stay) {
+    disarm(stay->what);
+    discard(stay->what);
+    give_memory_back(stay->what);
+}
+
+/* False: none of them is direct any more. */
+static bool poll_with(struct held *held, struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, int *result) {
+    struct pollfd few[FEW + 1], *kernel = count <= FEW ? few : (struct pollfd *)(held->direct + count);
+    struct set set = {.fds = fds, .kernel = kernel, .count = count, .held = held, .direct = held->direct};
+    struct mark mark;
+    struct stay *stay = stay_begin(&mark, leave, held);
+    collect(&set);
+    bool some = held->count != 0;
+    if (some)
+        *result = wait_for(&set, timeout, mask);
+    discard(held);
+    stay_end(stay);
+    return some;
 }
 
 int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask) {
-    struct pollfd few_polls[FEW + 1], *polls = few_polls;
-    struct direct few_direct[FEW], *direct = few_direct;
-    size_t room = (count + 1) * (sizeof(*polls) + sizeof(*direct));
-    if (count > FEW) {   /* not by malloc: a handler may call this, and jump out of it */
-        direct = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (direct == MAP_FAILED) {
-            errno = ENOMEM;
-            return -1;
-        }
-        polls = (struct pollfd *)(direct + count);
+    int result;
+    handlers_hold();
+    struct held *held = take_memory(count);
+    bool done = held != NULL && poll_with(held, fds, count, timeout, mask, &result);
+    if (held != NULL)
+        give_memory_back(held);
+    handlers_release();
+    if (held == NULL) {
+        errno = ENOMEM;
+        return -1;
     }
-    int result = poll_with(fds, count, timeout, mask, polls, direct), saved = errno;
-    if (direct != few_direct)
-        munmap(direct, room);
-    errno = saved;
-    return result;
+    if (done)
+        return result;
+    progress_before_sleep();
+    return sleeper_ppoll(fds, count, timeout, mask);   /* without a place for the sleeper, which counts as one */
 }

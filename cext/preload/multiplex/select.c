@@ -5,9 +5,11 @@
 #include <sys/mman.h>
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "fdtable/entry.h"
 #include "multiplex/poll.h"
 #include "wait/sleeper.h"
+#include "wait/stay.h"
 
 #define BITS (8 * sizeof(unsigned long))
 #define READ_BITS (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)   /* as the kernel's select */
@@ -106,28 +108,40 @@ static int wait_polls(const struct sets *sets, struct pollfd *polls, nfds_t coun
     }
 }
 
-static int select_direct(const struct sets *sets, nfds_t count, uint64_t timeout, const sigset_t *mask) {
-    struct pollfd few[FEW], *polls = few;
-    size_t room = count * sizeof(*polls);
-    int result = -1;
-    if (count > FEW)
-        polls = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (polls == MAP_FAILED) {
-        errno = ENOMEM;
-        return -1;
-    }
+static void unmap(struct stay *stay) {
+    munmap(stay->what, stay->bytes);
+}
+
+static int select_with(const struct sets *sets, struct pollfd *polls, nfds_t count, uint64_t timeout, const sigset_t *mask) {
     fill(sets, polls);
-    result = wait_polls(sets, polls, count, timeout, mask);
+    int result = wait_polls(sets, polls, count, timeout, mask);
     if (result == 0)   /* nothing: the sets are emptied */
         for (nfds_t i = 0; i < count; i++)
             polls[i].revents = 0;
-    if (result >= 0)
-        result = put(sets, polls, count);
-    int saved = errno;
-    if (polls != few)
-        munmap(polls, room);
+    return result >= 0 ? put(sets, polls, count) : result;
+}
+
+static int select_many(const struct sets *sets, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+    size_t room = count * sizeof(struct pollfd);
+    struct mark mark;
+    HANDLERS_WAIT();
+    void *memory = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        errno = ENOMEM;
+        return -1;
+    }
+    struct stay *stay = stay_begin(&mark, unmap, memory);
+    stay->bytes = room;
+    int result = select_with(sets, memory, count, timeout, mask), saved = errno;
+    munmap(memory, room);
+    stay_end(stay);
     errno = saved;
     return result;
+}
+
+static int select_direct(const struct sets *sets, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+    struct pollfd few[FEW];
+    return count <= FEW ? select_with(sets, few, count, timeout, mask) : select_many(sets, count, timeout, mask);
 }
 
 int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *time) {

@@ -11,7 +11,6 @@
 
 #include "base/process.h"
 #include "base/real.h"
-#include "base/signals.h"
 #include "fdtable/hidden.h"
 
 #define LOOKS_ALONE 8    /* with which a connection has shown that it will be used for a while */
@@ -58,7 +57,7 @@ static struct conn *find(uint64_t data) {
     return NULL;
 }
 
-static bool collect_shielded(void) {
+static bool collect(void) {
     struct epoll_event events[MOST_DEATHS];
     int epoll = atomic_load_explicit(&descriptor, memory_order_relaxed);
     long count;
@@ -73,15 +72,6 @@ static bool collect_shielded(void) {
         }
     } while (count == MOST_DEATHS);
     return count >= 0;
-}
-
-/* No handler may jump out between the edge and the note of it: nobody would ask again. */
-static bool collect(void) {
-    struct shield shield;
-    signals_shield(&shield);
-    bool done = collect_shielded();
-    signals_unshield(&shield);
-    return done;
 }
 
 static bool is_watched(const struct conn *conn) {

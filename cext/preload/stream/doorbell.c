@@ -61,7 +61,7 @@ void doorbell_ring_if_armed(struct conn *conn, uint64_t wants) {
     uint64_t number = atomic_load(&peer->sleep_number);
     if (atomic_load(&conn->own->rung) == number)
         return;
-    doorbell_ring(conn);   /* before it is called rung: a handler may jump out of here */
+    doorbell_ring(conn);
     atomic_store(&conn->own->rung, number);
 }
 

@@ -1,18 +1,15 @@
 /* One writer and one reader at a time, among the threads and processes that have one end of a connection.
  *
- * A signal's handler may write to the connection that its own thread is writing to: POSIX allows it. It finds the
- * lock in its own hands and goes on without; the call below it notices, as it shows what it has done by an exchange
- * that fails when the cursor has moved (stream/ring.c). A handler may also jump out of the call for good: then the
- * frame that took the lock is gone, and the next call of the thread takes it over. A process that was killed with the
- * lock is found out by its thread's number.
+ * The word is 0 or the number of the thread that has it. Handlers of signals wait while their thread has one, so none can
+ * jump out with it. A process that was killed with the lock is found out by its thread's number, and so is a thread that
+ * a handler of the program's own instructions took away from it.
  */
 #pragma once
 
 #include "stream/conn.h"
 
 struct stream_lock {
-    _Atomic uint32_t *word;   /* NULL: not taken, and nothing to give back */
-    uintptr_t outer;          /* the frame of the lock that this thread held before */
+    _Atomic uint32_t *word;   /* NULL: not taken, as nobody else is there */
 };
 
 struct stream_lock stream_lock(const struct conn *conn, _Atomic uint32_t *word);

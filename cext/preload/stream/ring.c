@@ -140,31 +140,8 @@ static void begin_anew(struct vn_half *own, uint64_t head) {
     atomic_store_explicit(&own->large_origin, head, memory_order_relaxed);
 }
 
-/* A cursor that a call moves. A handler that interrupts the call may move it too: then what the call has copied since it
- * showed it last counts for nothing, and the call begins anew from there. */
-struct cursor {
-    _Atomic uint64_t *shared;
-    uint64_t shown, done;   /* its value, and how many bytes of this call are shown */
-};
-
-/* One instruction, so that no handler can come between; that it is not locked does not matter, as other threads are kept
- * away by the stream's lock. */
-static inline bool exchange(_Atomic uint64_t *shared, uint64_t before, uint64_t now) {
-#if defined(__x86_64__)
-    bool done;
-    __asm__ volatile("cmpxchgq %3, %1" : "=@ccz"(done), "+m"(*shared), "+a"(before) : "r"(now) : "memory");
-    return done;
-#else
-    return atomic_compare_exchange_strong_explicit(shared, &before, now, memory_order_release, memory_order_relaxed);
-#endif
-}
-
-static inline bool show(struct cursor *cursor, uint64_t now) {
-    if (!exchange(cursor->shared, cursor->shown, now))
-        return false;
-    cursor->done += now - cursor->shown;
-    cursor->shown = now;
-    return true;
+static inline void show(_Atomic uint64_t *cursor, uint64_t position) {
+    atomic_store_explicit(cursor, position, memory_order_release);
 }
 
 static inline void unlock(const struct stream_lock *lock, bool shown) {
@@ -197,12 +174,10 @@ static bool may_write(struct conn *conn, ssize_t *result) {
     return true;
 }
 
-/* Copies what there is room for. *interrupted: less than that, as the cursor was moved under it. */
+/* Copies what there is room for. */
 static size_t copy_out(struct conn *conn, uint64_t head, uint64_t tail, const struct iovec *iov, int count, size_t skip,
-                       const struct ring *ring, bool *interrupted) {
-    uint64_t bound = stream_bound(conn->own, conn->peer);
-    struct cursor cursor = {&conn->own->head, head, 0};
-    *interrupted = false;
+                       const struct ring *ring) {
+    uint64_t bound = stream_bound(conn->own, conn->peer), start = head, shown = head;
     for (int i = 0; i < count && head - tail < bound; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
@@ -218,25 +193,22 @@ static size_t copy_out(struct conn *conn, uint64_t head, uint64_t tail, const st
             head += put(ring, head, from, bytes);
             from += bytes;
             left -= bytes;
-            if (head - cursor.shown >= PIECE && !show(&cursor, head)) {
-                *interrupted = true;
-                return cursor.done;
-            }
+            if (head - shown >= PIECE)
+                show(&conn->own->head, shown = head);
         }
     }
-    *interrupted = !show(&cursor, head);
-    if (!*interrupted && head - tail >= bound)
+    show(&conn->own->head, head);
+    if (head - tail >= bound)
         large_full(conn, head, tail);
-    return cursor.done;
+    return head - start;
 }
 
-static ssize_t write_once(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool *interrupted) {
+static ssize_t write_once(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
     struct vn_half *own = conn->own;
     const struct vn_half *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
     uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0;
     ssize_t result;
-    *interrupted = false;
     if (UNLIKELY(!may_write(conn, &result)))
         return result;
     if (UNLIKELY(is_over(conn)))
@@ -246,20 +218,14 @@ static ssize_t write_once(struct conn *conn, const struct iovec *iov, int count,
     struct ring ring = ring_at(conn, own, head);
     if (head - tail > ring.size || ring.bytes == NULL)
         return fault(conn);
-    return (ssize_t)copy_out(conn, head, tail, iov, count, skip, &ring, interrupted);
+    return (ssize_t)copy_out(conn, head, tail, iov, count, skip, &ring);
 }
 
 ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
     struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
-    bool interrupted;
-    size_t total = 0;
-    ssize_t result;
-    do {
-        result = write_once(conn, iov, count, skip + total, &interrupted);
-        total += result > 0 ? (size_t)result : 0;
-    } while (UNLIKELY(interrupted));
-    unlock(&lock, total != 0);
-    return result < 0 && total == 0 ? result : (ssize_t)total;
+    ssize_t result = write_once(conn, iov, count, skip);
+    unlock(&lock, result > 0);
+    return result;
 }
 
 /* ------------------------------------------------------------------------------------------------------ reading */
@@ -304,11 +270,10 @@ static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t 
 
 /* Copies up to `count` pieces into iov (NULL pointers: nowhere), from tail to at most head. */
 static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const struct iovec *iov, int count, size_t skip,
-                       bool peek, bool *interrupted) {
+                       bool peek) {
     const struct vn_half *peer = conn->peer;
     struct ring ring = ring_at(conn, peer, tail);
-    struct cursor cursor = {&conn->own->tail, tail, 0};
-    uint64_t start = tail;
+    uint64_t start = tail, shown = tail;
     for (int i = 0; i < count && tail != head; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
@@ -335,16 +300,13 @@ static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const st
             }
             left -= bytes;
             tail += bytes;
-            if (!peek && tail - cursor.shown >= PIECE && !show(&cursor, tail)) {
-                *interrupted = true;
-                return (ssize_t)cursor.done;
-            }
+            if (!peek && tail - shown >= PIECE)
+                show(&conn->own->tail, shown = tail);
         }
     }
-    if (peek)
-        return (ssize_t)(tail - start);
-    *interrupted = !show(&cursor, tail);
-    return (ssize_t)cursor.done;
+    if (!peek)
+        show(&conn->own->tail, tail);
+    return (ssize_t)(tail - start);
 }
 
 void stream_prefetch(struct conn *conn) {
@@ -357,11 +319,9 @@ void stream_prefetch(struct conn *conn) {
     __builtin_prefetch(&peer->tail);
 }
 
-static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end,
-                         bool *interrupted) {
+static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end) {
     uint64_t tail, head;
     ssize_t result;
-    *interrupted = false;
     if (!may_read(conn, &tail, &head, &result, end))
         return result;
     const struct vn_half *peer = conn->peer;
@@ -370,22 +330,14 @@ static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, 
         return fault(conn);
     if (UNLIKELY(mode == VN_WISHES))
         large_answer(conn);
-    return copy_in(conn, tail, head, iov, count, skip, peek, interrupted);
+    return copy_in(conn, tail, head, iov, count, skip, peek);
 }
 
 ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end) {
     struct stream_lock lock = stream_lock(conn, &conn->own->read_lock);
-    bool interrupted;
-    size_t total = 0;
-    ssize_t result;
-    do {
-        result = read_once(conn, iov, count, skip + total, peek, end, &interrupted);
-        total += result > 0 ? (size_t)result : 0;
-    } while (UNLIKELY(interrupted));
-    unlock(&lock, total != 0 && !peek);
-    if (total != 0)
-        *end = false;
-    return result < 0 && total == 0 ? result : (ssize_t)total;
+    ssize_t result = read_once(conn, iov, count, skip, peek, end);
+    unlock(&lock, result > 0 && !peek);
+    return result;
 }
 
 ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end) {

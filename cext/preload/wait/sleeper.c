@@ -2,8 +2,6 @@
 #include "wait/sleeper.h"
 
 #include <limits.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <sys/signalfd.h>
 
 #include "base/process.h"
@@ -13,34 +11,28 @@
 #include "fdtable/kick.h"
 #include "handshake/progress.h"
 #include "stream/doorbell.h"
+#include "wait/stay.h"
 
 struct sleeper {
     int epoll;
     uint32_t number;   /* of this sleeper and no other */
     pid_t process;
-    bool heeding;        /* it has begun to take what happened, and has not noted all of it */
 };
 
 #define OF_TCP 0x80000000ull          /* in an event's data: the TCP socket, not the doorbell */
 #define OF_KICK UINT64_MAX
 
-static void (*at_thread_end)(void);
 static __thread struct sleeper own = {.epoll = -1};
-static pthread_key_t key;
 static _Atomic uint32_t numbers;
 
-static void thread_ends(void *place) {
-    struct sleeper *sleeper = place;
-    if (at_thread_end != NULL)
-        at_thread_end();
-    if (sleeper->epoll >= 0 && sleeper->process == process_id)
-        hidden_close(sleeper->epoll);
-    sleeper->epoll = -1;
+static void thread_ends(void) {
+    if (own.epoll >= 0 && own.process == process_id)
+        hidden_close(own.epoll);
+    own.epoll = -1;
 }
 
-bool sleeper_init(void (*thread_end)(void)) {
-    at_thread_end = thread_end;
-    return pthread_key_create(&key, thread_ends) == 0;
+void sleeper_init(void) {
+    stay_at_thread_end(thread_ends);
 }
 
 /* The forking thread's epoll is the parent's as well: an edge that one takes, the other does not see. */
@@ -60,13 +52,8 @@ void sleeper_after_fork(void) {
 }
 
 struct sleeper *sleeper_mine(void) {
-    if (LIKELY(own.epoll >= 0 && own.process == process_id)) {
-        if (UNLIKELY(own.heeding)) {   /* a handler has jumped out, or calls this: all is watched anew, and told again */
-            own.number = atomic_fetch_add(&numbers, 1) + 1;
-            own.heeding = false;
-        }
+    if (LIKELY(own.epoll >= 0 && own.process == process_id))
         return &own;
-    }
     leave_to_parent();
     struct epoll_event event = {EPOLLIN | EPOLLET, {.u64 = OF_KICK}};
     int kick = kick_descriptor(), epoll = kick >= 0 && !hidden_is_full() ? epoll_create1(EPOLL_CLOEXEC) : -1;
@@ -76,8 +63,7 @@ struct sleeper *sleeper_mine(void) {
         hidden_close(epoll);
         return NULL;
     }
-    own = (struct sleeper){epoll, atomic_fetch_add(&numbers, 1) + 1, process_id, false};
-    pthread_setspecific(key, &own);
+    own = (struct sleeper){epoll, atomic_fetch_add(&numbers, 1) + 1, process_id};
     return &own;
 }
 
@@ -125,7 +111,6 @@ static int ms_of(uint64_t ns) {
 
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
     struct epoll_event events[MOST_WAKES];
-    sleeper->heeding = true;
     int saved = errno, count = quiet_events(sleeper->epoll, events, MOST_WAKES);
     errno = saved;
     return translate(events, count, wakes);
@@ -149,17 +134,34 @@ static int own_signal_descriptor(void) {
  * pending, which the program blocks itself, that can't be, as the signalfd would always be readable. */
 static int sleep_and_judge(int fd, short events, int signals, uint64_t timeout) {
     struct pollfd fds[2] = {{fd, events, 0}, {signals, POLLIN, 0}};
+    struct opening opening;
     sigset_t before;
+    const sigset_t *mask = handlers_open_with(&opening, NULL);
+    int result;
     signals_block(&before);
+    if (mask != NULL)
+        before = *mask;
     if (UNLIKELY(signals_stay_pending(&before))) {
         signals_restore(&before);
-        return real_poll(fds, 1, ms_of(timeout));
+        result = real_poll(fds, 1, ms_of(timeout));
+    } else {
+        result = real_poll(fds, 2, ms_of(timeout));
+        bool interrupted = result > 0 && fds[1].revents != 0 && signals_pending_interrupt(&before);
+        signals_restore(&before);   /* now they run; one may jump out of here */
+        errno = interrupted ? EINTR : ERESTART;
+        result = result > 0 && fds[1].revents != 0 && fds[0].revents == 0 ? -1 : fds[0].revents != 0;
     }
-    int result = real_poll(fds, 2, ms_of(timeout));
-    bool interrupted = result > 0 && fds[1].revents != 0 && signals_pending_interrupt(&before);
-    signals_restore(&before);   /* now they run; one may jump out of here */
-    errno = interrupted ? EINTR : ERESTART;
-    return result > 0 && fds[1].revents != 0 && fds[0].revents == 0 ? -1 : fds[0].revents != 0;
+    handlers_close(&opening);
+    return result;
+}
+
+int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+    struct opening opening;
+    struct timespec time;
+    mask = handlers_open_with(&opening, mask);
+    int result = real_ppoll(fds, count, timespec_of(timeout, &time), mask);
+    handlers_close(&opening);
+    return result;
 }
 
 static int interrupted_or_restarted(bool restarts) {
@@ -173,7 +175,7 @@ int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts) {
     int signals;
     if (restarts && signals_restarting() == RESTART_MIXED && (signals = own_signal_descriptor()) >= 0)
         return sleep_and_judge(fd, events, signals, timeout);
-    int count = real_poll(&one, 1, ms_of(timeout));
+    int count = sleeper_ppoll(&one, 1, timeout, NULL);
     return count < 0 ? interrupted_or_restarted(restarts) : count;
 }
 
@@ -194,10 +196,6 @@ bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake) {
     return true;
 }
 
-void sleeper_heeded(struct sleeper *sleeper) {
-    sleeper->heeding = false;
-}
-
 /* Under a new number it watches every connection anew, which makes the kernel look at each. */
 void sleeper_unheeded(struct sleeper *sleeper, const struct wake *wake) {
     if (wake->ended || wake->tcp)
@@ -210,4 +208,8 @@ struct timespec *timespec_of(uint64_t ns, struct timespec *room) {
     room->tv_sec = (time_t)(ns / SECOND_NS);
     room->tv_nsec = (long)(ns % SECOND_NS);
     return room;
+}
+
+int sleeper_nap(uint64_t most) {
+    return sleeper_ppoll(NULL, 0, most < NAP_NS ? most : NAP_NS, NULL);
 }

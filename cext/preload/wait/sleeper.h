@@ -29,17 +29,17 @@ struct wake { uint32_t serial; bool ended, tcp; };   /* ended: the doorbell's ot
 /* Sleeps for timeout ns at most (FOR_EVER: without end). The number of wakes, 0 for the time-out, -1 and EINTR.
  * restarts: the call has no time-out, so TCP would make it anew after a handler with SA_RESTART; then -1 and ERESTART. */
 int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts);
+int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask);   /* ppoll; handlers run */
+int sleeper_nap(uint64_t most);   /* without being woken, but by a signal: 0, or -1 and EINTR; NAP_NS at most */
 int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts);   /* the same, for a descriptor of the kernel's alone */
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes);   /* without sleeping: after its descriptor was readable */
 
 bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake);   /* what a wake says of this connection; false: of another */
-
-void sleeper_heeded(struct sleeper *sleeper);   /* all that was collected is noted */
 
 /* An end that a wake has told of another connection must be told again when the thread sleeps for that one. */
 void sleeper_unheeded(struct sleeper *sleeper, const struct wake *wake);
 
 struct timespec *timespec_of(uint64_t ns, struct timespec *room);   /* NULL for FOR_EVER */
 
-bool sleeper_init(void (*thread_end)(void));   /* called when a thread that has slept ends */
+void sleeper_init(void);
 void sleeper_after_fork(void);

@@ -2,6 +2,7 @@
 #include "watch/active.h"
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "stream/doorbell.h"
 #include "watch/watch.h"
 
@@ -95,10 +96,10 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     watched->tcp = false;
     watched->seen = 0;
     watched->seen_head = watched->seen_tail = watched->seen_state = 0;
-    pthread_mutex_lock(&touch_lock);
+    mutex_lock(&touch_lock);
     watched->same = *bucket(conn->serial);
     *bucket(conn->serial) = watched;
-    pthread_mutex_unlock(&touch_lock);
+    mutex_unlock(&touch_lock);
     atomic_fetch_add(&conn->watchers, 1);
     watch_activate(watched);
     watch_kick(epoll);
@@ -108,7 +109,7 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
 /* Takes it out of the hash; whether its epoll watches the same connection by another number. */
 static bool leave_bucket(struct watched *watched) {
     bool others = false;
-    pthread_mutex_lock(&touch_lock);
+    mutex_lock(&touch_lock);
     for (struct watched **at = bucket(watched->conn->serial); *at != NULL;) {
         if (*at == watched) {
             *at = watched->same;
@@ -117,7 +118,7 @@ static bool leave_bucket(struct watched *watched) {
         others |= (*at)->conn == watched->conn && (*at)->epoll == watched->epoll;
         at = &(*at)->same;
     }
-    pthread_mutex_unlock(&touch_lock);
+    mutex_unlock(&touch_lock);
     return others;
 }
 
@@ -147,7 +148,7 @@ struct conn *watch_rung(struct epoll *epoll, uint64_t data, int *fd, bool *tcp) 
     uint32_t serial = (uint32_t)(data >> 1);
     struct conn *found = NULL;
     *tcp = data & OF_TCP;
-    pthread_mutex_lock(&touch_lock);
+    mutex_lock(&touch_lock);
     for (struct watched *each = *bucket(serial); each != NULL; each = each->same)
         if (each->conn->serial == serial && each->epoll == epoll) {
             watch_activate(each);
@@ -156,7 +157,7 @@ struct conn *watch_rung(struct epoll *epoll, uint64_t data, int *fd, bool *tcp) 
         }
     if (found != NULL)
         entry_retain(&found->entry);
-    pthread_mutex_unlock(&touch_lock);
+    mutex_unlock(&touch_lock);
     return found;
 }
 
@@ -174,7 +175,7 @@ void watch_drain(struct epoll *epoll) {
 }
 
 static void touch(struct conn *conn, bool anew) {
-    pthread_mutex_lock(&touch_lock);
+    mutex_lock(&touch_lock);
     for (struct watched *each = *bucket(conn->serial); each != NULL; each = each->same) {
         if (each->conn != conn)
             continue;
@@ -188,7 +189,7 @@ static void touch(struct conn *conn, bool anew) {
         }
         watch_kick(epoll);
     }
-    pthread_mutex_unlock(&touch_lock);
+    mutex_unlock(&touch_lock);
 }
 
 void watch_touch(struct conn *conn) {
@@ -200,11 +201,11 @@ void watch_touch_anew(struct conn *conn) {
 }
 
 void active_before_fork(void) {
-    pthread_mutex_lock(&touch_lock);
+    mutex_lock(&touch_lock);
 }
 
 void active_after_fork_here(void) {
-    pthread_mutex_unlock(&touch_lock);
+    mutex_unlock(&touch_lock);
 }
 
 void active_after_fork(void) {

@@ -3,6 +3,7 @@
 
 #include "base/real.h"
 #include "base/settings.h"
+#include "base/signals.h"
 #include "fdtable/hidden.h"
 #include "watch/active.h"
 #include "watch/watch.h"
@@ -141,10 +142,10 @@ static bool is_early(struct epoll *epoll, int op, int fd, const struct epoll_eve
     bool begins = op == EPOLL_CTL_ADD && conn_phase(conn) == CONN_CONNECTING && (event->events & EPOLLOUT);
     if (epoll == NULL)
         return begins;
-    pthread_mutex_lock(&epoll->lock);
+    mutex_lock(&epoll->lock);
     const struct watched *watched = epoll_find(epoll, fd);
     bool known = watched != NULL, early = known && watched->conn == NULL && !watched->away;
-    pthread_mutex_unlock(&epoll->lock);
+    mutex_unlock(&epoll->lock);
     return early || (begins && !known);
 }
 
@@ -175,7 +176,7 @@ int control(int epfd, int op, int fd, struct epoll_event *event) {
     if (result == 0 && epoll == NULL && (epoll = epoll_make(epfd)) == NULL && conn != NULL)
         result = fail(ENOMEM);
     if (result == 0 && epoll != NULL) {
-        pthread_mutex_lock(&epoll->lock);
+        mutex_lock(&epoll->lock);
         epoll->outer = epfd;
         if (conn != NULL) {
             struct watched *watched = epoll_find(epoll, fd);
@@ -186,7 +187,7 @@ int control(int epfd, int op, int fd, struct epoll_event *event) {
         } else if (asked || (result = real_epoll_ctl(epfd, op, fd, event)) == 0) {
             control_plain(epoll, op, fd, event, entry);
         }
-        pthread_mutex_unlock(&epoll->lock);
+        mutex_unlock(&epoll->lock);
     }
     if (early != NULL && result == 0)
         early->early = true;

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "base/real.h"
+#include "base/signals.h"
 #include "fdtable/hidden.h"
 #include "watch/active.h"
 
@@ -42,13 +43,13 @@ struct epoll *epoll_hold(int epfd) {
 static void epoll_destroy(struct entry *entry) {
     struct epoll *epoll = (struct epoll *)entry;
     int saved = errno;
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     for (struct epoll **at = &all; *at != NULL; at = &(*at)->next)
         if (*at == epoll) {
             *at = epoll->next;
             break;
         }
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
     for (int fd = 0; fd < epoll->room; fd++)
         if (epoll->by_fd[fd] != NULL) {
             unwatch(epoll->by_fd[fd], false);
@@ -85,7 +86,7 @@ static void nested(struct epoll *epoll, struct watched *watched) {
 struct epoll *epoll_make(int epfd) {
     if ((unsigned)epfd >= MAX_FD)
         return NULL;
-    pthread_mutex_lock(&making);
+    mutex_lock(&making);
     struct epoll *epoll = epoll_hold(epfd);
     if (epoll == NULL && (epoll = (struct epoll *)entry_new(ENTRY_EPOLL, sizeof(*epoll), epoll_destroy)) != NULL) {
         pthread_mutex_init(&epoll->lock, NULL);
@@ -93,7 +94,7 @@ struct epoll *epoll_make(int epfd) {
         epoll->inner = epoll->kick = -1;
         epoll->active.next = epoll->active.previous = &epoll->active;
         entry_set(epfd, &epoll->entry);
-        pthread_mutex_lock(&all_lock);
+        mutex_lock(&all_lock);
         if (counts == NULL) {
             void *place = mmap(NULL, MAX_FD * sizeof(*counts), PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -101,10 +102,10 @@ struct epoll *epoll_make(int epfd) {
         }
         epoll->next = all;
         all = epoll;
-        pthread_mutex_unlock(&all_lock);
+        mutex_unlock(&all_lock);
         epoll_each(epfd, nested);
     }
-    pthread_mutex_unlock(&making);
+    mutex_unlock(&making);
     return epoll;
 }
 
@@ -201,17 +202,17 @@ void epoll_orphan(struct epoll *epoll, struct watched *watched) {
 }
 
 void epoll_each_orphan(struct conn *conn, void (*what)(struct epoll *epoll, struct watched *watched)) {
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-        pthread_mutex_lock(&epoll->lock);
+        mutex_lock(&epoll->lock);
         for (struct watched *each = epoll->orphans, *next; each != NULL; each = next) {
             next = each->next_orphan;
             if (each->conn == conn)
                 what(epoll, each);
         }
-        pthread_mutex_unlock(&epoll->lock);
+        mutex_unlock(&epoll->lock);
     }
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
 }
 
 bool epoll_watches(int fd) {
@@ -221,22 +222,22 @@ bool epoll_watches(int fd) {
 void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched)) {
     if (!epoll_watches(fd))
         return;
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-        pthread_mutex_lock(&epoll->lock);
+        mutex_lock(&epoll->lock);
         struct watched *watched = epoll_find(epoll, fd);
         if (watched != NULL)
             what(epoll, watched);
-        pthread_mutex_unlock(&epoll->lock);
+        mutex_unlock(&epoll->lock);
     }
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
 }
 
 void epoll_before_fork(void) {
-    pthread_mutex_lock(&making);
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&making);
+    mutex_lock(&all_lock);
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-        pthread_mutex_lock(&epoll->lock);
+        mutex_lock(&epoll->lock);
         epoll->shared = true;
     }
     active_before_fork();
@@ -245,9 +246,9 @@ void epoll_before_fork(void) {
 void epoll_after_fork_here(void) {
     active_after_fork_here();
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next)
-        pthread_mutex_unlock(&epoll->lock);
-    pthread_mutex_unlock(&all_lock);
-    pthread_mutex_unlock(&making);
+        mutex_unlock(&epoll->lock);
+    mutex_unlock(&all_lock);
+    mutex_unlock(&making);
 }
 
 void epoll_after_fork(void) {   /* the thread that had a lock is not in the child */

@@ -87,4 +87,19 @@ CASES = [
             """,
         },
     ),
+    *cases(
+        "signals/handlers.c",
+        {
+            "messages_apart": """
+                the reader ends: yes
+                mixed messages: 0
+            """,
+            "calls_in_handlers": "all calls returned",
+            "jumps": """
+                recv: "y"
+                descriptors left: 0
+            """,
+        },
+        rounds=2,
+    ),
 ]
