@@ -1,13 +1,16 @@
 /* sendfile and splice on direct connections: by a buffer, with the kernel's rules for offsets, short counts and errors. */
 #include <stdlib.h>
-#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/signals.h"
 #include "stream/conn.h"
+#include "stream/doorbell.h"
 #include "stream/ring.h"
 
 #define BUFFER (64 * 1024)      /* below the size from which malloc asks the kernel each time */
@@ -90,6 +93,14 @@ EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t count) {
 
 /* ------------------------------------------------------------------------------------------------------ splice */
 
+struct splicing {
+    int in, out;
+    const off64_t *in_offset, *out_offset;
+    unsigned flags;
+};
+
+#define FLAGS (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)
+
 /* Waits for a pipe unless told not to: 0, or -1 and errno. */
 static int pipe_ready(int pipe, short events, bool wait) {
     struct pollfd fds = {pipe, events, 0};
@@ -99,38 +110,43 @@ static int pipe_ready(int pipe, short events, bool wait) {
     return n > 0 ? 0 : -1;
 }
 
-/* Bytes that a write into a pipe takes for sure without sleeping, once poll has called it writable. */
-static size_t pipe_room(int pipe) {
-    int held = 0, size = real_fcntl(pipe, F_GETPIPE_SZ);
-    if (size > 0 && real_ioctl(pipe, FIONREAD, &held) == 0 && held == 0)
-        return (size_t)size;
-    return 4096;   /* a page */
+/* The pipe takes the buffer's pages, which nobody writes to again; and never sleeps, whoever else writes to it. */
+static ssize_t give_pages(void *about, const void *data, size_t bytes) {
+    struct iovec pages = {(void *)data, bytes};
+    return (ssize_t)real_syscall(SYS_vmsplice, *(int *)about, &pages, 1ul, (unsigned long)SPLICE_F_NONBLOCK);
 }
 
-/* Bytes are taken from the connection only when the pipe has them. */
-static ssize_t into_pipe(int in, int pipe, size_t count, unsigned flags, char *buffer) {
-    bool nonblocking = flags & SPLICE_F_NONBLOCK;
+/* What is there now, but no more than the pipe takes. */
+static ssize_t pass(int in, int pipe, size_t most) {
+    HANDLERS_WAIT();
+    struct conn *conn = conn_hold(in);
+    if (conn == NULL)
+        return 0;
+    void *buffer = mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ssize_t passed = buffer != MAP_FAILED ? stream_pass(conn, buffer, most, give_pages, &pipe) : -1;
+    int saved = errno;
+    if (passed > 0)
+        doorbell_ring_if_armed(conn, VN_ARMED_ROOM);
+    if (buffer != MAP_FAILED)
+        munmap(buffer, most);
+    conn_release(conn);
+    errno = saved;
+    return passed;
+}
+
+static ssize_t into_pipe(int in, int pipe, size_t count, bool waits) {
     size_t total = 0;
     while (total < count) {
-        if (pipe_ready(pipe, POLLOUT, !nonblocking && total == 0) != 0)
+        char byte;
+        if (pipe_ready(pipe, POLLOUT, waits && total == 0) != 0)
             break;
-        size_t piece = pipe_room(pipe);
-        if (piece > count - total)
-            piece = count - total;
-        if (piece > BUFFER)
-            piece = BUFFER;
-        ssize_t got = recv(in, buffer, piece, MSG_PEEK | (nonblocking || total != 0 ? MSG_DONTWAIT : 0));
-        if (got == 0)
-            return (ssize_t)total;
-        if (got < 0)
+        ssize_t there = recv(in, &byte, 1, MSG_PEEK | (total != 0 ? MSG_DONTWAIT : 0));
+        if (there <= 0)
+            return total != 0 ? (ssize_t)total : there;
+        ssize_t passed = pass(in, pipe, count - total < BUFFER ? count - total : BUFFER);
+        if (passed < 0 && (errno != EAGAIN || !waits))
             break;
-        ssize_t written = real_write(pipe, buffer, (size_t)got);
-        if (written <= 0)
-            break;
-        recv(in, buffer, (size_t)written, MSG_DONTWAIT);
-        total += (size_t)written;
-        if (written < got)
-            break;
+        total += passed > 0 ? (size_t)passed : 0;
     }
     return total != 0 ? (ssize_t)total : -1;
 }
@@ -162,10 +178,10 @@ static ssize_t send_all(int fd, const char *data, size_t bytes) {
 }
 
 /* Bytes are taken from the pipe only when the connection has room for them. */
-static ssize_t from_pipe(int pipe, int out, size_t count, unsigned flags, char *buffer) {
+static ssize_t copy_from_pipe(int pipe, int out, size_t count, bool waits, char *buffer) {
     size_t total = 0;
     while (total < count) {
-        bool wait = !(flags & SPLICE_F_NONBLOCK) && total == 0;
+        bool wait = waits && total == 0;
         if (pipe_ready(pipe, POLLIN, wait) != 0)
             break;
         size_t room = stream_room(out), piece = count - total;
@@ -197,9 +213,36 @@ static ssize_t from_pipe(int pipe, int out, size_t count, unsigned flags, char *
     return total != 0 ? (ssize_t)total : -1;
 }
 
+static ssize_t from_pipe(int pipe, int out, size_t count, bool waits) {
+    char *buffer = malloc(count < BUFFER ? count : BUFFER);
+    if (buffer == NULL)
+        return -1;
+    ssize_t moved = copy_from_pipe(pipe, out, count, waits, buffer);
+    int saved = errno;
+    free(buffer);
+    errno = saved;
+    return moved;
+}
+
 static bool is_pipe(int fd) {
     struct stat status;
     return fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+/* What the kernel says of a call with a connection before it moves anything; 0: nothing. `flags` are the pipe's. */
+static int judge(const struct splicing *call, bool outwards, int flags) {
+    const off64_t *of_pipe = outwards ? call->in_offset : call->out_offset;
+    const off64_t *of_socket = outwards ? call->out_offset : call->in_offset;
+    int pipe = outwards ? call->in : call->out;
+    if (call->flags & ~(unsigned)FLAGS)
+        return EINVAL;
+    if (flags < 0)
+        return EBADF;
+    if (is_pipe(pipe) && of_pipe != NULL)
+        return ESPIPE;
+    if ((flags & O_ACCMODE) == (outwards ? O_WRONLY : O_RDONLY))
+        return EBADF;
+    return of_socket != NULL || !is_pipe(pipe) ? EINVAL : 0;
 }
 
 EXPORT ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t count, unsigned flags) {
@@ -210,25 +253,17 @@ EXPORT ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, 
             *(void **)&real = real_function("splice");
         return real(in, in_offset, out, out_offset, count, flags);
     }
+    const struct splicing call = {in, out, in_offset, out_offset, flags};
     bool outwards = conn_of(out) != NULL;
     if (count == 0)
         return 0;
-    if (in < 0 || out < 0 || !is_pipe(outwards ? in : out)) {
-        errno = in < 0 || out < 0 ? EBADF : EINVAL;
+    int pipe_flags = real_fcntl(outwards ? in : out, F_GETFL), error = judge(&call, outwards, pipe_flags);
+    if (error != 0) {
+        errno = error;
         return -1;
     }
-    if (in_offset != NULL || out_offset != NULL) {
-        errno = ESPIPE;
-        return -1;
-    }
-    char *buffer = malloc(count < BUFFER ? count : BUFFER);
-    if (buffer == NULL)
-        return -1;
     if (count > MOST)
         count = MOST;
-    ssize_t moved = outwards ? from_pipe(in, out, count, flags, buffer) : into_pipe(in, out, count, flags, buffer);
-    int error = errno;
-    free(buffer);
-    errno = error;
-    return moved;
+    bool waits = !(flags & SPLICE_F_NONBLOCK) && !(pipe_flags & O_NONBLOCK);
+    return outwards ? from_pipe(in, out, count, waits) : into_pipe(in, out, count, waits);
 }

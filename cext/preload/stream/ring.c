@@ -340,6 +340,22 @@ ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_
     return result;
 }
 
+ssize_t stream_pass(struct conn *conn, void *buffer, size_t most,
+                    ssize_t (*sink)(void *about, const void *data, size_t bytes), void *about) {
+    struct iovec place = {buffer, most};
+    struct stream_lock lock = stream_lock(conn, &conn->own->read_lock);
+    bool end;
+    ssize_t result = read_once(conn, &place, 1, 0, true, &end);
+    if (result > 0 && (result = sink(about, buffer, (size_t)result)) > 0) {
+        place = (struct iovec){NULL, (size_t)result};
+        result = read_once(conn, &place, 1, 0, false, &end);
+    }
+    int saved = errno;
+    unlock(&lock, result > 0);
+    errno = saved;
+    return result;
+}
+
 ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end) {
     struct iovec nowhere = {NULL, bytes};
     return stream_read(conn, &nowhere, 1, 0, peek, end);

@@ -286,4 +286,41 @@ CASES = [
         },
         servers=["once_listener"],
     ),
+    *cases(
+        "reading/splicing.c",
+        {
+            "splice_bytes": """
+                in: 11
+                in the pipe: "to the pipe"
+                out: 13
+                at the far end: "from the pipe"
+                in at the end: 0
+            """,
+            "splice_waiting": """
+                in, with SPLICE_F_NONBLOCK: 4
+                in the pipe: "late"
+                nothing there: EAGAIN
+                out of an empty pipe: EAGAIN
+                into a full pipe: EAGAIN
+                still there: "x"
+            """,
+            "splice_errors": """
+                nothing, wrong flags: 0
+                wrong flags: EINVAL
+                offset of the socket: EINVAL
+                offset of the pipe: ESPIPE
+                offset of the socket, outwards: EINVAL
+                offset of the pipe, outwards: ESPIPE
+                no pipe: EINVAL
+                into the reading end: EBADF
+                out of the writing end: EBADF
+                without a reader: EPIPE
+            """,
+            "splice_beside_reader": """
+                at the end: 0
+                bytes too many: 0
+            """,
+        },
+        rounds=2,
+    ),
 ]
