@@ -39,13 +39,13 @@ static int plain(int epfd, struct epoll_event *events, int room, uint64_t timeou
 }
 
 /* Takes what is ours out of what the kernel reported; what is left is the program's. */
-static int sift(struct epoll *epoll, struct epoll_event *events, int count, int *fruitless) {
+static int sift(struct epoll *epoll, struct epoll_event *events, int count, int *fruitless, struct looked *looked) {
     int kept = 0;
     for (int i = 0; i < count; i++)
         if (LIKELY(events[i].data.u64 != EPOLL_PRIVATE))
             events[kept++] = events[i];
     if (UNLIKELY(epoll->nests > 0) && kept > 0)
-        kept = epoll_sift_nested(epoll, events, kept);
+        kept = epoll_sift_nested(epoll, events, kept, looked);
     if (kept == count)
         return count;
     epoll_collect(epoll);
@@ -73,7 +73,7 @@ static int last_look(struct epoll *epoll, struct epoll_event *events, int room, 
     int count = epoll_look(epoll, events, room, now, looked);
     if (UNLIKELY(epoll->nests > 0)) {
         epoll_look_for_deaths_nested(epoll);
-        count += epoll_look_nested(epoll, events, count, room, true);
+        count += epoll_look_nested(epoll, events, count, room, looked);
     }
     errno = saved;
     return count;
@@ -90,7 +90,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
                        const sigset_t *mask, bool fine) {
     uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
     struct epoll *epoll = stay->what;
-    struct looked looked = {0};
+    struct looked looked;
     struct spin spin;
     bool spinning = false, signals = mask != NULL;
     int fruitless = 0, saved = errno;
@@ -103,7 +103,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             count = some > 0 ? plain(epfd, events, some, 0, mask, false) : sleeper_ppoll(NULL, 0, 0, mask);
             if (count < 0)
                 return done(epoll, -1);
-            count = sift(epoll, events, count, &fruitless);
+            count = sift(epoll, events, count, &fruitless, &looked);
             epoll->filled = count == room;
             epoll->asked = now;
             signals = false;
@@ -111,7 +111,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
         }
         count += epoll_look(epoll, events + count, room - count, now, &looked);
         if (UNLIKELY(epoll->nests > 0))
-            count += epoll_look_nested(epoll, events, count, room, true);
+            count += epoll_look_nested(epoll, events, count, room, &looked);
         if (count > 0) {
             if (spinning)
                 spin_slept(&spin, 0);
@@ -124,7 +124,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             epoll_serve_nested(epoll);
         if (!asked && (timeout == 0 || now - epoll->asked >= ASK_QUIET_NS)) {
             count = plain(epfd, events, room, 0, mask, false);
-            if (count < 0 || (count = sift(epoll, events, count, &fruitless)) > 0) {
+            if (count < 0 || (count = sift(epoll, events, count, &fruitless, &looked)) > 0) {
                 if (count > 0)
                     errno = saved;
                 return done(epoll, count);
@@ -160,7 +160,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
                 spin_slept(&spin, now - began);
             epoll->asked = now;
             if (count > 0)
-                count = sift(epoll, events, count, &fruitless);
+                count = sift(epoll, events, count, &fruitless, &looked);
             errno = count < 0 ? error : saved;
         } else {
             now = now_ns();
@@ -171,7 +171,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
         if (count > 0) {
             count += epoll_look(epoll, events + count, room - count, now, &looked);
             if (UNLIKELY(epoll->nests > 0))
-                count += epoll_look_nested(epoll, events, count, room, true);
+                count += epoll_look_nested(epoll, events, count, room, &looked);
         }
         if (count != 0)
             return done(epoll, count);
@@ -186,10 +186,11 @@ static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t tim
     if (epoll == NULL)
         return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine);
     int fruitless = 0;
+    struct looked looked;
     struct mark mark;
     struct stay *stay = stay_begin(&mark, leave, epoll);
     if (count > 0)
-        count = sift(epoll, events, count, &fruitless);
+        count = sift(epoll, events, count, &fruitless, &looked);
     if (count <= 0)
         count = wait_direct(stay, epfd, events, room, timeout, mask, fine);
     int saved = errno;
@@ -207,7 +208,7 @@ static inline bool is_mixed(int epfd) {
 /* Who slept in the kernel when the first direct connection came was woken with our data. */
 static inline bool has_private(const struct epoll_event *events, int count) {
     for (int i = 0; i < count; i++)
-        if (UNLIKELY(events[i].data.u64 == EPOLL_PRIVATE))
+        if (UNLIKELY(events[i].data.u64 == EPOLL_PRIVATE || events[i].data.u64 >> 32 == EPOLL_NESTED))
             return true;
     return false;
 }

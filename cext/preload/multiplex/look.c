@@ -186,6 +186,30 @@ void epoll_serve(struct epoll *epoll) {
     }
 }
 
+/* The kernel tells an edge of an epoll whenever something comes to what is in it, also where there was something before. */
+static bool has_come(struct watched *watched) {
+    struct conn *conn = watched->conn;
+    const struct vn_half *peer = conn->peer;
+    uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
+    uint32_t state = (peer == NULL ? 0 : atomic_load(&peer->state)) + (uint32_t)conn_phase(conn) + atomic_load(&conn->peer_gone);
+    bool room = watched->events & OUT_EVENTS && stream_events(conn, POLLOUT) & POLLOUT;
+    bool come = head != watched->outer_head || state != watched->outer_state || (room && !watched->outer_room);
+    watched->outer_head = head;
+    watched->outer_state = state;
+    watched->outer_room = room;
+    return come;
+}
+
+uint64_t epoll_arrivals(struct epoll *epoll) {
+    mutex_lock(&epoll->lock);
+    watch_drain(epoll);
+    for (struct watched *each = epoll->active.next; each != &epoll->active; each = each->next)
+        epoll->arrivals += has_come(each);
+    uint64_t arrivals = epoll->arrivals;
+    mutex_unlock(&epoll->lock);
+    return epoll->nests > 0 ? arrivals + epoll_arrivals_nested(epoll) : arrivals;
+}
+
 static void heed(struct conn *conn, int fd, bool tcp, const struct epoll_event *event) {
     if (!tcp && event->events & (EPOLLHUP | EPOLLRDHUP))
         conn_note_end(conn, fd);
@@ -196,7 +220,7 @@ static void heed(struct conn *conn, int fd, bool tcp, const struct epoll_event *
     doorbell_keep_short(conn);
 }
 
-void epoll_collect(struct epoll *epoll) {
+static void collect(struct epoll *epoll) {
     struct epoll_event rung[MOST_RUNG];
     int count;
     if (epoll->inner < 0)
@@ -217,6 +241,12 @@ void epoll_collect(struct epoll *epoll) {
             conn_release(conn);
         }
     } while (count == MOST_RUNG);
+}
+
+void epoll_collect(struct epoll *epoll) {
+    collect(epoll);
+    if (UNLIKELY(epoll->nests > 0))
+        epoll_collect_nested(epoll);
 }
 
 bool epoll_arm(struct epoll *epoll, uint64_t *due) {
@@ -242,7 +272,7 @@ bool epoll_is_ready(struct epoll *epoll) {
         ready = news(each, false) != 0;
     mutex_unlock(&epoll->lock);
     struct epoll_event event;
-    return ready || (epoll->nests > 0 && epoll_look_nested(epoll, &event, 0, 1, false) > 0);
+    return ready || (epoll->nests > 0 && epoll_look_nested(epoll, &event, 0, 1, NULL) > 0);
 }
 
 void epoll_sleep_begins(struct epoll *epoll, uint64_t *due) {

@@ -5,7 +5,6 @@
 #include "base/signals.h"
 #include "multiplex/look.h"
 
-#define MOST 64
 #define WANTED (EPOLLIN | EPOLLRDNORM)
 
 struct inside {
@@ -17,7 +16,7 @@ struct inside {
 static int hold(struct epoll *epoll, struct inside *nested) {
     int count = 0;
     mutex_lock(&epoll->lock);
-    for (int fd = 0; fd < epoll->room && count < MOST && (unsigned)count < epoll->nests; fd++)
+    for (int fd = 0; fd < epoll->room && count < MOST_NESTED && (unsigned)count < epoll->nests; fd++)
         if (epoll->by_fd[fd] != NULL && epoll->by_fd[fd]->nested)
             nested[count++].copy = *epoll->by_fd[fd];
     mutex_unlock(&epoll->lock);
@@ -27,49 +26,59 @@ static int hold(struct epoll *epoll, struct inside *nested) {
 }
 
 static bool is_ready(struct entry *entry) {
-    return entry->kind == ENTRY_EPOLL && epoll_is_ready((struct epoll *)entry);
+    return epoll_is_ready((struct epoll *)entry);
 }
 
 /* The event is told: the kernel may not tell it again. */
 static void told(struct epoll *epoll, struct watched *watched) {
-    struct epoll_event none = {EPOLLONESHOT, watched->data};
     if (!(watched->events & EPOLLONESHOT))
         return;
     watched->disabled = true;
-    real_epoll_ctl(epoll_outer(epoll), EPOLL_CTL_MOD, watched->fd, &none);
+    epoll_tag(epoll, watched);
 }
 
-int epoll_look_nested(struct epoll *epoll, struct epoll_event *out, int have, int room, bool remember) {
-    struct inside nested[MOST];
+static bool is_said(const struct looked *looked, uint32_t generation) {
+    for (int i = 0; looked != NULL && i < looked->said_count; i++)
+        if (looked->said[i] == generation)
+            return true;
+    return false;
+}
+
+/* Whether the program is to hear of it now: not twice for an edge, nor beside the kernel. */
+static bool is_news(struct epoll *epoll, const struct inside *nested, const struct looked *looked) {
+    const struct watched *copy = &nested->copy;
+    uint64_t arrivals = copy->events & EPOLLET ? epoll_arrivals((struct epoll *)nested->entry) : 0;
+    bool ready = is_ready(nested->entry), edge = !(copy->events & EPOLLET) || arrivals != copy->seen_head;
+    bool tell = ready && edge && !is_said(looked, copy->generation) && copy->events & WANTED;
+    if (looked == NULL)
+        return tell;
+    mutex_lock(&epoll->lock);
+    struct watched *watched = epoll_find(epoll, copy->fd);
+    tell &= watched != NULL && watched->generation == copy->generation && !watched->disabled;
+    if (watched != NULL)
+        watched->seen_head = arrivals;
+    if (tell)
+        told(epoll, watched);
+    mutex_unlock(&epoll->lock);
+    return tell;
+}
+
+int epoll_look_nested(struct epoll *epoll, struct epoll_event *out, int have, int room, const struct looked *looked) {
+    struct inside nested[MOST_NESTED];
     int got = 0, count = hold(epoll, nested);
     for (int i = 0; i < count; i++) {
-        const struct watched *copy = &nested[i].copy;
         if (nested[i].entry == NULL)
             continue;
-        bool ready = is_ready(nested[i].entry), again = false;
+        if (nested[i].entry->kind == ENTRY_EPOLL && have + got < room && is_news(epoll, &nested[i], looked))
+            out[have + got++] = (struct epoll_event){nested[i].copy.events & WANTED, nested[i].copy.data};
         entry_release(nested[i].entry);
-        for (int j = 0; j < have; j++)   /* the kernel has said it */
-            again |= out[j].data.u64 == copy->data.u64;
-        bool tell = ready && !again && copy->events & WANTED && have + got < room && !(copy->events & EPOLLET && copy->seen);
-        if (remember) {
-            mutex_lock(&epoll->lock);
-            struct watched *watched = epoll_find(epoll, copy->fd);
-            tell &= watched != NULL && watched->generation == copy->generation;
-            if (watched != NULL)
-                watched->seen = ready ? EPOLLIN : 0;
-            if (tell)
-                told(epoll, watched);
-            mutex_unlock(&epoll->lock);
-        }
-        if (tell)
-            out[have + got++] = (struct epoll_event){copy->events & WANTED, copy->data};
     }
     return got;
 }
 
 /* Does something with each epoll in it, without its lock. */
 static void each_inside(struct epoll *epoll, void (*what)(struct epoll *nested, void *about), void *about) {
-    struct inside nested[MOST];
+    struct inside nested[MOST_NESTED];
     int count = hold(epoll, nested);
     for (int i = 0; i < count; i++) {
         if (nested[i].entry == NULL)
@@ -87,17 +96,40 @@ static void arm_one(struct epoll *nested, void *due) {
 static void look_for_deaths_in_one(struct epoll *nested, void *about) {
     (void)about;
     epoll_look_for_deaths(nested);
+    if (nested->nests > 0)
+        epoll_look_for_deaths_nested(nested);
 }
 
 static void serve_one(struct epoll *nested, void *about) {
     (void)about;
     epoll_serve(nested);
+    if (nested->nests > 0)
+        epoll_serve_nested(nested);
+}
+
+static void collect_one(struct epoll *nested, void *about) {
+    (void)about;
+    epoll_collect(nested);
+}
+
+static void add_arrivals(struct epoll *nested, void *sum) {
+    *(uint64_t *)sum += epoll_arrivals(nested);
+}
+
+void epoll_collect_nested(struct epoll *epoll) {
+    each_inside(epoll, collect_one, NULL);
+}
+
+uint64_t epoll_arrivals_nested(struct epoll *epoll) {
+    uint64_t sum = 0;
+    each_inside(epoll, add_arrivals, &sum);
+    return sum;
 }
 
 bool epoll_arm_nested(struct epoll *epoll, uint64_t *due) {
     struct epoll_event event;
     each_inside(epoll, arm_one, due);
-    return epoll_look_nested(epoll, &event, 0, 1, false) > 0;
+    return epoll_look_nested(epoll, &event, 0, 1, NULL) > 0;
 }
 
 void epoll_look_for_deaths_nested(struct epoll *epoll) {
@@ -116,20 +148,34 @@ static void fired(struct epoll *epoll, const struct watched *copy, bool heard) {
     mutex_lock(&epoll->lock);
     struct watched *watched = epoll_find(epoll, copy->fd);
     if (watched != NULL && watched->generation == copy->generation && !watched->disabled) {
-        struct epoll_event again = {watched->events, watched->data};
         watched->disabled = heard;
         if (!heard)
-            real_epoll_ctl(epoll_outer(epoll), EPOLL_CTL_MOD, watched->fd, &again);
+            epoll_tag(epoll, watched);
     }
     mutex_unlock(&epoll->lock);
 }
 
+static bool is_of(const struct epoll_event *event, const struct watched *watched) {
+    return event->data.u64 == (watched->tagged ? EPOLL_NESTED << 32 | watched->generation : watched->data.u64);
+}
+
+/* One that was removed after the kernel had told of it: the program knows no such data. */
+static int drop_unknown(struct epoll_event *events, int count) {
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (events[i].data.u64 >> 32 != EPOLL_NESTED)
+            events[kept++] = events[i];
+    return kept;
+}
+
 /* The kernel calls an epoll readable when a doorbell in it has rung, whatever that comes to. */
-int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count) {
-    struct inside nested[MOST];
+int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count, struct looked *looked) {
+    struct inside nested[MOST_NESTED];
     int have = hold(epoll, nested), kept = count;
+    looked->said_count = 0;
     for (int i = 0; i < have; i++) {
-        struct pollfd inner = {nested[i].copy.fd, POLLIN, 0};
+        const struct watched *copy = &nested[i].copy;
+        struct pollfd inner = {copy->fd, POLLIN, 0};
         if (nested[i].entry == NULL)
             continue;
         if (nested[i].entry->kind == ENTRY_EPOLL)
@@ -137,12 +183,17 @@ int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count
         bool ready = real_poll(&inner, 1, 0) > 0;   /* what is in memory, epoll_look_nested tells */
         entry_release(nested[i].entry);
         for (int j = 0; j < kept; j++) {
-            if (events[j].data.u64 != nested[i].copy.data.u64)
+            if (!is_of(&events[j], copy))
                 continue;
-            fired(epoll, &nested[i].copy, ready);
-            if (!ready)
+            fired(epoll, copy, ready);
+            if (ready) {
+                events[j].data = copy->data;
+                looked->said[looked->said_count++] = copy->generation;
+            } else {
                 events[j--] = events[--kept];
+            }
+            break;
         }
     }
-    return kept;
+    return drop_unknown(events, kept);
 }

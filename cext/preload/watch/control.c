@@ -18,6 +18,7 @@ static void add_nested(struct epoll *epoll, struct watched *watched, struct entr
         epoll->nests++;
     watched->nested = true;
     atomic_store(&epoll->direct, true);
+    epoll_tag(epoll, watched);
 }
 
 static void remove_nested(struct epoll *epoll, struct watched *watched) {
@@ -107,7 +108,7 @@ static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_even
         remove_nested(epoll, watched);
     watched = epoll_record(epoll, fd, event);   /* without memory: it is not followed when it becomes direct */
     if (watched != NULL && UNLIKELY(entry != NULL)) {
-        watched->seen = 0;
+        watched->seen_head = watched->seen = 0;
         add_nested(epoll, watched, entry);
     }
 }
@@ -129,9 +130,11 @@ void watch_first_wait(void) {
     int saved = errno;
     if (atomic_exchange(&epoll_waits_seen, true))
         return;
-    for (int fd = 0; fd <= atomic_load(&entry_highest); fd++)
-        if (conn_of(fd) != NULL)
-            epoll_each(fd, take_over);
+    for (int fd = 0; fd <= atomic_load(&entry_highest); fd++) {
+        struct entry *entry = entry_of(fd);
+        if (entry != NULL)
+            epoll_each(fd, entry->kind == ENTRY_CONN ? take_over : epoll_tag);
+    }
     errno = saved;
 }
 

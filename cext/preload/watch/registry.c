@@ -69,6 +69,16 @@ static void epoll_destroy(struct entry *entry) {
     errno = saved;
 }
 
+/* What the kernel tells of an epoll in another may be a doorbell's doing, and nothing to the program. So it has to be known
+ * among the events, and its data alone do not do: other descriptors may have the same. Programs that wait by instructions
+ * of their own see the kernel's events, so these keep their data. */
+void epoll_tag(struct epoll *epoll, struct watched *watched) {
+    uint64_t tag = EPOLL_NESTED << 32 | watched->generation;
+    struct epoll_event event = {watched->disabled ? EPOLLONESHOT : watched->events, {.u64 = tag}};
+    watched->tagged = watched->nested && atomic_load(&epoll_waits_seen) &&
+                      real_epoll_ctl(epoll_outer(epoll), EPOLL_CTL_MOD, watched->fd, &event) == 0;
+}
+
 /* An epoll may have been added to others before anything was known of it. */
 static void nested(struct epoll *epoll, struct watched *watched) {
     struct epoll *inside = epoll_hold(watched->fd);
@@ -79,6 +89,8 @@ static void nested(struct epoll *epoll, struct watched *watched) {
         watched->nested = true;
         epoll->nests++;
         atomic_store(&epoll->direct, true);
+        if (!(watched->events & EPOLLONESHOT))   /* which may have fired already, for all we know */
+            epoll_tag(epoll, watched);
     }
     epoll_release(inside);   /* never the last one: who makes it holds it */
 }

@@ -9,6 +9,7 @@
 #define IDLE_NS 2000000u        /* an entry without events for so long is armed and not looked at any more */
 #define EPOLL_PRIVATE 0x7670652d64636976ull   /* data of the inner epoll in the program's: "vicd-epv" */
 #define EPOLL_KICK UINT64_MAX                 /* data of the kick in the inner one */
+#define EPOLL_NESTED 0x7670656eull            /* high half of the data of an epoll in the program's: "nepv"; low: generation */
 #define IN_EVENTS (EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLRDHUP | EPOLLPRI)
 #define OUT_EVENTS (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)
 
@@ -18,6 +19,7 @@ struct watched {                 /* one descriptor that was added to one epoll *
     uint32_t generation;         /* of this one, and of no other that had the same number */
     struct conn *conn;           /* held, watched by us; NULL: the kernel watches it */
     bool nested;                 /* an epoll: the kernel's, and looked at in memory too */
+    bool tagged;                 /* then the kernel has data of ours for it, see epoll_tag */
     bool disabled;               /* EPOLLONESHOT has fired, or it is parked */
     bool parked;                 /* removed by the program; its doorbell stays watched, as programs add and remove all the time */
     bool listed;                 /* in the list of active ones */
@@ -28,8 +30,11 @@ struct watched {                 /* one descriptor that was added to one epoll *
     uint32_t events;
     epoll_data_t data;
     uint32_t seen;               /* EPOLLET: what was true, and how far the streams were, at the last look */
-    uint64_t seen_head, seen_tail;
+    uint64_t seen_head, seen_tail;   /* of an epoll: its arrivals, as the head */
     uint32_t seen_state;         /* of the other end */
+    uint64_t outer_head;         /* as the epoll's arrivals count it */
+    uint32_t outer_state;
+    bool outer_room;
     uint64_t last;               /* when it had an event; 0: it is in the list since the last look */
     struct watched *next, *previous;    /* the active list */
     struct watched *same;               /* others of the same hash */
@@ -49,6 +54,7 @@ struct epoll {
     _Atomic bool nested;         /* it was added to another one, whose sleepers we do not know */
     _Atomic bool shared;         /* another process has it too: an edge that it takes is not seen here */
     unsigned nests;              /* entries that are epolls */
+    uint64_t arrivals;           /* what came to its connections so far: for those that it is nested in */
     struct watched **by_fd;
     int room;
     struct watched *orphans;
@@ -83,6 +89,7 @@ static inline bool epoll_has_sleepers(struct epoll *epoll) {
 struct epoll *epoll_make(int epfd);                 /* held; the known one if there is one; NULL without memory */
 #define epoll_release(epoll) entry_release(&(epoll)->entry)
 int epoll_outer(struct epoll *epoll);
+void epoll_tag(struct epoll *epoll, struct watched *watched);
 bool epoll_prepare(struct epoll *epoll, int epfd);  /* makes the inner epoll; locked */
 struct watched *epoll_find(struct epoll *epoll, int fd);
 struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event);  /* NULL without memory */

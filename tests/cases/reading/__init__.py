@@ -274,6 +274,25 @@ CASES = [
                 all were read: none
                 poll of the inner one: none
             """,
+            "nested_anew": """
+                bytes: in
+                bytes: in
+                bytes: in
+                bytes: in
+                more of them: in
+            """,
+            "nested_unnamed": """
+                the pipe's: 1
+                both: yes
+                the pipe's: 1
+            """,
+            "nested_deep": """
+                bytes: in
+                all were read: none
+                more bytes: in
+                all were read: none
+                the end: in
+            """,
             "no_events": """
                 bytes: none
                 reset: err hup

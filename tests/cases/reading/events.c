@@ -136,6 +136,71 @@ static void nested_level(void) {
     link_close(&link);
 }
 
+/* Nobody looks while nothing is there. */
+static void nested_anew(void) {
+    struct link link = link_open();
+    int inner = watch(link.near, EPOLLIN), outer = watch(inner, EPOLLIN | EPOLLET);
+    for (int i = 0; i < 3; i++) {
+        far_send(&link, "abc", 3);
+        look("bytes", outer, 1000);
+        eat(link.near, 3);
+    }
+    far_send(&link, "def", 3);
+    await_bytes(link.near, 3);
+    look("bytes", outer, 1000);
+    far_send(&link, "ghi", 3);
+    await_bytes(link.near, 6);
+    look("more of them", outer, 1000);
+    close(outer);
+    close(inner);
+    link_close(&link);
+}
+
+static bool are_two_ready(void *about) {
+    struct epoll_event events[4];
+    return epoll_wait(*(int *)about, events, 4, 0) == 2;
+}
+
+/* All events of the outer one have the same data. */
+static void nested_unnamed(void) {
+    struct link link = link_open();
+    struct epoll_event events[4];
+    int ends[2], inner = watch(link.near, EPOLLIN), outer = watch(inner, EPOLLIN);
+    must(pipe(ends) == 0 && write(ends[1], "x", 1) == 1, "pipe");
+    events[0] = (struct epoll_event){.events = EPOLLIN};
+    must(epoll_ctl(outer, EPOLL_CTL_ADD, ends[0], &events[0]) == 0, "epoll_ctl");
+    say("the pipe's", epoll_wait(outer, events, 4, 1000));
+    far_send(&link, "abc", 3);
+    await_bytes(link.near, 3);
+    say_is("both", await(are_two_ready, &outer, 1000));   /* one call need not tell of all */
+    eat(link.near, 3);
+    say("the pipe's", epoll_wait(outer, events, 4, 1000));
+    close(ends[0]);
+    close(ends[1]);
+    close(outer);
+    close(inner);
+    link_close(&link);
+}
+
+static void nested_deep(void) {
+    struct link link = link_open();
+    int inner = watch(link.near, EPOLLIN), middle = watch(inner, EPOLLIN), outer = watch(middle, EPOLLIN);
+    far_send(&link, "abc", 3);
+    say_events("bytes", (unsigned)await_events(outer, POLLIN, 1000));
+    eat(link.near, 3);
+    say_events("all were read", (unsigned)await_events(outer, POLLIN, 0));
+    far_send(&link, "def", 3);
+    look("more bytes", outer, 1000);
+    eat(link.near, 3);
+    look("all were read", outer, 0);
+    far_close(&link);
+    look("the end", outer, 1000);
+    close(outer);
+    close(middle);
+    close(inner);
+    link_close(&link);
+}
+
 /* Errors and the end are told unasked. */
 static void no_events(void) {
     struct link link = link_open();
@@ -165,4 +230,5 @@ static void twice_by_dup(void) {
 
 CASES({"edge_of_reading", edge_of_reading}, {"edge_of_writing", edge_of_writing}, {"edge_after_full", edge_after_full},
       {"once", once}, {"once_listener", once_listener}, {"nested", nested}, {"nested_level", nested_level},
+      {"nested_anew", nested_anew}, {"nested_unnamed", nested_unnamed}, {"nested_deep", nested_deep},
       {"no_events", no_events}, {"twice_by_dup", twice_by_dup})
