@@ -7,7 +7,6 @@
 
 #include "base/process.h"
 #include "base/real.h"
-#include "base/signals.h"
 
 #define TRIES_A_YIELD 64
 #define TRIES_A_NAP 1024
@@ -59,7 +58,6 @@ __attribute__((noinline)) static void wait_for_lock(_Atomic uint32_t *word, uint
 }
 
 struct stream_lock stream_lock(const struct conn *conn, _Atomic uint32_t *word) {
-    handlers_hold();
     if (__libc_single_threaded && !atomic_load_explicit(&conn->own->forked, memory_order_relaxed))
         return (struct stream_lock){NULL};
     uint32_t number = own_number();
@@ -69,13 +67,10 @@ struct stream_lock stream_lock(const struct conn *conn, _Atomic uint32_t *word) 
 }
 
 bool stream_try_lock(_Atomic uint32_t *word, struct stream_lock *lock) {
-    handlers_hold();
     if (!take(word, own_number())) {
         free_of_dead(word);
-        if (!take(word, own_number())) {
-            handlers_release();
+        if (!take(word, own_number()))
             return false;
-        }
     }
     *lock = (struct stream_lock){word};
     return true;
@@ -84,14 +79,12 @@ bool stream_try_lock(_Atomic uint32_t *word, struct stream_lock *lock) {
 void stream_unlock(const struct stream_lock *lock) {
     if (lock->word != NULL)
         atomic_store_explicit(lock->word, 0, memory_order_release);
-    handlers_release();
 }
 
 void stream_unlock_fenced(const struct stream_lock *lock) {
 #if defined(__x86_64__)
     if (lock->word != NULL) {
         atomic_exchange(lock->word, 0);   /* which is a fence here, and costs no more than one */
-        handlers_release();
         return;
     }
 #endif

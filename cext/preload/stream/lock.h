@@ -1,7 +1,7 @@
 /* One writer and one reader at a time, among the threads and processes that have one end of a connection.
  *
- * The word is 0 or the number of the thread that has it. Handlers of signals wait while their thread has one, so none can
- * jump out with it. A process that was killed with the lock is found out by its thread's number, and so is a thread that
+ * The word is 0 or the number of the thread that has it. Who takes one holds handlers back, or has blocked the signals, so
+ * none can jump out with it. A process that was killed with the lock is found out by its thread's number, and so is a thread that
  * a handler of the program's own instructions took away from it.
  */
 #pragma once

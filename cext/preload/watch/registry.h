@@ -29,14 +29,14 @@ struct watched {                 /* one descriptor that was added to one epoll *
     unsigned armed;              /* what doorbell_arm was called with */
     uint32_t events;
     epoll_data_t data;
+    uint64_t last;               /* when it had an event; 0: it is in the list since the last look */
+    struct watched *next, *previous;    /* the active list */
     uint32_t seen;               /* EPOLLET: what was true, and how far the streams were, at the last look */
-    uint64_t seen_head, seen_tail;   /* of an epoll: its arrivals, as the head */
     uint32_t seen_state;         /* of the other end */
+    uint64_t seen_head, seen_tail;   /* of an epoll: its arrivals, as the head */
     uint64_t outer_head;         /* as the epoll's arrivals count it */
     uint32_t outer_state;
     bool outer_room;
-    uint64_t last;               /* when it had an event; 0: it is in the list since the last look */
-    struct watched *next, *previous;    /* the active list */
     struct watched *same;               /* others of the same hash */
     struct watched *next_orphan;
     struct watched *touched_next;
