@@ -66,10 +66,11 @@ static int give_up(struct conn *conn, int fd, int error) {
  * kernel's to say. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *name, socklen_t length) {
     int failure;
-    bool drops = !is_bad(name) && length >= sizeof(sa_family_t) && name->sa_family == AF_UNSPEC;
+    bool is_name = !is_bad(name) && length >= sizeof(sa_family_t) && length <= sizeof(struct sockaddr_storage);
+    bool drops = is_name && name->sa_family == AF_UNSPEC;
     if (drops)
         drop(conn);
-    else if (conn->unreported && !is_bad(name) && has_failed(conn, fd, &failure))
+    else if (conn->unreported && is_name && has_failed(conn, fd, &failure))
         return give_up(conn, fd, failure);
     int result = offer_connect_tcp(&conn, fd, name, length), error = errno;
     if (conn == NULL)   /* it was dropped, or closed meanwhile */
