@@ -3,10 +3,10 @@
 
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include "base/real.h"
 #include "fdtable/entry.h"
+#include "fdtable/limit.h"
 
 static _Atomic unsigned char *hidden;   /* a bit for each descriptor */
 
@@ -26,27 +26,21 @@ static void mark(int fd) {
         atomic_fetch_add(&count, 1);
 }
 
-/* Half of what the program may have: its own descriptors stay dense below. */
-static int lowest_hidden(void) {
-    static _Atomic int lowest;
-    struct rlimit limit;
-    if (lowest == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
-        lowest = (int)((limit.rlim_cur > MAX_FD ? MAX_FD : limit.rlim_cur) / 2);
-    return lowest;
-}
-
-/* A quarter of the limit is for us at most: the program may need nearly all that it has, and finds no fault with itself
- * when they are gone. Also the threads that sleep take one each. */
+/* Of places that are the program's as well, half is for us at most: it may need nearly all that it has, and finds no fault
+ * with itself when they are gone. Threads that sleep take one each, and can do without. */
 bool hidden_has_room(int fd) {
-    return fd < lowest_hidden() / 4 * 3 && atomic_load_explicit(&count, memory_order_relaxed) < lowest_hidden() / 2;
+    struct limit_place place = limit_place();
+    int taken = atomic_load_explicit(&count, memory_order_relaxed);
+    return place.above ? taken < place.count / 4 * 3 : fd < place.first / 4 * 3 && taken < place.count / 2;
 }
 
 bool hidden_is_full(void) {
-    return atomic_load_explicit(&count, memory_order_relaxed) >= lowest_hidden() / 4 * 3;
+    struct limit_place place = limit_place();
+    return atomic_load_explicit(&count, memory_order_relaxed) >= place.count / 8 * (place.above ? 7 : 6);
 }
 
 int hide_copy(int fd) {
-    int high = real_fcntl(fd, F_DUPFD_CLOEXEC, lowest_hidden());
+    int high = real_fcntl(fd, F_DUPFD_CLOEXEC, limit_place().first);
     if (high < 0)
         high = real_fcntl(fd, F_DUPFD_CLOEXEC, 3);
     mark(high);

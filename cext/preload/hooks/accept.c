@@ -8,6 +8,7 @@
 #include "base/sockaddr.h"
 #include "discovery/client.h"
 #include "fdtable/hidden.h"
+#include "fdtable/limit.h"
 #include "fdtable/marks.h"
 #include "handshake/answer.h"
 #include "handshake/listener.h"
@@ -89,13 +90,18 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     if (UNLIKELY(entry_of(fd) == NULL))
         listener_adopt(fd);   /* it was inherited: clients are to know of it before the first has connected */
     progress_before_sleep();
+    if (UNLIKELY(limit_forbids_one_more(fd))) {   /* before the connection is taken off the backlog */
+        errno = EMFILE;
+        return -1;
+    }
     /* The kernel does the waiting: it knows which signals restart it, and that the thread may be cancelled. */
     int result = real_accept4(fd, (struct sockaddr *)&far, &room, flags);
     if (result < 0)
         return result;
     int saved = errno;
     HANDLERS_WAIT();
-    number_made(result);
+    if (UNLIKELY(number_made(result) < 0))
+        return -1;
     if (UNLIKELY(is_marked_plain(fd))) {
         mark_plain(result);
     } else {

@@ -11,6 +11,7 @@
 #include "base/real.h"
 #include "base/signals.h"
 #include "fdtable/hidden.h"
+#include "fdtable/limit.h"
 #include "fdtable/marks.h"
 #include "handshake/progress.h"
 #include "hooks/numbers.h"
@@ -42,6 +43,10 @@ EXPORT int dup(int fd) {
 
 static int dup_onto(int fd, int onto, int flags, bool two) {
     READY();
+    if (UNLIKELY(limit_is_reached(onto))) {
+        errno = EBADF;
+        return -1;
+    }
     if (UNLIKELY(is_hidden(onto)) && !process_is_borrowed()) {
         errno = EBUSY;   /* the library's own has the number */
         return -1;
@@ -123,10 +128,15 @@ static bool is_of_signals(int command) {
 
 static int fcntl_any(int fd, int command, void *argument) {
     READY();
+    bool copies = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+    if (UNLIKELY(copies && limit_is_reached((int)(intptr_t)argument))) {
+        errno = EINVAL;
+        return -1;
+    }
     int result = real_fcntl(fd, command, argument);
     if (result < 0)
         return result;
-    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
+    if (copies)
         return number_copied(fd, result);
     if (command == F_SETSIG && argument != NULL && entry_of(fd) == NULL)
         mark_plain(fd);   /* before it connects: see set_signal */

@@ -16,6 +16,7 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "fdtable/limit.h"
 #include "handshake/progress.h"
 #include "relay/relay.h"
 
@@ -111,7 +112,7 @@ static int replace_in_child(int fd, void *context) {
     return result;
 }
 
-static int before_exec(void) {
+static int hand_on(void) {
     bool any = false;
     int saved = errno;
     READY();
@@ -125,11 +126,23 @@ static int before_exec(void) {
     return result;
 }
 
+/* Does `call`, which makes another program of this process or of a child: with the program's own limit of descriptors. */
+#define WITH_LIMIT(type, call) \
+    limit_before_exec(); \
+    type result_ = call; \
+    limit_after_exec(); \
+    return result_
+
+#define EXEC(call) \
+    if (hand_on() != 0) \
+        return -1; \
+    WITH_LIMIT(int, call)
+
 /* ------------------------------------------------------------------------------------------------------ exec */
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[]) {
     REAL(int, "execve", (const char *, char *const *, char *const *));
-    return before_exec() == 0 ? real(path, argv, envp) : -1;
+    EXEC(real(path, argv, envp));
 }
 
 EXPORT int execv(const char *path, char *const argv[]) {
@@ -138,7 +151,7 @@ EXPORT int execv(const char *path, char *const argv[]) {
 
 EXPORT int execvpe(const char *file, char *const argv[], char *const envp[]) {
     REAL(int, "execvpe", (const char *, char *const *, char *const *));
-    return before_exec() == 0 ? real(file, argv, envp) : -1;
+    EXEC(real(file, argv, envp));
 }
 
 EXPORT int execvp(const char *file, char *const argv[]) {
@@ -147,12 +160,12 @@ EXPORT int execvp(const char *file, char *const argv[]) {
 
 EXPORT int execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags) {
     REAL(int, "execveat", (int, const char *, char *const *, char *const *, int));
-    return before_exec() == 0 ? real(directory, path, argv, envp, flags) : -1;
+    EXEC(real(directory, path, argv, envp, flags));
 }
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[]) {
     REAL(int, "fexecve", (int, char *const *, char *const *));
-    return before_exec() == 0 ? real(fd, argv, envp) : -1;
+    EXEC(real(fd, argv, envp));
 }
 
 /* The arguments up to NULL as an array in the caller's frame. */
@@ -206,14 +219,18 @@ EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
                        const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     REAL(int, "posix_spawn", (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
                               char *const *, char *const *));
-    return before_exec() == 0 ? real(pid, path, actions, attributes, argv, envp) : errno;
+    if (hand_on() != 0)
+        return errno;
+    WITH_LIMIT(int, real(pid, path, actions, attributes, argv, envp));
 }
 
 EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                         const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     REAL(int, "posix_spawnp", (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
                                char *const *, char *const *));
-    return before_exec() == 0 ? real(pid, file, actions, attributes, argv, envp) : errno;
+    if (hand_on() != 0)
+        return errno;
+    WITH_LIMIT(int, real(pid, file, actions, attributes, argv, envp));
 }
 
 /* --------------------------------------------------------------------------------------------- system and popen */
@@ -243,11 +260,11 @@ static void before_shell(const char *command) {
 EXPORT int system(const char *command) {
     REAL(int, "system", (const char *));
     before_shell(command);
-    return real(command);
+    WITH_LIMIT(int, real(command));
 }
 
 EXPORT FILE *popen(const char *command, const char *mode) {
     REAL(FILE *, "popen", (const char *, const char *));
     before_shell(command);
-    return real(command, mode);
+    WITH_LIMIT(FILE *, real(command, mode));
 }

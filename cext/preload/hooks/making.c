@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "base/real.h"
 #include "fdtable/entry.h"
+#include "fdtable/limit.h"
 #include "hooks/numbers.h"
 #include "memory/region.h"
 
@@ -72,11 +73,13 @@ EXPORT int munlockall(void) {
 }
 
 static int both_made(int result, const int *fds) {
-    if (result == 0) {
-        number_made(fds[0]);
-        number_made(fds[1]);
-    }
-    return result;
+    if (result != 0)
+        return result;
+    if (LIKELY(number_made(fds[0]) >= 0 && number_made(fds[1]) >= 0))
+        return 0;
+    real_close(limit_is_reached(fds[0]) ? fds[1] : fds[0]);
+    errno = EMFILE;
+    return -1;
 }
 
 EXPORT int pipe(int fds[2]) {

@@ -12,6 +12,7 @@
 #include "base/real.h"
 #include "base/signals.h"
 #include "fdtable/hidden.h"
+#include "fdtable/limit.h"
 #include "fdtable/marks.h"
 #include "handshake/goodbye.h"
 #include "handshake/progress.h"
@@ -64,8 +65,16 @@ void number_let_go(int fd) {
     errno = saved;
 }
 
+static int refused(int fd) {
+    real_close(fd);
+    errno = EMFILE;
+    return -1;
+}
+
 int number_made(int fd) {
     int saved = errno;
+    if (UNLIKELY(limit_is_reached(fd)))
+        return refused(fd);
     if (UNLIKELY(fd >= 0 && number_is_known(fd)) && !process_is_borrowed())
         let_go(fd, false);
     errno = saved;
@@ -75,7 +84,8 @@ int number_made(int fd) {
 int number_copied(int from, int fd) {
     if (fd < 0 || fd == from)
         return fd;
-    number_made(fd);
+    if (UNLIKELY(number_made(fd) < 0))
+        return -1;
     if (UNLIKELY(is_marked_plain(from)))
         mark_plain(fd);
     if (LIKELY(entry_of(from) == NULL) || process_is_borrowed())

@@ -5,8 +5,8 @@
 
 bool number_is_known(int fd);          /* it means something to the library, or once did */
 void number_let_go(int fd);            /* fd is about to be closed: what it means is over */
-int number_copied(int from, int fd);   /* fd has become a duplicate of `from`; returns fd */
-int number_made(int fd);               /* the kernel has given fd to something new; returns fd */
+int number_copied(int from, int fd);   /* fd has become a duplicate of `from`; returns fd, or -1 as number_made */
+int number_made(int fd);               /* the kernel has given fd to something new; returns fd, or -1 and EMFILE: it is closed */
 
 /* Whether the program waits for conn by instructions that the library cannot see: then fd is plain, or a relay's end,
  * from now on. Ask where the program goes on with a connection that it had to wait for. */

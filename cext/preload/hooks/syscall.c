@@ -65,7 +65,14 @@ static bool by_hook(long number, const struct arguments *x, long *result) {
     case SYS_epoll_ctl: *result = epoll_ctl((int)x->a, (int)x->b, (int)x->c, (void *)x->d); break;
     case SYS_epoll_pwait: *result = epoll_pwait((int)x->a, (void *)x->b, (int)x->c, (int)x->d, (void *)x->e); break;
     case SYS_epoll_pwait2: *result = epoll_pwait2((int)x->a, (void *)x->b, (int)x->c, (void *)x->d, (void *)x->e); break;
+    case SYS_prlimit64:
+        *result = prlimit((pid_t)x->a, (rlimit_resource)x->b, (void *)x->c, (void *)x->d);
+        break;
     case SYS_ppoll: *result = ppoll((void *)x->a, (nfds_t)x->b, (void *)x->c, (void *)x->d); break;
+#ifdef SYS_getrlimit
+    case SYS_getrlimit: *result = getrlimit((rlimit_resource)x->a, (void *)x->b); break;
+    case SYS_setrlimit: *result = setrlimit((rlimit_resource)x->a, (void *)x->b); break;
+#endif
 #ifdef SYS_dup2   /* older machines' calls */
     case SYS_dup2: *result = dup2((int)x->a, (int)x->b); break;
     case SYS_poll: *result = poll((void *)x->a, (nfds_t)x->b, (int)x->c); break;
@@ -94,56 +101,6 @@ static bool is_fork(long number, const struct arguments *x) {
     return number == SYS_clone && !(x->a & CLONE_FILES) && !(x->a & CLONE_VM);
 }
 
-/* Programs that give up their own means: few descriptors, no processes, a filter for system calls.
- *
- * What the library does for a connection needs calls that such a filter does not know, and may end the process for. So
- * before the first of these the connections of the process become relays' ends: plain Unix sockets, which a process
- * outside serves. */
-#define FEW_DESCRIPTORS 16
-
-static void sandbox_is_near(void) {
-    int saved = errno;
-    if (process_is_borrowed())
-        return;
-    for (int fd = 0; fd <= atomic_load(&entry_highest); fd++)
-        if (conn_of(fd) != NULL)
-            relay_replace(fd);
-    errno = saved;
-}
-
-static bool takes_means_away(int resource, const struct rlimit *limit) {
-    if (is_bad(limit))
-        return false;
-    return resource == RLIMIT_NOFILE ? limit->rlim_cur < FEW_DESCRIPTORS : resource == RLIMIT_NPROC && limit->rlim_cur == 0;
-}
-
-#define SET_LIMIT(name, limits) \
-    EXPORT int name(rlimit_resource resource, const struct limits *limit) { \
-        REAL(int, #name, (rlimit_resource, const struct limits *)); \
-        READY(); \
-        if (UNLIKELY(takes_means_away((int)resource, (const struct rlimit *)limit))) \
-            sandbox_is_near(); \
-        return real(resource, limit); \
-    }
-
-SET_LIMIT(setrlimit, rlimit)
-#ifdef __GLIBC__   /* programs for large files; on 64-bit machines both structs are one */
-SET_LIMIT(setrlimit64, rlimit64)
-#endif
-
-EXPORT int prctl(int operation, ...) {
-    REAL(int, "prctl", (int, ...));
-    va_list list;
-    va_start(list, operation);
-    unsigned long b = va_arg(list, unsigned long), c = va_arg(list, unsigned long), d = va_arg(list, unsigned long),
-                  e = va_arg(list, unsigned long);
-    va_end(list);
-    READY();
-    if (operation == PR_SET_SECCOMP)
-        sandbox_is_near();
-    return real(operation, b, c, d, e);
-}
-
 EXPORT long syscall(long number, ...) {
     struct arguments x;
     va_list list;
@@ -158,7 +115,7 @@ EXPORT long syscall(long number, ...) {
         return -1;
     }
     if (number == SYS_seccomp)
-        sandbox_is_near();
+        relay_replace_all();
     if (number == SYS_rt_sigaction)
         signals_changed();
     if (UNLIKELY(is_fork(number, &x)))

@@ -134,6 +134,21 @@ static int ready(const struct set *set) {
     return count;
 }
 
+/* Beside one that always has something, the others would never hear of a death. */
+static void look_for_deaths(struct set *set) {
+    bool asked_for_deaths = false;
+    uint64_t now = ticks_now();
+    for (nfds_t i = 0; i < set->held->count; i++) {
+        struct conn *conn = (struct conn *)set->direct[i].entry;
+        struct pollfd *poll = &set->fds[set->direct[i].at];
+        if (conn->entry.kind != ENTRY_CONN || poll->revents != 0 || conn_phase(conn) != CONN_DIRECT)
+            continue;
+        deaths_look_since(conn, poll->fd, now, &asked_for_deaths);
+        if (UNLIKELY(atomic_load_explicit(&conn->peer_gone, memory_order_relaxed)))
+            poll->revents = (short)stream_events(conn, (unsigned)poll->events);
+    }
+}
+
 /* Before a sleep; false when the thread can't be woken by all of them, and must nap. */
 static bool arm(struct set *set, struct sleeper *sleeper, uint64_t *due) {
     bool all = sleeper != NULL;
@@ -271,8 +286,11 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
         }
         if (count == 0 && asked != now && set->plain && (timeout == 0 || now - asked >= ASK_QUIET_NS))
             count = ask_and_look(set, now, mask, timeout == 0);
-        if (count != 0)
+        if (count != 0) {
+            look_for_deaths(set);
+            count = ready(set);
             break;
+        }
         if (now >= deadline)
             break;
         if (!spinning)

@@ -129,3 +129,13 @@ int relay_replace(int fd) {
     errno = saved;
     return result;
 }
+
+void relay_replace_all(void) {
+    int saved = errno;
+    if (process_is_borrowed())
+        return;
+    for (int fd = 0; fd <= atomic_load(&entry_highest); fd++)
+        if (conn_of(fd) != NULL)
+            relay_replace(fd);
+    errno = saved;
+}

@@ -93,14 +93,17 @@ void deaths_look(struct conn *conn, int fd, bool *asked) {
     errno = saved;
 }
 
-void deaths_look_by_time(struct conn *conn, int fd) {
-    bool asked = false;
+void deaths_look_since(struct conn *conn, int fd, uint64_t now, bool *asked) {
     _Atomic uint64_t *last = LIKELY(is_watched(conn)) ? &looked_at : &conn->looked_at;
-    uint64_t now = ticks_now();
     if (LIKELY(now - atomic_load_explicit(last, memory_order_relaxed) < ticks_few()))
         return;
     atomic_store_explicit(last, now, memory_order_relaxed);
-    deaths_look(conn, fd, &asked);
+    deaths_look(conn, fd, asked);
+}
+
+void deaths_look_by_time(struct conn *conn, int fd) {
+    bool asked = false;
+    deaths_look_since(conn, fd, ticks_now(), &asked);
 }
 
 void deaths_after_fork(void) {   /* an edge that one process takes, the other does not see */

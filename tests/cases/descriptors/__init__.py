@@ -174,4 +174,35 @@ CASES = [
         allowed={"io_uring": ["io_uring is refused"]},
         becomes_direct=False,
     ),
+    *cases(
+        "descriptors/limits.c",
+        {
+            "limit_all_used": """
+                no more: EMFILE
+                connections: 30
+                last descriptor: 63
+            """,
+            "limit_shown": """
+                getrlimit: 100
+                prlimit64: 100
+                sysconf: 100
+                getdtablesize: 100
+                dup2 beyond: EBADF
+                F_DUPFD beyond: EINVAL
+                F_DUPFD to the last: 99
+                and once more: EMFILE
+                getrlimit: 200
+                dup2 beyond the first: 150
+            """,
+            "limit_elsewhere": """
+                limit: 100
+                system: 0
+                limit: 100
+                limit: 100
+                limit: 100
+                own limit: 100
+            """,
+        },
+        rounds=1,
+    ),
 ]

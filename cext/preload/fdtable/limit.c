@@ -1,0 +1,117 @@
+/* The program's limit of descriptors: see limit.h. */
+#include "fdtable/limit.h"
+
+#include <limits.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/process.h"
+#include "base/real.h"
+#include "fdtable/entry.h"
+
+#define FEW 16    /* who allows itself less gives up its means, see hooks/attributes.c */
+#define TIMES 3   /* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
+
+static _Atomic rlim_t programs;   /* soft limit, once the kernel's is higher; 0: both are one */
+static _Atomic rlim_t kernels;
+
+static int change(const struct rlimit *set, struct rlimit *old) {
+    return (int)real_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, set, old);
+}
+
+static rlim_t higher(const struct rlimit *limit) {
+    if (limit->rlim_cur < FEW)
+        return limit->rlim_cur;
+    rlim_t wanted = limit->rlim_cur < MAX_FD / TIMES ? TIMES * limit->rlim_cur : limit->rlim_cur;
+    return wanted < limit->rlim_max ? wanted : limit->rlim_max;
+}
+
+static void raise_once(void) {
+    static _Atomic bool done;
+    struct rlimit limit;
+    int saved = errno;
+    if (LIKELY(atomic_load(&done)) || process_is_borrowed() || atomic_exchange(&done, true) || change(NULL, &limit) != 0)
+        return;
+    rlim_t soft = limit.rlim_cur;
+    limit.rlim_cur = higher(&limit);
+    if (limit.rlim_cur > soft && change(&limit, NULL) == 0) {
+        atomic_store(&kernels, limit.rlim_cur);
+        atomic_store(&programs, soft);
+    }
+    errno = saved;
+}
+
+static int number(rlim_t limit) {
+    return limit > MAX_FD ? MAX_FD : (int)limit;
+}
+
+static int half(void) {
+    static _Atomic int known;
+    struct rlimit limit;
+    if (UNLIKELY(known == 0) && change(NULL, &limit) == 0)
+        known = number(limit.rlim_cur) / 2;
+    return known;
+}
+
+struct limit_place limit_place(void) {
+    raise_once();
+    rlim_t soft = atomic_load(&programs);
+    int first = soft != 0 ? number(soft) : half();
+    return (struct limit_place){soft != 0, first, soft != 0 ? number(atomic_load(&kernels)) - first : first};
+}
+
+bool limit_is_reached(int fd) {
+    rlim_t limit = atomic_load_explicit(&programs, memory_order_relaxed);
+    return UNLIKELY(limit != 0) && fd >= 0 && (rlim_t)fd >= limit;
+}
+
+bool limit_forbids_one_more(int fd) {
+    if (LIKELY(atomic_load_explicit(&programs, memory_order_relaxed) == 0))
+        return false;
+    int saved = errno, next = real_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (next >= 0)
+        real_close(next);
+    errno = saved;
+    return limit_is_reached(next);
+}
+
+/* The kernel checks the program's wish, and has a higher limit again at once. */
+int limit_change(const struct rlimit *set, struct rlimit *old) {
+    rlim_t soft = atomic_load(&programs);
+    struct rlimit before, after;
+    if (soft == 0 || (set != NULL && process_is_borrowed()))
+        return change(set, old);
+    if (set != NULL)
+        after = *set;
+    if (change(set, &before) != 0)
+        return -1;
+    before.rlim_cur = soft;
+    if (old != NULL)
+        *old = before;
+    if (set == NULL)
+        return 0;
+    soft = after.rlim_cur;
+    after.rlim_cur = higher(&after);
+    bool raised = after.rlim_cur > soft && change(&after, NULL) == 0;
+    atomic_store(&kernels, raised ? after.rlim_cur : 0);
+    atomic_store(&programs, raised ? soft : 0);
+    return 0;
+}
+
+static void set_soft(rlim_t from, rlim_t to) {
+    struct rlimit limit;
+    int saved = errno;
+    if (from != 0 && change(NULL, &limit) == 0 && limit.rlim_cur == from) {   /* a child of vfork may have set another */
+        limit.rlim_cur = to;
+        change(&limit, NULL);
+    }
+    errno = saved;
+}
+
+void limit_before_exec(void) {
+    set_soft(atomic_load(&kernels), atomic_load(&programs));
+}
+
+void limit_after_exec(void) {
+    set_soft(atomic_load(&programs), atomic_load(&kernels));
+}
