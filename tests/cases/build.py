@@ -34,8 +34,9 @@ def _is_fresh(made: Path, *sources: Path) -> bool:
 class Builder:
     """Puts programs into a folder, unless they are there already; several threads may ask it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, flags: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.flags = [*FLAGS, *flags]
         self._locks: dict[Path, Lock] = {}
         self._lock = Lock()
 
@@ -53,7 +54,7 @@ class Builder:
             lock = self._locks.setdefault(source, Lock())
         with lock:
             if not _is_fresh(made, source, *SHARED.iterdir()):
-                _compile(*FLAGS, "-o", made, source, *self._shared(), "-lrt")
+                _compile(*self.flags, "-o", made, source, *self._shared(), "-lrt")
         return made
 
     def reader(self) -> Path:
@@ -70,5 +71,5 @@ class Builder:
             for source in sorted(SHARED.glob("*.c")):
                 made.append(self.folder / f"{source.stem}.o")
                 if not _is_fresh(made[-1], *SHARED.iterdir()):
-                    _compile(*FLAGS, "-c", "-o", made[-1], source)
+                    _compile(*self.flags, "-c", "-o", made[-1], source)
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,11 +49,14 @@ class Namespace:
 
 
 class Site:
-    """One program runs in `loop`, two in `client` and `server`."""
+    """One program runs in `loop`, two in `client` and `server`; the programs are compiled with `flags` as well."""
 
-    def __init__(self, library: Path, programs: Path) -> None:
+    def __init__(
+        self, library: Path, programs: Path, flags: Sequence[str] = (), tree: Path | None = None
+    ) -> None:
         self.library = library
-        self.builder = Builder(programs)
+        self.tree = tree or library.parents[1]
+        self.builder = Builder(programs, flags)
         self._stack = ExitStack()
         try:
             self._make()
@@ -72,7 +76,6 @@ class Site:
 
     def _start_broker(self) -> None:
         """From the library's tree, as the two have to be of one version."""
-        tree = self.library.parents[1]
         argv = [sys.executable, "-m", "tests.support.broker", self.broker]
         for number, (end, ips) in enumerate(
             [(self.loop, "127.0.0.1,::1"), (self.client, CLIENT), (self.server, SERVER)], 1
@@ -80,7 +83,7 @@ class Site:
             argv += ["--partition", f"{number}:{end.path}:{ips}"]
         pipe = subprocess.PIPE
         process = self._stack.enter_context(
-            subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=tree, bufsize=0)
+            subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=self.tree, bufsize=0)
         )
         self._stack.callback(process.terminate)
         assert process.stdout

@@ -50,6 +50,9 @@ int quiet_events(int epoll, struct epoll_event *events, int room);   /* epoll_wa
 
 /* The function of this name behind ours, as `real`, looked up at the first use. */
 #define REAL(type, name, arguments) \
-    static type(*real) arguments; \
-    if (UNLIKELY(real == NULL)) \
-        *(void **)&real = real_function(name)
+    static _Atomic(void *) looked_up; \
+    void *found = atomic_load_explicit(&looked_up, memory_order_relaxed); \
+    if (UNLIKELY(found == NULL)) \
+        atomic_store_explicit(&looked_up, found = real_function(name), memory_order_relaxed); \
+    type(*real) arguments; \
+    *(void **)&real = found

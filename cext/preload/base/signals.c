@@ -20,9 +20,11 @@ static _Atomic int last;
 #define LAST_INTERNAL 33
 
 void signals_all(sigset_t *set) {
+    int saved = errno;
     sigfillset(set);
     for (int signal = FIRST_INTERNAL; signal <= LAST_INTERNAL; signal++)
         sigdelset(set, signal);   /* fails where the C library hides them, and has left them out */
+    errno = saved;
 }
 
 void signals_block(sigset_t *before) {

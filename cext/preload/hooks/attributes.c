@@ -88,6 +88,8 @@ static bool is_of_descriptors(pid_t process, int resource) {
 
 static int change(pid_t process, int resource, const struct rlimit *set, struct rlimit *old) {
     REAL(int, "prlimit", (pid_t, int, const struct rlimit *, struct rlimit *));
+    if (UNLIKELY(process_page == NULL))   /* another library asks before this one has started */
+        return real(process, resource, set, old);
     READY();
     if (UNLIKELY(takes_means_away(resource, set)))
         relay_replace_all();
@@ -132,8 +134,7 @@ EXPORT int getdtablesize(void) {
 
 EXPORT long sysconf(int name) {
     REAL(long, "sysconf", (int));
-    READY();
-    return name == _SC_OPEN_MAX && !settings.off ? most_descriptors() : real(name);
+    return name == _SC_OPEN_MAX && process_page != NULL && !settings.off ? most_descriptors() : real(name);
 }
 
 EXPORT int prctl(int operation, ...) {

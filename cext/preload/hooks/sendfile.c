@@ -67,7 +67,7 @@ static ssize_t to_connection(int out, int in, off64_t *offset, size_t count) {
 }
 
 static ssize_t sendfile_any(int out, int in, off64_t *offset, size_t count) {
-    static ssize_t (*real)(int, int, off64_t *, size_t);
+    REAL(ssize_t, "sendfile64", (int, int, off64_t *, size_t));
     READY();
     struct conn *conn = conn_hold(out);
     bool direct = conn != NULL && conn_phase(conn) != CONN_PLAIN;
@@ -77,8 +77,6 @@ static ssize_t sendfile_any(int out, int in, off64_t *offset, size_t count) {
         return to_connection(out, in, offset, count);
     if (UNLIKELY(conn_of(in) != NULL))   /* into a pipe; the rest is refused by splice as well */
         return splice(in, offset, out, NULL, count, 0);
-    if (real == NULL)
-        *(void **)&real = real_function("sendfile64");
     return real(out, in, offset, count);
 }
 
@@ -246,13 +244,10 @@ static int judge(const struct splicing *call, bool outwards, int flags) {
 }
 
 EXPORT ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t count, unsigned flags) {
-    static ssize_t (*real)(int, off64_t *, int, off64_t *, size_t, unsigned);
+    REAL(ssize_t, "splice", (int, off64_t *, int, off64_t *, size_t, unsigned));
     READY();
-    if (LIKELY(conn_of(in) == NULL && conn_of(out) == NULL)) {
-        if (real == NULL)
-            *(void **)&real = real_function("splice");
+    if (LIKELY(conn_of(in) == NULL && conn_of(out) == NULL))
         return real(in, in_offset, out, out_offset, count, flags);
-    }
     const struct splicing call = {in, out, in_offset, out_offset, flags};
     bool outwards = conn_of(out) != NULL;
     if (count == 0)

@@ -89,13 +89,11 @@ static bool may_be_direct(int fd) {
 }
 
 EXPORT FILE *fdopen(int fd, const char *mode) {
-    static FILE *(*real)(int, const char *);
+    REAL(FILE *, "fdopen", (int, const char *));
     static const cookie_io_functions_t functions = {cookie_read, cookie_write, cookie_seek, cookie_close};
     char plain[3] = {mode[0], strchr(mode, '+') != NULL ? '+' : '\0', '\0'};
     READY();
     if (LIKELY(!may_be_direct(fd))) {
-        if (real == NULL)
-            *(void **)&real = real_function("fdopen");
         return real(fd, mode);
     }
     struct cookie *cookie = malloc(sizeof(*cookie));
@@ -128,16 +126,12 @@ static int number_of(FILE *file, int (*real)(FILE *)) {
 }
 
 EXPORT int fileno(FILE *file) {
-    static int (*real)(FILE *);
-    if (UNLIKELY(real == NULL))
-        *(void **)&real = real_function("fileno");
+    REAL(int, "fileno", (FILE *));
     return number_of(file, real);
 }
 
 EXPORT int fileno_unlocked(FILE *file) {
-    static int (*real)(FILE *);
-    if (UNLIKELY(real == NULL))
-        *(void **)&real = real_function("fileno_unlocked");
+    REAL(int, "fileno_unlocked", (FILE *));
     return number_of(file, real);
 }
 
@@ -164,22 +158,18 @@ static int print(int fd, const char *format, va_list arguments) {
 }
 
 EXPORT int vdprintf(int fd, const char *format, va_list arguments) {
-    static int (*real)(int, const char *, va_list);
+    REAL(int, "vdprintf", (int, const char *, va_list));
     READY();
     if (UNLIKELY(conn_of(fd) != NULL))
         return print(fd, format, arguments);
-    if (real == NULL)
-        *(void **)&real = real_function("vdprintf");
     return real(fd, format, arguments);
 }
 
 EXPORT int __vdprintf_chk(int fd, int flag, const char *format, va_list arguments) {
-    static int (*real)(int, int, const char *, va_list);
+    REAL(int, "__vdprintf_chk", (int, int, const char *, va_list));
     READY();
     if (UNLIKELY(conn_of(fd) != NULL))
         return print(fd, format, arguments);
-    if (real == NULL)
-        *(void **)&real = real_function("__vdprintf_chk");
     return real(fd, flag, format, arguments);
 }
 

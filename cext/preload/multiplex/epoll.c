@@ -17,11 +17,17 @@
 #define ASK_QUIET_NS 10000u     /* and so often while nothing is */
 #define FRUITLESS 16   /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
 
-static int (*real_pwait2)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+typedef int pwait2_function(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+
+static pwait2_function *real_pwait2(void) {   /* NULL where the C library has none */
+    REAL(int, "epoll_pwait2", (int, struct epoll_event *, int, const struct timespec *, const sigset_t *));
+    return real;
+}
+
 static int ask_kernel(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
-    if (fine && real_pwait2 != NULL && timeout != 0) {
+    if (fine && timeout != 0) {
         struct timespec time;
-        return real_pwait2(epfd, events, room, timespec_of(timeout, &time), mask);
+        return real_pwait2()(epfd, events, room, timespec_of(timeout, &time), mask);
     }
     uint64_t ms = timeout / 1000000 + (timeout % 1000000 != 0);
     return real_epoll_pwait(epfd, events, room, timeout == FOR_EVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms, mask);
@@ -86,6 +92,10 @@ static void leave(struct stay *stay) {
     epoll_release(epoll);
 }
 
+static inline uint64_t asked_at(struct epoll *epoll) {
+    return atomic_load_explicit(&epoll->asked, memory_order_relaxed);
+}
+
 static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, int room, uint64_t timeout,
                        const sigset_t *mask, bool fine) {
     uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
@@ -98,14 +108,15 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
         epoll_serve(epoll);
     for (;;) {
         int count = 0, asked = 0;
-        if (timeout == 0 || now - epoll->asked >= ASK_BUSY_NS || signals) {   /* first, and with room for it: it must not starve */
-            int some = timeout == 0 ? room : room > 1 ? room / 2 : 1 - epoll->filled;   /* nor may it starve the others */
+        if (timeout == 0 || now - asked_at(epoll) >= ASK_BUSY_NS || signals) {   /* first, and with room for it: it must not starve */
+            bool filled = atomic_load_explicit(&epoll->filled, memory_order_relaxed);
+            int some = timeout == 0 ? room : room > 1 ? room / 2 : 1 - filled;   /* nor may it starve the others */
             count = some > 0 ? plain(epfd, events, some, 0, mask, false) : sleeper_ppoll(NULL, 0, 0, mask);
             if (count < 0)
                 return done(epoll, -1);
             count = sift(epoll, events, count, &fruitless, &looked);
-            epoll->filled = count == room;
-            epoll->asked = now;
+            atomic_store_explicit(&epoll->filled, count == room, memory_order_relaxed);
+            atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
             signals = false;
             asked = some > 0;
         }
@@ -122,14 +133,14 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             epoll_serve(epoll);
         if (UNLIKELY(epoll->nests > 0))
             epoll_serve_nested(epoll);
-        if (!asked && (timeout == 0 || now - epoll->asked >= ASK_QUIET_NS)) {
+        if (!asked && (timeout == 0 || now - asked_at(epoll) >= ASK_QUIET_NS)) {
             count = plain(epfd, events, room, 0, mask, false);
             if (count < 0 || (count = sift(epoll, events, count, &fruitless, &looked)) > 0) {
                 if (count > 0)
                     errno = saved;
                 return done(epoll, count);
             }
-            epoll->asked = now;
+            atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
         }
         if (timeout == 0)
             return done(epoll, last_look(epoll, events, room, now, &looked, saved));
@@ -158,7 +169,7 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             now = now_ns();
             if (spinning)
                 spin_slept(&spin, now - began);
-            epoll->asked = now;
+            atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
             if (count > 0)
                 count = sift(epoll, events, count, &fruitless, &looked);
             errno = count < 0 ? error : saved;
@@ -248,14 +259,12 @@ int epoll_wait_ms(int epfd, struct epoll_event *events, int room, int ms, const 
 }
 
 int epoll_wait_fine(int epfd, struct epoll_event *events, int room, const struct timespec *time, const sigset_t *mask) {
-    if (real_pwait2 == NULL)
-        *(void **)&real_pwait2 = real_function("epoll_pwait2");
-    if (real_pwait2 == NULL) {
+    if (real_pwait2() == NULL) {
         errno = ENOSYS;
         return -1;
     }
     if (time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS))
-        return real_pwait2(epfd, events, room, time, mask);
+        return real_pwait2()(epfd, events, room, time, mask);
     uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec;
     return wait_either(epfd, events, room, timeout, mask, true);
 }

@@ -41,7 +41,7 @@ struct conn {
     _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
     _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
     int tcp;                                 /* then a hidden copy of the TCP socket, else -1 */
-    uint64_t offered_at;
+    _Atomic uint64_t offered_at;
     uint32_t writes;                         /* of this process, some lost to races: how much use was made of it */
     size_t lost;                             /* bytes of the write that found the other end closed */
     _Atomic uint32_t nudge_taken;            /* bytes, at the accepting end: handshake/progress.c */

@@ -25,6 +25,7 @@
 static _Atomic uint32_t generation;
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER, making = PTHREAD_MUTEX_INITIALIZER;
 static struct epoll *all;
+static _Atomic bool any;            /* is or was in it */
 static _Atomic(uint16_t) *counts;   /* by descriptor: how many epolls watch it, so that most closes cost one look */
 
 _Atomic int epoll_early[256];
@@ -114,6 +115,7 @@ struct epoll *epoll_make(int epfd) {
         }
         epoll->next = all;
         all = epoll;
+        atomic_store(&any, true);
         mutex_unlock(&all_lock);
         epoll_each(epfd, nested);
     }
@@ -228,7 +230,7 @@ void epoll_each_orphan(struct conn *conn, void (*what)(struct epoll *epoll, stru
 }
 
 bool epoll_watches(int fd) {
-    return all != NULL && fd >= 0 && (counts == NULL || fd >= MAX_FD || atomic_load(&counts[fd]) != 0);
+    return atomic_load_explicit(&any, memory_order_acquire) && fd >= 0 && (counts == NULL || fd >= MAX_FD || atomic_load(&counts[fd]) != 0);
 }
 
 void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched)) {

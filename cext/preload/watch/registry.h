@@ -62,9 +62,9 @@ struct epoll {
     size_t active_count;
     _Atomic(struct watched *) touched;
     _Atomic int sleepers;
-    uint64_t asked;
+    _Atomic uint64_t asked;
     _Atomic uint64_t learnt;
-    bool filled;                 /* the kernel's events left no room for others last time */
+    _Atomic bool filled;                 /* the kernel's events left no room for others last time */
     struct epoll *next;          /* of all */
 };
 

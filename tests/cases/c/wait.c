@@ -62,7 +62,8 @@ static bool is_asleep(void *about) {
         return false;
     long count = syscall(SYS_read, file, now_in, sizeof(now_in) - 1);
     syscall(SYS_close, file);
-    bool same = count > 0 && strncmp(now_in, "running", 7) != 0 && strcmp(now_in, sleeper->before) == 0;
+    bool in_call = count > 0 && strncmp(now_in, "running", 7) != 0 && strncmp(now_in, "-1 ", 3) != 0;
+    bool same = in_call && strcmp(now_in, sleeper->before) == 0;
     sleeper->looks = same ? sleeper->looks + 1 : 0;
     memcpy(sleeper->before, now_in, sizeof(now_in));
     return sleeper->looks >= LOOKS;
