@@ -121,7 +121,9 @@ def worlds(suite: str) -> Iterator[Mapping[str, World]]:
         yield {
             "plain": World(plain, False, {}),
             "loaded": World(loaded, True, {"VNICD_BROKER": name}),
-            "direct": World(direct, True, {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1}),
+            "direct": World(
+                direct, True, {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1}
+            ),
         }
 
 

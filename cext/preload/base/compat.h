@@ -59,6 +59,9 @@ void *compat_function(const char *name);        /* in place of one that this C l
 bool is_other_library(void);                    /* the program's C library is not the one that this was built for */
 
 /* Exported functions whose prototypes musl lacks, and glibc before 2.34. */
+ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags);
+ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags);
+int execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags);
 int close_range(unsigned first, unsigned last, int flags);
 int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *time, const sigset_t *mask);
 

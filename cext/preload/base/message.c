@@ -2,6 +2,7 @@
 #include "base/message.h"
 
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "base/real.h"
 
@@ -13,7 +14,7 @@ union control {
 void close_all(const int *fds, int count) {
     int saved = errno;
     for (int i = 0; i < count; i++)
-        real_close(fds[i]);
+        quiet_close(fds[i]);
     errno = saved;
 }
 
@@ -32,7 +33,7 @@ bool message_send(int socket, const void *data, size_t bytes, const int *fds, in
         memcpy(CMSG_DATA(&control.header), fds, (size_t)count * sizeof(int));
     }
     do
-        sent = real_sendmsg(socket, &message, flags | MSG_NOSIGNAL);
+        sent = real_syscall(SYS_sendmsg, socket, &message, flags | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent == (ssize_t)bytes;
 }
@@ -44,7 +45,7 @@ ssize_t message_receive(int socket, void *data, size_t room, int *fds, int *coun
     ssize_t got;
     *count = 0;
     do
-        got = real_recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+        got = real_syscall(SYS_recvmsg, socket, &message, flags | MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return got;

@@ -42,6 +42,9 @@ void *real_function(const char *name);   /* dlsym(RTLD_NEXT), or compat.c's; NUL
 void real_init(void);
 
 /* The same as system calls: no cancellation points, for what must not end half done. */
+int quiet_close(int fd);
+int quiet_connect(int fd, const struct sockaddr *name, socklen_t length);
+int quiet_poll(struct pollfd *fds, nfds_t count, int ms);
 ssize_t quiet_send(int fd, const void *data, size_t bytes, int flags);
 ssize_t quiet_recv(int fd, void *data, size_t bytes, int flags);
 ssize_t quiet_write(int fd, const void *data, size_t bytes);

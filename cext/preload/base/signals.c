@@ -1,7 +1,4 @@
-/* Which handlers let a call be restarted. A wait of ours is not restarted by the kernel, so it has to know.
- *
- * Where all handlers agree, the answer for each EINTR is the same. Where they do not, a wait blocks the signals and
- * watches a signalfd instead: then it can see which ones have come before their handlers run (wait/sleeper.c). */
+/* Signals that interrupt a wait, and handlers that wait while a call of the library is half done. */
 #include "base/signals.h"
 
 #include <pthread.h>
@@ -10,11 +7,12 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "base/process.h"
 #include "base/real.h"
 
 static _Atomic uint32_t changes = 1;
 static _Atomic uint32_t seen;
-static _Atomic int last;
+static _Atomic bool last;
 
 #define FIRST_INTERNAL 32   /* the C library's own real-time signals, for cancellation and set*id */
 #define LAST_INTERNAL 33
@@ -47,55 +45,41 @@ void signals_unshield(const struct shield *shield) {
     pthread_setcancelstate(shield->cancelling, NULL);
 }
 
-static bool has_handler(int signal, bool *restarts) {
+/* Of handlers that are unknown here, see below: whether all let a call be restarted. */
+static bool look(void) {
     struct sigaction action;
-    if (sigaction(signal, NULL, &action) != 0 || action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
-        return false;
-    *restarts = (action.sa_flags & SA_RESTART) != 0;
+    for (int signal = 1; signal < NSIG; signal++)
+        if (sigaction(signal, NULL, &action) == 0 && action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
+            !(action.sa_flags & SA_RESTART))
+            return false;
     return true;
 }
 
-static enum restarting look(void) {
-    bool some = false, others = false, restarts;
-    for (int signal = 1; signal < NSIG; signal++)
-        if (has_handler(signal, &restarts))
-            *(restarts ? &some : &others) = true;
-    return !others ? RESTART_ALWAYS : some ? RESTART_MIXED : RESTART_NEVER;
-}
-
-enum restarting signals_restarting(void) {
+bool signals_all_restart(void) {
     uint32_t now = atomic_load(&changes);
     if (UNLIKELY(atomic_load(&seen) != now)) {
         atomic_store(&last, look());
         atomic_store(&seen, now);
     }
-    return (enum restarting)atomic_load(&last);
+    return atomic_load(&last);
 }
 
 void signals_changed(void) {
     atomic_fetch_add(&changes, 1);
 }
 
-bool signals_pending_interrupt(const sigset_t *mask) {
-    sigset_t pending;
-    bool restarts;
-    if (sigpending(&pending) != 0)
-        return true;
-    for (int signal = 1; signal < NSIG; signal++)
-        if (sigismember(&pending, signal) == 1 && sigismember(mask, signal) == 0 &&
-            has_handler(signal, &restarts) && !restarts)
-            return true;
-    return false;
+/* With all signals blocked, it stays pending. */
+static bool send_to_self(int signal, const siginfo_t *info) {
+    pid_t thread = (pid_t)real_syscall(SYS_gettid);
+    return real_syscall(SYS_rt_tgsigqueueinfo, getpid(), thread, signal, info) == 0 ||
+           real_syscall(SYS_tgkill, getpid(), thread, signal) == 0;
 }
 
-bool signals_stay_pending(const sigset_t *mask) {
-    sigset_t pending;
-    if (sigpending(&pending) != 0)
-        return false;
-    for (int signal = 1; signal < NSIG; signal++)
-        if (sigismember(&pending, signal) == 1 && sigismember(mask, signal) == 1)
-            return true;
-    return false;
+void signals_broken_pipe(void) {
+    siginfo_t info = {.si_signo = SIGPIPE, .si_code = SI_USER};
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    send_to_self(SIGPIPE, &info);
 }
 
 /* ------------------------------------------------------------------------------------------------ handlers wait
@@ -105,8 +89,9 @@ bool signals_stay_pending(const sigset_t *mask) {
  * same. To block the signals around each would cost two system calls. So the kernel has `run` as the handler of every
  * signal, and run looks whether its thread holds handlers back. If not, it calls the program's handler. If so, it keeps
  * the signal, and blocks all signals by changing the mask that the kernel restores when a handler returns. The release
- * sends the kept signals to the thread again, with all that the kernel had said of them, and restores the mask: now the
- * handlers run, in the order that they would have had.
+ * calls the handlers of what was kept, as the kernel would have: in the order in which it called run, each with its mask,
+ * and with a context in which it may change the thread's mask. A handler that wants the alternate stack has its signal
+ * sent again instead, as the kernel alone can change stacks.
  *
  * Handlers of signals that an instruction causes run at once, as the instruction can't go on; so do those with
  * SA_RESETHAND, which the kernel has forgotten by then. While they run nothing is held back, so they may jump. Handlers
@@ -114,15 +99,22 @@ bool signals_stay_pending(const sigset_t *mask) {
 
 #define MOST_WAITING 16   /* that come at one instruction: once one waits, all are blocked */
 
+#if defined(__aarch64__)
+#define REGISTERS_BYTES offsetof(mcontext_t, __reserved)
+#else
+#define REGISTERS_BYTES sizeof(gregset_t)
+#endif
+
 struct known {
     _Atomic(void (*)(int, siginfo_t *, void *)) handler;
-    _Atomic bool takes_info, may_wait;
+    _Atomic bool takes_info, may_wait, restarts;
 };
 
 __thread struct handlers handlers;
 static __thread struct {
     siginfo_t signals[MOST_WAITING];
     sigset_t mask;   /* of the thread, before the first was kept */
+    char registers[REGISTERS_BYTES];
 } kept;
 static struct known known[NSIG];
 
@@ -130,8 +122,6 @@ static bool is_of_instruction(int signal) {
     return signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL || signal == SIGTRAP ||
            signal == SIGSYS;
 }
-
-#define MASK_BYTES 8      /* of a mask as the kernel has it: in a signal's context, other things stand behind it */
 
 /* To be waited for. An instruction that faults while its signal is blocked would end the process. */
 static void fill_mask(sigset_t *mask) {
@@ -142,86 +132,106 @@ static void fill_mask(sigset_t *mask) {
 }
 
 /* The last to be kept at one instruction is the first that was interrupted by it: its mask is the thread's. */
-static bool keep(int signal, const siginfo_t *info, ucontext_t *context) {
+static void keep(int signal, const siginfo_t *info, ucontext_t *context) {
     sigset_t all;
-    if (handlers.waiting == MOST_WAITING)
-        return false;
-    siginfo_t *place = &kept.signals[handlers.waiting++];
-    memcpy(place, info, sizeof(*place));
-    place->si_signo = signal;
     fill_mask(&all);
+    if (LIKELY(handlers.waiting < MOST_WAITING)) {
+        siginfo_t *place = &kept.signals[handlers.waiting++];
+        memcpy(place, info, sizeof(*place));
+        place->si_signo = signal;
+    } else {
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
+        send_to_self(signal, info);
+    }
     sigemptyset(&kept.mask);
-    memcpy(&kept.mask, &context->uc_sigmask, MASK_BYTES);
-    memcpy(&context->uc_sigmask, &all, MASK_BYTES);
-    return true;
+    memcpy(&kept.mask, &context->uc_sigmask, KERNEL_MASK_BYTES);
+    memcpy(kept.registers, &context->uc_mcontext, REGISTERS_BYTES);
+    memcpy(&context->uc_sigmask, &all, KERNEL_MASK_BYTES);
+}
+
+static void call(const struct known *its, int signal, siginfo_t *info, void *context) {
+    handlers.runs++;
+    handlers.ends += !its->restarts;
+    its->handler(signal, info, context);
 }
 
 static void run(int signal, siginfo_t *info, void *context) {
-    struct known *its = &known[signal];
+    const struct known *its = &known[signal];
     unsigned depth = handlers.depth;
-    if (UNLIKELY(depth != 0) && its->may_wait && keep(signal, info, context))
+    if (UNLIKELY(depth != 0) && its->may_wait) {
+        int saved = errno;
+        keep(signal, info, context);
+        errno = saved;
         return;
+    }
     handlers.depth = 0;
-    its->handler(signal, info, context);
+    call(its, signal, info, context);
     handlers.depth = depth;
 }
 
-/* All signals are blocked: these wait in the kernel from now on. */
-static void send_again(void) {
-    pid_t process = getpid(), thread = (pid_t)real_syscall(SYS_gettid);
-    unsigned count = handlers.waiting;
-    handlers.waiting = 0;
-    for (unsigned i = 0; i < count; i++) {
-        int signal = kept.signals[i].si_signo;
-        if (real_syscall(SYS_rt_tgsigqueueinfo, process, thread, signal, &kept.signals[i]) != 0)
-            real_syscall(SYS_tgkill, process, thread, signal);   /* the queue is full */
+static int real_action(int signal, const struct sigaction *action, struct sigaction *old) {
+    REAL(int, "sigaction", (int, const struct sigaction *, struct sigaction *));
+    return real(signal, action, old);
+}
+
+static bool wants_other_stack(const struct sigaction *action) {
+    stack_t stack;
+    return action->sa_flags & SA_ONSTACK && sigaltstack(NULL, &stack) == 0 && !(stack.ss_flags & (SS_DISABLE | SS_ONSTACK));
+}
+
+/* All signals are blocked. mask: the thread's own, which the handler may change. */
+static void call_kept(siginfo_t *info, const void *registers, sigset_t *mask) {
+    ucontext_t context;
+    struct sigaction action;
+    sigset_t during = *mask;
+    int signal = info->si_signo;
+    if (real_action(signal, NULL, &action) != 0 || action.sa_sigaction != run || wants_other_stack(&action)) {
+        send_to_self(signal, info);   /* or another thread has changed what becomes of it */
+        return;
     }
+    memset(&context, 0, sizeof(context));
+    memcpy(&context.uc_mcontext, registers, REGISTERS_BYTES);
+    memcpy(&context.uc_sigmask, mask, KERNEL_MASK_BYTES);
+    for (int other = 1; other < NSIG; other++)
+        if (sigismember(&action.sa_mask, other) == 1 || (other == signal && !(action.sa_flags & SA_NODEFER)))
+            sigaddset(&during, other);
+    pthread_sigmask(SIG_SETMASK, &during, NULL);
+    call(&known[signal], signal, info, &context);
+    memcpy(mask, &context.uc_sigmask, KERNEL_MASK_BYTES);
+    signals_block(&during);
 }
 
 void handlers_run(void) {
+    siginfo_t signals[MOST_WAITING];
+    char registers[REGISTERS_BYTES];
+    sigset_t mask = kept.mask;
+    unsigned count = handlers.waiting;
     int saved = errno;
-    send_again();
-    signals_restore(&kept.mask);
+    memcpy(signals, kept.signals, count * sizeof(*signals));
+    memcpy(registers, kept.registers, sizeof(registers));
+    handlers.waiting = 0;   /* where one jumps, the others are lost, as in the kernel */
+    for (unsigned i = 0; i < count; i++)
+        call_kept(&signals[i], registers, &mask);
+    signals_restore(&mask);
     errno = saved;
 }
 
-static void open_up(struct opening *opening) {
-    opening->depth = handlers.depth;
-    opening->masked = false;
+bool handlers_open(struct opening *opening) {
+    *opening = (struct opening){handlers.depth, handlers.runs, handlers.ends};
     handlers.depth = 0;
     atomic_signal_fence(memory_order_seq_cst);
-}
-
-void handlers_open(struct opening *opening) {
-    open_up(opening);
-    if (UNLIKELY(handlers.waiting != 0))
-        handlers_run();
-}
-
-const sigset_t *handlers_open_with(struct opening *opening, const sigset_t *mask) {
-    open_up(opening);
     if (LIKELY(handlers.waiting == 0))
-        return mask;
-    if (mask != NULL) {   /* they came before the call that brings a mask of its own */
-        handlers_run();
-        return mask;
-    }
-    int saved = errno;
-    send_again();
-    opening->masked = true;
-    opening->mask = kept.mask;
-    errno = saved;
-    return &opening->mask;
+        return false;
+    handlers_run();
+    return true;
 }
 
-void handlers_close(const struct opening *opening) {
-    if (UNLIKELY(opening->masked)) {
-        int saved = errno;
-        signals_restore(&opening->mask);
-        errno = saved;
-    }
+enum interruption handlers_close(const struct opening *opening) {
     atomic_signal_fence(memory_order_seq_cst);
     handlers.depth = opening->depth;
+    if (LIKELY(handlers.runs == opening->runs))
+        return INTERRUPTION_NONE;
+    return handlers.ends != opening->ends ? INTERRUPTION_ENDS : INTERRUPTION_RESTARTS;
 }
 
 void handlers_after_fork(void) {
@@ -235,31 +245,68 @@ static bool is_handler(const struct sigaction *action) {
     return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN && action->sa_handler != SIG_ERR;
 }
 
+/* As the program would see it. */
+static void translate(const struct known *was, struct sigaction *old) {
+    if (old->sa_sigaction == run)
+        old->sa_sigaction = was->handler;
+    else if (old->sa_handler != SIG_DFL)   /* to which SA_RESETHAND has set it back */
+        return;
+    if (!was->takes_info)
+        old->sa_flags &= ~SA_SIGINFO;
+}
+
 int handlers_action(int signal, const struct sigaction *action, struct sigaction *old) {
-    REAL(int, "sigaction", (int, const struct sigaction *, struct sigaction *));
     if (signal < 1 || signal >= NSIG || (action != NULL && is_bad(action)) || (old != NULL && is_bad(old)))
-        return real(signal, action, old);
+        return real_action(signal, action, old);
     struct known *its = &known[signal];
-    void (*handler)(int, siginfo_t *, void *) = its->handler;
-    bool takes_info = its->takes_info, may_wait = its->may_wait;
+    struct known before = {its->handler, its->takes_info, its->may_wait, its->restarts};
     struct sigaction ours;
-    if (action != NULL && is_handler(action)) {
+    /* The table of a child of vfork is its parent's. */
+    if (action != NULL && is_handler(action) && !process_is_borrowed()) {
         ours = *action;
-        its->handler = action->sa_sigaction;
-        its->takes_info = (action->sa_flags & SA_SIGINFO) != 0;
+        if (action->sa_sigaction != run) {   /* which the program may have seen by its own instructions */
+            its->handler = action->sa_sigaction;
+            its->takes_info = (action->sa_flags & SA_SIGINFO) != 0;
+        }
         its->may_wait = !is_of_instruction(signal) && !(action->sa_flags & (int)SA_RESETHAND);
+        its->restarts = (action->sa_flags & SA_RESTART) != 0;
         ours.sa_sigaction = run;
         ours.sa_flags |= SA_SIGINFO;
         action = &ours;
     }
-    int result = real(signal, action, old);
+    int result = real_action(signal, action, old);
     if (result != 0) {
-        its->handler = handler;
-        its->takes_info = takes_info;
-        its->may_wait = may_wait;
-    } else if (old != NULL && old->sa_sigaction == run) {
-        old->sa_sigaction = handler;
-        old->sa_flags = takes_info ? old->sa_flags : old->sa_flags & ~SA_SIGINFO;
+        its->handler = before.handler;
+        its->takes_info = before.takes_info;
+        its->may_wait = before.may_wait;
+        its->restarts = before.restarts;
+    } else if (old != NULL) {
+        translate(&before, old);
     }
     return result;
+}
+
+void handlers_restart(int signal, bool restarts) {
+    if (signal > 0 && signal < NSIG)
+        known[signal].restarts = restarts;
+}
+
+/* As the kernel has it, which puts the handler first and the flags behind it, on the machines that we know. What is set
+ * so is the kernel's alone; what is asked for is shown as the program has set it. */
+struct kernel_action {
+    void (*handler)(int, siginfo_t *, void *);
+    unsigned long flags;
+};
+
+bool handlers_system_call(int signal, void *action, void *old, size_t bytes, long *result) {
+    struct kernel_action *was = old;
+    if (signal < 1 || signal >= NSIG)
+        return false;
+    *result = real_syscall(SYS_rt_sigaction, signal, action, old, bytes);
+    signals_changed();
+    if (*result == 0 && was != NULL && was->handler == run) {
+        was->handler = known[signal].handler;
+        was->flags &= known[signal].takes_info ? ~0ul : ~(unsigned long)SA_SIGINFO;
+    }
+    return true;
 }

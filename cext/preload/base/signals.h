@@ -6,6 +6,8 @@
 
 #include "base/common.h"
 
+#define KERNEL_MASK_BYTES 8   /* of a set of signals */
+
 /* All but those that the C library uses itself, for cancellation and set*id. */
 void signals_all(sigset_t *set);
 
@@ -21,15 +23,10 @@ struct shield {
 void signals_shield(struct shield *shield);
 void signals_unshield(const struct shield *shield);
 
-/* What the handlers of the process ask of a call that TCP would restart: see SA_RESTART. */
-enum restarting { RESTART_ALWAYS, RESTART_NEVER, RESTART_MIXED };
-enum restarting signals_restarting(void);
-void signals_changed(void);   /* a handler was set: signals_restarting looks again */
+bool signals_all_restart(void);   /* every handler of the process lets a call go on (SA_RESTART) */
+void signals_changed(void);       /* a handler was set: signals_all_restart looks again */
 
-/* Of the signals that wait for this thread although `mask` lets them through: whether one has a handler without
- * SA_RESTART. Call with all signals blocked. */
-bool signals_pending_interrupt(const sigset_t *mask);
-bool signals_stay_pending(const sigset_t *mask);   /* one waits that `mask` does not let through */
+void signals_broken_pipe(void);   /* SIGPIPE as the kernel sends it */
 
 /* ------------------------------------------------------------------------------------------------ handlers wait */
 
@@ -38,6 +35,7 @@ bool signals_stay_pending(const sigset_t *mask);   /* one waits that `mask` does
 struct handlers {
     unsigned depth;     /* holds that were not released yet */
     unsigned waiting;   /* signals whose handlers wait */
+    unsigned runs, ends;   /* handlers that have run in this thread; those without SA_RESTART */
 };
 extern __thread struct handlers handlers;
 
@@ -64,19 +62,18 @@ static inline void handlers_released(const char *unused) {
     handlers_release();
 }
 
-/* Around a system call that may sleep: handlers run in it, and may jump out of it or end the thread. What waits runs
- * before it; or, where the call has a mask, in it, and ends it with EINTR: it uses the one that is returned (NULL: the
- * thread's own). */
-struct opening {
-    unsigned depth;
-    bool masked;        /* all is blocked; the thread's own mask is this one: */
-    sigset_t mask;
-};
-void handlers_open(struct opening *opening);
-const sigset_t *handlers_open_with(struct opening *opening, const sigset_t *mask);
-void handlers_close(const struct opening *opening);
+/* Around a system call that may sleep: handlers run in it, and may jump out of it or end the thread. Those that wait
+ * run before it: true, and then a sleep would be over already. */
+struct opening { unsigned depth, runs, ends; };
+bool handlers_open(struct opening *opening);
 
+/* Which handlers have run since then; those without SA_RESTART count before the others. */
+enum interruption { INTERRUPTION_NONE, INTERRUPTION_RESTARTS, INTERRUPTION_ENDS };
+enum interruption handlers_close(const struct opening *opening);
+
+void handlers_restart(int signal, bool restarts);   /* SA_RESTART was set or taken away */
 int handlers_action(int signal, const struct sigaction *action, struct sigaction *old);   /* sigaction */
+bool handlers_system_call(int signal, void *action, void *old, size_t bytes, long *result);   /* rt_sigaction; true: done */
 void handlers_after_fork(void);   /* in the child: what waits is the parent's */
 
 /* Who jumped out with a mutex, or called from a handler what needs it again, would stop all others. */

@@ -119,7 +119,7 @@ static void leave_word(const struct vn_address *address) {
     if (fd < 0)
         return;
     message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT);
-    real_close(fd);
+    quiet_close(fd);
 }
 
 bool broker_listen(const struct vn_address *address) {
@@ -152,7 +152,7 @@ bool broker_hello(void) {
 /* Whether the broker has gone: a new one, with another table, may be there. */
 static bool has_gone(void) {
     char byte;
-    ssize_t got = real_recv(broker.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = quiet_recv(broker.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 

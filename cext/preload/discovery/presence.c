@@ -13,7 +13,7 @@
 static bool is_bound(int probe, const char *text) {
     struct sockaddr_un name;
     socklen_t length = abstract_name(&name, VN_NEAR_NAME, text);
-    return real_connect(probe, (struct sockaddr *)&name, length) == 0;
+    return quiet_connect(probe, (struct sockaddr *)&name, length) == 0;
 }
 
 /* The address, or its first bytes, in hex. */
@@ -45,7 +45,7 @@ enum presence presence_look(const struct vn_address *target) {
     enum presence found = PRESENCE_FAR;
     if (probe >= 0) {
         found = look(probe, target);
-        real_close(probe);
+        quiet_close(probe);
     }
     errno = saved;
     return found;

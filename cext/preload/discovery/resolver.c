@@ -32,9 +32,9 @@ int broker_call(const char *which, int flags) {
         real_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
         real_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     }
-    if (real_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd))
+    if (quiet_connect(fd, (struct sockaddr *)&name, length) == 0 && is_trusted(fd))
         return fd;
-    real_close(fd);
+    quiet_close(fd);
     return -1;
 }
 
@@ -42,7 +42,7 @@ static bool wait_for_answer(int fd) {
     struct pollfd answer = {fd, POLLIN, 0};
     uint64_t now = now_ns(), deadline = now + BROKER_TIMEOUT_US * 1000ull;
     int ready = 0;
-    while (now < deadline && ((ready = real_poll(&answer, 1, (int)((deadline - now) / 1000000 + 1))) < 0 && errno == EINTR))
+    while (now < deadline && ((ready = quiet_poll(&answer, 1, (int)((deadline - now) / 1000000 + 1))) < 0 && errno == EINTR))
         now = now_ns();
     if (ready <= 0)
         not_before = now_ns() + BROKER_PAUSE_NS;
@@ -58,7 +58,7 @@ bool resolver_ask(const struct vn_address *target, enum vn_why *why) {
         return false;
     bool answered = message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT) && wait_for_answer(fd);
     ssize_t got = answered ? message_receive(fd, &reply, sizeof(reply), fds, &count, MSG_DONTWAIT) : -1;
-    real_close(fd);
+    quiet_close(fd);
     if (got < 0)
         return false;
     if (got != sizeof(reply) || reply.version != VN_SOCKETS_VERSION || reply.why == VN_WHY_unsupported) {

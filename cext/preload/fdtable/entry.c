@@ -40,10 +40,12 @@ struct entry *entry_new(enum entry_kind kind, size_t bytes, void (*destroy)(stru
             unused[kind] = entry->next_free;
         atomic_flag_clear_explicit(&unused_lock, memory_order_release);
     }
-    if (entry == NULL && (entry = calloc(1, bytes)) == NULL)
-        return NULL;
+    if (entry == NULL) {   /* used memory keeps its kind, which others may be reading */
+        if ((entry = calloc(1, bytes)) == NULL)
+            return NULL;
+        entry->kind = kind;
+    }
     memset(entry + 1, 0, bytes - sizeof(*entry));
-    entry->kind = kind;
     entry->destroy = destroy;
     entry->next_free = NULL;
     atomic_fetch_add(&entry->count, ENTRY_LIVE + 1);   /* somebody may be counting on what it was */

@@ -49,7 +49,7 @@ int hide_copy(int fd) {
 
 int hide(int fd) {
     int high = hide_copy(fd), saved = errno;
-    real_close(fd);
+    quiet_close(fd);
     errno = saved;
     return high;
 }
@@ -62,7 +62,7 @@ void hidden_forget(int fd) {
 
 void hidden_close(int fd) {
     hidden_forget(fd);
-    real_close(fd);
+    quiet_close(fd);
 }
 
 bool is_hidden(int fd) {
@@ -80,7 +80,7 @@ bool spare_hold(void) {
         return false;
     int high = hide_copy(fd), kept = high >= 0 ? high : fd;
     if (high >= 0)
-        real_close(fd);
+        quiet_close(fd);
     else
         mark(fd);
     atomic_store(&lent, false);

@@ -70,7 +70,7 @@ bool limit_forbids_one_more(int fd) {
         return false;
     int saved = errno, next = real_fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (next >= 0)
-        real_close(next);
+        quiet_close(next);
     errno = saved;
     return limit_is_reached(next);
 }

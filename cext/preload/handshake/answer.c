@@ -40,7 +40,7 @@ static struct conn *begin(int doorbell, const struct vn_half *peer, const struct
     struct conn *conn = conn_new(own, doorbell, CONN_OFFERED);
     if (conn == NULL) {
         region_unmap(own);
-        real_close(memfd);
+        quiet_close(memfd);
         return NULL;
     }
     own->decision = VN_ANSWERING;
@@ -54,20 +54,20 @@ static struct conn *begin(int doorbell, const struct vn_half *peer, const struct
         conn_release(conn);
         conn = NULL;
     }
-    real_close(memfd);
+    quiet_close(memfd);
     return conn;
 }
 
 struct conn *answer(int doorbell, int memfd, const struct vn_address *local, const struct vn_address *remote, int tcp) {
     const struct vn_half *peer = is_unix(doorbell) ? region_map(memfd) : NULL;
-    real_close(memfd);   /* before another one is made: there may be no more descriptors */
+    quiet_close(memfd);   /* before another one is made: there may be no more descriptors */
     int hidden = peer != NULL ? hide(doorbell) : -1;
     struct conn *conn = hidden >= 0 ? begin(hidden, peer, local, remote) : NULL;
     if (conn == NULL) {
         if (hidden >= 0)
             hidden_close(hidden);
         else if (peer == NULL)
-            real_close(doorbell);
+            quiet_close(doorbell);
         region_unmap(peer);
         return NULL;
     }

@@ -34,14 +34,14 @@ static void send_all(int tcp, const char *data, size_t bytes) {
     uint64_t deadline = now_ns() + SEND_NS;
     bool made_room = false;
     while (bytes > 0 && now_ns() < deadline) {
-        ssize_t n = real_send(tcp, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = quiet_send(tcp, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             data += n;
             bytes -= (size_t)n;
         } else if (n < 0 && errno == EAGAIN) {
             struct pollfd socket = {tcp, POLLOUT, 0};
             if (made_room)
-                real_poll(&socket, 1, 100);
+                quiet_poll(&socket, 1, 100);
             else
                 make_room(tcp);
             made_room = true;
@@ -54,7 +54,7 @@ static void send_all(int tcp, const char *data, size_t bytes) {
 /* What was written so far goes by TCP. The ring can't have wrapped: nobody has read from it. */
 static void hand_over(struct conn *conn, int tcp) {
     struct pollfd socket = {tcp, 0, 0};
-    if (real_poll(&socket, 1, 0) > 0)   /* reset: the error is for the program, not for a send of ours */
+    if (quiet_poll(&socket, 1, 0) > 0)   /* reset: the error is for the program, not for a send of ours */
         return;
     size_t gone = conn->own->nudged;   /* these are there already */
     send_all(tcp, (const char *)conn->own + VN_CONTROL_BYTES + gone, conn->own->head - gone);

@@ -32,7 +32,7 @@ static int mark(const struct vn_address *address) {
     if (fd < 0)
         return -1;
     if (bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) != 0) {
-        real_close(fd);
+        quiet_close(fd);
         return -1;
     }
     return hide(fd);

@@ -20,8 +20,8 @@ static bool route_to(const struct sockaddr *target, socklen_t length, struct vn_
     int probe = real_socket(target->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), family;
     if (probe < 0)
         return false;
-    bool found = real_connect(probe, target, length) == 0 && address_of_socket(probe, source, &family);
-    real_close(probe);
+    bool found = quiet_connect(probe, target, length) == 0 && address_of_socket(probe, source, &family);
+    quiet_close(probe);
     return found;
 }
 
@@ -74,20 +74,20 @@ static enum vn_why prepare(struct offer *offer, const struct vn_address *source,
     offer->doorbell = hide(ends[0]);
     offer->far = ends[1];
     if (offer->doorbell < 0) {
-        real_close(ends[1]);
+        quiet_close(ends[1]);
         return VN_WHY_no_descriptors;
     }
     offer->memfd = region_make(&offer->own, source, target, false);
     if (offer->memfd >= 0)
         return VN_WHY_direct;
     hidden_close(offer->doorbell);
-    real_close(offer->far);
+    quiet_close(offer->far);
     return VN_WHY_no_memory;
 }
 
 static void sent(const struct offer *offer) {
-    real_close(offer->far);
-    real_close(offer->memfd);
+    quiet_close(offer->far);
+    quiet_close(offer->memfd);
 }
 
 /* fd means the connection from now on. */

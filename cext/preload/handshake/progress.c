@@ -6,6 +6,8 @@
  * doorbell after it: who has closed has answered before. */
 #include "handshake/progress.h"
 
+#include <sys/syscall.h>
+
 #include "base/message.h"
 #include "base/process.h"
 #include "base/real.h"
@@ -43,7 +45,7 @@ static void nudge(struct conn *conn, int tcp) {
         uint64_t head = atomic_load(&conn->own->head);
         uint32_t bytes = head < NUDGE_MOST ? (uint32_t)head : NUDGE_MOST;
         atomic_store(&conn->own->nudged, bytes);   /* before they can arrive */
-        ssize_t sent = real_send(tcp, (const char *)conn->own + VN_CONTROL_BYTES, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = quiet_send(tcp, (const char *)conn->own + VN_CONTROL_BYTES, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent != (ssize_t)bytes)
             atomic_store(&conn->own->nudged, sent < 0 ? 0 : (uint32_t)sent);
     }
@@ -103,7 +105,7 @@ enum answer progress_take_answer(struct conn *conn, const struct vn_half **half)
     int error = errno;
     *half = NULL;
     if (got == sizeof(answer) && count > 0 && answer.magic == VN_ANSWER_MAGIC && (*half = region_map(fds[0])) != NULL)
-        real_recv(conn->doorbell, &answer, sizeof(answer), MSG_DONTWAIT);   /* the byte behind it stays */
+        quiet_recv(conn->doorbell, &answer, sizeof(answer), MSG_DONTWAIT);   /* the byte behind it stays */
     close_all(fds, count);
     spare_restore();
     if (*half != NULL)
@@ -200,7 +202,7 @@ bool progress_fall_back(struct conn *conn, int fd) {
     while (conn_phase(conn) < CONN_DIRECT) {
         progress_serve(conn, fd);
         if (conn_phase(conn) < CONN_DIRECT)   /* another thread is at it */
-            nanosleep(&nap, NULL);
+            real_syscall(SYS_nanosleep, &nap, NULL);
     }
     return conn_phase(conn) == CONN_PLAIN;
 }
@@ -208,7 +210,7 @@ bool progress_fall_back(struct conn *conn, int fd) {
 bool progress_finish(struct conn *conn, int fd) {
     while (conn_phase(conn) == CONN_OFFERED && now_ns() < conn->offered_at + settings.answer_ns) {
         struct pollfd doorbell = {conn->doorbell, POLLIN, 0};
-        real_poll(&doorbell, 1, 10);
+        quiet_poll(&doorbell, 1, 10);
         progress_serve(conn, fd);
     }
     return conn_phase(conn) >= CONN_DIRECT ? conn_phase(conn) != CONN_PLAIN : !progress_fall_back(conn, fd);

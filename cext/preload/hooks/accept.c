@@ -40,8 +40,8 @@ static bool is_waited_unseen(int fd) {
 
 /* Its client falls back at once. */
 static void close_offer(int doorbell, int memfd) {
-    real_close(doorbell);
-    real_close(memfd);
+    quiet_close(doorbell);
+    quiet_close(memfd);
 }
 
 static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {

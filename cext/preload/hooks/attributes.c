@@ -27,6 +27,8 @@ EXPORT int __sigaction(int signal, const struct sigaction *action, struct sigact
     return sigaction(signal, action, old);
 }
 
+#define HOLD ((sighandler_t)2)   /* SIG_HOLD, which <signal.h> has for X/Open programs only */
+
 static _Atomic bool interrupts[NSIG];   /* by siginterrupt, for handlers that `signal` sets */
 
 static sighandler_t set(int number, sighandler_t handler, int flags) {
@@ -35,6 +37,8 @@ static sighandler_t set(int number, sighandler_t handler, int flags) {
         errno = EINVAL;
         return SIG_ERR;
     }
+    if (flags & SA_RESTART || flags == 0)
+        sigaddset(&action.sa_mask, number);
     return sigaction(number, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
 }
 
@@ -61,10 +65,27 @@ EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler) {
 EXPORT int siginterrupt(int number, int interrupt) {
     REAL(int, "siginterrupt", (int, int));
     int result = real(number, interrupt);
-    if (result == 0)
+    if (result == 0) {
         interrupts[number] = interrupt != 0;
+        handlers_restart(number, interrupt == 0);
+    }
     signals_changed();
     return result;
+}
+
+/* Of System V: SIG_HOLD blocks the signal, everything else unblocks it. */
+EXPORT sighandler_t sigset(int number, sighandler_t handler) {
+    struct sigaction action = {.sa_handler = handler}, old;
+    sigset_t only, before;
+    sigemptyset(&only);
+    if (handler == SIG_ERR || sigaddset(&only, number) != 0) {
+        errno = EINVAL;
+        return SIG_ERR;
+    }
+    if (sigaction(number, handler == HOLD ? NULL : &action, &old) != 0 ||
+        pthread_sigmask(handler == HOLD ? SIG_BLOCK : SIG_UNBLOCK, &only, &before) != 0)
+        return SIG_ERR;
+    return sigismember(&before, number) == 1 ? HOLD : old.sa_handler;
 }
 
 /* ---------------------------------------------------------------------------------------------------- limits */

@@ -53,7 +53,7 @@ static bool has_failed(struct conn *conn, int fd, int *error) {
 static int give_up(struct conn *conn, int fd, int error) {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     drop(conn);
-    real_connect(fd, &none, sizeof(none));
+    quiet_connect(fd, &none, sizeof(none));
     socklen_t length = sizeof(int);
     int said;
     real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &said, &length);   /* that was our doing */

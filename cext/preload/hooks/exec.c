@@ -65,7 +65,7 @@ static int each_open(int (*act)(int fd, void *context), void *context) {
             at += entry->d_reclen;
         }
     }
-    real_close(directory);
+    quiet_close(directory);
     return result;
 }
 
@@ -104,7 +104,7 @@ static int replace_in_child(int fd, void *context) {
         struct substitute it = {inode, relay_start(conn, fd)};
         if (it.with >= 0) {
             each_open(substitute, &it);
-            real_close(it.with);
+            quiet_close(it.with);
         }
         result = it.with >= 0 ? 0 : -1;
     }

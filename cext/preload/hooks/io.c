@@ -21,6 +21,7 @@
 #include "watch/watch.h"
 
 #define PLAIN (-2)      /* the descriptor has become plain TCP: use the real function */
+#define ANEW (-3)       /* it means something else: the call begins anew */
 #define MOST_PIECES 1024
 
 static ssize_t fail(int error) {
@@ -64,7 +65,7 @@ static inline int judge(const struct iovec *iov, size_t count, int too_many, boo
 
 /* A call that has waited in vain, and has moved `total` bytes. Made anew, it is for whatever has the number now. */
 static ssize_t given_up(size_t total) {
-    return total != 0 ? (ssize_t)total : errno == ERESTART ? PLAIN : -1;
+    return total != 0 ? (ssize_t)total : errno == ERESTART ? ANEW : -1;
 }
 
 static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
@@ -79,9 +80,14 @@ static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size
     uint64_t timeout = sends ? own->send_timeout_ns : own->receive_timeout_ns;
     if (total != 0 || conn->tcp < 0)
         return total != 0 ? (ssize_t)total : PLAIN;
-    if (!(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn) &&
-        sleeper_poll(conn->tcp, sends ? POLLOUT : POLLIN, timeout != 0 ? timeout : FOR_EVER, timeout == 0) < 0)
-        return given_up(0);
+    if (!(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn)) {
+        int interrupted, count = sleeper_poll(conn->tcp, sends ? POLLOUT : POLLIN, timeout != 0 ? timeout : FOR_EVER,
+                                              timeout == 0, &interrupted);
+        if (count < 0) {
+            errno = interrupted;
+            return given_up(0);
+        }
+    }
     struct opening opening;
     handlers_open(&opening);
     ssize_t result = sends ? real_sendmsg(conn->tcp, &message, flags) : real_recvmsg(conn->tcp, &message, flags);
@@ -195,7 +201,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
 static ssize_t failed_write(int flags) {
     int error = errno;
     if (error == EPIPE && !(flags & MSG_NOSIGNAL))
-        raise(SIGPIPE);
+        signals_broken_pipe();
     return fail(error);
 }
 
@@ -264,7 +270,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     READY(); \
     if (!__libc_single_threaded && entry_of(fd) != NULL) \
         pthread_testcancel(); \
-    if (UNLIKELY(conn_of(fd) != NULL)) { \
+    while (UNLIKELY(conn_of(fd) != NULL)) { \
         handlers_hold();   /* they run in its sleeps, and when it is done */ \
         if ((conn = (struct conn *)entry_hold_kind(fd, ENTRY_CONN)) != NULL) { \
             if (LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) \
@@ -276,6 +282,9 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
                 errno = errno_before; \
         } \
         handlers_release(); \
+        if (LIKELY(result != ANEW)) \
+            break; \
+        result = PLAIN; \
     }
 
 /* read, readv and writev of no bytes return at once. */

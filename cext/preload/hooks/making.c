@@ -77,7 +77,7 @@ static int both_made(int result, const int *fds) {
         return result;
     if (LIKELY(number_made(fds[0]) >= 0 && number_made(fds[1]) >= 0))
         return 0;
-    real_close(limit_is_reached(fds[0]) ? fds[1] : fds[0]);
+    quiet_close(limit_is_reached(fds[0]) ? fds[1] : fds[0]);
     errno = EMFILE;
     return -1;
 }

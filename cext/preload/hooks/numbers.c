@@ -66,7 +66,7 @@ void number_let_go(int fd) {
 }
 
 static int refused(int fd) {
-    real_close(fd);
+    quiet_close(fd);
     errno = EMFILE;
     return -1;
 }

@@ -9,6 +9,8 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,6 +30,17 @@
 #endif
 
 struct arguments { long a, b, c, d, e, f; };
+
+/* The last argument is a mask and its size. */
+static long pselect_by_number(const struct arguments *x) {
+    const struct { const sigset_t *mask; size_t bytes; } *last = (void *)x->f;
+    sigset_t mask;
+    sigemptyset(&mask);
+    if (last != NULL && last->mask != NULL)
+        memcpy(&mask, last->mask, KERNEL_MASK_BYTES);
+    return pselect((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (void *)x->e,
+                   last != NULL && last->mask != NULL ? &mask : NULL);
+}
 
 /* By the hook that has the same arguments; false: no hook has. */
 static bool by_hook(long number, const struct arguments *x, long *result) {
@@ -65,6 +78,16 @@ static bool by_hook(long number, const struct arguments *x, long *result) {
     case SYS_epoll_ctl: *result = epoll_ctl((int)x->a, (int)x->b, (int)x->c, (void *)x->d); break;
     case SYS_epoll_pwait: *result = epoll_pwait((int)x->a, (void *)x->b, (int)x->c, (int)x->d, (void *)x->e); break;
     case SYS_epoll_pwait2: *result = epoll_pwait2((int)x->a, (void *)x->b, (int)x->c, (void *)x->d, (void *)x->e); break;
+    case SYS_rt_sigaction: return handlers_system_call((int)x->a, (void *)x->b, (void *)x->c, (size_t)x->d, result);
+    case SYS_sendfile: *result = sendfile((int)x->a, (int)x->b, (void *)x->c, (size_t)x->d); break;
+    case SYS_splice:
+        *result = splice((int)x->a, (void *)x->b, (int)x->c, (void *)x->d, (size_t)x->e, (unsigned)x->f);
+        break;
+    case SYS_preadv2: *result = preadv2((int)x->a, (void *)x->b, (int)x->c, (off_t)x->d, (int)x->f); break;
+    case SYS_pwritev2: *result = pwritev2((int)x->a, (void *)x->b, (int)x->c, (off_t)x->d, (int)x->f); break;
+    case SYS_execve: *result = execve((void *)x->a, (void *)x->b, (void *)x->c); break;
+    case SYS_execveat: *result = execveat((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (int)x->e); break;
+    case SYS_pselect6: *result = pselect_by_number(x); break;
     case SYS_prlimit64:
         *result = prlimit((pid_t)x->a, (rlimit_resource)x->b, (void *)x->c, (void *)x->d);
         break;
@@ -116,8 +139,6 @@ EXPORT long syscall(long number, ...) {
     }
     if (number == SYS_seccomp)
         relay_replace_all();
-    if (number == SYS_rt_sigaction)
-        signals_changed();
     if (UNLIKELY(is_fork(number, &x)))
         lifecycle_fork_is_near();
     else if (!settings.off && by_hook(number, &x, &result))

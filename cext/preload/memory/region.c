@@ -83,7 +83,7 @@ int region_make(struct vn_half **half, const struct vn_address *local, const str
     if (place == MAP_FAILED || real_fcntl(fd, F_ADD_SEALS, SEALS_NEEDED | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0) {
         if (place != MAP_FAILED)
             munmap(place, VN_SMALL_BYTES);
-        real_close(fd);
+        quiet_close(fd);
         return -1;
     }
     begin(place, local, remote, accepted);

@@ -43,7 +43,7 @@ static void make(void) {
         if (place != MAP_FAILED)
             page = place;
     }
-    real_close(fd);
+    quiet_close(fd);
     if (page == NULL)
         return;
     page->version = VN_SOCKETS_VERSION;

@@ -34,14 +34,22 @@ static int ask_kernel(int epfd, struct epoll_event *events, int room, uint64_t t
 }
 
 /* In the kernel. Handlers run in it, but in a mere look a waiting one would not end the call. */
-static int plain(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+static int plain(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine,
+                 enum interruption *interruption) {
     struct opening opening;
+    *interruption = INTERRUPTION_NONE;
     if (timeout == 0 && mask == NULL)
         return ask_kernel(epfd, events, room, 0, NULL, fine);
-    mask = handlers_open_with(&opening, mask);
-    int count = ask_kernel(epfd, events, room, timeout, mask, fine);
-    handlers_close(&opening);
+    bool is_over = handlers_open(&opening);
+    int count = ask_kernel(epfd, events, room, is_over ? 0 : timeout, mask, fine);
+    *interruption = handlers_close(&opening);
     return count;
+}
+
+static int interrupted(int saved, int count, enum interruption interruption) {
+    bool is = count == 0 && interruption != INTERRUPTION_NONE;
+    errno = is ? EINTR : saved;
+    return is ? -1 : count;
 }
 
 /* Takes what is ours out of what the kernel reported; what is left is the program's. */
@@ -60,7 +68,7 @@ static int sift(struct epoll *epoll, struct epoll_event *events, int count, int 
     mutex_unlock(&epoll->lock);
     *fruitless = nothing && kept == 0 ? *fruitless + 1 : 0;
     if (*fruitless > FRUITLESS)
-        real_poll(NULL, 0, 1);
+        quiet_poll(NULL, 0, 1);
     return kept;
 }
 
@@ -104,6 +112,8 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
     struct spin spin;
     bool spinning = false, signals = mask != NULL;
     int fruitless = 0, saved = errno;
+    enum interruption interruption;
+    looked.said_count = 0;
     if (UNLIKELY(atomic_load_explicit(&conn_young, memory_order_relaxed) > 0))
         epoll_serve(epoll);
     for (;;) {
@@ -111,10 +121,13 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
         if (timeout == 0 || now - asked_at(epoll) >= ASK_BUSY_NS || signals) {   /* first, and with room for it: it must not starve */
             bool filled = atomic_load_explicit(&epoll->filled, memory_order_relaxed);
             int some = timeout == 0 ? room : room > 1 ? room / 2 : 1 - filled;   /* nor may it starve the others */
-            count = some > 0 ? plain(epfd, events, some, 0, mask, false) : sleeper_ppoll(NULL, 0, 0, mask);
+            count = some > 0 ? plain(epfd, events, some, 0, mask, false, &interruption)
+                             : sleeper_ppoll(NULL, 0, 0, mask, &interruption);
             if (count < 0)
                 return done(epoll, -1);
-            count = sift(epoll, events, count, &fruitless, &looked);
+            count = interrupted(saved, sift(epoll, events, count, &fruitless, &looked), interruption);
+            if (count < 0)
+                return done(epoll, -1);
             atomic_store_explicit(&epoll->filled, count == room, memory_order_relaxed);
             atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
             signals = false;
@@ -134,12 +147,11 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
         if (UNLIKELY(epoll->nests > 0))
             epoll_serve_nested(epoll);
         if (!asked && (timeout == 0 || now - asked_at(epoll) >= ASK_QUIET_NS)) {
-            count = plain(epfd, events, room, 0, mask, false);
-            if (count < 0 || (count = sift(epoll, events, count, &fruitless, &looked)) > 0) {
-                if (count > 0)
-                    errno = saved;
+            count = plain(epfd, events, room, 0, mask, false, &interruption);
+            if (count >= 0)
+                count = interrupted(saved, sift(epoll, events, count, &fruitless, &looked), interruption);
+            if (count != 0)
                 return done(epoll, count);
-            }
             atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
         }
         if (timeout == 0)
@@ -162,9 +174,11 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             due = now + NAP_NS;
         atomic_fetch_add(&epoll->sleepers, 1);
         stay->armed = 1;
+        interruption = INTERRUPTION_NONE;
         if (!epoll_arm(epoll, &due)) {
             uint64_t began = now_ns();
-            count = plain(epfd, events, room, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 0, mask, fine);
+            count = plain(epfd, events, room, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 1, mask, fine,
+                          &interruption);
             int error = errno;
             now = now_ns();
             if (spinning)
@@ -184,6 +198,8 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             if (UNLIKELY(epoll->nests > 0))
                 count += epoll_look_nested(epoll, events, count, room, &looked);
         }
+        if (count == 0 && interruption != INTERRUPTION_NONE)
+            count = interrupted(saved, epoll_look(epoll, events, room, now, &looked), interruption);
         if (count != 0)
             return done(epoll, count);
     }
@@ -195,9 +211,9 @@ static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t tim
     HANDLERS_WAIT();
     struct epoll *epoll = epoll_hold(epfd);
     if (epoll == NULL)
-        return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine);
+        return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine, &(enum interruption){0});
     int fruitless = 0;
-    struct looked looked;
+    struct looked looked = {.said_count = 0};
     struct mark mark;
     struct stay *stay = stay_begin(&mark, leave, epoll);
     if (count > 0)
@@ -230,7 +246,7 @@ static int sleep_early(int epfd, struct epoll_event *events, int room, uint64_t 
     _Atomic int *early = epoll_early_of(epfd);
     atomic_fetch_add(early, 1);
     *mixed = is_mixed(epfd);   /* after the count, which those who make it mixed look at afterwards */
-    int count = *mixed ? 0 : plain(epfd, events, room, timeout, mask, fine);
+    int count = *mixed ? 0 : ask_kernel(epfd, events, room, timeout, mask, fine);
     int saved = errno;
     atomic_fetch_sub(early, 1);
     errno = saved;
@@ -241,10 +257,10 @@ static int wait_either(int epfd, struct epoll_event *events, int room, uint64_t 
     if (UNLIKELY(!atomic_load_explicit(&epoll_waits_seen, memory_order_relaxed)))
         watch_first_wait();
     if (UNLIKELY(room <= 0 || events == NULL))
-        return plain(epfd, events, room, timeout, mask, fine);
+        return ask_kernel(epfd, events, room, timeout, mask, fine);
     bool mixed = is_mixed(epfd);
     if (LIKELY(!mixed)) {
-        int count = timeout == 0 ? plain(epfd, events, room, 0, mask, fine)
+        int count = timeout == 0 ? ask_kernel(epfd, events, room, 0, mask, fine)
                                  : sleep_early(epfd, events, room, timeout, mask, fine, &mixed);
         if (LIKELY(!mixed && !has_private(events, count)))
             return count;

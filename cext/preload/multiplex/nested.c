@@ -180,7 +180,7 @@ int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count
             continue;
         if (nested[i].entry->kind == ENTRY_EPOLL)
             epoll_collect((struct epoll *)nested[i].entry);
-        bool ready = real_poll(&inner, 1, 0) > 0;   /* what is in memory, epoll_look_nested tells */
+        bool ready = quiet_poll(&inner, 1, 0) > 0;   /* what is in memory, epoll_look_nested tells */
         entry_release(nested[i].entry);
         for (int j = 0; j < kept; j++) {
             if (!is_of(&events[j], copy))

@@ -82,11 +82,12 @@ static void discard(struct held *held) {
 }
 
 /* Asks the kernel; what it says of its own goes into fds. */
-static int ask(struct set *set, uint64_t timeout, const sigset_t *mask) {
+static int ask(struct set *set, uint64_t timeout, const sigset_t *mask, enum interruption *interruption) {
     struct timespec none = {0, 0};
     bool looks = timeout == 0 && mask == NULL;   /* a waiting handler that ran in it would not end the call */
+    *interruption = INTERRUPTION_NONE;
     int result = looks ? real_ppoll(set->kernel, set->count + 1, &none, NULL)
-                       : sleeper_ppoll(set->kernel, set->count + 1, timeout, mask);
+                       : sleeper_ppoll(set->kernel, set->count + 1, timeout, mask, interruption);
     for (nfds_t i = 0; i < set->count; i++)
         set->fds[i].revents = result > 0 ? set->kernel[i].revents : 0;
     return result;
@@ -98,7 +99,7 @@ static void look_at_epoll(struct epoll *epoll, struct pollfd *poll, bool last) {
     if (poll->revents & POLLIN) {   /* by a doorbell, perhaps, that has nothing to say any more */
         struct pollfd again = {poll->fd, poll->events, 0};
         epoll_collect(epoll);
-        poll->revents = real_poll(&again, 1, 0) == 1 ? again.revents : 0;
+        poll->revents = quiet_poll(&again, 1, 0) == 1 ? again.revents : 0;
     }
     if (epoll_is_ready(epoll))
         poll->revents |= poll->events & (POLLIN | POLLRDNORM);
@@ -235,20 +236,21 @@ static void look_up_again(struct set *set) {
         return;
     discard(set->held);
     collect(set);
-    ask(set, 0, NULL);
+    ask(set, 0, NULL, &(enum interruption){0});
 }
 
-/* Sleeps once; -1 and errno. */
-static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, struct spin *spin) {
+/* Sleeps once; -1 and errno. *interruption: handlers have run in it, perhaps beside what it was for. */
+static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, struct spin *spin, enum interruption *interruption) {
     uint64_t due = deadline, began;
     struct sleeper *sleeper = sleeper_mine();
     int result = 0, error = 0;
+    *interruption = INTERRUPTION_NONE;
     if (!arm(set, sleeper, &due) && now_ns() + NAP_NS < due)
         due = now_ns() + NAP_NS;
     look(set, sleeper == NULL);
     began = now_ns();
     if (ready(set) == 0 && !has_gone_plain(set)) {
-        result = ask(set, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 0, mask);
+        result = ask(set, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 1, mask, interruption);
         error = errno;
         asked = now_ns();
         spin_slept(spin, asked - began);
@@ -260,11 +262,17 @@ static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, 
 
 /* Asks the kernel without waiting, and looks. The number of descriptors with events, or -1 and errno. */
 static int ask_and_look(struct set *set, uint64_t now, const sigset_t *mask, bool last) {
-    if (ask(set, 0, mask) < 0)
+    enum interruption interruption;
+    if (ask(set, 0, mask, &interruption) < 0)
         return -1;
     asked = now;
     look(set, last);
-    return ready(set);
+    int count = ready(set);
+    if (count == 0 && interruption != INTERRUPTION_NONE) {
+        errno = EINTR;
+        return -1;
+    }
+    return count;
 }
 
 static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
@@ -300,16 +308,17 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
             now = now_ns();
             continue;
         }
-        bool failed = sleep_once(set, deadline, mask, &spin) < 0;
-        int error = errno;
+        enum interruption interruption;
+        count = sleep_once(set, deadline, mask, &spin, &interruption);
         spinning = false;
+        if (count < 0)   /* nothing had come; what a handler has brought about comes after it */
+            break;
         look_up_again(set);
-        /* What the sleep has found counts even when the time is over, or a signal has come. */
-        look(set, false);
+        look(set, false);   /* what the sleep has found counts even when the time is over */
         if ((count = ready(set)) != 0)
             break;
-        if (failed) {
-            errno = error;
+        if (interruption != INTERRUPTION_NONE) {
+            errno = EINTR;
             count = -1;
             break;
         }
@@ -381,5 +390,5 @@ int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset
     if (done)
         return result;
     progress_before_sleep();
-    return sleeper_ppoll(fds, count, timeout, mask);   /* without a place for the sleeper, which counts as one */
+    return sleeper_ppoll(fds, count, timeout, mask, &(enum interruption){0});   /* without a place for the sleeper, which counts as one */
 }

@@ -80,7 +80,7 @@ static bool lend(struct conn *conn, int end) {
     if (n == 0 && at_end)
         end_inward(end);
     if (n > 0) {
-        ssize_t sent = real_send(end, inward.data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = quiet_send(end, inward.data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent <= 0)   /* its reader is gone */
             inward.over = true;
         else
@@ -106,7 +106,7 @@ static bool move_inward(struct conn *conn, int end) {
         moved = n > 0 || at_end;
     }
     if (!is_empty(&inward)) {
-        ssize_t n = real_send(end, inward.data + inward.start, inward.end - inward.start, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = quiet_send(end, inward.data + inward.start, inward.end - inward.start, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n > 0)
             inward.start += (size_t)n;
         else if (errno != EAGAIN && errno != EINTR) {
@@ -123,7 +123,7 @@ static bool move_inward(struct conn *conn, int end) {
 static void end_outward(struct conn *conn, int end) {
     struct pollfd look = {end, 0, 0};
     outward.over = true;
-    if (real_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP)) {
+    if (quiet_poll(&look, 1, 0) > 0 && (look.revents & POLLHUP)) {
         if (lent > 0)
             settle_lent(conn, end);
         finish();
@@ -135,7 +135,7 @@ static void end_outward(struct conn *conn, int end) {
 static bool move_outward(struct conn *conn, int end) {
     bool moved = false;
     if (is_empty(&outward)) {
-        ssize_t n = real_recv(end, outward.data, BUFFER, MSG_DONTWAIT);
+        ssize_t n = quiet_recv(end, outward.data, BUFFER, MSG_DONTWAIT);
         outward.start = 0;
         outward.end = n > 0 ? (size_t)n : 0;
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
@@ -187,7 +187,7 @@ static void sleep_until_news(struct conn *conn, int tcp, int end) {
     struct pollfd fds[2] = {{watch, POLLIN, 0}, {end, of_end, 0}};
     doorbell_arm(conn, wanted);
     if ((stream_events(conn, wanted) & wanted) == 0)
-        real_poll(fds, 2, -1);
+        quiet_poll(fds, 2, -1);
     doorbell_disarm(conn, wanted);
     if (outward.over && (fds[1].revents & POLLHUP))   /* closed: nobody is left to read or write */
         finish();

@@ -77,9 +77,9 @@ int relay_start(struct conn *conn, int fd) {
     while (pid > 0 && waitpid(pid, &status, __WCLONE) < 0 && errno == EINTR)
         continue;
     sigprocmask(SIG_SETMASK, &before, NULL);
-    real_close(pair[1]);
+    quiet_close(pair[1]);
     if (status != 0) {
-        real_close(pair[0]);
+        quiet_close(pair[0]);
         errno = ENOMEM;
         return -1;
     }
@@ -120,7 +120,7 @@ int relay_replace(int fd) {
     if (end >= 0) {
         for (int each = entry_descriptor(&conn->entry, 0); each >= 0; each = entry_descriptor(&conn->entry, each + 1))
             hand_over(each, end, tcp);
-        real_close(end);
+        quiet_close(end);
     }
     if (tcp >= 0)
         hidden_close(tcp);

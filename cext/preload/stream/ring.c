@@ -231,6 +231,25 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
     return result;
 }
 
+ssize_t stream_fill(struct conn *conn, void *buffer, size_t most,
+                    ssize_t (*source)(void *about, void *data, size_t bytes), void *about) {
+    struct iovec place = {buffer, 0};
+    struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
+    ssize_t result;
+    if (may_write(conn, &result)) {
+        uint64_t used = stream_unread_by_peer(conn), bound = stream_bound(conn->own, conn->peer);
+        uint64_t room = is_over(conn) ? most : used < bound ? bound - used : 0;
+        result = room > 0 ? source(about, buffer, most < room ? most : (size_t)room) : 0;
+        place.iov_len = result > 0 ? (size_t)result : 0;
+        if (result > 0)
+            result = write_once(conn, &place, 1, 0);
+    }
+    int saved = errno;
+    unlock(&lock, result > 0);
+    errno = saved;
+    return result;
+}
+
 /* ------------------------------------------------------------------------------------------------------ reading */
 
 /* Nothing is there to read: why. True for end of file or an error (-1 in *result); TCP's order. */

@@ -28,6 +28,9 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
 ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end);
     /* bytes read; 0: nothing there, or *end for end of file; -1 and errno */
 ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end);   /* the same, without copying (MSG_TRUNC) */
+ssize_t stream_fill(struct conn *conn, void *buffer, size_t most,
+                    ssize_t (*source)(void *about, void *data, size_t bytes), void *about);
+    /* writes what `source` gives, which is asked for no more than there is room for; its result, or as stream_write */
 ssize_t stream_pass(struct conn *conn, void *buffer, size_t most,
                     ssize_t (*sink)(void *about, const void *data, size_t bytes), void *about);
     /* reads what `sink` takes of what is there, shown to it in the buffer; sink's result, or as stream_read */

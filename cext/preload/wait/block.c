@@ -61,57 +61,65 @@ static uint64_t time_left(uint64_t deadline) {
     return deadline == 0 ? FOR_EVER : deadline > now ? deadline - now : 0;
 }
 
-/* Sleeps once, armed; -1 and EINTR, ERESTART. */
-static int sleep_once(struct conn *conn, int fd, uint64_t deadline, bool partial) {
+/* How a sleep ended: by what it was for, perhaps, or by nothing but a handler (EINTR, ERESTART), or both. */
+struct slept {
+    bool woken;
+    int interrupted;
+};
+
+static struct slept sleep_once(struct conn *conn, int fd, uint64_t deadline, bool partial) {
     struct sleeper *sleeper = sleeper_mine();
     struct wake wakes[MOST_WAKES];
     uint64_t left = time_left(deadline), due = progress_due(conn);
-    bool nap = sleeper == NULL || !sleeper_watch(sleeper, conn, fd);
+    bool restarts = deadline == 0 && !partial, nap = sleeper == NULL || !sleeper_watch(sleeper, conn, fd);
+    struct slept slept;
     if (due != 0 && time_left(due) < left)
         left = time_left(due);
     if (nap) {
         conn_has_ended(conn, fd);
-        return sleeper_nap(left);
+        slept.woken = sleeper_nap(left, restarts, &slept.interrupted) >= 0;
+        return slept;
     }
     atomic_fetch_add_explicit(&conn->own->sleeps, 1, memory_order_relaxed);
-    int count = sleeper_sleep(sleeper, wakes, left, deadline == 0 && !partial);
+    int count = sleeper_sleep(sleeper, wakes, left, restarts, &slept.interrupted);
     for (int i = 0; i < count; i++)
         if (!sleeper_heed(conn, fd, &wakes[i]))
             sleeper_unheeded(sleeper, &wakes[i]);
-    if (count < 0 && errno == ERESTART)
-        return entry_of(fd) == &conn->entry ? 0 : -1;
-    return count < 0 ? -1 : 0;
+    slept.woken = count >= 0;
+    return slept;
 }
 
-static int sleep_armed(struct stay *stay, int fd, struct want want, uint64_t deadline, struct spin *spin) {
+static struct slept sleep_armed(struct stay *stay, int fd, struct want want, uint64_t deadline, struct spin *spin) {
     struct conn *conn = stay->what;
     uint64_t before = now_ns();
-    int result = 0;
+    struct slept slept = {true, 0};
     doorbell_arm(conn, stay->armed = want.events);
-    if (!is_true(conn, want)) {
-        result = sleep_once(conn, fd, deadline, want.partial);
+    if (handlers.waiting != 0 || !is_true(conn, want)) {
+        slept = sleep_once(conn, fd, deadline, want.partial);
         spin_slept(spin, now_ns() - before);
     }
     disarm(stay);
     doorbell_keep_short(conn);
-    return result;
+    return slept;
+}
+
+static int fail(int error) {
+    errno = error;
+    return -1;
 }
 
 static int wait_sleeping(struct stay *stay, int fd, struct want want, uint64_t deadline_ns, struct spin *spin) {
     struct conn *conn = stay->what;
     for (;;) {
-        int result = -1, error = EAGAIN;
-        if (deadline_ns == 0 || now_ns() < deadline_ns) {
-            result = sleep_armed(stay, fd, want, deadline_ns, spin);
-            error = errno;
-        }
+        bool late = deadline_ns != 0 && now_ns() >= deadline_ns;
+        struct slept slept = late ? (struct slept){true, EAGAIN} : sleep_armed(stay, fd, want, deadline_ns, spin);
+        if (!slept.woken && slept.interrupted == EINTR)   /* what its handler brought about comes after it */
+            return fail(EINTR);
         progress_serve(conn, fd);
         if (is_true(conn, want))
             return 0;
-        if (result < 0) {
-            errno = error;
-            return -1;
-        }
+        if (slept.interrupted != 0 && (slept.interrupted != ERESTART || entry_of(fd) != &conn->entry))
+            return fail(slept.interrupted);
     }
 }
 

@@ -1,8 +1,6 @@
 /* A thread's own place to sleep for connections: see sleeper.h. */
 #include "wait/sleeper.h"
 
-#include <limits.h>
-#include <sys/signalfd.h>
 
 #include "base/process.h"
 #include "base/real.h"
@@ -42,12 +40,7 @@ static void leave_to_parent(void) {
     own.epoll = -1;
 }
 
-static _Atomic int signal_descriptor = -1;
-
 void sleeper_after_fork(void) {
-    int old = atomic_exchange(&signal_descriptor, -1);   /* it shows the parent's signals */
-    if (old >= 0)
-        hidden_close(old);
     leave_to_parent();
 }
 
@@ -102,13 +95,6 @@ static int translate(const struct epoll_event *events, int count, struct wake *w
     return count;
 }
 
-static int ms_of(uint64_t ns) {
-    if (ns == FOR_EVER)
-        return -1;
-    uint64_t ms = ns / MILLISECOND_NS + (ns % MILLISECOND_NS != 0);
-    return ms > INT_MAX ? INT_MAX : (int)ms;
-}
-
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
     struct epoll_event events[MOST_WAKES];
     int saved = errno, count = quiet_events(sleeper->epoll, events, MOST_WAKES);
@@ -116,73 +102,40 @@ int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
     return translate(events, count, wakes);
 }
 
-static int own_signal_descriptor(void) {
-    sigset_t all;
-    int none = -1, fd = atomic_load(&signal_descriptor);
-    if (LIKELY(fd >= 0))
-        return fd;
-    signals_all(&all);
-    if ((fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 || (fd = hide(fd)) < 0)
-        return -1;
-    if (atomic_compare_exchange_strong(&signal_descriptor, &none, fd))
-        return fd;
-    hidden_close(fd);
-    return none;
-}
-
-/* Sleeps with the signals blocked, so that those that come can be looked at before their handlers run. Where one stays
- * pending, which the program blocks itself, that can't be, as the signalfd would always be readable. */
-static int sleep_and_judge(int fd, short events, int signals, uint64_t timeout) {
-    struct pollfd fds[2] = {{fd, events, 0}, {signals, POLLIN, 0}};
-    struct opening opening;
-    sigset_t before;
-    const sigset_t *mask = handlers_open_with(&opening, NULL);
-    int result;
-    signals_block(&before);
-    if (mask != NULL)
-        before = *mask;
-    if (UNLIKELY(signals_stay_pending(&before))) {
-        signals_restore(&before);
-        result = real_poll(fds, 1, ms_of(timeout));
-    } else {
-        result = real_poll(fds, 2, ms_of(timeout));
-        bool interrupted = result > 0 && fds[1].revents != 0 && signals_pending_interrupt(&before);
-        signals_restore(&before);   /* now they run; one may jump out of here */
-        errno = interrupted ? EINTR : ERESTART;
-        result = result > 0 && fds[1].revents != 0 && fds[0].revents == 0 ? -1 : fds[0].revents != 0;
-    }
-    handlers_close(&opening);
-    return result;
-}
-
-int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, enum interruption *interruption) {
     struct opening opening;
     struct timespec time;
-    mask = handlers_open_with(&opening, mask);
-    int result = real_ppoll(fds, count, timespec_of(timeout, &time), mask);
-    handlers_close(&opening);
+    bool is_over = handlers_open(&opening);
+    int result = real_ppoll(fds, count, timespec_of(is_over ? 0 : timeout, &time), mask);
+    *interruption = handlers_close(&opening);
+    if (result == 0 && is_over) {
+        errno = EINTR;
+        result = -1;
+    }
     return result;
 }
 
-static int interrupted_or_restarted(bool restarts) {
-    if (errno == EINTR && restarts && signals_restarting() == RESTART_ALWAYS)
-        errno = ERESTART;
-    return -1;
+/* What TCP makes of a handler that has run in a call: 0, EINTR, ERESTART. */
+static int error_of(enum interruption interruption, bool restarts) {
+    if (interruption == INTERRUPTION_NONE)
+        return 0;
+    return restarts && interruption == INTERRUPTION_RESTARTS ? ERESTART : EINTR;
 }
 
-int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts) {
+int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts, int *interrupted) {
     struct pollfd one = {fd, events, 0};
-    int signals;
-    if (restarts && signals_restarting() == RESTART_MIXED && (signals = own_signal_descriptor()) >= 0)
-        return sleep_and_judge(fd, events, signals, timeout);
-    int count = sleeper_ppoll(&one, 1, timeout, NULL);
-    return count < 0 ? interrupted_or_restarted(restarts) : count;
+    enum interruption interruption;
+    int count = sleeper_ppoll(&one, 1, timeout, NULL, &interruption);
+    if (count < 0 && errno == EINTR && interruption == INTERRUPTION_NONE)   /* by a handler that is unknown here */
+        interruption = signals_all_restart() ? INTERRUPTION_RESTARTS : INTERRUPTION_ENDS;
+    *interrupted = error_of(interruption, restarts);
+    return count;
 }
 
-int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts) {
+int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts, int *interrupted) {
     /* By poll, which takes nothing: a handler that jumps out of it leaves the edges to the next sleep. It also goes on by
      * itself after a stop, as TCP's calls do. */
-    int count = sleeper_poll(sleeper->epoll, POLLIN, timeout, restarts);
+    int count = sleeper_poll(sleeper->epoll, POLLIN, timeout, restarts, interrupted);
     return count <= 0 ? count : sleeper_collect(sleeper, wakes);
 }
 
@@ -210,6 +163,6 @@ struct timespec *timespec_of(uint64_t ns, struct timespec *room) {
     return room;
 }
 
-int sleeper_nap(uint64_t most) {
-    return sleeper_ppoll(NULL, 0, most < NAP_NS ? most : NAP_NS, NULL);
+int sleeper_nap(uint64_t most, bool restarts, int *interrupted) {
+    return sleeper_poll(-1, 0, most < NAP_NS ? most : NAP_NS, restarts, interrupted);
 }

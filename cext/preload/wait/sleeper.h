@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 
+#include "base/signals.h"
 #include "stream/conn.h"
 
 #define FOR_EVER UINT64_MAX
@@ -26,12 +27,13 @@ bool sleeper_watch(struct sleeper *sleeper, struct conn *conn, int fd);
 struct wake { uint32_t serial; bool ended, tcp; };   /* ended: the doorbell's other end is closed; tcp: its TCP socket has something */
 #define MOST_WAKES 16
 
-/* Sleeps for timeout ns at most (FOR_EVER: without end). The number of wakes, 0 for the time-out, -1 and EINTR.
- * restarts: the call has no time-out, so TCP would make it anew after a handler with SA_RESTART; then -1 and ERESTART. */
-int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts);
-int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask);   /* ppoll; handlers run */
-int sleeper_nap(uint64_t most);   /* without being woken, but by a signal: 0, or -1 and EINTR; NAP_NS at most */
-int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts);   /* the same, for a descriptor of the kernel's alone */
+/* Sleeps for timeout ns at most (FOR_EVER: without end). The number of wakes, 0 for the time-out, -1 and errno.
+ * restarts: the call has no time-out, so TCP would make it anew after handlers that all have SA_RESTART. interrupted: 0;
+ * or handlers have run in it, and EINTR or ERESTART is what TCP makes of that where there is nothing else. */
+int sleeper_sleep(struct sleeper *sleeper, struct wake *wakes, uint64_t timeout, bool restarts, int *interrupted);
+int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts, int *interrupted);   /* for a descriptor of the kernel's */
+int sleeper_nap(uint64_t most, bool restarts, int *interrupted);   /* without being woken; NAP_NS at most */
+int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, enum interruption *interruption);
 int sleeper_collect(struct sleeper *sleeper, struct wake *wakes);   /* without sleeping: after its descriptor was readable */
 
 bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake);   /* what a wake says of this connection; false: of another */

@@ -16,7 +16,10 @@ struct stay {
     uint64_t number;
 };
 
-struct mark { volatile uint64_t number; };
+struct mark {
+    volatile uint64_t number;
+    struct stay beyond;    /* where there is no record left */
+};
 
 /* mark: in the frame that ends the stay. Calls that a handler makes have stays inside another. */
 struct stay *stay_begin(struct mark *mark, void (*leave)(struct stay *stay), void *what);

@@ -335,6 +335,21 @@ CASES = [
                 out of the writing end: EBADF
                 without a reader: EPIPE
             """,
+            "splice_to_dead": """
+                out: EPIPE
+                still in the pipe: "precious"
+            """,
+            "moved_by_number": """
+                sendfile: 8
+                far: "sendfile"
+                splice: 6
+                far: "splice"
+                pwritev2: 8
+                far: "pwritev2"
+                preadv2: "preadv2"
+                splice: 4
+                in the pipe: "more"
+            """,
             "splice_beside_reader": """
                 at the end: 0
                 bytes too many: 0

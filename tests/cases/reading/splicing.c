@@ -90,6 +90,43 @@ static void errors(void) {
     finish();
 }
 
+static void dead(void) {
+    char data[100];
+    begin();
+    signal(SIGPIPE, SIG_IGN);
+    must(write(ends[1], "precious", 8) == 8, "write");
+    shutdown(shared.near, SHUT_WR);
+    say("out", splice(ends[0], NULL, shared.near, NULL, 100, 0));
+    say_text("still in the pipe", data, read(ends[0], data, sizeof(data)));
+    finish();
+}
+
+/* By the numbers of the system calls. */
+static void by_number(void) {
+    char data[100], name[] = "/tmp/case-XXXXXX";
+    struct iovec place = {data, sizeof(data)}, text = {"pwritev2", 8};
+    off_t offset = 0;
+    int file = mkstemp(name);
+    must(file >= 0 && unlink(name) == 0 && write(file, "sendfile", 8) == 8, "a file");
+    begin();
+    say("sendfile", syscall(SYS_sendfile, shared.near, file, &offset, 8));
+    say_text("far", data, (long)far_receive_all(&shared, data, 8));
+    must(write(ends[1], "splice", 6) == 6, "write");
+    say("splice", syscall(SYS_splice, ends[0], NULL, shared.near, NULL, 6, 0));
+    say_text("far", data, (long)far_receive_all(&shared, data, 6));
+    say("pwritev2", syscall(SYS_pwritev2, shared.near, &text, 1, -1L, -1L, 0));
+    say_text("far", data, (long)far_receive_all(&shared, data, 8));
+    far_send(&shared, "preadv2", 7);
+    await_bytes(shared.near, 7);
+    say_text("preadv2", data, syscall(SYS_preadv2, shared.near, &place, 1, -1L, -1L, 0));
+    far_send(&shared, "more", 4);
+    await_bytes(shared.near, 4);
+    say("splice", syscall(SYS_splice, shared.near, NULL, ends[1], NULL, 100, 0));
+    say_pipe("in the pipe");
+    close(file);
+    finish();
+}
+
 static atomic_long got;
 
 static void *read_beside(void *about) {
@@ -135,4 +172,5 @@ static void beside_reader(void) {
     finish();
 }
 
-CASES({"splice_bytes", bytes}, {"splice_waiting", waiting}, {"splice_errors", errors}, {"splice_beside_reader", beside_reader})
+CASES({"splice_bytes", bytes}, {"splice_waiting", waiting}, {"splice_errors", errors}, {"splice_beside_reader", beside_reader},
+      {"splice_to_dead", dead}, {"moved_by_number", by_number})

@@ -102,4 +102,32 @@ CASES = [
         },
         rounds=2,
     ),
+    *cases(
+        "signals/actions.c",
+        {
+            "in_order": "out of order, or without their data: 0",
+            "mask_stays": "not blocked afterwards: 0",
+            "set_and_asked": """
+                sigaction shows it: yes
+                rt_sigaction shows it: yes
+                signal gives it back: yes
+                sigset gives it back: yes
+                handled: 1
+                handled after a child of vfork has set another: 2
+                send: EPIPE
+                SIGPIPE's code: 0
+                from itself: yes
+            """,
+            "jump_again": "far: end",
+            "jump_out_of_sendfile": """
+                all is read: yes
+                wrong pages: 0
+            """,
+            "cancelled_later": """
+                it ends: yes
+                epoll_ctl: 0
+            """,
+        },
+        rounds=2,
+    ),
 ]
