@@ -36,10 +36,10 @@ def test_connections_and_reasons_are_shown(host: FakeHost, capsys: pytest.Captur
     host.answers["sockets.list"] = {"connections": [UP, OFFERED], "processes": [PROGRAM], "truncated": False}
     assert main(["sockets"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ["CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "WAKEUPS", "PROGRAMS"]
-    assert lines[1][:8] == ["web", "10.77.0.1:40000", "db", "[fd77::2]:6379", "up", "10B", "2KiB", "2,001"]
-    assert " ".join(lines[1][8:]) == "bench (100) - redis (200 and 1 more)"
-    assert lines[2][2:6] == ["10.77.0.9:80", "offered", "10B", "-"]
+    assert lines[0] == ["CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "PROGRAMS"]
+    assert lines[1][:5] == ["web:40000", "db:6379", "up", "10B", "2KiB"]
+    assert " ".join(lines[1][5:]) == "bench (100) - redis (200 and 1 more)"
+    assert lines[2][1:5] == ["10.77.0.9:80", "offered", "10B", "-"]
     assert lines[5][:6] == ["bench", "100", "web", "10.77.0.3:80", "1", "1m"]
     assert " ".join(lines[5]).endswith("no listener with the library was there")
 

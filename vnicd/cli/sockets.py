@@ -11,8 +11,8 @@ from vnicd.cli import library, output, units
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
 
-HEADERS = ("CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "WAKEUPS", "PROGRAMS")
-NUMBERS = ("SENT", "RECEIVED", "WAKEUPS")
+HEADERS = ("CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "PROGRAMS")
+NUMBERS = ("SENT", "RECEIVED")
 REASON_HEADERS = ("PROGRAM", "PID", "FROM", "OTHER END", "TIMES", "AGO", "NOT DIRECT BECAUSE")
 
 
@@ -24,9 +24,19 @@ REASON_HEADERS = ("PROGRAM", "PID", "FROM", "OTHER END", "TIMES", "AGO", "NOT DI
 def sockets(only_library: bool, as_json: bool) -> None:
     """Tell which TCP connections are direct, and why others are not.
 
-    Bytes and wake-ups are those of the whole connection, as the client sees them.
-    Only programs that were started with the library are listed: with exec --direct,
-    or with its path in LD_PRELOAD. The client knows the reason best, while it runs.
+    Bytes are those of the whole connection, as the client sees them; --json has
+    addresses and wake-ups as well. Only programs that were started with the library
+    are listed: with exec --direct, or with its path in LD_PRELOAD, but without
+    VNICD_DIRECT=0. The client knows the reason best, while it runs.
+
+    \b
+    A connection's state:
+      offered     nobody has accepted it yet
+      up          both ends are open
+      closing     one end is closed, or shut for writing
+      closed      both are
+      reset       an end has reset it
+      half-known  one of the two programs has not been found
 
     \b
     Examples:
@@ -54,23 +64,20 @@ def _show(data: dict[str, Any]) -> None:
 
 def _row(connection: dict[str, Any]) -> list[str]:
     client, server = connection["client"], connection["server"]
-    known = [end["wakeups"] for end in (client, server) if end["wakeups"] is not None]
     return [
         _end(client),
         _end(server),
         connection["state"],
         units.size(client["sent"]),
         units.size(server["sent"]),
-        units.count(sum(known)),
         f"{_program(client)} - {_program(server)}",
     ]
 
 
 def _end(end: dict[str, Any]) -> str:
-    """An end as name and address: blue 10.77.0.1:40000."""
-    address = end["address"] or "?"
-    text = f"[{address}]:{end['port']}" if ":" in address else f"{address}:{end['port']}"
-    return f"{end['partition']} {text}" if end["partition"] else text
+    """An end as partition and port: blue:40000; with its address where that belongs to none."""
+    name = end["partition"] or end["address"] or "?"
+    return f"[{name}]:{end['port']}" if ":" in name else f"{name}:{end['port']}"
 
 
 def _program(end: dict[str, Any]) -> str:
