@@ -26,14 +26,14 @@ CASES = [
             "reading/splice_beside_reader",
             "signals/handler_sends",
             "signals/messages_apart",
-            "load",
         ]
     )
     if "direct" in case.ways and case.program.suffix == ".c" and not case.name.endswith("_keeps_the_end")
 ]
 """One program each, in which both ends are direct: the sanitizer follows the threads of one process.
 
-Other programs that a case starts do not run under it.
+Other programs that a case starts do not run under it, and a child of a program with threads has traces of threads
+that it does not have.
 """
 
 
