@@ -1,5 +1,4 @@
 /* read, write and the send and recv families, on direct connections. */
-#include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +14,7 @@
 #include "relay/passing.h"
 #include "stream/deaths.h"
 #include "stream/doorbell.h"
+#include "stream/pieces.h"
 #include "stream/ring.h"
 #include "wait/block.h"
 #include "wait/sleeper.h"
@@ -22,45 +22,10 @@
 
 #define PLAIN (-2)      /* the descriptor has become plain TCP: use the real function */
 #define ANEW (-3)       /* it means something else: the call begins anew */
-#define MOST_PIECES 1024
 
 static ssize_t fail(int error) {
     errno = error;
     return -1;
-}
-
-/* The pieces of a call, as the kernel judges them. What lies behind a piece that is no memory is not moved. */
-struct pieces {
-    size_t count, bytes;   /* of those before it */
-    bool bad;              /* there is one: EFAULT, if nothing else comes first */
-};
-
-static int judge_all(const struct iovec *iov, size_t count, int too_many, bool copies, struct pieces *pieces) {
-    size_t all = 0;
-    *pieces = (struct pieces){0, 0, false};
-    if (UNLIKELY(count > MOST_PIECES))
-        return too_many;
-    if (UNLIKELY(count != 0 && is_bad(iov)))
-        return EFAULT;
-    for (size_t i = 0; i < count; i++) {
-        if (UNLIKELY(iov[i].iov_len > SSIZE_MAX - all))
-            return EINVAL;
-        all += iov[i].iov_len;
-        pieces->bad |= UNLIKELY(copies && iov[i].iov_len != 0 && is_bad(iov[i].iov_base));
-        if (!pieces->bad) {
-            pieces->count++;
-            pieces->bytes = all;
-        }
-    }
-    return 0;
-}
-
-static inline int judge(const struct iovec *iov, size_t count, int too_many, bool copies, struct pieces *pieces) {
-    if (LIKELY(count == 1 && !is_bad(iov) && iov->iov_len <= SSIZE_MAX) && LIKELY(!is_bad(iov->iov_base))) {
-        *pieces = (struct pieces){1, iov->iov_len, false};
-        return 0;
-    }
-    return judge_all(iov, count, too_many, copies, pieces);
 }
 
 /* A call that has waited in vain, and has moved `total` bytes. Made anew, it is for whatever has the number now. */
@@ -147,7 +112,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
     size_t want, total = 0;
     uint64_t until = 0;
     struct pieces pieces;
-    int error = judge(iov, count, EMSGSIZE, !(flags & MSG_TRUNC), &pieces);
+    int error = pieces_judge(iov, count, EMSGSIZE, !(flags & MSG_TRUNC), &pieces);
     if (UNLIKELY(error != 0))
         return fail(error);
     count = pieces.count;
@@ -210,7 +175,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     size_t want, total = 0;
     uint64_t until = 0;
     struct pieces pieces;
-    int error = judge(iov, count, EMSGSIZE, true, &pieces);
+    int error = pieces_judge(iov, count, EMSGSIZE, true, &pieces);
     if (UNLIKELY(error != 0))
         return fail(error);
     count = pieces.count;
@@ -290,7 +255,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
 /* read, readv and writev of no bytes return at once. */
 static ssize_t vector_read(struct conn *conn, int fd, const struct iovec *iov, int count, int flags) {
     struct pieces pieces;
-    int error = judge(iov, (size_t)count, EINVAL, true, &pieces);
+    int error = pieces_judge(iov, (size_t)count, EINVAL, true, &pieces);
     if (UNLIKELY(error != 0))
         return fail(error);
     return pieces.bytes == 0 && !pieces.bad ? 0 : receive(conn, fd, iov, (size_t)count, flags);
@@ -298,7 +263,7 @@ static ssize_t vector_read(struct conn *conn, int fd, const struct iovec *iov, i
 
 static ssize_t vector_write(struct conn *conn, int fd, const struct iovec *iov, int count, int flags) {
     struct pieces pieces;
-    int error = judge(iov, (size_t)count, EINVAL, true, &pieces);
+    int error = pieces_judge(iov, (size_t)count, EINVAL, true, &pieces);
     if (UNLIKELY(error != 0))
         return fail(error);
     return pieces.bytes == 0 && !pieces.bad ? 0 : transmit(conn, fd, iov, (size_t)count, flags);
