@@ -89,8 +89,10 @@ static int refusal(int level, int option) {
 }
 
 /* Whether the option is switched on, or can't be read: then the kernel says what is wrong with it. */
-static bool is_on(int option, const void *value, socklen_t length) {
+static bool is_on(int level, int option, const void *value, socklen_t length) {
     int number = 0;
+    if (level == IPPROTO_TCP && option == TCP_ULP)   /* a name: whatever its length, the kernel would take the bytes over */
+        return true;
     if (is_bad(value) || length < sizeof(number))
         return false;
     memcpy(&number, value, sizeof(number));
@@ -99,13 +101,13 @@ static bool is_on(int option, const void *value, socklen_t length) {
 
 /* Before a socket connects or listens: what can't be carried keeps it, and what it accepts, with TCP. */
 static void note_for_later(int fd, int level, int option, const void *value, socklen_t length) {
-    if (refusal(level, option) != 0 && is_on(option, value, length))
+    if (refusal(level, option) != 0 && is_on(level, option, value, length))
         mark_plain(fd);
 }
 
 static int set_direct(struct conn *conn, int fd, int level, int option, const void *value, socklen_t length) {
     int refused = refusal(level, option);
-    if (refused != 0 && is_on(option, value, length)) {
+    if (refused != 0 && is_on(level, option, value, length)) {
         errno = refused;
         return -1;
     }

@@ -59,7 +59,6 @@ static const bool allowed[CONN_PLAIN + 1][CONN_PLAIN + 1] = {
     [CONN_CONNECTING] = {[CONN_OFFERED] = true, [CONN_BROKEN] = true, [CONN_PLAIN] = true},
     [CONN_OFFERED] = {[CONN_DIRECT] = true, [CONN_BROKEN] = true, [CONN_PLAIN] = true},
     [CONN_DIRECT] = {[CONN_BROKEN] = true},
-    [CONN_BROKEN] = {[CONN_PLAIN] = true},
 };
 
 bool conn_set_phase(struct conn *conn, enum phase from, enum phase to) {
