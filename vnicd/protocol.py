@@ -87,7 +87,9 @@ class Client:
                     "run vnicctl with sudo, or to read, join the group vnicd",
                 ) from error
             except TimeoutError as error:
-                raise TimedOut(f"the hosting daemon did not answer {method} in {timeout:g} s") from error
+                raise TimedOut(
+                    f"the hosting daemon did not answer {method} in {timeout:g} s", "see: vnicctl doctor"
+                ) from error
         return self._unwrap(reply)
 
     def _connect(self, sock: socket.socket, deadline: float) -> None:

@@ -13,7 +13,7 @@ from vnicd.cli.params import json_option
 
 HEADERS = ("CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "PROGRAMS")
 NUMBERS = ("SENT", "RECEIVED")
-REASON_HEADERS = ("PROGRAM", "PID", "FROM", "OTHER END", "TIMES", "AGO", "NOT DIRECT BECAUSE")
+REASON_HEADERS = ("PROGRAM", "PID", "PARTITION", "OTHER END", "TIMES", "AGO", "NOT DIRECT BECAUSE")
 
 
 @click.command()
@@ -42,7 +42,7 @@ def sockets(only_library: bool, as_json: bool) -> None:
     Examples:
       vnicctl sockets
       vnicctl sockets --json | jq '.connections[] | {client, server, state}'
-      Environment=LD_PRELOAD=...        # in a unit: what vnicctl sockets --library prints
+      LD_PRELOAD=$(vnicctl sockets --library) ip netns exec db redis-server
     """
     if only_library:
         click.echo(library.path())

@@ -83,7 +83,9 @@ def _refuse_second(paths: Paths) -> None:
         try:
             pid = call("fabric.ping", timeout=PING_TIMEOUT)["pid"]
         except TimedOut as error:
-            raise AlreadyRunning(f"a hosting daemon holds {paths.control} but does not answer") from error
+            raise AlreadyRunning(
+                f"a hosting daemon holds {paths.control} but does not answer", "see: vnicctl doctor"
+            ) from error
         raise AlreadyRunning(f"the fabric of {paths.root} is up already, pid {pid}")
 
 
