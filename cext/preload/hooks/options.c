@@ -172,6 +172,28 @@ static int get_tcp_info(struct conn *conn, int fd, void *value, socklen_t *lengt
     return result;
 }
 
+/* Once an option has changed the route, TCP learns it anew with the next packet; here there is none. */
+static int get_mtu(struct conn *conn, int fd, int level, int option, void *value, socklen_t *length) {
+    struct sockaddr_storage name;
+    socklen_t room = sizeof(name);
+    int result = real_getsockopt(fd, level, option, value, length);
+    if (result == 0 || errno != ENOTCONN || !stream_is_connected(conn))
+        return result;
+    int probe = real_socket(conn->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (probe < 0)
+        return -1;
+    if (real_getpeername(fd, (struct sockaddr *)&name, &room) == 0 && quiet_connect(probe, (struct sockaddr *)&name, room) == 0)
+        result = real_getsockopt(probe, level, option, value, length);
+    int saved = errno;
+    quiet_close(probe);
+    errno = saved;
+    return result;
+}
+
+static bool is_mtu(int level, int option) {
+    return (level == IPPROTO_IP && option == IP_MTU) || (level == IPPROTO_IPV6 && option == IPV6_MTU);
+}
+
 EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *length) {
     READY();
     HANDLERS_WAIT();
@@ -188,6 +210,8 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
         result = get_number(pending_error(conn, fd), value, length);
     else if (own && level == IPPROTO_TCP && option == TCP_INFO)
         result = get_tcp_info(conn, fd, value, length);
+    else if (own && is_mtu(level, option))
+        result = get_mtu(conn, fd, level, option, value, length);
     else
         result = real_getsockopt(fd, level, option, value, length);
     conn_release(conn);
