@@ -127,7 +127,7 @@ enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length,
     struct offer offer;
     enum vn_why why;
     *result = OFFER_NOT_CONNECTED;
-    if (!fix_source(fd, family, name, length, &source))
+    if (name->sa_family != family || !fix_source(fd, family, name, length, &source))   /* the kernel refuses the first */
         return VN_WHY_unsupported;
     if ((why = prepare(&offer, &source, target)) != VN_WHY_direct)
         return why;
