@@ -2,6 +2,7 @@
 #include "handshake/offer.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include "base/message.h"
@@ -40,6 +41,12 @@ static bool bind_to_port(int fd, int family, struct vn_address *source) {
     return bound && address_of_socket(fd, source, &family) && source->port != 0;
 }
 
+static bool is_unconnected(int fd) {
+    struct tcp_info info;
+    socklen_t length = sizeof(info.tcpi_state);
+    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_CLOSE;
+}
+
 /* Both ends must know the client's port before the handshake: so the socket is bound to a free one now. The kernel refuses
  * that where it is bound already; what it names may be left from before a connect to AF_UNSPEC. */
 static bool fix_source(int fd, int family, const struct sockaddr *target, socklen_t length, struct vn_address *source) {
@@ -49,7 +56,7 @@ static bool fix_source(int fd, int family, const struct sockaddr *target, sockle
     uint16_t named = source->port;
     source->port = 0;
     if (!bind_to_port(fd, family, source)) {
-        if (named == 0)
+        if (named == 0 || !is_unconnected(fd))
             return false;
         source->port = named;
     }
