@@ -72,7 +72,8 @@ def _relayed(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
     ended_by = next(
         (each.step for each in before if kernel.waited and each.number == kernel.finished_at), step
     )
-    is_lost = direct.state == BLOCKED and kernel.state == DONE and ended_by.op != "connect"
+    unheard = ended_by.op == "connect" or (ended_by.op == "shutdown" and ended_by.args[1] != 1)
+    is_lost = direct.state == BLOCKED and kernel.state == DONE and not unheard
     same = kernel.result == direct.result > 0 and kernel.values == direct.values
     shared = any(
         each.step.op in ("recv", "recvall", "drain") and each.step.actor != step.actor for each in before
