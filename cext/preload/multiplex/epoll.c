@@ -142,8 +142,10 @@ static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, 
             errno = saved;
             return done(epoll, count);
         }
-        if (UNLIKELY(looked.young))
+        if (UNLIKELY(looked.young)) {
             epoll_serve(epoll);
+            asked = asked && timeout != 0;   /* one may be the kernel's again, which was asked before */
+        }
         if (UNLIKELY(epoll->nests > 0))
             epoll_serve_nested(epoll);
         if (!asked && (timeout == 0 || now - asked_at(epoll) >= ASK_QUIET_NS)) {

@@ -292,6 +292,11 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
             look(set, timeout == 0);
             count = ready(set);
         }
+        if (UNLIKELY(count == 0 && has_gone_plain(set))) {   /* by this very look: the kernel knows what there is */
+            look_up_again(set);
+            look(set, timeout == 0);
+            count = ready(set);
+        }
         if (count == 0 && asked != now && set->plain && (timeout == 0 || now - asked >= ASK_QUIET_NS))
             count = ask_and_look(set, now, mask, timeout == 0);
         if (count != 0) {
