@@ -9,7 +9,6 @@
 #include "base/real.h"
 #include "fdtable/entry.h"
 
-#define FEW 16    /* who allows itself less gives up its means, see hooks/attributes.c */
 #define TIMES 3   /* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
 
 static _Atomic rlim_t programs;   /* soft limit, once the kernel's is higher; 0: both are one */
@@ -20,7 +19,7 @@ static int change(const struct rlimit *set, struct rlimit *old) {
 }
 
 static rlim_t higher(const struct rlimit *limit) {
-    if (limit->rlim_cur < FEW)
+    if (limit->rlim_cur < LIMIT_FEW)
         return limit->rlim_cur;
     rlim_t wanted = limit->rlim_cur < MAX_FD / TIMES ? TIMES * limit->rlim_cur : limit->rlim_cur;
     return wanted < limit->rlim_max ? wanted : limit->rlim_max;

@@ -9,6 +9,8 @@
 
 #include "base/common.h"
 
+#define LIMIT_FEW 16   /* who allows itself fewer gives up its means: see hooks/attributes.c */
+
 /* Where the library's descriptors may be. */
 struct limit_place {
     bool above;    /* no number of the program's is there; else it is half of these */

@@ -95,12 +95,10 @@ EXPORT sighandler_t sigset(int number, sighandler_t handler) {
  * What the library does for a connection needs calls that such a filter does not know, and may end the process for. So
  * before the first of these the connections of the process become relays' ends: plain Unix sockets, which a process
  * outside serves. */
-#define FEW_DESCRIPTORS 16
-
 static bool takes_means_away(int resource, const struct rlimit *limit) {
     if (is_bad(limit))
         return false;
-    return resource == RLIMIT_NOFILE ? limit->rlim_cur < FEW_DESCRIPTORS : resource == RLIMIT_NPROC && limit->rlim_cur == 0;
+    return resource == RLIMIT_NOFILE ? limit->rlim_cur < LIMIT_FEW : resource == RLIMIT_NPROC && limit->rlim_cur == 0;
 }
 
 static bool is_of_descriptors(pid_t process, int resource) {

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
@@ -18,9 +17,7 @@
 #include "base/real.h"
 #include "base/settings.h"
 #include "base/signals.h"
-#include "hooks/numbers.h"
 #include "relay/relay.h"
-#include "stream/conn.h"
 
 #ifndef SYS_io_uring_setup
 #define SYS_io_uring_setup 425
