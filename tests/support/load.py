@@ -25,8 +25,30 @@ UDP_PER_SECOND, PINGS_PER_SECOND = 500, 100
 LAST = 0.5
 """Seconds that the last datagrams have to arrive."""
 
+SILENCE = 0.1
+"""Seconds without an arrival after which the sender's kernel may have asked for the neighbour's address again."""
+
 STREAM_END = 30.0
 """Seconds that a stream has to deliver all that was sent; after a long silence TCP tries again late."""
+
+
+def misplaced(arrived: list[int], times: list[float], sent: list[float]) -> int:
+    """How many datagrams came twice, or were overtaken by one that was sent later.
+
+    `arrived` has the numbers in the order of their arrival at `times`, `sent[number]` the time of sending, in seconds.
+    A datagram that was sent during a silence may be overtaken: while the kernel waits for the neighbour's address
+    it queues what is to go out, and what is sent while it empties that queue goes past. Over a veth pair, 3 of 20
+    such queues were overtaken.
+    """
+    silences = [(before, after) for before, after in pairwise(times) if after - before >= SILENCE]
+    seen: set[int] = set()
+    newest, wrong = -1, 0
+    for number in arrived:
+        waited = any(before <= sent[number] <= after for before, after in silences)
+        wrong += number in seen or (number < newest and not waited)
+        seen.add(number)
+        newest = max(newest, number)
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -37,7 +59,7 @@ class Outcome:
     sent: int
     arrived: int
     wrong: int = 0
-    """Bytes with another content, or datagrams that came twice or were overtaken."""
+    """Bytes with another content, or datagrams that came twice or were overtaken (see `misplaced`)."""
     gap: float = 0.0
     """The longest time without an arrival, in seconds."""
     error: str = ""
@@ -169,7 +191,13 @@ class Numbered(Flow):
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self.sent_at: list[float] = []
         super().__init__()
+
+    def next_number(self) -> int:
+        number, self.sent = self.sent, self.sent + 1
+        self.sent_at.append(time.monotonic())
+        return number
 
     def took(self, number: int) -> None:
         self.numbers.append(number)
@@ -189,7 +217,7 @@ class Numbered(Flow):
         self.ended.set()
         self.join()
         self.close()
-        wrong = sum(after <= before for before, after in pairwise(self.numbers))
+        wrong = misplaced(self.numbers, self.times, self.sent_at)
         return Outcome(self.kind, self.sent, len(set(self.numbers)), wrong, self.gap(now))
 
 
@@ -209,7 +237,7 @@ class Datagrams(Numbered):
         self.at_pace(UDP_PER_SECOND, self._send)
 
     def _send(self) -> None:
-        number, self.sent = self.sent, self.sent + 1
+        number = self.next_number()
         try:
             self.out.sendto(NUMBER.pack(number) + self.padding, self.target)
         except OSError:
@@ -240,7 +268,7 @@ class Pings(Numbered):
         self.at_pace(PINGS_PER_SECOND, self._send)
 
     def _send(self) -> None:
-        number, self.sent = self.sent, self.sent + 1
+        number = self.next_number()
         try:
             self.echo.send(self.target, number)
         except OSError:
