@@ -9,10 +9,12 @@
 #include "base/real.h"
 #include "fdtable/entry.h"
 
+#define LAST_ONES 64   /* of the program's numbers */
 #define TIMES 3   /* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
 
 static _Atomic rlim_t programs;   /* soft limit, once the kernel's is higher; 0: both are one */
 static _Atomic rlim_t kernels;
+static _Atomic int free_number;      /* is not open, and no number beyond the limit is given before it; 0: not known */
 
 static int change(const struct rlimit *set, struct rlimit *old) {
     return (int)real_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, set, old);
@@ -61,17 +63,34 @@ struct limit_place limit_place(void) {
 
 bool limit_is_reached(int fd) {
     rlim_t limit = atomic_load_explicit(&programs, memory_order_relaxed);
-    return UNLIKELY(limit != 0) && fd >= 0 && (rlim_t)fd >= limit;
+    if (LIKELY(limit == 0) || fd < 0)
+        return false;
+    int known = atomic_load_explicit(&free_number, memory_order_relaxed);
+    if (UNLIKELY(known != 0 && fd >= known))
+        atomic_store_explicit(&free_number, 0, memory_order_relaxed);
+    return (rlim_t)fd >= limit;
 }
 
-bool limit_forbids_one_more(int fd) {
-    if (LIKELY(atomic_load_explicit(&programs, memory_order_relaxed) == 0))
-        return false;
-    int saved = errno, next = real_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+static int next_number(int fd, int first) {
+    int next = real_fcntl(fd, F_DUPFD_CLOEXEC, first);
     if (next >= 0)
         quiet_close(next);
+    return next;
+}
+
+/* The kernel gives the lowest number that is free. So as long as one below the limit is known to be free, the next number
+ * is no higher, and there is nothing to ask. It is looked for far up, where it is taken last. */
+bool limit_forbids_one_more(int fd) {
+    rlim_t limit = atomic_load_explicit(&programs, memory_order_relaxed);
+    if (LIKELY(limit == 0) || LIKELY(atomic_load_explicit(&free_number, memory_order_relaxed) != 0))
+        return false;
+    int saved = errno, last = number(limit), next = next_number(fd, last > LAST_ONES ? last - LAST_ONES : 0);
+    if (next >= 0 && next < last)
+        atomic_store_explicit(&free_number, next, memory_order_relaxed);
+    else
+        next = next_number(fd, 0);
     errno = saved;
-    return limit_is_reached(next);
+    return next >= last;
 }
 
 /* The kernel checks the program's wish, and has a higher limit again at once. */
@@ -92,6 +111,7 @@ int limit_change(const struct rlimit *set, struct rlimit *old) {
     soft = after.rlim_cur;
     after.rlim_cur = higher(&after);
     bool raised = after.rlim_cur > soft && change(&after, NULL) == 0;
+    atomic_store(&free_number, 0);
     atomic_store(&kernels, raised ? after.rlim_cur : 0);
     atomic_store(&programs, raised ? soft : 0);
     return 0;

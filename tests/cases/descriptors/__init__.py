@@ -202,6 +202,24 @@ CASES = [
                 limit: 100
                 own limit: 100
             """,
+            "limit_accepts": """
+                a low one
+                accept without room: EMFILE
+                takes the number: yes
+                accept again: EMFILE
+                the same
+                accept without room: EMFILE
+                takes the number: yes
+                accept again: EMFILE
+                the last one
+                accept without room: EMFILE
+                takes the number: yes
+                accept again: EMFILE
+                one of the last
+                accept without room: EMFILE
+                takes the number: yes
+                accept again: EMFILE
+            """,
         },
         rounds=1,
     ),

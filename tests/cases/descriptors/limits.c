@@ -106,4 +106,41 @@ static void in_other_programs(void) {
     link_close(&link);
 }
 
-CASES({"limit_all_used", all_are_used}, {"limit_shown", is_shown}, {"limit_elsewhere", in_other_programs})
+static int connected(void) {
+    int near = socket(AF_INET, SOCK_STREAM, 0);
+    must(near >= 0 && connect(near, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+    return near;
+}
+
+/* All numbers are taken, but one, from `first` on; what does not get it stays in the backlog. */
+static void accepts_with_one_free(const char *what, int first) {
+    int near[] = {connected(), connected()}, copies[300], count = 0, copy, room = fcntl(listener, F_DUPFD, first);
+    must(room >= 0, "F_DUPFD");
+    while ((copy = fcntl(listener, F_DUPFD, 0)) >= 0)
+        copies[count++] = copy;
+    note(what);
+    say("accept without room", accept(listener, NULL, NULL));
+    close(room);
+    int far = accept(listener, NULL, NULL);
+    say_is("takes the number", far == room);
+    say("accept again", accept(listener, NULL, NULL));
+    close(near[0]);
+    close(near[1]);
+    close(far);
+    close(accept(listener, NULL, NULL));
+    while (count > 0)
+        close(copies[--count]);
+}
+
+static void accepts_to_the_last(void) {
+    set_limit(200);
+    struct link link = link_open();
+    accepts_with_one_free("a low one", 20);
+    accepts_with_one_free("the same", 20);
+    accepts_with_one_free("the last one", 199);
+    accepts_with_one_free("one of the last", 136);
+    link_close(&link);
+}
+
+CASES({"limit_all_used", all_are_used}, {"limit_shown", is_shown}, {"limit_elsewhere", in_other_programs},
+      {"limit_accepts", accepts_to_the_last})
