@@ -15,6 +15,9 @@ def _name(text: str) -> bytes:
     return f"\0vnicd-near/{text}".encode()
 
 
+HERE = _name("here")
+"""Bound as long as the namespace is served."""
+
 EXACT = _name("exact")
 """Bound while each address has a name of its own."""
 
@@ -30,7 +33,7 @@ def names(ips: Collection[bytes], ports: Collection[int] | None) -> set[bytes]:
 
     There the ports as well, unless they are not known (None) or many.
     """
-    near = {_name(ip[: 2 if len(ip) == 4 else 4].hex()) for ip in ips}
+    near = {HERE} | {_name(ip[: 2 if len(ip) == 4 else 4].hex()) for ip in ips}
     if not 0 < len(ips) <= NAMED_ADDRESSES:
         return near
     near |= {_name(ip.hex()) for ip in ips} | {EXACT}

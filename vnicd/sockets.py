@@ -69,6 +69,8 @@ class Why(IntEnum):
     SWITCHED_OFF = 9
     UNSUPPORTED = 10
     SHORT_LIVED = 11
+    OPTION = 12
+    WAITS_UNSEEN = 13
 
 
 WORDS = {
@@ -82,8 +84,10 @@ WORDS = {
     Why.WITHDRAWN: "it went on by TCP before the listener had answered",
     Why.REFUSED_BY_PEER: "the listener refused it",
     Why.SWITCHED_OFF: "switched off by VNICD_DIRECT=0",
-    Why.UNSUPPORTED: "the socket, or how its program waits, does not allow it",
+    Why.UNSUPPORTED: "its descriptor, or the kernel, does not allow it",
     Why.SHORT_LIVED: "such connections were short-lived, and TCP is faster then",
+    Why.OPTION: "the program has set an option that only TCP has",
+    Why.WAITS_UNSEEN: "the program waits in a way that the library cannot see",
 }
 
 

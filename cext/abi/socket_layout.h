@@ -34,6 +34,7 @@
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the library; port, address */
 #define VN_NEAR_NAME "vnicd-near/"            /* abstract, SOCK_DGRAM, bound while the fabric has an address whose first */
                                               /* two bytes (four of IPv6) follow in hex: what is not near is not asked for */
+#define VN_NEAR_HERE "here"                   /* follows instead as long as the broker serves the namespace */
 #define VN_NEAR_EXACT "exact"                 /* follows instead while each address has a name, with all its bytes; */
 #define VN_NEAR_PORTS "ports"                 /* and this, while each port with a listener with the provider has one */
 #define VN_NEAR_PORT "port/%u"
@@ -131,7 +132,8 @@ struct vn_reply {
 
 /* Why a connection is not direct. Names are shown by `vnicctl sockets`. */
 #define VN_WHYS(X) X(direct) X(not_a_partition) X(no_broker) X(no_provider) X(no_offer) X(no_memory) X(no_descriptors) \
-    X(withdrawn) X(refused_by_peer) X(switched_off) X(unsupported) X(short_lived)
+    X(withdrawn) X(refused_by_peer) X(switched_off) X(unsupported) X(short_lived) X(option) \
+    X(waits_unseen)
 enum vn_why {
 #define X(name) VN_WHY_##name,
     VN_WHYS(X)

@@ -23,8 +23,12 @@ static bool is_due(void) {
 static enum vn_why decide_by_table(const struct vn_address *target, enum presence presence, bool asked, enum vn_why why) {
     bool loopback = address_is_loopback(target);
     int port = loopback ? (int)table_own_port() : table_partition_of(target);
-    if (port < 0 && !asked && is_due() && presence_look(target) != PRESENCE_FAR && (asked = resolver_ask(target, &why)))
-        port = table_partition_of(target);
+    if (port < 0 && !asked && is_due()) {
+        if ((presence = presence_look(target)) == PRESENCE_ALONE)
+            return VN_WHY_no_broker;
+        if (presence != PRESENCE_FAR && (asked = resolver_ask(target, &why)))
+            port = table_partition_of(target);
+    }
     if (port < 0 || ((uint32_t)port == table_own_port() && !settings.loopback))
         return VN_WHY_not_a_partition;
     if (!asked && targets_recall(target) != TARGET_DIRECT && targets_recall(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
@@ -33,6 +37,17 @@ static enum vn_why decide_by_table(const struct vn_address *target, enum presenc
         resolver_ask(target, &why);
     }
     return why == VN_WHY_no_provider ? why : VN_WHY_direct;
+}
+
+static enum vn_why of_absence(enum presence presence) {
+    switch (presence) {
+    case PRESENCE_ALONE:
+        return VN_WHY_no_broker;
+    case PRESENCE_FAR:
+        return VN_WHY_not_a_partition;
+    default:
+        return VN_WHY_no_provider;
+    }
 }
 
 static enum vn_why decide(const struct vn_address *target) {
@@ -50,8 +65,10 @@ static enum vn_why decide(const struct vn_address *target) {
         break;
     }
     if (table_shared() == NULL) {
-        if (presence == PRESENCE_UNKNOWN && (presence = presence_look(target)) != PRESENCE_NEAR)
-            return presence == PRESENCE_FAR ? VN_WHY_not_a_partition : VN_WHY_no_provider;
+        if (presence == PRESENCE_UNKNOWN)
+            presence = presence_look(target);
+        if (presence != PRESENCE_NEAR)
+            return of_absence(presence);
         asked = resolver_ask(target, &why);
         if (!asked && !broker_hello())
             return VN_WHY_no_broker;

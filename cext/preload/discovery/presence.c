@@ -31,7 +31,7 @@ static enum presence look(int probe, const struct vn_address *target) {
     char text[33];
     bool is_ipv4 = target->family == AF_INET;
     if (!is_bound(probe, hex_of(text, target, is_ipv4 ? 2 : 4)))
-        return PRESENCE_FAR;
+        return is_bound(probe, VN_NEAR_HERE) ? PRESENCE_FAR : PRESENCE_ALONE;
     if (!is_bound(probe, VN_NEAR_EXACT))
         return PRESENCE_NEAR;
     if (!is_bound(probe, hex_of(text, target, is_ipv4 ? 4 : 16)))

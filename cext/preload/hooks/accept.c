@@ -56,7 +56,7 @@ static void upgrade(int accepting, int fd, const struct listener *listener, cons
     }
     if (UNLIKELY(is_waited_unseen(accepting))) {
         close_offer(doorbell, memfd);
-        report(VN_WHY_unsupported, &remote, fd);
+        report(VN_WHY_waits_unseen, &remote, fd);
         return;
     }
     struct conn *conn = answer(doorbell, memfd, &local, &remote, fd);

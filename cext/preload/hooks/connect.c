@@ -107,7 +107,7 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
     if (why == VN_WHY_direct && may_be && is_tcp(fd, &family))
         why = offer_connect(fd, name, length, family, target, &result);
     else if (why == VN_WHY_direct)
-        why = VN_WHY_unsupported;
+        why = is_marked_plain(fd) ? VN_WHY_option : VN_WHY_unsupported;
     int error = errno;
     report(why, target, fd);
     errno = saved;
