@@ -104,105 +104,142 @@ static inline uint64_t asked_at(struct epoll *epoll) {
     return atomic_load_explicit(&epoll->asked, memory_order_relaxed);
 }
 
-static int wait_direct(struct stay *stay, int epfd, struct epoll_event *events, int room, uint64_t timeout,
-                       const sigset_t *mask, bool fine) {
-    uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
-    struct epoll *epoll = stay->what;
-    struct looked looked;
+/* A wait for direct connections, and what it knows so far. */
+struct wait {
+    struct stay *stay;
+    struct epoll *epoll;
+    int epfd, room;
+    struct epoll_event *events;
+    uint64_t timeout, deadline, now;
+    const sigset_t *mask;
+    bool fine;
+    bool signals;    /* the mask has yet to let handlers run */
+    bool asked;      /* the kernel, in this round */
+    bool spinning;
+    int fruitless;
+    int saved;       /* errno, which only a failure changes */
     struct spin spin;
-    bool spinning = false, signals = mask != NULL;
-    int fruitless = 0, saved = errno;
+    struct looked *looked;
+};
+
+/* Both give the number of events, with those that are there already; -1 and errno when the call is over. */
+static int ask_now(struct wait *wait, int room) {
     enum interruption interruption;
-    looked.said_count = 0;
+    int count = room > 0 ? plain(wait->epfd, wait->events, room, 0, wait->mask, false, &interruption)
+                         : sleeper_ppoll(NULL, 0, 0, wait->mask, &interruption);
+    if (count < 0)
+        return -1;
+    count = sift(wait->epoll, wait->events, count, &wait->fruitless, wait->looked);
+    atomic_store_explicit(&wait->epoll->asked, wait->now, memory_order_relaxed);
+    return interrupted(wait->saved, count, interruption);
+}
+
+static int look(struct wait *wait, int count) {
+    count += epoll_look(wait->epoll, wait->events + count, wait->room - count, wait->now, wait->looked);
+    if (UNLIKELY(wait->epoll->nests > 0))
+        count += epoll_look_nested(wait->epoll, wait->events, count, wait->room, wait->looked);
+    return count;
+}
+
+/* Before the look at memory, and with room for what the kernel has: it must not starve, nor may it starve the others. */
+static int ask_first(struct wait *wait) {
+    bool filled = atomic_load_explicit(&wait->epoll->filled, memory_order_relaxed);
+    int some = wait->timeout == 0 ? wait->room : wait->room > 1 ? wait->room / 2 : 1 - filled;
+    int count = ask_now(wait, some);
+    atomic_store_explicit(&wait->epoll->filled, count == wait->room, memory_order_relaxed);
+    wait->signals = false;
+    wait->asked = some > 0;
+    return count;
+}
+
+/* Connections without an answer may be direct or the kernel's by now, which was asked before. */
+static void serve(struct wait *wait) {
+    if (UNLIKELY(wait->looked->young)) {
+        epoll_serve(wait->epoll);
+        wait->asked = wait->asked && wait->timeout != 0;
+    }
+    if (UNLIKELY(wait->epoll->nests > 0))
+        epoll_serve_nested(wait->epoll);
+}
+
+static bool spins(struct wait *wait) {
+    if (!wait->looked->active)
+        return false;
+    if (!wait->spinning)
+        spin_start(&wait->spin, &wait->epoll->learnt);
+    wait->spinning = true;
+    if (handlers.waiting != 0 || !spin_on(&wait->spin))
+        return false;
+    wait->now = now_ns();
+    return true;
+}
+
+static int sleep_armed(struct wait *wait, uint64_t due, enum interruption *interruption) {
+    uint64_t began = now_ns(), time = due == FOR_EVER ? FOR_EVER : due > began ? due - began : 1;
+    int count = plain(wait->epfd, wait->events, wait->room, time, wait->mask, wait->fine, interruption), error = errno;
+    wait->now = now_ns();
+    if (wait->spinning)
+        spin_slept(&wait->spin, wait->now - began);
+    atomic_store_explicit(&wait->epoll->asked, wait->now, memory_order_relaxed);
+    if (count > 0)
+        count = sift(wait->epoll, wait->events, count, &wait->fruitless, wait->looked);
+    errno = count < 0 ? error : wait->saved;
+    return count;
+}
+
+static int sleep_once(struct wait *wait) {
+    enum interruption interruption = INTERRUPTION_NONE;
+    uint64_t due = wait->deadline;
+    int count = 0;
+    if (UNLIKELY(wait->epoll->shared) && wait->now + NAP_NS < due)   /* another process may take an edge */
+        due = wait->now + NAP_NS;
+    atomic_fetch_add(&wait->epoll->sleepers, 1);
+    wait->stay->armed = 1;
+    if (!epoll_arm(wait->epoll, &due))
+        count = sleep_armed(wait, due, &interruption);
+    else
+        wait->now = now_ns();
+    atomic_fetch_sub(&wait->epoll->sleepers, 1);
+    wait->stay->armed = 0;
+    wait->spinning = false;
+    if (count > 0)
+        return look(wait, count);
+    if (count == 0 && interruption != INTERRUPTION_NONE)
+        return interrupted(wait->saved, look(wait, 0), interruption);
+    return count;
+}
+
+static int wait_direct(struct wait *wait) {
+    struct epoll *epoll = wait->epoll;
+    wait->now = now_ns();
+    wait->deadline = wait->timeout > FOR_EVER - wait->now ? FOR_EVER : wait->now + wait->timeout;
     if (UNLIKELY(atomic_load_explicit(&conn_young, memory_order_relaxed) > 0))
         epoll_serve(epoll);
     for (;;) {
-        int count = 0, asked = 0;
-        if (timeout == 0 || now - asked_at(epoll) >= ASK_BUSY_NS || signals) {   /* first, and with room for it: it must not starve */
-            bool filled = atomic_load_explicit(&epoll->filled, memory_order_relaxed);
-            int some = timeout == 0 ? room : room > 1 ? room / 2 : 1 - filled;   /* nor may it starve the others */
-            count = some > 0 ? plain(epfd, events, some, 0, mask, false, &interruption)
-                             : sleeper_ppoll(NULL, 0, 0, mask, &interruption);
-            if (count < 0)
-                return done(epoll, -1);
-            count = interrupted(saved, sift(epoll, events, count, &fruitless, &looked), interruption);
-            if (count < 0)
-                return done(epoll, -1);
-            atomic_store_explicit(&epoll->filled, count == room, memory_order_relaxed);
-            atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
-            signals = false;
-            asked = some > 0;
-        }
-        count += epoll_look(epoll, events + count, room - count, now, &looked);
-        if (UNLIKELY(epoll->nests > 0))
-            count += epoll_look_nested(epoll, events, count, room, &looked);
+        int count = 0;
+        wait->asked = false;
+        if (wait->timeout == 0 || wait->now - asked_at(epoll) >= ASK_BUSY_NS || wait->signals)
+            count = ask_first(wait);
+        if (count < 0)
+            return done(epoll, -1);
+        count = look(wait, count);
         if (count > 0) {
-            if (spinning)
-                spin_slept(&spin, 0);
-            errno = saved;
+            if (wait->spinning)
+                spin_slept(&wait->spin, 0);
+            errno = wait->saved;
             return done(epoll, count);
         }
-        if (UNLIKELY(looked.young)) {
-            epoll_serve(epoll);
-            asked = asked && timeout != 0;   /* one may be the kernel's again, which was asked before */
-        }
-        if (UNLIKELY(epoll->nests > 0))
-            epoll_serve_nested(epoll);
-        if (!asked && (timeout == 0 || now - asked_at(epoll) >= ASK_QUIET_NS)) {
-            count = plain(epfd, events, room, 0, mask, false, &interruption);
-            if (count >= 0)
-                count = interrupted(saved, sift(epoll, events, count, &fruitless, &looked), interruption);
-            if (count != 0)
-                return done(epoll, count);
-            atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
-        }
-        if (timeout == 0)
-            return done(epoll, last_look(epoll, events, room, now, &looked, saved));
-        if (now >= deadline) {
-            errno = saved;
+        serve(wait);
+        if (!wait->asked && (wait->timeout == 0 || wait->now - asked_at(epoll) >= ASK_QUIET_NS) &&
+            (count = ask_now(wait, wait->room)) != 0)
+            return done(epoll, count);
+        if (wait->timeout == 0)
+            return done(epoll, last_look(epoll, wait->events, wait->room, wait->now, wait->looked, wait->saved));
+        if (wait->now >= wait->deadline) {
+            errno = wait->saved;
             return done(epoll, 0);
         }
-        if (looked.active) {
-            if (!spinning)
-                spin_start(&spin, &epoll->learnt);
-            spinning = true;
-            if (handlers.waiting == 0 && spin_on(&spin)) {
-                now = now_ns();
-                continue;
-            }
-        }
-        uint64_t due = deadline;
-        if (UNLIKELY(epoll->shared) && now + NAP_NS < due)   /* another process may take an edge */
-            due = now + NAP_NS;
-        atomic_fetch_add(&epoll->sleepers, 1);
-        stay->armed = 1;
-        interruption = INTERRUPTION_NONE;
-        if (!epoll_arm(epoll, &due)) {
-            uint64_t began = now_ns();
-            count = plain(epfd, events, room, due == FOR_EVER ? FOR_EVER : due > began ? due - began : 1, mask, fine,
-                          &interruption);
-            int error = errno;
-            now = now_ns();
-            if (spinning)
-                spin_slept(&spin, now - began);
-            atomic_store_explicit(&epoll->asked, now, memory_order_relaxed);
-            if (count > 0)
-                count = sift(epoll, events, count, &fruitless, &looked);
-            errno = count < 0 ? error : saved;
-        } else {
-            now = now_ns();
-        }
-        atomic_fetch_sub(&epoll->sleepers, 1);
-        stay->armed = 0;
-        spinning = false;
-        if (count > 0) {
-            count += epoll_look(epoll, events + count, room - count, now, &looked);
-            if (UNLIKELY(epoll->nests > 0))
-                count += epoll_look_nested(epoll, events, count, room, &looked);
-        }
-        if (count == 0 && interruption != INTERRUPTION_NONE)
-            count = interrupted(saved, epoll_look(epoll, events, room, now, &looked), interruption);
-        if (count != 0)
+        if (!spins(wait) && (count = sleep_once(wait)) != 0)
             return done(epoll, count);
     }
 }
@@ -214,17 +251,19 @@ static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t tim
     struct epoll *epoll = epoll_hold(epfd);
     if (epoll == NULL)
         return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine, &(enum interruption){0});
-    int fruitless = 0;
-    struct looked looked = {.said_count = 0};
-    struct mark mark;
-    struct stay *stay = stay_begin(&mark, leave, epoll);
-    if (count > 0)
-        count = sift(epoll, events, count, &fruitless, &looked);
-    if (count <= 0)
-        count = wait_direct(stay, epfd, events, room, timeout, mask, fine);
     int saved = errno;
+    struct looked looked;
+    looked.said_count = 0;   /* not more: it is large */
+    struct mark mark;
+    struct wait wait = {.stay = stay_begin(&mark, leave, epoll), .epoll = epoll, .epfd = epfd, .room = room, .events = events,
+                        .timeout = timeout, .mask = mask, .fine = fine, .signals = mask != NULL, .saved = saved, .looked = &looked};
+    if (count > 0)
+        count = sift(epoll, events, count, &wait.fruitless, &looked);
+    if (count <= 0)
+        count = wait_direct(&wait);
+    saved = errno;
     epoll_release(epoll);
-    stay_end(stay);
+    stay_end(wait.stay);
     errno = saved;
     return count;
 }
