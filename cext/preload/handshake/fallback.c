@@ -88,10 +88,19 @@ static void let_numbers_go(struct conn *conn) {
     }
 }
 
+static void go_on_by_tcp(struct conn *conn, int tcp) {
+    if (tcp < 0 || conn_phase(conn) != CONN_OFFERED)
+        return;
+    hand_over(conn, tcp);
+    if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
+        targets_learn(&conn->target, TARGET_FELL_BACK);
+    report(VN_WHY_withdrawn, &conn->target, tcp);
+}
+
+/* A connect that returns meanwhile makes it OFFERED, so the phase that counts is the one that PLAIN replaces. */
 void fallback(struct conn *conn, int tcp) {
     const struct vn_half *half;
-    enum phase phase = conn_phase(conn);
-    if (phase != CONN_OFFERED && phase != CONN_CONNECTING)
+    if (conn_phase(conn) >= CONN_DIRECT)
         return;
     struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
     atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
@@ -105,13 +114,10 @@ void fallback(struct conn *conn, int tcp) {
             real_shutdown(tcp, SHUT_RD);
     } else {
         real_shutdown(conn->doorbell, SHUT_RDWR);   /* from here on an answer can't be sent; and it wakes who sleeps */
-        if (phase == CONN_OFFERED && tcp >= 0) {
-            hand_over(conn, tcp);
-            if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
-                targets_learn(&conn->target, TARGET_FELL_BACK);
-            report(VN_WHY_withdrawn, &conn->target, tcp);
+        if (!conn_set_phase(conn, CONN_CONNECTING, CONN_PLAIN)) {   /* else nothing was written yet */
+            go_on_by_tcp(conn, tcp);
+            conn_set_phase(conn, CONN_OFFERED, CONN_PLAIN);
         }
-        conn_set_phase(conn, phase, CONN_PLAIN);
         let_numbers_go(conn);
     }
     stream_unlock(&lock);

@@ -3,6 +3,7 @@
 
 #define CHILDREN 40
 #define THREADS 3
+#define MANY 400
 
 static atomic_bool is_over_now;
 static atomic_int failures;
@@ -82,6 +83,32 @@ static void fork_beside_connects(void) {
     link_close(&link);
 }
 
+/* The same, with a child in each moment of a connection: what is written just then must not get lost. */
+static void fork_in_each_moment(void) {
+    struct worker *workers[THREADS], *server;
+    int bad = 0;
+    listener = listen_at(&address, 64);
+    is_over_now = false;
+    failures = 0;
+    server = work(answer, &listener);
+    for (int i = 0; i < THREADS; i++)
+        workers[i] = work(keep_talking, NULL);
+    for (int i = 0; i < MANY && bad < 2 && failures == 0; i++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(0);
+        bad += !ends_well(pid);
+    }
+    is_over_now = true;
+    for (int i = 0; i < THREADS; i++)
+        must(is_over(workers[i], 4000), "the threads end");
+    shutdown(listener, SHUT_RDWR);
+    must(is_over(server, 4000), "the server ends");
+    say("children that failed", bad);
+    say("connections that failed", failures);
+    close(listener);
+}
+
 static void *send_all_the_time(void *about) {
     const struct link *link = about;
     static char data[1 << 14];
@@ -125,4 +152,5 @@ static void fork_beside_traffic(void) {
     link_close(&link);
 }
 
-CASES({"fork_beside_connects", fork_beside_connects}, {"fork_beside_traffic", fork_beside_traffic})
+CASES({"fork_beside_connects", fork_beside_connects}, {"fork_in_each_moment", fork_in_each_moment},
+      {"fork_beside_traffic", fork_beside_traffic})
