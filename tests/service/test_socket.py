@@ -58,6 +58,7 @@ def test_a_host_that_cannot_start_tells_its_clients_why(service: Service, pair: 
     assert [f"{CONFIG}:1: " in check["detail"] for check in complaints] == [True]
     assert service.restarts(HOST) == 0
     assert service.container.show(SOCKET, "ActiveState") == "active"
+    wait_until(lambda: service.container.show(HOST, "ActiveState") == "failed", 10, "the last host has ended")
     service.declare(UPLINK)
     assert service.cli("status").returncode == 0
 
