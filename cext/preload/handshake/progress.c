@@ -61,8 +61,11 @@ void progress_before_sleep(void) {
         if (conn == NULL)
             continue;
         progress_serve(conn, fd);
-        if (wants_nudge(conn))
-            nudge(conn, fd);
+        if (wants_nudge(conn)) {
+            int tcp = conn_pin(conn, fd);
+            nudge(conn, tcp);
+            conn_unpin(conn);
+        }
         conn_release(conn);
     }
     errno = saved;
@@ -187,8 +190,10 @@ void progress_serve(struct conn *conn, int fd) {
     if (conn_phase(conn) < CONN_DIRECT && has_news(conn, fd)) {
         signals_shield(&shield);   /* no handler may jump out of this, or find it half done */
         if (atomic_compare_exchange_strong(&conn->serving, &nobody, true)) {
+            int tcp = conn_pin(conn, fd);
             if (conn_phase(conn) < CONN_DIRECT)
-                serve(conn, conn_descriptor(conn, fd));
+                serve(conn, tcp);
+            conn_unpin(conn);
             atomic_store(&conn->serving, false);
         }
         signals_unshield(&shield);
@@ -231,11 +236,8 @@ bool progress_take_nudge(struct conn *conn, int tcp) {
     return true;
 }
 
-void progress_look_at_tcp(struct conn *conn, int fd) {
+static void look_at(struct conn *conn, int tcp) {
     char byte;
-    int saved = errno, tcp = conn_descriptor(conn, fd);
-    if (tcp < 0 || conn_phase(conn) != CONN_DIRECT)
-        return;
     ssize_t got = quiet_recv(tcp, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0 && progress_take_nudge(conn, tcp))
         got = quiet_recv(tcp, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -251,5 +253,12 @@ void progress_look_at_tcp(struct conn *conn, int fd) {
     } else if (got == 0 && conn_has_ended(conn, tcp)) {
         wake_everybody(conn);
     }
+}
+
+void progress_look_at_tcp(struct conn *conn, int fd) {
+    int saved = errno, tcp = conn_pin(conn, fd);
+    if (tcp >= 0 && conn_phase(conn) == CONN_DIRECT)
+        look_at(conn, tcp);
+    conn_unpin(conn);
     errno = saved;
 }

@@ -44,6 +44,8 @@ static void let_go(int fd, bool is_open) {
     }
     struct entry *entry = entry_clear(fd, &last);
     conn = entry != NULL && entry->kind == ENTRY_CONN ? (struct conn *)entry : NULL;
+    if (conn != NULL && is_open)
+        conn_wait_unpinned(conn);
     watch_forget(fd, conn, last);
     mark_clear(fd);
     if (conn != NULL && last && !is_open)

@@ -85,6 +85,7 @@ static void forget_sleepers(void) {
         atomic_store(&conn->sleeper, 0);
         atomic_store(&conn->watched_for_death, false);
         atomic_store(&conn->serving, false);
+        atomic_store(&conn->pins, 0);
         atomic_store(&conn->own->forked, 1);
     }
 }

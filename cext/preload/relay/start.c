@@ -96,10 +96,12 @@ static bool become(int fd, int with) {
     return flags >= 0 && real_dup3(with, fd, flags & FD_CLOEXEC ? O_CLOEXEC : 0) == fd;
 }
 
-static void hand_over(int fd, int end, int tcp) {
+static void hand_over(struct conn *conn, int fd, int end, int tcp) {
     bool last;
     watch_leave(fd);
-    struct entry *entry = become(fd, end) ? entry_clear(fd, &last) : NULL;
+    bool is_ours = conn_pin(conn, fd) == fd && become(fd, end);
+    struct entry *entry = is_ours ? entry_clear(fd, &last) : NULL;
+    conn_unpin(conn);
     if (entry != NULL) {
         relay_keep_options(fd, tcp);
         entry_release(entry);
@@ -119,7 +121,7 @@ int relay_replace(int fd) {
     int tcp = end >= 0 ? hide_copy(fd) : -1;
     if (end >= 0) {
         for (int each = entry_descriptor(&conn->entry, 0); each >= 0; each = entry_descriptor(&conn->entry, each + 1))
-            hand_over(each, end, tcp);
+            hand_over(conn, each, end, tcp);
         quiet_close(end);
     }
     if (tcp >= 0)

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/real.h"
 #include "base/sockaddr.h"
@@ -19,6 +20,8 @@
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
+
+#define PINNED_NS (6 * SECOND_NS)
 
 _Atomic int conn_young;
 
@@ -93,12 +96,36 @@ int conn_descriptor(const struct conn *conn, int fd) {
     return entry_has_descriptors(&conn->entry) ? entry_descriptor(&conn->entry, 0) : conn->tcp;
 }
 
+int conn_pin(struct conn *conn, int fd) {
+    atomic_fetch_add(&conn->pins, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    return conn_descriptor(conn, fd);
+}
+
+void conn_unpin(struct conn *conn) {
+    atomic_fetch_sub(&conn->pins, 1);
+}
+
+/* The number was taken out of the table before, so whoever pins now does not find it. A fall back holds it longest, while
+ * the other end's kernel takes the bytes. */
+void conn_wait_unpinned(struct conn *conn) {
+    struct timespec nap = {0, 50000};
+    atomic_thread_fence(memory_order_seq_cst);
+    if (LIKELY(atomic_load(&conn->pins) == 0))
+        return;
+    uint64_t deadline = now_ns() + PINNED_NS;
+    while (atomic_load(&conn->pins) != 0 && now_ns() < deadline)   /* its thread may have been cancelled */
+        real_syscall(SYS_nanosleep, &nap, NULL);
+}
+
 /* The other end's kernel has closed its TCP socket, so no process has it any more. Ours is never closed as long as we look. */
 static bool tcp_has_ended(struct conn *conn, int fd) {
     struct tcp_info info;
     socklen_t length = sizeof(info.tcpi_state);
-    int tcp = conn_descriptor(conn, fd);
-    if (tcp < 0 || real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
+    int tcp = conn_pin(conn, fd);
+    bool told = tcp >= 0 && real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) == 0;
+    conn_unpin(conn);
+    if (!told)
         return false;
     if (info.tcpi_state == TCP_CLOSE)
         atomic_store(&conn->peer_reset, true);

@@ -38,6 +38,7 @@ struct conn {
     _Atomic bool peer_reset;                 /* and that by TCP's reset, as SO_LINGER makes it */
     _Atomic bool fallback_requested;
     _Atomic bool serving;                    /* a thread is in conn_serve */
+    _Atomic int pins;                        /* threads that use the number: conn_pin */
     _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
     _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
     int tcp;                                 /* then a hidden copy of the TCP socket, else -1 */
@@ -92,6 +93,12 @@ static inline struct conn *conn_hold(int fd) {   /* entry_hold for connections o
 
 /* A number of this process that means the connection: fd if it does, else another one; -1 for none. */
 int conn_descriptor(const struct conn *conn, int fd);
+
+/* The same, for a system call on it: another thread may close the number, and the kernel give it to another file, so a
+ * close waits until it is unpinned. Unpin soon, also after -1; nothing that closes a number may stand between the two. */
+int conn_pin(struct conn *conn, int fd);
+void conn_unpin(struct conn *conn);
+void conn_wait_unpinned(struct conn *conn);   /* for who closes a number, which means the connection no more */
 
 /* Asks the kernel whether any process still has the other end; what it says is kept in conn->peer_gone. */
 bool conn_has_ended(struct conn *conn, int fd);

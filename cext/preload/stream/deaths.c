@@ -38,10 +38,11 @@ static bool watch_one(int epoll, int fd, uint64_t data) {
 
 /* What has happened before is told by the first look. */
 static void watch(struct conn *conn, int fd) {
-    int epoll = own_epoll(), tcp = conn_descriptor(conn, fd);
+    int epoll = own_epoll(), tcp = conn_pin(conn, fd);
     uint64_t data = (uint64_t)conn->serial << 32 | (uint32_t)tcp;
     if (epoll >= 0 && tcp >= 0 && watch_one(epoll, conn->doorbell, data) && watch_one(epoll, tcp, data))
         atomic_store(&conn->watched_for_death, true);
+    conn_unpin(conn);
 }
 
 /* The descriptor may mean something else by now, and the connection have others. */

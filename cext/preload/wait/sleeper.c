@@ -75,10 +75,11 @@ bool sleeper_watch(struct sleeper *sleeper, struct conn *conn, int fd) {
     uint64_t data = (uint64_t)conn->serial << 32;
     if (LIKELY(phase >= CONN_DIRECT && atomic_load_explicit(&conn->sleeper, memory_order_relaxed) == sleeper->number))
         return true;
-    int saved = errno, tcp = conn_descriptor(conn, fd);
+    int saved = errno, tcp = conn_pin(conn, fd);
     bool watched = watch_one(sleeper->epoll, conn->doorbell, EPOLLIN | EPOLLRDHUP | EPOLLET, data);
     if (tcp >= 0)
         watch_one(sleeper->epoll, tcp, (phase == CONN_CONNECTING ? EPOLLOUT : EPOLLIN) | EPOLLET, data | OF_TCP);
+    conn_unpin(conn);
     if (watched && phase >= CONN_DIRECT)
         atomic_store_explicit(&conn->sleeper, sleeper->number, memory_order_relaxed);
     errno = saved;
