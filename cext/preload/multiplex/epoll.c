@@ -13,7 +13,7 @@
 
 #include <limits.h>
 
-#define ASK_BUSY_NS 50000u      /* the kernel is asked so often while direct descriptors are ready */
+#define ASK_BUSY_NS 100000u      /* the kernel is asked so often while direct descriptors are ready */
 #define ASK_QUIET_NS 10000u     /* and so often while nothing is */
 #define FRUITLESS 16   /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
 
@@ -170,7 +170,8 @@ static bool spins(struct wait *wait) {
     wait->spinning = true;
     if (handlers.waiting != 0 || !spin_on(&wait->spin))
         return false;
-    wait->now = now_ns();
+    if (wait->spin.now != 0)
+        wait->now = wait->spin.now;
     return true;
 }
 
@@ -230,8 +231,8 @@ static int wait_direct(struct wait *wait) {
             return done(epoll, count);
         }
         serve(wait);
-        if (!wait->asked && (wait->timeout == 0 || wait->now - asked_at(epoll) >= ASK_QUIET_NS) &&
-            (count = ask_now(wait, wait->room)) != 0)
+        uint64_t pause = spin_shares() ? ASK_BUSY_NS : ASK_QUIET_NS;
+        if (!wait->asked && (wait->timeout == 0 || wait->now - asked_at(epoll) >= pause) && (count = ask_now(wait, wait->room)) != 0)
             return done(epoll, count);
         if (wait->timeout == 0)
             return done(epoll, last_look(epoll, wait->events, wait->room, wait->now, wait->looked, wait->saved));

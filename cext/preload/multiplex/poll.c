@@ -310,7 +310,8 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
             spin_start(&spin, &learnt);
         spinning = true;
         if (!has_gone_plain(set) && handlers.waiting == 0 && spin_on(&spin)) {
-            now = now_ns();
+            if (spin.now != 0)
+                now = spin.now;
             continue;
         }
         enum interruption interruption;

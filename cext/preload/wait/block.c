@@ -129,8 +129,10 @@ static int wait_for(struct conn *conn, int fd, struct want want, uint64_t deadli
     do {
         if (conn_phase(conn) < CONN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
             progress_serve(conn, fd);   /* the answer comes by the doorbell, not by memory */
-        if (is_true(conn, want))
+        if (is_true(conn, want)) {
+            spin_paid(&spin);
             return 0;
+        }
     } while (handlers.waiting == 0 && spin_on(&spin));   /* one that waits ends the call, or runs in its sleep */
     struct mark mark;
     struct stay *stay = stay_begin(&mark, leave, conn);

@@ -14,8 +14,10 @@ static void add_nested(struct epoll *epoll, struct watched *watched, struct entr
     if (entry->kind != ENTRY_EPOLL)
         return;
     ((struct epoll *)entry)->nested = true;
-    if (!watched->nested)
+    if (!watched->nested) {
         epoll->nests++;
+        watched->generation = epoll_generation();
+    }
     watched->nested = true;
     atomic_store(&epoll->direct, true);
     epoll_tag(epoll, watched);
@@ -98,9 +100,11 @@ static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_even
     if (watched != NULL && watched->conn != NULL)   /* closed without our knowledge */
         unwatch(watched, false);
     if (op == EPOLL_CTL_DEL) {
-        if (watched != NULL) {
+        if (watched != NULL && watched->nested) {
             remove_nested(epoll, watched);
             epoll_drop(epoll, watched);
+        } else if (watched != NULL) {
+            epoll_set_aside(watched);
         }
         return;
     }

@@ -88,6 +88,7 @@ static void nested(struct epoll *epoll, struct watched *watched) {
     inside->nested = true;
     if (watched->conn == NULL && !watched->nested) {
         watched->nested = true;
+        watched->generation = epoll_generation();
         epoll->nests++;
         atomic_store(&epoll->direct, true);
         if (!(watched->events & EPOLLONESHOT))   /* which may have fired already, for all we know */
@@ -155,8 +156,27 @@ bool epoll_prepare(struct epoll *epoll, int epfd) {
     return false;
 }
 
-struct watched *epoll_find(struct epoll *epoll, int fd) {
+static struct watched *place_of(struct epoll *epoll, int fd) {
     return fd >= 0 && fd < epoll->room ? epoll->by_fd[fd] : NULL;
+}
+
+struct watched *epoll_find(struct epoll *epoll, int fd) {
+    struct watched *watched = place_of(epoll, fd);
+    return watched != NULL && !watched->unused ? watched : NULL;
+}
+
+uint32_t epoll_generation(void) {
+    return atomic_fetch_add(&generation, 1);
+}
+
+/* Many programs take a descriptor out and put it back with each message. */
+void epoll_set_aside(struct watched *watched) {
+    struct epoll *epoll = watched->epoll;
+    int fd = watched->fd;
+    memset(watched, 0, sizeof(*watched));
+    watched->epoll = epoll;
+    watched->fd = fd;
+    watched->unused = true;
 }
 
 struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event) {
@@ -177,14 +197,14 @@ struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_eve
             return NULL;
         watched->epoll = epoll;
         watched->fd = fd;
-        watched->generation = atomic_fetch_add(&generation, 1);
+        watched->generation = epoll_generation();
         epoll->by_fd[fd] = watched;
         if (counts != NULL && fd < MAX_FD)
             atomic_fetch_add(&counts[fd], 1);
     }
     watched->events = event->events;
     watched->data = event->data;
-    watched->disabled = watched->parked = false;
+    watched->disabled = watched->parked = watched->unused = false;
     return watched;
 }
 
@@ -239,8 +259,10 @@ void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watche
     mutex_lock(&all_lock);
     for (struct epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
         mutex_lock(&epoll->lock);
-        struct watched *watched = epoll_find(epoll, fd);
-        if (watched != NULL)
+        struct watched *watched = place_of(epoll, fd);
+        if (watched != NULL && watched->unused)
+            epoll_drop(epoll, watched);
+        else if (watched != NULL)
             what(epoll, watched);
         mutex_unlock(&epoll->lock);
     }
