@@ -91,6 +91,7 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
         return -1;
     }
     watched->conn = conn;
+    watched->was_more = true;
     atomic_store(&conn->told_head, UINT64_MAX);   /* who comes is told of what is there */
     watched->armed = 0;
     watched->tcp = false;

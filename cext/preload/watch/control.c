@@ -18,7 +18,7 @@ static void add_nested(struct epoll *epoll, struct watched *watched, struct entr
         epoll->nests++;
         watched->generation = epoll_generation();
     }
-    watched->nested = true;
+    watched->nested = watched->was_more = true;
     atomic_store(&epoll->direct, true);
     epoll_tag(epoll, watched);
 }
@@ -100,11 +100,9 @@ static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_even
     if (watched != NULL && watched->conn != NULL)   /* closed without our knowledge */
         unwatch(watched, false);
     if (op == EPOLL_CTL_DEL) {
-        if (watched != NULL && watched->nested) {
+        if (watched != NULL) {
             remove_nested(epoll, watched);
-            epoll_drop(epoll, watched);
-        } else if (watched != NULL) {
-            epoll_set_aside(watched);
+            epoll_drop_plain(epoll, watched);
         }
         return;
     }

@@ -87,7 +87,7 @@ static void nested(struct epoll *epoll, struct watched *watched) {
         return;
     inside->nested = true;
     if (watched->conn == NULL && !watched->nested) {
-        watched->nested = true;
+        watched->nested = watched->was_more = true;
         watched->generation = epoll_generation();
         epoll->nests++;
         atomic_store(&epoll->direct, true);
@@ -169,14 +169,12 @@ uint32_t epoll_generation(void) {
     return atomic_fetch_add(&generation, 1);
 }
 
-/* Many programs take a descriptor out and put it back with each message. */
-void epoll_set_aside(struct watched *watched) {
-    struct epoll *epoll = watched->epoll;
-    int fd = watched->fd;
-    memset(watched, 0, sizeof(*watched));
-    watched->epoll = epoll;
-    watched->fd = fd;
-    watched->unused = true;
+/* Many programs take a descriptor out and put it back with each message: then nothing is to be cleared. */
+void epoll_drop_plain(struct epoll *epoll, struct watched *watched) {
+    if (watched->was_more || watched->away)
+        epoll_drop(epoll, watched);
+    else
+        watched->unused = true;
 }
 
 struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event) {

@@ -19,6 +19,7 @@ struct watched {                 /* one descriptor that was added to one epoll *
     uint32_t generation;         /* of an epoll, and of no other that had the same number */
     struct conn *conn;           /* held, watched by us; NULL: the kernel watches it */
     bool unused;                 /* taken out by the program: nothing but memory, for when it comes back */
+    bool was_more;               /* than a descriptor of the kernel's: a connection or an epoll */
     bool nested;                 /* an epoll: the kernel's, and looked at in memory too */
     bool tagged;                 /* then the kernel has data of ours for it, see epoll_tag */
     bool disabled;               /* EPOLLONESHOT has fired, or it is parked */
@@ -95,8 +96,8 @@ bool epoll_prepare(struct epoll *epoll, int epfd);  /* makes the inner epoll; lo
 struct watched *epoll_find(struct epoll *epoll, int fd);
 struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event);  /* NULL without memory */
 uint32_t epoll_generation(void);
-void epoll_set_aside(struct watched *watched);      /* of the kernel's, and no epoll: as epoll_drop, but cheap to record again */
 void epoll_drop(struct epoll *epoll, struct watched *watched);
+void epoll_drop_plain(struct epoll *epoll, struct watched *watched);   /* watched by the kernel: cheap to record again */
 void epoll_orphan(struct epoll *epoll, struct watched *watched);
 void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched));  /* where fd is watched; locked */
 void epoll_each_orphan(struct conn *conn, void (*what)(struct epoll *epoll, struct watched *watched));
