@@ -58,7 +58,8 @@ MUSL_PROVIDER = "libvnicd-sockets-musl.so"
 PROVIDER_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-ftls-model=initial-exec", "-pthread"]
 # compat.h comes before all headers of the C library, as it changes what they declare.
 PROVIDER_CFLAGS += ["-Icext/preload", "-Icext", "-include", "base/compat.h"]
-PROVIDER_LDFLAGS = ["-shared", "-Wl,-z,now", f"-Wl,-soname,{PROVIDER}", *LDFLAGS]
+# A program may define such functions itself (Erlang's sigaction) and go on with ours, which must not call it again.
+PROVIDER_LDFLAGS = ["-shared", "-Wl,-z,now", "-Wl,-Bsymbolic-functions", f"-Wl,-soname,{PROVIDER}", *LDFLAGS]
 # dlsym is in libdl.so.2 up to glibc 2.33; later ones have an empty file of that name.
 GLIBC_LDFLAGS = ["-Wl,--no-as-needed", "-l:libdl.so.2"]
 # The kernel's headers are not among musl's. Without a NEEDED entry any file name of musl will do, Alpine's too.

@@ -101,6 +101,55 @@ def needs(path: Path) -> tuple[set[str], set[str]]:
     return libraries, set(re.findall(r"Name: (\S+)  Flags", said))
 
 
+WRAPPER = r"""/* Defines functions that the library has as well, and goes on with the next ones, as Erlang does. */
+#include <dlfcn.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+int __sigaction(int number, const struct sigaction *action, struct sigaction *old);
+
+int __sigaction(int number, const struct sigaction *action, struct sigaction *old) {
+    return NEXT(__sigaction)(number, action, old);
+}
+
+int sigaction(int number, const struct sigaction *action, struct sigaction *old) {
+    return NEXT(__sigaction)(number, action, old);
+}
+
+int __close(int fd);
+
+int close(int fd) {
+    return NEXT(__close)(fd);
+}
+
+int main(void) {
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    return sigaction(SIGUSR1, &action, NULL) != 0 || __sigaction(SIGUSR2, &action, NULL) != 0 || close(0) != 0;
+}
+"""
+
+
+def test_a_program_may_wrap_what_it_replaces(tmp_path: Path) -> None:
+    source = tmp_path / "wrapper.c"
+    source.write_text(WRAPPER)
+    loaded(compile_program(["gcc"], [source], tmp_path / "wrapper"), LIBRARY)
+
+
+@pytest.mark.parametrize("path", [LIBRARY, MUSL_LIBRARY], ids=["glibc", "musl"])
+def test_it_binds_its_own_functions_itself(path: Path) -> None:
+    """Else a call within the library ends in a function of that name which the program has defined."""
+    need("readelf", "nm")
+    relocations = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+    bound_late = set(re.findall(r"JUMP_SLO\w*\s+\w+ (\w+)", relocations))
+    own = {line.split()[-1].partition("@")[0] for line in symbols.splitlines()}
+    assert "connect" in own
+    assert "dlsym" in bound_late or path == MUSL_LIBRARY
+    assert not bound_late & own
+
+
 @pytest.mark.parametrize("machine", ["this", "arm64"])
 def test_it_needs_no_symbol_above_the_oldest_glibc(machine: str, request: pytest.FixtureRequest) -> None:
     path = LIBRARY if machine == "this" else request.getfixturevalue("arm64_library")
