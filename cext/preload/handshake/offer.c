@@ -41,22 +41,30 @@ static bool bind_to_port(int fd, int family, struct vn_address *source) {
     return bound && address_of_socket(fd, source, &family) && source->port != 0;
 }
 
-static bool is_unconnected(int fd) {
+/* As Linux has it since 4.2; the C libraries' struct tcp_info differ in length. */
+union tcp_told {
     struct tcp_info info;
-    socklen_t length = sizeof(info.tcpi_state);
-    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_CLOSE;
+    struct { char before[140]; uint32_t segments_received; } counted;
+};
+
+/* One whose connection was reset is closed as well. The kernel refuses it a new one, but would bind it to another port. */
+static bool is_unconnected(int fd) {
+    union tcp_told told = {.counted = {.segments_received = 0}};
+    socklen_t length = sizeof(told);
+    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &told, &length) == 0 && told.info.tcpi_state == TCP_CLOSE &&
+           told.counted.segments_received == 0;
 }
 
 /* Both ends must know the client's port before the handshake: so the socket is bound to a free one now. The kernel refuses
  * that where it is bound already; what it names may be left from before a connect to AF_UNSPEC. */
 static bool fix_source(int fd, int family, const struct sockaddr *target, socklen_t length, struct vn_address *source) {
     int own_family;
-    if (!address_of_socket(fd, source, &own_family))
+    if (!is_unconnected(fd) || !address_of_socket(fd, source, &own_family))
         return false;
     uint16_t named = source->port;
     source->port = 0;
     if (!bind_to_port(fd, family, source)) {
-        if (named == 0 || !is_unconnected(fd))
+        if (named == 0)
             return false;
         source->port = named;
     }
