@@ -120,6 +120,8 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return full or (kernel.result > 0 and direct.error in (errno.EPIPE, errno.ECONNRESET))
     if step.op == "sendall" and BLOCKED in (kernel.state, direct.state):
         return any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
+    if step.op == "shutdown":
+        return errno.ENOTCONN in (kernel.error, direct.error)
     if step.op == "close":
         return any(" SO_LINGER " in each.step.text for each in before)
     amounts = ("FIONREAD", "SIOCOUTQ", "TCP_INFO")
@@ -157,14 +159,10 @@ def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
 
 
 def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """The kernel wakes a receive for fewer bytes than SO_RCVLOWAT when there are as many."""
+    """The kernel wakes a receive for fewer bytes than SO_RCVLOWAT when there are as many, or never."""
     set_before = any(" SO_RCVLOWAT " in each.step.text for each in before)
-    return (
-        set_before
-        and step.op == "recv"
-        and kernel.result == direct.result
-        and bool(kernel.waited and direct.waited)
-    )
+    late = kernel.state == BLOCKED or (kernel.waited and kernel.result == direct.result)
+    return set_before and step.op == "recv" and bool(late and direct.waited)
 
 
 def _orphaned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
