@@ -14,7 +14,7 @@ CASES = [
             """,
             "fork_in_each_moment": """
                 children that failed: 0
-                connections that failed: 0
+                threads' connections that failed: 0
             """,
             "fork_beside_traffic": """
                 children that failed: 0

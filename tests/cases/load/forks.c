@@ -55,58 +55,58 @@ static bool ends_well(pid_t pid) {
     return false;
 }
 
-/* Threads connect all the time; each child connects as well. */
+struct talkers { struct worker *server, *clients[THREADS]; };
+
+/* Threads that connect all the time, to one that answers. */
+static struct talkers begin_to_talk(void) {
+    struct talkers talkers;
+    is_over_now = false;
+    failures = 0;
+    talkers.server = work(answer, &listener);
+    for (int i = 0; i < THREADS; i++)
+        talkers.clients[i] = work(keep_talking, NULL);
+    return talkers;
+}
+
+static void end_to_talk(const struct talkers *talkers, int bad) {
+    is_over_now = true;
+    for (int i = 0; i < THREADS; i++)
+        must(is_over(talkers->clients[i], 4000), "the threads end");
+    shutdown(listener, SHUT_RDWR);
+    must(is_over(talkers->server, 4000), "the server ends");
+    say("children that failed", bad);
+    say("threads' connections that failed", failures);
+    close(listener);
+}
+
+/* Each child connects as well. */
 static void fork_beside_connects(void) {
-    struct worker *workers[THREADS], *server;
     int bad = 0;
     listener = listen_at(&address, 64);
     struct link link = link_from(listener);
-    is_over_now = false;
-    failures = 0;
-    server = work(answer, &listener);
-    for (int i = 0; i < THREADS; i++)
-        workers[i] = work(keep_talking, NULL);
+    struct talkers talkers = begin_to_talk();
     for (int i = 0; i < CHILDREN && bad < 2; i++) {
         pid_t pid = fork();
         if (pid == 0)
             _exit(talk() ? 0 : 1);
         bad += !ends_well(pid);
     }
-    is_over_now = true;
-    for (int i = 0; i < THREADS; i++)
-        must(is_over(workers[i], 4000), "the threads end");
-    shutdown(listener, SHUT_RDWR);
-    must(is_over(server, 4000), "the server ends");
-    say("children that failed", bad);
-    say("threads' connections that failed", failures);
-    close(listener);
+    end_to_talk(&talkers, bad);
     link_close(&link);
 }
 
-/* The same, with a child in each moment of a connection: what is written just then must not get lost. */
+/* There is a child in each moment of a connection: what is written just then must not get lost. */
 static void fork_in_each_moment(void) {
-    struct worker *workers[THREADS], *server;
     int bad = 0;
     listener = listen_at(&address, 64);
-    is_over_now = false;
-    failures = 0;
-    server = work(answer, &listener);
-    for (int i = 0; i < THREADS; i++)
-        workers[i] = work(keep_talking, NULL);
+    struct talkers talkers = begin_to_talk();
     for (int i = 0; i < MANY && bad < 2 && failures == 0; i++) {
         pid_t pid = fork();
         if (pid == 0)
             _exit(0);
         bad += !ends_well(pid);
     }
-    is_over_now = true;
-    for (int i = 0; i < THREADS; i++)
-        must(is_over(workers[i], 4000), "the threads end");
-    shutdown(listener, SHUT_RDWR);
-    must(is_over(server, 4000), "the server ends");
-    say("children that failed", bad);
-    say("connections that failed", failures);
-    close(listener);
+    end_to_talk(&talkers, bad);
 }
 
 static void *send_all_the_time(void *about) {
