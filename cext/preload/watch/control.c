@@ -14,12 +14,7 @@ static void add_nested(struct epoll *epoll, struct watched *watched, struct entr
     if (entry->kind != ENTRY_EPOLL)
         return;
     ((struct epoll *)entry)->nested = true;
-    if (!watched->nested) {
-        epoll->nests++;
-        watched->generation = epoll_generation();
-    }
-    watched->nested = watched->was_more = true;
-    atomic_store(&epoll->direct, true);
+    epoll_nest(epoll, watched);
     epoll_tag(epoll, watched);
 }
 

@@ -22,7 +22,7 @@
 #include "fdtable/hidden.h"
 #include "watch/active.h"
 
-static _Atomic uint32_t generation;
+static _Atomic uint32_t generation = 1;   /* entries that are no epolls have 0 */
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER, making = PTHREAD_MUTEX_INITIALIZER;
 static struct epoll *all;
 static _Atomic bool any;            /* is or was in it */
@@ -80,6 +80,15 @@ void epoll_tag(struct epoll *epoll, struct watched *watched) {
                       real_epoll_ctl(epoll_outer(epoll), EPOLL_CTL_MOD, watched->fd, &event) == 0;
 }
 
+void epoll_nest(struct epoll *epoll, struct watched *watched) {
+    if (!watched->nested) {
+        epoll->nests++;
+        watched->generation = atomic_fetch_add(&generation, 1);
+    }
+    watched->nested = watched->was_more = true;
+    atomic_store(&epoll->direct, true);
+}
+
 /* An epoll may have been added to others before anything was known of it. */
 static void nested(struct epoll *epoll, struct watched *watched) {
     struct epoll *inside = epoll_hold(watched->fd);
@@ -87,10 +96,7 @@ static void nested(struct epoll *epoll, struct watched *watched) {
         return;
     inside->nested = true;
     if (watched->conn == NULL && !watched->nested) {
-        watched->nested = watched->was_more = true;
-        watched->generation = epoll_generation();
-        epoll->nests++;
-        atomic_store(&epoll->direct, true);
+        epoll_nest(epoll, watched);
         if (!(watched->events & EPOLLONESHOT))   /* which may have fired already, for all we know */
             epoll_tag(epoll, watched);
     }
@@ -165,10 +171,6 @@ struct watched *epoll_find(struct epoll *epoll, int fd) {
     return watched != NULL && !watched->unused ? watched : NULL;
 }
 
-uint32_t epoll_generation(void) {
-    return atomic_fetch_add(&generation, 1);
-}
-
 /* Many programs take a descriptor out and put it back with each message: then nothing is to be cleared. */
 void epoll_drop_plain(struct epoll *epoll, struct watched *watched) {
     if (watched->was_more || watched->away)
@@ -195,7 +197,6 @@ struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_eve
             return NULL;
         watched->epoll = epoll;
         watched->fd = fd;
-        watched->generation = epoll_generation();
         epoll->by_fd[fd] = watched;
         if (counts != NULL && fd < MAX_FD)
             atomic_fetch_add(&counts[fd], 1);

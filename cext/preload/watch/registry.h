@@ -16,7 +16,7 @@
 struct watched {                 /* one descriptor that was added to one epoll */
     struct epoll *epoll;
     int fd;
-    uint32_t generation;         /* of an epoll, and of no other that had the same number */
+    uint32_t generation;         /* of an epoll, and of no other that had the same number; else 0 */
     struct conn *conn;           /* held, watched by us; NULL: the kernel watches it */
     bool unused;                 /* taken out by the program: nothing but memory, for when it comes back */
     bool was_more;               /* than a descriptor of the kernel's: a connection or an epoll */
@@ -91,11 +91,11 @@ static inline bool epoll_has_sleepers(struct epoll *epoll) {
 struct epoll *epoll_make(int epfd);                 /* held; the known one if there is one; NULL without memory */
 #define epoll_release(epoll) entry_release(&(epoll)->entry)
 int epoll_outer(struct epoll *epoll);
+void epoll_nest(struct epoll *epoll, struct watched *watched);   /* watched is an epoll itself; locked */
 void epoll_tag(struct epoll *epoll, struct watched *watched);
 bool epoll_prepare(struct epoll *epoll, int epfd);  /* makes the inner epoll; locked */
 struct watched *epoll_find(struct epoll *epoll, int fd);
 struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event);  /* NULL without memory */
-uint32_t epoll_generation(void);
 void epoll_drop(struct epoll *epoll, struct watched *watched);
 void epoll_drop_plain(struct epoll *epoll, struct watched *watched);   /* watched by the kernel: cheap to record again */
 void epoll_orphan(struct epoll *epoll, struct watched *watched);
