@@ -81,18 +81,6 @@ static int done(struct epoll *epoll, int count) {
     return count;
 }
 
-/* Of who does not wait, before it says that there is nothing: for deaths, and for what the doorbells have brought. */
-static int last_look(struct epoll *epoll, struct epoll_event *events, int room, uint64_t now, struct looked *looked, int saved) {
-    epoll_look_for_deaths(epoll);
-    int count = epoll_look(epoll, events, room, now, looked);
-    if (UNLIKELY(epoll->nests > 0)) {
-        epoll_look_for_deaths_nested(epoll);
-        count += epoll_look_nested(epoll, events, count, room, looked);
-    }
-    errno = saved;
-    return count;
-}
-
 static void leave(struct stay *stay) {
     struct epoll *epoll = stay->what;
     if (stay->armed)
@@ -122,7 +110,7 @@ struct wait {
     struct looked *looked;
 };
 
-/* Both give the number of events, with those that are there already; -1 and errno when the call is over. */
+/* The number of events; -1 and errno when the call is over. */
 static int ask_now(struct wait *wait, int room) {
     enum interruption interruption;
     int count = room > 0 ? plain(wait->epfd, wait->events, room, 0, wait->mask, false, &interruption)
@@ -134,10 +122,21 @@ static int ask_now(struct wait *wait, int room) {
     return interrupted(wait->saved, count, interruption);
 }
 
+/* With the `count` events that are there already. */
 static int look(struct wait *wait, int count) {
     count += epoll_look(wait->epoll, wait->events + count, wait->room - count, wait->now, wait->looked);
     if (UNLIKELY(wait->epoll->nests > 0))
         count += epoll_look_nested(wait->epoll, wait->events, count, wait->room, wait->looked);
+    return count;
+}
+
+/* Of who does not wait, before it says that there is nothing: for deaths, and for what the doorbells have brought. */
+static int look_last(struct wait *wait) {
+    epoll_look_for_deaths(wait->epoll);
+    if (UNLIKELY(wait->epoll->nests > 0))
+        epoll_look_for_deaths_nested(wait->epoll);
+    int count = look(wait, 0);
+    errno = wait->saved;
     return count;
 }
 
@@ -235,7 +234,7 @@ static int wait_direct(struct wait *wait) {
         if (!wait->asked && (wait->timeout == 0 || wait->now - asked_at(epoll) >= pause) && (count = ask_now(wait, wait->room)) != 0)
             return done(epoll, count);
         if (wait->timeout == 0)
-            return done(epoll, last_look(epoll, wait->events, wait->room, wait->now, wait->looked, wait->saved));
+            return done(epoll, look_last(wait));
         if (wait->now >= wait->deadline) {
             errno = wait->saved;
             return done(epoll, 0);
