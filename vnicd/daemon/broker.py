@@ -23,7 +23,8 @@ from vnicd.daemon.station import Kernel, Place, Station
 from vnicd.daemon.visitor import Visitor
 from vnicd.daemon.windows import MAX_WASTE, REST, Windows
 from vnicd.errors import NoNamespace
-from vnicd.kernel import direct
+from vnicd.kernel import direct, netns
+from vnicd.kernel.netns import Identity
 from vnicd.sockets import Op, Reply, Request, Why
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ ACCEPT_AT_ONCE = 32
 OFFER_TIMEOUT_S = 60.0
 """How long an offer waits to be taken."""
 
-Namespace = tuple[int, int]
-"""What tells one from all others."""
+Served = dict[Identity, dict[int, tuple[str, ...]]]
+"""The addresses of each partition, by the namespace that it is in."""
 
 
 class Broker:
@@ -51,14 +52,14 @@ class Broker:
         self.table = table.Writer()
         self.windows = Windows(self.table.region.fd)
         self.exchanges = Exchanges(self.table.region, timeout)
-        self.stations: dict[Namespace, Station] = {}
+        self.stations: dict[Identity, Station] = {}
         """By what tells their namespaces."""
         self.hints = Hints(kernel, self.stations)
         self.by_ip: dict[bytes, Station] = {}
         self.entries = b""
-        self.served: dict[Namespace, dict[int, tuple[str, ...]]] = {}
-        """What the last update was told: the addresses of each partition, by namespace."""
-        self.refused: set[Namespace] = set()
+        self.served: Served = {}
+        """What the last update was told."""
+        self.refused: set[Identity] = set()
         """Namespaces where we could not begin, which was said once."""
         self.closed = False
         self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
@@ -82,11 +83,11 @@ class Broker:
         await self.hints.tell()
         self.served = _addresses(found)
 
-    def is_up_to_date(self, places: Mapping[int, Place]) -> bool:
-        """Whether an update with these places would change nothing, and has nothing to try again."""
-        return self.hints.whole and not self.refused and _addresses(_by_namespace(places)) == self.served
+    def is_up_to_date(self, found: Served) -> bool:
+        """Whether an update would change nothing if this is what there is, and has nothing to try again."""
+        return self.hints.whole and not self.refused and found == self.served
 
-    async def _begin(self, where: Namespace, here: dict[int, Place]) -> None:
+    async def _begin(self, where: Identity, here: dict[int, Place]) -> None:
         number = min(here)
         path = here[number].netns
         try:
@@ -224,15 +225,15 @@ class Broker:
         return True
 
 
-def _by_namespace(places: Mapping[int, Place]) -> dict[Namespace, dict[int, Place]]:
-    found: dict[Namespace, dict[int, Place]] = {}
+def _by_namespace(places: Mapping[int, Place]) -> dict[Identity, dict[int, Place]]:
+    found: dict[Identity, dict[int, Place]] = {}
     for number, place in sorted(places.items()):
-        if (where := direct.identity(place.netns)) is not None:
+        if (where := netns.identity(place.netns or netns.OWN)) is not None:
             found.setdefault(where, {})[number] = place
     return found
 
 
-def _addresses(found: Mapping[Namespace, Mapping[int, Place]]) -> dict[Namespace, dict[int, tuple[str, ...]]]:
+def _addresses(found: Mapping[Identity, Mapping[int, Place]]) -> Served:
     return {
         where: {number: place.addresses for number, place in here.items()} for where, here in found.items()
     }

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from vnicd import connections
 from vnicd.connections import Own, Told
-from vnicd.daemon.broker import Broker
-from vnicd.daemon.ports import Ports
+from vnicd.daemon.broker import Broker, Served
+from vnicd.daemon.ports import Port, Ports
 from vnicd.daemon.station import Kernel, Place, Station
 from vnicd.kernel import halves, tap
 from vnicd.kernel.halves import Found
@@ -36,9 +37,12 @@ class Brokerage:
 
     async def look(self) -> None:
         """Follow the partitions where one has gone elsewhere and nobody has told us."""
-        with ExitStack() as stack:
-            if not self.broker.is_up_to_date(self._places(stack)):
-                await self.follow()
+        found: Served = {}
+        for port in self._present():
+            if (where := tap.whereabouts(port.tap)) is not None:
+                found.setdefault(where, {})[port.number] = port.spec.addresses
+        if not self.broker.is_up_to_date(found):
+            await self.follow()
 
     async def follow(self) -> None:
         """Bring the broker in line with the partitions; all who ask before it has begun are served at once."""
@@ -75,14 +79,16 @@ class Brokerage:
         The paths given here last as long as the stack.
         """
         found = {}
-        for port in self.ports:
-            if port.tap < 0 or port.adding or port.removing:
-                continue
+        for port in self._present():
             with suppress(OSError):
                 namespace = tap.namespace(port.tap)
                 stack.callback(os.close, namespace)
                 found[port.number] = Place(f"/proc/self/fd/{namespace}", port.spec.addresses)
         return found
+
+    def _present(self) -> Iterator[Port]:
+        """The partitions that have their interface, and are to keep it."""
+        return (port for port in self.ports if port.tap >= 0 and not port.adding and not port.removing)
 
     # --------------------------------------------------------------------------------------- telling
 

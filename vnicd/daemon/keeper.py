@@ -24,7 +24,7 @@ from vnicd.daemon.actions import Actions
 from vnicd.daemon.looks import until_look
 from vnicd.daemon.ports import Port, Ports
 from vnicd.errors import VnicdError
-from vnicd.kernel import tap
+from vnicd.kernel import netns, tap
 from vnicd.plan import plan
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ class Keeper:
             for port in list(self.ports):
                 if not port.spec.owns_netns or port.state != "up" or port.removing or port.tap < 0:
                     continue
-                if tap.is_alive(port.tap) and not tap.is_in(port.tap, port.spec.netns_path):
+                where = tap.whereabouts(port.tap)
+                if where is not None and where != netns.identity(port.spec.netns_path):
                     log.warning("the namespace of partition %s is gone", port.spec.name)
                     await self.actions.end_daemon(port)

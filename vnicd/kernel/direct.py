@@ -29,7 +29,6 @@ NFTABLES_GROUP = 1 << (7 - 1)
 
 BACKLOG = 4096
 
-OWN_NETNS = "/proc/thread-self/ns/net"
 MOST_OF_TABLE = 8 << 20
 """Bytes of the kernel's table of Unix sockets that are read: some 100,000 sockets."""
 
@@ -79,18 +78,9 @@ class Outfit:
                 sock.close()
 
 
-def identity(path: str | None) -> tuple[int, int] | None:
-    """What tells a namespace from all others; None when there is none at that path. No path is our own."""
-    try:
-        facts = os.stat(path or OWN_NETNS)  # noqa: PTH116 - a Path costs more than the call
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
-
-
 def equip(path: str | None, name: str) -> Outfit:
     """Make the sockets in the namespace at a path; OSError when somebody has one of the names already."""
-    return _equip(name, None) if path is None else netns.inside(path, lambda: _equip(name, OWN_NETNS))
+    return _equip(name, None) if path is None else netns.inside(path, lambda: _equip(name, netns.OWN))
 
 
 def _equip(name: str, namespace: str | None) -> Outfit:
@@ -103,7 +93,7 @@ def _equip(name: str, namespace: str | None) -> Outfit:
         outfit.listener.bind(f"\0{name}")
         outfit.listener.listen(BACKLOG)
         outfit.cookie = cookie(outfit.listener)
-        outfit.where = identity(None)
+        outfit.where = netns.identity(netns.OWN)
         if namespace is not None:
             outfit.namespace = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
         outfit.listeners = _listeners()  # those that begin later find us listening, and tell us

@@ -13,7 +13,13 @@ from vnicd.errors import NoNamespace, Unsupported, VnicdError
 
 T = TypeVar("T")
 
+Identity = tuple[int, int]
+"""Device and inode of a namespace, which no other one has as long as it lives."""
+
 NETNS_DIR = Path("/run/netns")
+
+OWN = "/proc/thread-self/ns/net"
+"""The path of the calling thread's namespace."""
 
 MOUNT_NAMESPACE = "VNICD_MOUNT_NAMESPACE"
 """Variable that names the mount namespace which the whole machine sees, where a daemon has one of its own."""
@@ -54,10 +60,10 @@ def inside(path: str, work: Callable[[], T]) -> T:
     return _in_thread(run)
 
 
-def identity(path: str) -> tuple[int, int] | None:
-    """What tells the namespace at `path` from all others for as long as it lives; None when there is no such file."""
+def identity(place: str | int) -> Identity | None:
+    """What tells the namespace at a path, or behind an fd, from all others; None when there is no such file."""
     try:
-        found = Path(path).stat()
+        found = os.stat(place)  # noqa: PTH116 - idle daemons ask this for each partition, and a Path costs more
     except OSError:
         return None
     return found.st_dev, found.st_ino

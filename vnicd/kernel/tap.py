@@ -6,11 +6,11 @@ import errno
 import fcntl
 import os
 import struct
-from pathlib import Path
 
 import pytun
 
 from vnicd.errors import Busy, Unsupported
+from vnicd.kernel import netns
 
 TUNSETPERSIST = 0x400454CB
 TUNSETOFFLOAD = 0x400454D0
@@ -92,15 +92,19 @@ def namespace(fd: int) -> int:
     return fcntl.ioctl(fd, TUNGETDEVNETNS)
 
 
+def whereabouts(fd: int) -> netns.Identity | None:
+    """Which namespace the device behind the fd is in; None when there is no device (any more)."""
+    try:
+        found = namespace(fd)
+    except OSError:
+        return None
+    try:
+        return netns.identity(found)
+    finally:
+        os.close(found)
+
+
 def is_in(fd: int, netns_path: str) -> bool:
     """Whether the device behind the fd exists and is in the namespace at `netns_path`."""
-    try:
-        own = namespace(fd)
-    except OSError:
-        return False
-    try:
-        return os.path.samestat(os.fstat(own), Path(netns_path).stat())
-    except OSError:
-        return False
-    finally:
-        os.close(own)
+    where = whereabouts(fd)
+    return where is not None and where == netns.identity(netns_path)
