@@ -55,7 +55,7 @@ def test_all_pairs_ping_and_go_direct(many: tuple[Fabric, list[Partition]]) -> N
     def not_direct() -> list[list[str]]:
         return [link["ports"] for link in fabric.json("links")["links"] if link["path"] != "direct"]
 
-    wait_until(lambda: not not_direct(), 5, "all pairs are direct")
+    wait_until(lambda: not not_direct(), 30, "all pairs are direct")
     assert len(fabric.json("links")["links"]) == (MANY + 1) * MANY // 2
 
 
@@ -75,7 +75,9 @@ def sleeps(pids: set[int]) -> int:
 def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> None:
     """All daemons together wake up at most twice a second, also with a direct link between each two.
 
-    That is what can be counted: what a wake-up costs depends on the machine, 0.2 to 4 ms for a look of the host's.
+    That is what can be counted. What a wake-up costs depends on the machine: in a virtual machine whose host takes
+    back the memory that was not in use for a second, the first run of a piece of Python takes 25 times as long as the
+    next, and a look of the host's takes 20 to 50 ms instead of 2. So the time is held to a bound that shows polling.
     """
     fabric, partitions = many
     for partition in partitions:
@@ -92,7 +94,7 @@ def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> Non
         holds_for(lambda: True, seconds, "nothing happens")
         used, woken = cpu_seconds(pids) - before, sleeps(pids) - slept
         last = f"{used / seconds:.2%} of a core, {woken} wake-ups in {seconds:.0f} s"
-        return woken <= 2 * seconds and used <= 0.02 * seconds
+        return woken <= 2 * seconds and used <= 0.1 * seconds
 
     try:
         wait_until(at_rest, 240, "the kernels have said all that new interfaces have to say, and it is quiet")
