@@ -159,8 +159,9 @@ class Fabric:
         self._stack.close()
         problems = []
         if self.runtime.exists():
+            files = [str(path.relative_to(self.runtime)) for path in self.runtime.rglob("*")]
             done = self.cli("down", check=False)
-            problems = [done.stderr] if done.returncode else []
+            problems = [f"{done.stderr.strip()}; in the runtime directory: {files}"] if done.returncode else []
         problems += self.left_behind()
         self._clean()
         assert not problems, f"left behind by the fabric: {problems}"
