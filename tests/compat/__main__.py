@@ -19,7 +19,7 @@ from tests.compat.program import Program
 from tests.compat.registry import PROGRAMS
 from tests.compat.results import Row, Rows
 from tests.compat.suites import run as suites_run
-from tests.compat.suites.suite import SUITES
+from tests.compat.suites.listed import SUITES
 from tests.compat.world import WAYS, World, choose_library
 
 LIBRARY = ROOT / "vnicd/libvnicd-sockets.so"

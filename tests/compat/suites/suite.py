@@ -1,4 +1,4 @@
-"""The upstream suites: what each needs, and the command that runs it."""
+"""What an upstream suite is: what it needs, where it runs, and the command that runs it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Suite:
             code = "import platform; print(platform.python_version())"
             return subprocess.run([cpython(), "-c", code], capture_output=True, text=True).stdout.strip()
         code = f"import importlib.metadata as m; print(m.version({self.package!r}))"
-        return subprocess.run([_python(), "-c", code], capture_output=True, text=True).stdout.strip()
+        return subprocess.run([python(), "-c", code], capture_output=True, text=True).stdout.strip()
 
     def prepare(self) -> str:
         """Installs what the suite needs; says why it can't be run, or nothing."""
@@ -75,20 +75,20 @@ class Suite:
             subprocess.run(["/usr/bin/python3", "-m", "venv", str(VENV)], check=True)
         wanted = ("pytest", "pytest-timeout", self.package, *self.needs)
         pip = [str(VENV / "bin/pip"), "--disable-pip-version-check", "--quiet"]
-        if failed := _log([*pip, "install", *wanted]):
+        if failed := run_installer([*pip, "install", *wanted]):
             return f"pip: {failed}"
         if self.sdist and not self.source():
             SDISTS.mkdir(parents=True, exist_ok=True)
             fetched = f"{self.package}=={self.version()}"
             words = ["download", "--no-deps", "--no-binary", self.package, "--dest", str(SDISTS), fetched]
-            if failed := _log([*pip, *words]):
+            if failed := run_installer([*pip, *words]):
                 return f"its source distribution could not be had: {failed}"
             (archive,) = SDISTS.glob(f"{self.package}-*.tar.gz")
             subprocess.run(["tar", "-xzf", str(archive), "-C", str(SDISTS)], check=True)
         return ""
 
 
-def _python() -> str:
+def python() -> str:
     return str(VENV / "bin/python")
 
 
@@ -103,137 +103,18 @@ def cpython() -> str:
     return ""
 
 
-def _log(argv: list[str]) -> str:
+def run_installer(argv: list[str], cwd: Path | None = None) -> str:
     """Runs an installer; the last line of its errors when it fails."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_TIMEOUT_S
+            argv,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=DOWNLOAD_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
         return f"not over after {DOWNLOAD_TIMEOUT_S} s"
     lines = done.stderr.strip().splitlines() or ["it failed"]
     return "" if done.returncode == 0 else lines[-1]
-
-
-def _pytest(*words: str) -> tuple[str, ...]:
-    options = (
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:asyncio",
-        "-p",
-        "no:aiohttp",
-        "-o",
-        "filterwarnings=",
-        f"--timeout={TEST_TIMEOUT_S}",
-        "--junitxml=@REPORT@",
-    )
-    report = (f"--timeout={TEST_TIMEOUT_S}", "--junitxml=@REPORT@")
-    return (_python(), "-m", "pytest", *options, *report, *words)
-
-
-TWISTED = (
-    *("internet.test.test_tcp", "internet.test.test_endpoints", "internet.test.test_unix", "test.test_tcp"),
-    *("internet.test.test_fdset", "internet.test.test_tls", "test.test_ssl", "test.test_internet"),
-    *("web.test.test_http", "web.test.test_newclient", "web.test.test_agent", "web.test.test_webclient"),
-    *("protocols.test.test_tls", "test.test_ftp", "spread.test.test_pb", "internet.test.test_process"),
-)
-TRIO = ("socket", "highlevel_socket", "highlevel_open_tcp_stream", "highlevel_open_tcp_listeners", "ssl")
-CPYTHON = (
-    "test_socket",
-    "test_asyncio",
-    "test_ssl",
-    "test_select",
-    "test_poll",
-    "test_epoll",
-    "test_httplib",
-)
-
-SUITES = [
-    Suite(
-        "Twisted",
-        "twisted",
-        ("pyopenssl", "service-identity", "idna"),
-        (_python(), str(COLLECT), "@REPORT@", *(f"twisted.{name}" for name in TWISTED)),
-    ),
-    Suite(
-        "tornado", "tornado", (), (_python(), str(COLLECT), "@REPORT@", "tornado.test.runtests:TEST_MODULES")
-    ),
-    Suite(
-        "trio",
-        "trio",
-        ("trustme", "pyopenssl"),
-        _pytest(
-            "-p", "trio._tests.pytest_plugin", "--pyargs", *(f"trio._tests.test_{name}" for name in TRIO)
-        ),
-    ),
-    Suite(
-        "anyio",
-        "anyio",
-        (
-            "trio",
-            "trustme",
-            "psutil",
-            "pytest-mock",
-            "hypothesis",
-            "uvloop",
-            "truststore",
-            "blockbuster",
-            "coverage",
-        ),
-        _pytest("tests/test_sockets.py", "tests/streams/test_tls.py", "-m", "not network"),
-        sdist=True,
-    ),
-    Suite(
-        "aiohttp",
-        "aiohttp",
-        (
-            *(
-                "pytest-aiohttp",
-                "pytest-mock",
-                "freezegun",
-                "re-assert",
-                "time-machine",
-                "proxy.py",
-                "blockbuster",
-            ),
-            *(
-                "isal",
-                "zlib-ng",
-                "trustme",
-                "pytest-codspeed",
-                "python-on-whales",
-                "pytest-cov",
-                "pytest-xdist",
-            ),
-            *("brotli", "gunicorn", "uvloop", "aiodns"),
-        ),
-        _pytest(
-            *("-o", "addopts=", "-n", "0", "--import-mode=importlib"),
-            *(
-                f"tests/test_{name}.py"
-                for name in ("client_functional", "web_functional", "web_server", "connector")
-            ),
-            *(
-                f"tests/test_{name}.py"
-                for name in ("web_sendfile_functional", "web_websocket_functional", "run_app")
-            ),
-        ),
-        sdist=True,
-    ),
-    Suite(
-        "uvloop",
-        "uvloop",
-        ("psutil", "pyopenssl", "aiohttp"),
-        (_python(), str(COLLECT), "@REPORT@", "./tests"),
-        sdist=True,
-    ),
-    Suite(
-        "CPython",
-        "",
-        (),
-        (cpython(), "-m", "test", "-u", "network", "--junit-xml=@REPORT@", "-i", "*VSOCK*", *CPYTHON),
-        limit=500,
-    ),
-]
