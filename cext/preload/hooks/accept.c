@@ -102,8 +102,8 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     HANDLERS_WAIT();
     if (UNLIKELY(number_made(result) < 0))
         return -1;
-    if (UNLIKELY(is_marked_plain(fd))) {
-        mark_plain(result);
+    if (UNLIKELY(is_marked(fd, MARK_PLAIN))) {
+        mark_set(result, MARK_PLAIN);
     } else {
         struct listener *listener = listener_of(fd);
         if (listener != NULL) {
@@ -112,6 +112,8 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
             entry_release(&listener->entry);
         }
     }
+    if (entry_of(result) == NULL)
+        mark_set(result, MARK_SETTLED);
     if (name != NULL && length != NULL) {
         memcpy(name, &far, *length < room ? *length : room);
         *length = room;

@@ -101,18 +101,22 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
     int family, saved = errno, result = OFFER_NOT_CONNECTED;
     enum vn_why why = policy_decide(target);
     /* stdio's numbers stay plain: see number_copied. */
-    bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked_plain(fd);
+    bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked(fd, MARK_PLAIN | MARK_WATCHED);
     if (why == VN_WHY_direct && !hidden_has_room(fd))
         why = VN_WHY_no_descriptors;
-    if (why == VN_WHY_direct && may_be && is_tcp(fd, &family))
+    if (why == VN_WHY_direct && may_be && is_tcp(fd, &family)) {
+        mark_clear(fd);   /* it may have been settled once, see drop */
         why = offer_connect(fd, name, length, family, target, &result);
-    else if (why == VN_WHY_direct)
-        why = is_marked_plain(fd) ? VN_WHY_option : VN_WHY_unsupported;
+    } else if (why == VN_WHY_direct) {
+        why = is_marked(fd, MARK_PLAIN) ? VN_WHY_option : VN_WHY_unsupported;
+    }
     int error = errno;
     report(why, target, fd);
     errno = saved;
     if (result == OFFER_NOT_CONNECTED) {
         result = connect_kernel(fd, name, length);
+        if (result == 0 || errno == EINPROGRESS)
+            mark_set(fd, MARK_SETTLED);
         if (result == 0 && why == VN_WHY_no_provider && targets_recall(target) == TARGET_UNKNOWN)
             targets_learn(target, TARGET_SILENT);
         return result;

@@ -139,7 +139,7 @@ static int fcntl_any(int fd, int command, void *argument) {
     if (copies)
         return number_copied(fd, result);
     if (command == F_SETSIG && argument != NULL && entry_of(fd) == NULL)
-        mark_plain(fd);   /* before it connects: see set_signal */
+        mark_set(fd, MARK_PLAIN);   /* before it connects: see set_signal */
     if (LIKELY(entry_of(fd) == NULL) || (command != F_SETFL && !is_of_signals(command)))
         return result;
     HANDLERS_WAIT();

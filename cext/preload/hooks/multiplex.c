@@ -5,6 +5,8 @@
 #include "base/real.h"
 #include "base/signals.h"
 #include "fdtable/entry.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
 #include "hooks/numbers.h"
 #include "multiplex/epoll.h"
 #include "multiplex/poll.h"
@@ -93,8 +95,21 @@ static void check(int fd) {
         conn_release(conn);
 }
 
+/* For one that is connected by TCP, all is the kernel's: programs call this with each message. */
+static int control_settled(int epfd, int op, int fd, struct epoll_event *event) {
+    if (UNLIKELY(is_hidden(epfd))) {
+        errno = EBADF;
+        return -1;
+    }
+    if (!is_marked(fd, MARK_WATCHED))
+        mark_set(fd, MARK_WATCHED);
+    return real_epoll_ctl(epfd, op, fd, event);
+}
+
 EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     READY();
+    if (is_marked(fd, MARK_SETTLED) && entry_of(fd) == NULL)
+        return control_settled(epfd, op, fd, event);
     HANDLERS_WAIT();
     struct conn *conn;
     if (op == EPOLL_CTL_ADD)

@@ -57,14 +57,22 @@ static void let_go(int fd, bool is_open) {
 }
 
 bool number_is_known(int fd) {
-    return entry_of(fd) != NULL || epoll_watches(fd) || is_marked_plain(fd);
+    return entry_of(fd) != NULL || epoll_watches(fd) || is_marked(fd, ~0u);
+}
+
+/* is_open: as for let_go. */
+static void forget(int fd, bool is_open) {
+    int saved = errno;
+    if (entry_of(fd) == NULL && !epoll_watches(fd))
+        mark_clear(fd);
+    else
+        let_go(fd, is_open);
+    errno = saved;
 }
 
 void number_let_go(int fd) {
-    int saved = errno;
     if (UNLIKELY(number_is_known(fd)) && !process_is_borrowed())
-        let_go(fd, true);
-    errno = saved;
+        forget(fd, true);
 }
 
 static int refused(int fd) {
@@ -74,12 +82,10 @@ static int refused(int fd) {
 }
 
 int number_made(int fd) {
-    int saved = errno;
     if (UNLIKELY(limit_is_reached(fd)))
         return refused(fd);
     if (UNLIKELY(fd >= 0 && number_is_known(fd)) && !process_is_borrowed())
-        let_go(fd, false);
-    errno = saved;
+        forget(fd, false);
     return fd;
 }
 
@@ -88,8 +94,8 @@ int number_copied(int from, int fd) {
         return fd;
     if (UNLIKELY(number_made(fd) < 0))
         return -1;
-    if (UNLIKELY(is_marked_plain(from)))
-        mark_plain(fd);
+    if (UNLIKELY(is_marked(from, MARK_PLAIN)))
+        mark_set(fd, MARK_PLAIN);
     if (LIKELY(entry_of(from) == NULL) || process_is_borrowed())
         return fd;
     int saved = errno;

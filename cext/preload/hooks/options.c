@@ -102,7 +102,7 @@ static bool is_on(int level, int option, const void *value, socklen_t length) {
 /* Before a socket connects or listens: what can't be carried keeps it, and what it accepts, with TCP. */
 static void note_for_later(int fd, int level, int option, const void *value, socklen_t length) {
     if (refusal(level, option) != 0 && is_on(level, option, value, length))
-        mark_plain(fd);
+        mark_set(fd, MARK_PLAIN);
 }
 
 static int set_direct(struct conn *conn, int fd, int level, int option, const void *value, socklen_t length) {

@@ -6,6 +6,9 @@
  * watched edge-triggered, and their bytes stay (stream/doorbell.c). Entries that had events lately are in the active list
  * and are looked at by every wait; the others are armed.
  *
+ * A plain descriptor has an entry too, for what it may become. One that is connected by TCP for good has none: programs
+ * call epoll_ctl with each message, and those without direct connections would pay for it (fdtable/marks.h).
+ *
  * As in the kernel, an entry is known by the number that it was added by, and lives as long as any descriptor of the
  * same socket: one whose number was closed while another number means the connection is an orphan.
  *

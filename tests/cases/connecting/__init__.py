@@ -53,6 +53,20 @@ CASES = [
                 SO_ERROR: 111
                 SO_ERROR: 0
             """,
+            "refused_then_watched": """
+                connect: EINPROGRESS
+                add: 0
+                epoll_wait: in out err hup
+                SO_ERROR: 111
+                connect: ECONNABORTED
+                connect: EINPROGRESS
+                modify: 0
+                epoll_wait: out
+                send: 1
+                modify: 0
+                epoll_wait: in
+                recv: "1"
+            """,
             "unspec": """
                 connect to AF_UNSPEC: 0
                 recv: ECONNRESET

@@ -102,6 +102,34 @@ static void nonblocking_refused(void) {
     close(client);
 }
 
+/* In an epoll since it was refused, the socket connects anew: it may stay with TCP, and the epoll must go on with it. */
+static void refused_then_watched(void) {
+    struct sockaddr_in at;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT};
+    char byte;
+    listen_once();
+    close(listen_at(&at, 1));
+    int client = fresh(SOCK_NONBLOCK), epoll = epoll_create1(0);
+    say("connect", reach(client, &at));
+    say("add", epoll_ctl(epoll, EPOLL_CTL_ADD, client, &event));
+    say_events("epoll_wait", epoll_wait(epoll, &event, 1, 2000) == 1 ? event.events : 0);
+    say("SO_ERROR", error_of(client));
+    say("connect", reach(client, &address));   /* tells once more of the first */
+    say("connect", reach(client, &address));
+    int server = accept_from(listener);
+    event.events = EPOLLOUT;
+    say("modify", epoll_ctl(epoll, EPOLL_CTL_MOD, client, &event));
+    say_events("epoll_wait", epoll_wait(epoll, &event, 1, 2000) == 1 ? event.events : 0);
+    say("send", send(server, "1", 1, MSG_NOSIGNAL));
+    event.events = EPOLLIN;
+    say("modify", epoll_ctl(epoll, EPOLL_CTL_MOD, client, &event));
+    say_events("epoll_wait", epoll_wait(epoll, &event, 1, 2000) == 1 ? event.events : 0);
+    say_text("recv", &byte, recv(client, &byte, 1, 0));
+    close(epoll);
+    close(client);
+    close(server);
+}
+
 /* connect to AF_UNSPEC ends a connection, and the socket may connect anew. */
 static void unspec(void) {
     struct link link = link_open();
@@ -235,6 +263,7 @@ static void backlog(void) {
 }
 
 CASES({"nonblocking", nonblocking}, {"nonblocking_epoll", nonblocking_epoll}, {"nonblocking_again", nonblocking_again},
-      {"blocking_again", blocking_again}, {"nonblocking_refused", nonblocking_refused}, {"unspec", unspec},
+      {"blocking_again", blocking_again}, {"nonblocking_refused", nonblocking_refused},
+      {"refused_then_watched", refused_then_watched}, {"unspec", unspec},
       {"shutdown_while_connecting", shutdown_while_connecting}, {"connect_waits", connect_waits},
       {"connect_timeout", connect_timeout}, {"connect_when_room", connect_when_room}, {"backlog", backlog})
