@@ -127,6 +127,15 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     return step.op in ("drain", "recvall") or any(f" {name} " in f"{step.text} " for name in amounts)
 
 
+def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A reset is told to one of the calls that wait for room, and it depends on the buffers which of them wait."""
+    senders = {each.step.actor for each in before if each.step.op in ("send", "sendall")}
+    errors = {kernel.error, direct.error} == {errno.EPIPE, errno.ECONNRESET}
+    return (
+        step.op == "sendall" and errors and bool(kernel.waited and direct.waited and senders - {step.actor})
+    )
+
+
 def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """Of a connection without an answer, an unseen clone leaves one process without the other end."""
     if not any(each.step.op == "fork" and HOW["fork"][each.step.args[1]] == "clone" for each in before):
@@ -219,6 +228,7 @@ RULES = [
     Allowed("direct-sockets.md, known faults: a close under a call that was left by a jump", _jumped),
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
     Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),
+    Allowed("direct-sockets.md: buffers hold other amounts, so another call waits for room", _told_once),
     Allowed("direct-sockets.md: what was closed past the library is not asked for", _gone_unseen),
     Allowed("direct-sockets.md, known faults: a clone past the library", _cloned),
     Allowed("direct-sockets.md: an epoll forgets a number that is closed", _left_open),
