@@ -68,6 +68,11 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
     int failure;
     bool is_name = !is_bad(name) && length >= sizeof(sa_family_t) && length <= sizeof(struct sockaddr_storage);
     bool drops = is_name && name->sa_family == AF_UNSPEC;
+    if (UNLIKELY(conn->disconnecting && is_name && !drops)) {
+        conn_release(conn);
+        errno = EINVAL;
+        return -1;
+    }
     if (drops)
         drop(conn);
     else if (conn->unreported && is_name && has_failed(conn, fd, &failure))

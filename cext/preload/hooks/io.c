@@ -192,7 +192,8 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             n = stream_write(conn, iov, (int)count, total);
         if (UNLIKELY(n == 0 && pieces.bad && want == 0))
             return fail(EFAULT);
-        if (n > 0 || (n == 0 && want == 0 && conn_phase(conn) > CONN_CONNECTING)) {
+        enum phase phase = conn_phase(conn);
+        if (n > 0 || (n == 0 && want == 0 && phase > CONN_CONNECTING && phase != CONN_PLAIN)) {
             total += (size_t)n;
             conn->writes++;
             if (UNLIKELY(conn_phase(conn) == CONN_OFFERED))

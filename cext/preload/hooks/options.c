@@ -252,11 +252,14 @@ EXPORT int shutdown(int fd, int how) {
         return real_shutdown(fd, how);
     if (conn_phase(conn) < CONN_DIRECT)
         progress_serve(conn, fd);
+    bool early = conn->unreported;
     conn->unreported = false;   /* as TCP: a connect says from now on that it is connected */
     if (conn_phase(conn) == CONN_CONNECTING)   /* TCP gives the connect up */
         progress_fall_back(conn, fd);
     int result = conn_phase(conn) == CONN_PLAIN ? real_shutdown(fd, how) : shut(conn, fd, how);
     int saved = errno;
+    if (early && conn_phase(conn) == CONN_BROKEN && result != 0 && saved == ENOTCONN)
+        conn->disconnecting = true;
     if (conn->watchers != 0 && (result == 0 || saved != EINVAL))
         watch_touch_anew(conn);   /* as TCP: whatever was shut, or was before */
     conn_release(conn);

@@ -52,6 +52,7 @@ struct conn {
     _Atomic bool watched_for_death;          /* and whether it is asked for all of the process together */
     _Atomic uint32_t sleeper;                /* the last thread that watches the doorbell, by its sleeper's number */
     bool unreported;                         /* the program has seen EINPROGRESS, and no connect that returned 0 */
+    bool disconnecting;                      /* and a shutdown that found it reset: then TCP refuses every connect */
     _Atomic bool early;                      /* watched by the kernel, in an epoll: see epoll_waits_seen */
     _Atomic int parked;                      /* the number by which it was taken out of an epoll last, and when: */
     _Atomic uint64_t parked_at;              /* it may be put back without asking the kernel */

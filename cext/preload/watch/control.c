@@ -110,6 +110,19 @@ static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_even
     }
 }
 
+/* For a descriptor that the kernel watches, or has to from now on: see rejoin. */
+static int control_kernel(struct epoll *epoll, int epfd, int op, int fd, struct epoll_event *event) {
+    struct watched *watched = epoll_find(epoll, fd);
+    if (LIKELY(watched == NULL || !watched->absent))
+        return real_epoll_ctl(epfd, op, fd, event);
+    if (op == EPOLL_CTL_ADD)
+        return fail(EEXIST);
+    int result = op == EPOLL_CTL_DEL ? 0 : real_epoll_ctl(epfd, EPOLL_CTL_ADD, fd, event);
+    if (result == 0)
+        watched->absent = false;
+    return result;
+}
+
 static void leave(struct epoll *epoll, struct watched *watched);
 static void rejoin(struct epoll *epoll, struct watched *watched);
 
@@ -184,7 +197,7 @@ int control(int epfd, int op, int fd, struct epoll_event *event) {
                 take_over(epoll, watched);
             result = control_direct(epoll, epfd, op, fd, event, conn);
             entry = NULL;
-        } else if (asked || (result = real_epoll_ctl(epfd, op, fd, event)) == 0) {
+        } else if (asked || (result = control_kernel(epoll, epfd, op, fd, event)) == 0) {
             control_plain(epoll, op, fd, event, entry);
         }
         mutex_unlock(&epoll->lock);
@@ -216,8 +229,8 @@ static void leave(struct epoll *epoll, struct watched *watched) {
         unwatch(watched, true);
     } else {
         remove_nested(epoll, watched);
-        if (real_epoll_ctl(outer, EPOLL_CTL_DEL, watched->fd, NULL) != 0)   /* another one, closed without our knowledge */
-            epoll_drop(epoll, watched);
+        if (!watched->absent && real_epoll_ctl(outer, EPOLL_CTL_DEL, watched->fd, NULL) != 0)
+            epoll_drop(epoll, watched);   /* another one, closed without our knowledge */
     }
 }
 
@@ -235,8 +248,10 @@ static void rejoin(struct epoll *epoll, struct watched *watched) {
         watch(epoll, watched, (struct conn *)entry);
         return;
     }
-    struct epoll_event event = {watched->disabled ? EPOLLONESHOT : watched->events, watched->data};
-    real_epoll_ctl(outer, EPOLL_CTL_ADD, watched->fd, &event);
+    struct epoll_event event = {watched->events, watched->data};
+    watched->absent = watched->disabled;   /* added with EPOLLONESHOT alone it would tell of EPOLLHUP */
+    if (!watched->absent)
+        real_epoll_ctl(outer, EPOLL_CTL_ADD, watched->fd, &event);
     if (entry != NULL) {
         add_nested(epoll, watched, entry);
         entry_release(entry);
