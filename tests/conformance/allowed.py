@@ -42,6 +42,14 @@ def _without(events: int, outcome: Outcome) -> list[int]:
     return [value & ~events for value in outcome.values]
 
 
+def _told_without(events: int, step: Step, outcome: Outcome) -> list[int]:
+    """What a poll or a wait has told but for these events; an epoll says nothing of descriptors without any."""
+    if step.op != "epollwait":
+        return _without(events, outcome)
+    pairs = [outcome.values[2 * index : 2 * index + 2] for index in range(max(0, outcome.result))]
+    return [value for slot, told in pairs if told & ~events for value in (slot, told & ~events)]
+
+
 def _urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     if step.op in ("poll", "epollwait"):
         return any(value & EVENTS["PRI"] for value in kernel.values)
@@ -103,7 +111,7 @@ def _closed_under_others(before: Sequence[Past], step: Step, kernel: Outcome, di
                 continue
             if past.step.op == "poll" and slot in past.step.args[2::2]:
                 return True
-            if past.step.op in ("recv", "send", "recvall", "sendall", "fill", "drain"):
+            if past.step.op in ("recv", "send", "recvall", "sendall", "fill", "drain", "badio"):
                 return past.step.args[0] == slot and HOW["close"][how] == "kernel"
     return False
 
@@ -114,7 +122,7 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return False
     events = EVENTS["OUT"] | EVENTS["RDHUP"] | EVENTS["HUP"]
     if step.op in ("poll", "epollwait"):
-        return _without(events, kernel) == _without(events, direct)
+        return _told_without(events, step, kernel) == _told_without(events, step, direct)
     if step.op == "send":
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
         return full or (kernel.result > 0 and direct.error in (errno.EPIPE, errno.ECONNRESET))
@@ -136,14 +144,20 @@ def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     )
 
 
+def _lost(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """Bytes that a reset has lost are counted by the process that has written them."""
+    return (
+        " SIOCOUTQ " in step.text and direct.values[0] == 0 and any(each.step.op == "fork" for each in before)
+    )
+
+
 def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """Of a connection without an answer, an unseen clone leaves one process without the other end."""
     if not any(each.step.op == "fork" and HOW["fork"][each.step.args[1]] == "clone" for each in before):
         return False
-    if step.op in ("poll", "epollwait"):
-        return direct.state == BLOCKED or any(
-            value & (EVENTS["ERR"] | EVENTS["HUP"]) for value in direct.values
-        )
+    if step.op in ("poll", "epollwait"):  # select tells of a reset as of something to read
+        ends = EVENTS["ERR"] | EVENTS["HUP"] | (EVENTS["IN"] if "select" in step.text else 0)
+        return direct.state == BLOCKED or any(value & ends for value in direct.values)
     lost = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
     return bool(lost & {direct.error, direct.values[0]})
 
@@ -170,7 +184,15 @@ def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     """The kernel wakes a receive for fewer bytes than SO_RCVLOWAT when there are as many, or never."""
     set_before = any(" SO_RCVLOWAT " in each.step.text for each in before)
     late = kernel.state == BLOCKED or (kernel.waited and kernel.result == direct.result)
-    return set_before and step.op == "recv" and bool(late and direct.waited)
+    taken = direct.error == errno.EAGAIN and any(
+        each.step.op == "recv" and each.kernel.state == BLOCKED for each in before
+    )
+    return set_before and step.op == "recv" and bool((late and direct.waited) or taken)
+
+
+def _which_first(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """More is ready than the epoll's wait has room for: which is told of first."""
+    return step.op == "epollwait" and kernel.result == direct.result == step.args[2] > 0
 
 
 def _orphaned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -187,7 +209,7 @@ def _bound(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
     return (
         step.op == "bind"
         and errno.EADDRINUSE in (kernel.error, direct.error)
-        and any(each.step.op == "close" for each in before)
+        and any(each.step.op in ("close", "shutdown") for each in before)
     )
 
 
@@ -229,6 +251,8 @@ RULES = [
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
     Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),
     Allowed("direct-sockets.md: buffers hold other amounts, so another call waits for room", _told_once),
+    Allowed("direct-sockets.md: bytes that a reset has lost, seen by another process", _lost),
+    Allowed("what epoll leaves open: which of several ready descriptors is told of first", _which_first),
     Allowed("direct-sockets.md: what was closed past the library is not asked for", _gone_unseen),
     Allowed("direct-sockets.md, known faults: a clone past the library", _cloned),
     Allowed("direct-sockets.md: an epoll forgets a number that is closed", _left_open),
