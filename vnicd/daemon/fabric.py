@@ -24,7 +24,7 @@ from vnicd.daemon.switch import Switch
 from vnicd.daemon.units import Units
 from vnicd.daemon.uplink import Uplink
 from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
-from vnicd.kernel import neighbours, process, tap
+from vnicd.kernel import neighbours, process, tap, tcp
 from vnicd.kernel.hugepages import Overcommit
 from vnicd.kernel.limits import SharedLimit
 from vnicd.model import PartitionSpec
@@ -264,6 +264,9 @@ class Fabric:
         async with port.lock:
             actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
             actual = replace(actual, daemon=self.supervisor.has_daemon(port))
+            if actual.interface and tap.is_in(port.tap, port.spec.netns_path):
+                # direct ones need no interface, and would go on; the daemon is there to carry the resets
+                await self.actions.kernel(lambda: tcp.abort(port.spec.netns_path, port.spec.addresses))
             await self.actions.execute(plan({}, {port.spec.name: actual}), port)
             self._forget(port)
 

@@ -37,8 +37,9 @@ static void say(struct conn *conn, int fd) {
         return;
     }
     bool unread = peer != NULL && peer->head != own->tail;
-    /* As by TCP: unread bytes make the close a reset, and then no FIN is sent but one that was before. */
-    bool reset = unread || is_abortive(fd) || (own->state & VN_RESET);
+    /* As by TCP: unread bytes make the close a reset, and then no FIN is sent but one that was before. Nor does one who was
+     * reset from outside send a FIN: the other end may not have noticed. */
+    bool reset = unread || is_abortive(fd) || (own->state & VN_RESET) || atomic_load(&conn->peer_reset);
     atomic_fetch_or(&own->state, VN_CLOSED | (reset ? VN_RESET : VN_FIN));
     doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
     if (peer != NULL && VN_WANTS_ROOM(peer->armed))   /* who waits for room has to hear of it as well */

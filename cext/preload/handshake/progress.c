@@ -250,6 +250,9 @@ static void look_at(struct conn *conn, int tcp) {
         atomic_store(&conn->peer_reset, true);
         atomic_store(&conn->peer_gone, true);   /* no process has the other end's socket */
         wake_everybody(conn);
+    } else if (got < 0 && errno == ECONNABORTED) {
+        conn_abort(conn);
+        wake_everybody(conn);
     } else if (got == 0 && conn_has_ended(conn, tcp)) {
         wake_everybody(conn);
     }

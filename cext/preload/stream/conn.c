@@ -90,6 +90,11 @@ bool conn_break(struct conn *conn, int error) {
     }
 }
 
+void conn_abort(struct conn *conn) {
+    atomic_fetch_or(&conn->own->state, VN_CLOSED | VN_RESET);
+    conn_break(conn, ECONNABORTED);
+}
+
 int conn_descriptor(const struct conn *conn, int fd) {
     if (LIKELY(entry_of(fd) == &conn->entry))
         return fd;
@@ -118,6 +123,16 @@ void conn_wait_unpinned(struct conn *conn) {
         real_syscall(SYS_nanosleep, &nap, NULL);
 }
 
+/* What the kernel would report, which it then forgets. */
+static int pending_error(struct conn *conn, int fd) {
+    int error = 0, tcp = conn_pin(conn, fd);
+    socklen_t length = sizeof(error);
+    if (tcp < 0 || real_getsockopt(tcp, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
+        error = 0;
+    conn_unpin(conn);
+    return error;
+}
+
 /* The other end's kernel has closed its TCP socket, so no process has it any more. Ours is never closed as long as we look. */
 static bool tcp_has_ended(struct conn *conn, int fd) {
     struct tcp_info info;
@@ -127,8 +142,11 @@ static bool tcp_has_ended(struct conn *conn, int fd) {
     conn_unpin(conn);
     if (!told)
         return false;
-    if (info.tcpi_state == TCP_CLOSE)
+    if (info.tcpi_state == TCP_CLOSE) {
         atomic_store(&conn->peer_reset, true);
+        if (pending_error(conn, fd) == ECONNABORTED)
+            conn_abort(conn);
+    }
     return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_LAST_ACK || info.tcpi_state == TCP_CLOSING ||
            info.tcpi_state == TCP_CLOSE || info.tcpi_state == TCP_TIME_WAIT;
 }

@@ -75,6 +75,7 @@ struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase);
 
 /* The one writer of `phase`: false when it was not `from` any more. */
 bool conn_set_phase(struct conn *conn, enum phase from, enum phase to);
+void conn_abort(struct conn *conn);   /* its TCP socket was, from outside: as its partition was removed, or by ss -K */
 bool conn_break(struct conn *conn, int error);   /* to CONN_BROKEN from wherever it is, with this error to report */
 
 static inline enum phase conn_phase(const struct conn *conn) {
