@@ -22,6 +22,11 @@ static inline bool is_bad(const void *place) {
     return UNLIKELY(address < 4096 || address >= 0x0000800000000000ull);
 }
 
+/* The same of an argument that may be NULL. */
+static inline bool is_bad_option(const void *place) {
+    return place != NULL && is_bad(place);
+}
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 static inline uint64_t now_ns(void) {
     struct timespec t;

@@ -361,7 +361,21 @@ static ssize_t receive_message(struct conn *conn, int fd, struct msghdr *message
     return is_bad(message) ? fail(EFAULT) : receive(conn, fd, message->msg_iov, message->msg_iovlen, flags);
 }
 
+/* TCP has no control data of its own, but the kernel judges what is there; with no bytes it sends nothing. */
+static bool refuses_control(struct conn *conn, int fd, const struct msghdr *message) {
+    struct msghdr empty = {.msg_control = message->msg_control, .msg_controllen = message->msg_controllen};
+    int saved = errno, tcp = conn_pin(conn, fd);
+    bool refused = tcp >= 0 && real_sendmsg(tcp, &empty, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+                   (errno == EINVAL || errno == EFAULT || errno == EPERM);
+    conn_unpin(conn);
+    if (!refused)
+        errno = saved;
+    return refused;
+}
+
 static ssize_t transmit_message(struct conn *conn, int fd, const struct msghdr *message, int flags) {
+    if (!is_bad(message) && UNLIKELY(message->msg_controllen != 0) && refuses_control(conn, fd, message))
+        return -1;
     return is_bad(message) ? fail(EFAULT) : transmit(conn, fd, message->msg_iov, message->msg_iovlen, flags);
 }
 

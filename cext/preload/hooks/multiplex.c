@@ -17,15 +17,6 @@
 
 #define RECENT 10   /* times ticks_few */
 
-static bool has_direct(const struct pollfd *fds, nfds_t count) {
-    if (is_bad(fds) || entry_highest < 0)
-        return false;
-    for (nfds_t i = 0; i < count; i++)
-        if (UNLIKELY(entry_of(fds[i].fd) != NULL))
-            return true;
-    return false;
-}
-
 static bool too_many(nfds_t count) {   /* the kernel's EINVAL; and no access beyond what the program has */
     struct rlimit limit;
     return count > 1024 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && count > limit.rlim_cur;
@@ -33,7 +24,7 @@ static bool too_many(nfds_t count) {   /* the kernel's EINVAL; and no access bey
 
 EXPORT int poll(struct pollfd *fds, nfds_t count, int ms) {
     READY();
-    if (LIKELY(entry_highest < 0) || too_many(count) || LIKELY(!has_direct(fds, count)))
+    if (LIKELY(entry_highest < 0) || too_many(count) || LIKELY(!poll_has_direct(fds, count)))
         return real_poll(fds, count, ms);
     return poll_direct(fds, count, ms < 0 ? FOR_EVER : (uint64_t)ms * MILLISECOND_NS, NULL);
 }
@@ -43,12 +34,13 @@ EXPORT int __poll(struct pollfd *fds, nfds_t count, int ms) {
 }
 
 static bool is_wrong(const struct timespec *time) {
-    return time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS);
+    return time != NULL && (is_bad(time) || time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS);
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask) {
     READY();
-    if (LIKELY(entry_highest < 0) || is_wrong(time) || too_many(count) || LIKELY(!has_direct(fds, count)))
+    if (LIKELY(entry_highest < 0) || is_wrong(time) || is_bad_option(mask) || too_many(count) ||
+        LIKELY(!poll_has_direct(fds, count)))
         return real_ppoll(fds, count, time, mask);
     uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec;
     return poll_direct(fds, count, timeout, mask);

@@ -99,10 +99,27 @@ static bool is_on(int level, int option, const void *value, socklen_t length) {
     return option == SO_PEEK_OFF ? number >= 0 : number != 0;
 }
 
+/* A time-out that has ended: nobody waits. The kernel does not tell it from none. */
+static bool is_over_at_once(int level, int option, const void *value, socklen_t length) {
+    struct timeval time;
+    if (level != SOL_SOCKET || (option != SO_RCVTIMEO && option != SO_SNDTIMEO) || is_bad(value) || length < sizeof(time))
+        return false;
+    memcpy(&time, value, sizeof(time));
+    return time.tv_sec < 0;
+}
+
 /* Before a socket connects or listens: what can't be carried keeps it, and what it accepts, with TCP. */
 static void note_for_later(int fd, int level, int option, const void *value, socklen_t length) {
-    if (refusal(level, option) != 0 && is_on(level, option, value, length))
+    if ((refusal(level, option) != 0 && is_on(level, option, value, length)) || is_over_at_once(level, option, value, length))
         mark_set(fd, MARK_PLAIN);
+}
+
+static void set_timeout(struct conn *conn, int option, bool over_at_once) {
+    uint64_t time = over_at_once ? CONN_AT_ONCE_NS : 0;
+    if (option == SO_RCVTIMEO)
+        conn->own->receive_timeout_ns = time;
+    else if (option == SO_SNDTIMEO)
+        conn->own->send_timeout_ns = time;
 }
 
 static int set_direct(struct conn *conn, int fd, int level, int option, const void *value, socklen_t length) {
@@ -114,6 +131,7 @@ static int set_direct(struct conn *conn, int fd, int level, int option, const vo
     int result = real_setsockopt(fd, level, option, value, length);
     if (result == 0 && level == SOL_SOCKET) {
         uint64_t bound = stream_bound(conn->own, conn->peer);
+        set_timeout(conn, option, is_over_at_once(level, option, value, length));
         conn_read_options(conn, fd);
         if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {   /* who waits for room may have it */
             kick_all();

@@ -17,6 +17,8 @@
 #include "base/real.h"
 #include "base/settings.h"
 #include "base/signals.h"
+#include "multiplex/poll.h"
+#include "multiplex/select.h"
 #include "relay/relay.h"
 
 #ifndef SYS_io_uring_setup
@@ -28,15 +30,83 @@
 
 struct arguments { long a, b, c, d, e, f; };
 
+/* Waits for descriptors are handed on as they are where nothing is direct: the system calls have a mask's size, and say
+ * what is left of the time. The C library's functions do neither. */
+
+static bool is_mask(long mask, long bytes) {
+    return mask == 0 || (!is_bad((void *)mask) && bytes == KERNEL_MASK_BYTES);
+}
+
+static void put_left(struct timespec *time, uint64_t began) {
+    if (time == NULL)
+        return;
+    uint64_t asked = (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec, took = now_ns() - began;
+    uint64_t left = took < asked ? asked - took : 0;
+    *time = (struct timespec){(time_t)(left / SECOND_NS), (long)(left % SECOND_NS)};
+}
+
+static bool is_time(const struct timespec *time) {
+    return time == NULL || (!is_bad(time) && time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < (long)SECOND_NS);
+}
+
+static bool ppoll_by_number(const struct arguments *x, long *result) {
+    struct timespec *time = (void *)x->c;
+    if (!poll_has_direct((void *)x->a, (nfds_t)x->b) || !is_time(time) || !is_mask(x->d, x->e))
+        return false;
+    uint64_t began = now_ns();
+    *result = ppoll((void *)x->a, (nfds_t)x->b, time, (void *)x->d);
+    put_left(time, began);
+    return true;
+}
+
 /* The last argument is a mask and its size. */
-static long pselect_by_number(const struct arguments *x) {
-    const struct { const sigset_t *mask; size_t bytes; } *last = (void *)x->f;
+static bool pselect_by_number(const struct arguments *x, long *result) {
+    const struct { long mask, bytes; } *last = (void *)x->f;
+    struct timespec *time = (void *)x->e;
     sigset_t mask;
+    if (!select_has_direct((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d) || !is_time(time) || is_bad_option(last) ||
+        (last != NULL && !is_mask(last->mask, last->bytes)))
+        return false;
+    bool masked = last != NULL && last->mask != 0;
     sigemptyset(&mask);
-    if (last != NULL && last->mask != NULL)
-        memcpy(&mask, last->mask, KERNEL_MASK_BYTES);
-    return pselect((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (void *)x->e,
-                   last != NULL && last->mask != NULL ? &mask : NULL);
+    if (masked)
+        memcpy(&mask, (void *)last->mask, KERNEL_MASK_BYTES);
+    uint64_t began = now_ns();
+    *result = pselect((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, time, masked ? &mask : NULL);
+    put_left(time, began);
+    return true;
+}
+
+/* Not all are hooks' to do: false, and the system call is made as it is. */
+static bool wait_by_number(long number, const struct arguments *x, long *result) {
+    switch (number) {
+    case SYS_ppoll: return ppoll_by_number(x, result);
+    case SYS_pselect6: return pselect_by_number(x, result);
+    case SYS_epoll_pwait:
+        if (!is_mask(x->e, x->f))
+            return false;
+        *result = epoll_pwait((int)x->a, (void *)x->b, (int)x->c, (int)x->d, (void *)x->e);
+        return true;
+    case SYS_epoll_pwait2:
+        if (!is_mask(x->e, x->f) || !is_time((void *)x->d))
+            return false;
+        *result = epoll_pwait2((int)x->a, (void *)x->b, (int)x->c, (void *)x->d, (void *)x->e);
+        return true;
+#ifdef SYS_select   /* older machines' calls */
+    case SYS_poll:
+        if (!poll_has_direct((void *)x->a, (nfds_t)x->b))
+            return false;
+        *result = poll((void *)x->a, (nfds_t)x->b, (int)x->c);
+        return true;
+    case SYS_select:
+        if (!select_has_direct((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d) || is_bad_option((void *)x->e))
+            return false;
+        *result = select((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (void *)x->e);
+        return true;
+#endif
+    default:
+        return false;
+    }
 }
 
 /* By the hook that has the same arguments; false: no hook has. */
@@ -73,8 +143,6 @@ static bool by_hook(long number, const struct arguments *x, long *result) {
     case SYS_getsockopt: *result = getsockopt((int)x->a, (int)x->b, (int)x->c, (void *)x->d, (void *)x->e); break;
     case SYS_setsockopt: *result = setsockopt((int)x->a, (int)x->b, (int)x->c, (void *)x->d, (socklen_t)x->e); break;
     case SYS_epoll_ctl: *result = epoll_ctl((int)x->a, (int)x->b, (int)x->c, (void *)x->d); break;
-    case SYS_epoll_pwait: *result = epoll_pwait((int)x->a, (void *)x->b, (int)x->c, (int)x->d, (void *)x->e); break;
-    case SYS_epoll_pwait2: *result = epoll_pwait2((int)x->a, (void *)x->b, (int)x->c, (void *)x->d, (void *)x->e); break;
     case SYS_rt_sigaction: return handlers_system_call((int)x->a, (void *)x->b, (void *)x->c, (size_t)x->d, result);
     case SYS_sendfile: *result = sendfile((int)x->a, (int)x->b, (void *)x->c, (size_t)x->d); break;
     case SYS_splice:
@@ -84,25 +152,19 @@ static bool by_hook(long number, const struct arguments *x, long *result) {
     case SYS_pwritev2: *result = pwritev2((int)x->a, (void *)x->b, (int)x->c, (off_t)x->d, (int)x->f); break;
     case SYS_execve: *result = execve((void *)x->a, (void *)x->b, (void *)x->c); break;
     case SYS_execveat: *result = execveat((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (int)x->e); break;
-    case SYS_pselect6: *result = pselect_by_number(x); break;
     case SYS_prlimit64:
         *result = prlimit((pid_t)x->a, (rlimit_resource)x->b, (void *)x->c, (void *)x->d);
         break;
-    case SYS_ppoll: *result = ppoll((void *)x->a, (nfds_t)x->b, (void *)x->c, (void *)x->d); break;
 #ifdef SYS_getrlimit
     case SYS_getrlimit: *result = getrlimit((rlimit_resource)x->a, (void *)x->b); break;
     case SYS_setrlimit: *result = setrlimit((rlimit_resource)x->a, (void *)x->b); break;
 #endif
 #ifdef SYS_dup2   /* older machines' calls */
     case SYS_dup2: *result = dup2((int)x->a, (int)x->b); break;
-    case SYS_poll: *result = poll((void *)x->a, (nfds_t)x->b, (int)x->c); break;
-    case SYS_select:
-        *result = select((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (void *)x->e);
-        break;
     case SYS_epoll_wait: *result = epoll_wait((int)x->a, (void *)x->b, (int)x->c, (int)x->d); break;
 #endif
     default:
-        return false;
+        return wait_by_number(number, x, result);
     }
     return true;
 }

@@ -381,6 +381,15 @@ static bool poll_with(struct held *held, struct pollfd *fds, nfds_t count, uint6
     return some;
 }
 
+bool poll_has_direct(const struct pollfd *fds, nfds_t count) {
+    if (is_bad(fds) || entry_highest < 0)
+        return false;
+    for (nfds_t i = 0; i < count; i++)
+        if (UNLIKELY(entry_of(fds[i].fd) != NULL))
+            return true;
+    return false;
+}
+
 int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask) {
     int result;
     handlers_hold();

@@ -144,10 +144,25 @@ static int select_direct(const struct sets *sets, nfds_t count, uint64_t timeout
     return count <= FEW ? select_with(sets, few, count, timeout, mask) : select_many(sets, count, timeout, mask);
 }
 
+/* Sets and times that are no memory are the kernel's to refuse. */
+static bool are_bad(const struct sets *sets, const void *time, const void *mask) {
+    return is_bad_option(sets->in[0]) || is_bad_option(sets->in[1]) || is_bad_option(sets->in[2]) || is_bad_option(time) ||
+           is_bad_option(mask);
+}
+
+bool select_has_direct(int count, fd_set *reads, fd_set *writes, fd_set *excepts) {
+    struct sets sets = {count, {(void *)reads, (void *)writes, (void *)excepts}};
+    bool direct = false;
+    if (entry_highest >= 0 && count > 0 && !are_bad(&sets, NULL, NULL))
+        look_up(&sets, &direct);
+    return direct;
+}
+
 int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *time) {
     struct sets sets = {count, {(void *)reads, (void *)writes, (void *)excepts}};
     bool direct = false;
-    nfds_t members = LIKELY(entry_highest < 0) || count < 0 ? 0 : look_up(&sets, &direct);
+    bool known = UNLIKELY(entry_highest >= 0) && count >= 0 && !are_bad(&sets, time, NULL);
+    nfds_t members = known ? look_up(&sets, &direct) : 0;
     if (LIKELY(!direct) || (time != NULL && (time->tv_sec < 0 || time->tv_usec < 0)))
         return real_select(count, reads, writes, excepts, time);
     uint64_t timeout = FOR_EVER, began = now_ns();
@@ -164,9 +179,9 @@ int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct
 
 int pselect_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time, const sigset_t *mask) {
     struct sets sets = {count, {(void *)reads, (void *)writes, (void *)excepts}};
-    bool direct = false, wrong = time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= 1000000000);
-    nfds_t members = LIKELY(entry_highest < 0) || count < 0 ? 0 : look_up(&sets, &direct);
-    if (LIKELY(!direct) || wrong)
+    bool direct = false, known = UNLIKELY(entry_highest >= 0) && count >= 0 && !are_bad(&sets, time, mask);
+    nfds_t members = known ? look_up(&sets, &direct) : 0;
+    if (LIKELY(!direct) || (time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= 1000000000)))
         return real_pselect(count, reads, writes, excepts, time, mask);
     uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
     return select_direct(&sets, members, timeout, mask);

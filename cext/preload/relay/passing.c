@@ -30,7 +30,7 @@ static int prepare(const struct msghdr *message) {
 }
 
 ssize_t passing_sendmsg(int fd, const struct msghdr *message, int flags) {
-    if (!is_bad(message) && message->msg_control != NULL && message->msg_controllen != 0 && entry_highest >= 0 &&
+    if (!is_bad(message) && !is_bad(message->msg_control) && message->msg_controllen != 0 && entry_highest >= 0 &&
         prepare(message) != 0)
         return -1;
     return real_sendmsg(fd, message, flags);
@@ -39,7 +39,7 @@ ssize_t passing_sendmsg(int fd, const struct msghdr *message, int flags) {
 int passing_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
     for (unsigned i = 0; entry_highest >= 0 && !is_bad(messages) && i < count; i++) {
         const struct msghdr *message = &messages[i].msg_hdr;
-        if (message->msg_control != NULL && message->msg_controllen != 0 && prepare(message) != 0)
+        if (!is_bad(message->msg_control) && message->msg_controllen != 0 && prepare(message) != 0)
             return -1;
     }
     return real_sendmmsg(fd, messages, count, flags);

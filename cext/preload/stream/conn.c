@@ -190,6 +190,13 @@ static uint32_t number_of(int fd, int option) {
     return real_getsockopt(fd, SOL_SOCKET, option, &number, &length) == 0 ? (uint32_t)number : 0;
 }
 
+/* The kernel tells 0 of no time-out and of one that is over at once (a negative one), which is kept as told. */
+static void read_timeout(_Atomic uint64_t *timeout_ns, int fd, int option) {
+    uint64_t told = socket_timeout_ns(fd, option);
+    if (told != 0 || atomic_load_explicit(timeout_ns, memory_order_relaxed) != CONN_AT_ONCE_NS)
+        atomic_store_explicit(timeout_ns, told, memory_order_relaxed);
+}
+
 void conn_read_options(struct conn *conn, int fd) {
     struct vn_half *own = conn->own;
     uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
@@ -197,8 +204,8 @@ void conn_read_options(struct conn *conn, int fd) {
     own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(fd, SO_SNDBUF) : 0;
     own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(fd, SO_RCVBUF) : 0;
     own->low_water = low_water > 1 ? low_water : 0;
-    own->receive_timeout_ns = socket_timeout_ns(fd, SO_RCVTIMEO);
-    own->send_timeout_ns = socket_timeout_ns(fd, SO_SNDTIMEO);
+    read_timeout(&own->receive_timeout_ns, fd, SO_RCVTIMEO);
+    read_timeout(&own->send_timeout_ns, fd, SO_SNDTIMEO);
     own->nonblocking = (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
 }
 

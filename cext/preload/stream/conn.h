@@ -25,6 +25,8 @@ enum phase {
     CONN_PLAIN,        /* it went back to TCP: no descriptor means it any more, hooks use the real functions */
 };
 
+#define CONN_AT_ONCE_NS 1u   /* a time-out that is over at once, as the program has set a negative one */
+
 struct conn {
     struct entry entry;
     _Atomic int phase;                       /* written by conn_set_phase alone */

@@ -232,6 +232,16 @@ CASES = [
                 at its time: yes
                 it ends: yes
             """,
+            "negative_timeouts": """
+                SO_RCVTIMEO: 0
+                recv: EAGAIN
+                SO_KEEPALIVE: 0
+                recv: EAGAIN
+                SO_SNDTIMEO: 0
+                send: EAGAIN
+                SO_RCVTIMEO: 0
+                recv: 1
+            """,
             "timeouts": """
                 recv: EAGAIN
                 at its time: yes

@@ -60,6 +60,25 @@ static void timeouts(void) {
     link_close(&link);
 }
 
+/* A negative time-out is over at once; the kernel does not tell it from none. */
+static void negative_timeouts(void) {
+    struct link link = link_open();
+    struct timeval over = {-1, 0}, none = {0, 0};
+    int yes = 1;
+    char data[8];
+    say("SO_RCVTIMEO", setsockopt(link.near, SOL_SOCKET, SO_RCVTIMEO, &over, sizeof(over)));
+    say("recv", recv(link.near, data, sizeof(data), 0));
+    say("SO_KEEPALIVE", setsockopt(link.near, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes)));
+    say("recv", recv(link.near, data, sizeof(data), 0));
+    fill(link.near);
+    say("SO_SNDTIMEO", setsockopt(link.near, SOL_SOCKET, SO_SNDTIMEO, &over, sizeof(over)));
+    say("send", send(link.near, data, sizeof(data), MSG_NOSIGNAL));
+    say("SO_RCVTIMEO", setsockopt(link.near, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none)));
+    far_send(&link, "x", 1);
+    say("recv", recv(link.near, data, 1, 0));
+    link_close(&link);
+}
+
 /* More room makes a blocked sender go on. */
 static void *send_more(void *about) {
     const struct link *link = about;
@@ -80,4 +99,5 @@ static void larger_buffer_wakes_send(void) {
 }
 
 CASES({"timeout_of_recv_closed", timeout_of_recv_closed}, {"timeout_of_send_closed", timeout_of_send_closed},
-      {"timeouts", timeouts}, {"larger_buffer_wakes_send", larger_buffer_wakes_send})
+      {"timeouts", timeouts}, {"negative_timeouts", negative_timeouts},
+      {"larger_buffer_wakes_send", larger_buffer_wakes_send})

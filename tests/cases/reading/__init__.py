@@ -91,6 +91,30 @@ CASES = [
                 then send: 2
                 far: "ok"
             """,
+            "bad_pointers_waits": """
+                ppoll, time: EFAULT
+                ppoll, mask: EFAULT
+                ppoll, size of a mask: EINVAL
+                pselect6, set: EFAULT
+                pselect6, time: EFAULT
+                pselect6, mask: EFAULT
+                select: EFAULT
+                pselect6: 0
+                and nothing is left of the time: yes
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
+            "bad_pointers_control": """
+                sendmsg: EFAULT
+                sendmsg elsewhere: EFAULT
+                sendmsg of an unknown type: EINVAL
+                sendmsg of another level: 3
+                far: "yes"
+                then recv: "abcd"
+                then send: 2
+                far: "ok"
+            """,
             "bad_pointers_write": """
                 send: EFAULT
                 write: EFAULT

@@ -123,6 +123,51 @@ static void wrong_flags(void) {
     say_unharmed(&link);
 }
 
-CASES({"bad_pointers_read", bad_pointers_read}, {"bad_pointers_write", bad_pointers_write},
+/* By system call, as the C library's functions may look at some themselves. */
+static void bad_pointers_waits(void) {
+    struct link link = with_bytes();
+    struct pollfd waits = {link.near, POLLIN, 0};
+    struct timespec time = {0, 1000000};
+    sigset_t mask;
+    fd_set set;
+    sigemptyset(&mask);
+    FD_ZERO(&set);
+    FD_SET(link.far, &set);
+    say("ppoll, time", syscall(SYS_ppoll, &waits, 1l, BAD, NULL, 0l));
+    say("ppoll, mask", syscall(SYS_ppoll, &waits, 1l, &time, BAD, 8l));
+    say("ppoll, size of a mask", syscall(SYS_ppoll, &waits, 1l, &time, &mask, 128l));
+    say("pselect6, set", syscall(SYS_pselect6, link.far + 1l, BAD, NULL, NULL, &time, NULL));
+    say("pselect6, time", syscall(SYS_pselect6, link.far + 1l, &set, NULL, NULL, BAD, NULL));
+    say("pselect6, mask", syscall(SYS_pselect6, link.far + 1l, &set, NULL, NULL, &time, BAD));
+    say("select", select(link.far + 1, BAD, NULL, NULL, NULL));
+    say("pselect6", syscall(SYS_pselect6, link.far + 1l, &set, NULL, NULL, &time, NULL));
+    say_is("and nothing is left of the time", time.tv_sec == 0 && time.tv_nsec == 0);
+    say_unharmed(&link);
+}
+
+/* TCP has no control data of its own, but those of sockets are judged; and of other sockets they are looked through. */
+static void bad_pointers_control(void) {
+    struct link link = with_bytes();
+    struct iovec vector = {"yes", 3};
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = BAD, .msg_controllen = sizeof(control)};
+    struct cmsghdr *head = (struct cmsghdr *)control;
+    int ends[2];
+    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "make a pair");
+    say("sendmsg", sendmsg(link.near, &message, MSG_NOSIGNAL));
+    say("sendmsg elsewhere", sendmsg(ends[0], &message, MSG_NOSIGNAL));
+    message.msg_control = control;
+    *head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = 77};
+    say("sendmsg of an unknown type", sendmsg(link.near, &message, MSG_NOSIGNAL));
+    head->cmsg_level = SOL_IP;
+    say("sendmsg of another level", sendmsg(link.near, &message, MSG_NOSIGNAL));
+    say_far("far", &link);
+    say_unharmed(&link);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+CASES({"bad_pointers_waits", bad_pointers_waits}, {"bad_pointers_control", bad_pointers_control},
+      {"bad_pointers_read", bad_pointers_read}, {"bad_pointers_write", bad_pointers_write},
       {"bad_pointers_names", bad_pointers_names}, {"half_bad_vector", half_bad_vector},
       {"wrong_counts", wrong_counts}, {"wrong_flags", wrong_flags})
