@@ -18,7 +18,7 @@
 #include "wait/stay.h"
 
 #define BUFFER (64 * 1024)
-#define FEW (16 * 1024)         /* that may be on the stack */
+#define FEW 2048                /* that may be on the stack: threads may have 16 KiB of it */
 #define MOST 0x7ffff000u        /* what the kernel moves in one call */
 
 static ssize_t fail(int error) {
@@ -35,8 +35,16 @@ struct room {
     struct stay *stay;
 };
 
-static void unmap(struct stay *stay) {
-    munmap(stay->what, stay->bytes);
+static _Atomic(void *) kept;   /* BUFFER bytes for the next call, as to map them takes longer than to send them */
+
+static void give_back(void *memory) {
+    void *none = NULL;
+    if (!atomic_compare_exchange_strong(&kept, &none, memory))
+        munmap(memory, BUFFER);
+}
+
+static void leave_room(struct stay *stay) {
+    give_back(stay->what);
 }
 
 static bool take_room(struct room *room, size_t bytes) {
@@ -45,20 +53,21 @@ static bool take_room(struct room *room, size_t bytes) {
     room->bytes = bytes < FEW ? bytes : FEW;
     if (bytes <= FEW)
         return true;
-    void *memory = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = atomic_exchange(&kept, NULL);
+    if (memory == NULL)
+        memory = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return false;
     room->data = memory;
     room->bytes = BUFFER;
-    room->stay = stay_begin(&room->mark, unmap, memory);
-    room->stay->bytes = BUFFER;
+    room->stay = stay_begin(&room->mark, leave_room, memory);
     return true;
 }
 
 static void give_room_back(struct room *room) {
     int saved = errno;
     if (room->stay != NULL) {
-        munmap(room->data, room->bytes);
+        give_back(room->data);
         stay_end(room->stay);
     }
     errno = saved;
