@@ -18,6 +18,25 @@ void mark_set(int fd, enum number_mark mark) {
         atomic_fetch_or_explicit(&mark_table[fd], (unsigned char)mark, memory_order_relaxed);
 }
 
+static _Atomic unsigned forks;
+
+static unsigned born_now(void) {
+    return (atomic_load_explicit(&forks, memory_order_relaxed) % 15 + 1) << 4;
+}
+
+void mark_born(int fd) {
+    if ((unsigned)fd < MAX_FD && mark_table != NULL)
+        atomic_store_explicit(&mark_table[fd], (unsigned char)born_now(), memory_order_relaxed);
+}
+
+bool mark_is_older_than_fork(int fd) {
+    return is_marked(fd, MARK_FORKS) && (atomic_load_explicit(&mark_table[fd], memory_order_relaxed) & MARK_FORKS) != born_now();
+}
+
+void marks_after_fork(void) {
+    atomic_fetch_add(&forks, 1);
+}
+
 void mark_clear(int fd) {
     if ((unsigned)fd < MAX_FD && mark_table != NULL)
         atomic_store_explicit(&mark_table[fd], 0, memory_order_relaxed);

@@ -11,14 +11,20 @@
 
 #include "base/process.h"
 #include "base/real.h"
+#include "base/settings.h"
 #include "fdtable/entry.h"
 #include "fdtable/limit.h"
+#include "fdtable/marks.h"
 #include "hooks/numbers.h"
 #include "memory/region.h"
+#include "watch/registry.h"
 
 EXPORT int socket(int domain, int type, int protocol) {
     READY();
-    return number_made(real_socket(domain, type, protocol));
+    int fd = number_made(real_socket(domain, type, protocol));
+    if (type & SOCK_STREAM && domain != AF_UNIX)
+        mark_born(fd);
+    return fd;
 }
 
 /* MAKER(type of arguments, name, parameters, names): the real function, and a look at the number it gives. */
@@ -32,8 +38,6 @@ EXPORT int socket(int domain, int type, int protocol) {
 MAKER(creat, (const char *path, mode_t mode), (path, mode))
 MAKER(creat64, (const char *path, mode_t mode), (path, mode))
 MAKER(eventfd, (unsigned value, int flags), (value, flags))
-MAKER(epoll_create, (int size), (size))
-MAKER(epoll_create1, (int flags), (flags))
 MAKER(timerfd_create, (clockid_t clock, int flags), (clock, flags))
 MAKER(signalfd, (int fd, const sigset_t *mask, int flags), (fd, mask, flags))
 MAKER(inotify_init, (void), ())
@@ -43,6 +47,30 @@ MAKER(mkstemp, (char *template), (template))
 MAKER(mkstemp64, (char *template), (template))
 MAKER(mkostemp, (char *template, int flags), (template, flags))
 MAKER(mkostemp64, (char *template, int flags), (template, flags))
+
+/* Its copies, here and in other processes, are to be known for the same one, whatever they are used for first. */
+static int epoll_made(int fd) {
+    int saved = errno;
+    if (fd < 0 || number_made(fd) < 0)
+        return -1;
+    struct epoll *epoll = settings.off || process_is_borrowed() ? NULL : epoll_make(fd);
+    if (epoll != NULL)
+        epoll_release(epoll);
+    errno = saved;
+    return fd;
+}
+
+EXPORT int epoll_create(int size) {
+    REAL(int, "epoll_create", (int));
+    READY();
+    return epoll_made(real(size));
+}
+
+EXPORT int epoll_create1(int flags) {
+    REAL(int, "epoll_create1", (int));
+    READY();
+    return epoll_made(real(flags));
+}
 
 /* mlockall is for the program's memory. */
 static void unlock_rings(int flags) {

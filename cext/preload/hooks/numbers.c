@@ -6,6 +6,7 @@
  * number is still the connection's socket (conn_hold_checked). */
 #include "hooks/numbers.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/process.h"
@@ -17,6 +18,7 @@
 #include "handshake/goodbye.h"
 #include "handshake/progress.h"
 #include "relay/relay.h"
+#include "stream/conn.h"
 #include "wait/stay.h"
 #include "watch/registry.h"
 #include "watch/watch.h"
@@ -96,7 +98,14 @@ int number_copied(int from, int fd) {
         return -1;
     if (UNLIKELY(is_marked(from, MARK_PLAIN)))
         mark_set(fd, MARK_PLAIN);
-    if (LIKELY(entry_of(from) == NULL) || process_is_borrowed())
+    if (LIKELY(entry_of(from) == NULL)) {
+        mark_set(from, MARK_COPIED);
+        mark_set(fd, MARK_COPIED);
+        if (is_marked(from, MARK_WATCHED) || epoll_watches(from))   /* for the kernel's epoll that is the same socket */
+            mark_set(fd, MARK_WATCHED);
+        return fd;
+    }
+    if (process_is_borrowed())
         return fd;
     int saved = errno;
     HANDLERS_WAIT();
@@ -110,6 +119,23 @@ int number_copied(int from, int fd) {
     }
     errno = saved;
     return fd;
+}
+
+#define MOST_NUMBERS 65536u   /* that are looked at for another one of a socket */
+
+static bool has_other_number(int fd) {
+    struct rlimit limit;
+    uint64_t inode = inode_of(fd);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > MOST_NUMBERS)
+        limit.rlim_cur = MOST_NUMBERS;
+    for (int other = 0; other < (int)limit.rlim_cur; other++)
+        if (other != fd && inode_of(other) == inode)
+            return true;
+    return false;
+}
+
+bool number_is_shared(int fd) {
+    return mark_is_older_than_fork(fd) || (UNLIKELY(is_marked(fd, MARK_COPIED)) && has_other_number(fd));
 }
 
 struct conn *conn_hold_checked(int fd) {

@@ -10,6 +10,7 @@
 #include "discovery/client.h"
 #include "discovery/table.h"
 #include "discovery/targets.h"
+#include "fdtable/marks.h"
 #include "handshake/progress.h"
 #include "lifecycle/copies.h"
 #include "memory/report.h"
@@ -39,8 +40,10 @@ static void share_connections(void) {
 
 void lifecycle_fork_is_near(void) {
     int saved = errno;
-    if (!process_is_borrowed())
+    if (!process_is_borrowed()) {
         share_connections();
+        marks_after_fork();
+    }
     errno = saved;
 }
 
@@ -55,6 +58,7 @@ static void before_fork(void) {
 }
 
 static void after_fork_here(void) {
+    marks_after_fork();
     stdio_after_fork();
     report_after_fork_here();
     table_after_fork_here();
@@ -66,6 +70,7 @@ static void after_fork_here(void) {
 static void begin_anew(void) {
     process_id = getpid();
     atomic_store(process_page, 1);
+    marks_after_fork();
     copies_begin_anew();
     report_after_fork();
     table_after_fork();

@@ -205,7 +205,7 @@ static void begin(struct conn *conn, int tcp, int end) {
     struct epoll_event of_doorbell = {EPOLLIN | EPOLLRDHUP | EPOLLET, {.fd = conn->doorbell}};
     struct epoll_event of_tcp = {EPOLLRDHUP | EPOLLET, {.fd = tcp}};
     struct epoll_event of_end = {EPOLLOUT | EPOLLET, {.fd = end}};
-    watch = (int)real_syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
+    watch = quiet_epoll();
     if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, conn->doorbell, &of_doorbell) != 0 ||
         real_epoll_ctl(watch, EPOLL_CTL_ADD, tcp, &of_tcp) != 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &of_end) != 0)
         finish();   /* with three descriptors and no memory: the connection ends */

@@ -23,7 +23,7 @@ static int own_epoll(void) {
     int none = -1, fd = atomic_load_explicit(&descriptor, memory_order_relaxed);
     if (LIKELY(fd >= 0))
         return fd;
-    if (process_is_borrowed() || (fd = epoll_create1(EPOLL_CLOEXEC)) < 0 || (fd = hide(fd)) < 0)
+    if (process_is_borrowed() || (fd = quiet_epoll()) < 0 || (fd = hide(fd)) < 0)
         return -1;
     if (atomic_compare_exchange_strong(&descriptor, &none, fd))
         return fd;

@@ -49,7 +49,7 @@ struct sleeper *sleeper_mine(void) {
         return &own;
     leave_to_parent();
     struct epoll_event event = {EPOLLIN | EPOLLET, {.u64 = OF_KICK}};
-    int kick = kick_descriptor(), epoll = kick >= 0 && !hidden_is_full() ? epoll_create1(EPOLL_CLOEXEC) : -1;
+    int kick = kick_descriptor(), epoll = kick >= 0 && !hidden_is_full() ? quiet_epoll() : -1;
     if (epoll < 0 || (epoll = hide(epoll)) < 0)
         return NULL;
     if (real_epoll_ctl(epoll, EPOLL_CTL_ADD, kick, &event) != 0) {

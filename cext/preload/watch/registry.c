@@ -143,7 +143,7 @@ bool epoll_prepare(struct epoll *epoll, int epfd) {
     struct epoll_event to_inner = {EPOLLIN | EPOLLET, {.u64 = EPOLL_KICK}}, to_outer = {EPOLLIN, {.u64 = EPOLL_PRIVATE}};
     if (epoll->inner >= 0)
         return true;
-    int inner = epoll_create1(EPOLL_CLOEXEC), kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int inner = quiet_epoll(), kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (inner >= 0)
         inner = hide(inner);
     if (kick >= 0)

@@ -53,6 +53,35 @@ CASES = [
                 SO_ERROR: 111
                 SO_ERROR: 0
             """,
+            "copied_before": """
+                the copy: "a"
+                the one: "b"
+                to: 1
+                comes: "d"
+                after a close: 1
+                then: "e"
+                the copy: "a"
+                the one: "b"
+                to: 1
+                comes: "d"
+                after a close: 1
+                then: "e"
+                the child: "a"
+                the child: 1
+                from the child: "c"
+                the one: "b"
+                to: 1
+                comes: "d"
+                then: end
+            """,
+            "copied_epoll": """
+                add: 0
+                add: EEXIST
+                epoll_wait: 1
+                its data: yes
+                recv: 1
+                epoll_wait: 0
+            """,
             "refused_then_watched": """
                 connect: EINPROGRESS
                 add: 0

@@ -148,6 +148,75 @@ static void unspec(void) {
     close(server);
 }
 
+/* The other number, or the other process, has the socket as well, and may use what one of them has connected. */
+static void copied_before(void) {
+    listen_once();
+    for (int how = 0; how < 3; how++) {
+        char data[8];
+        int client = fresh(0), copy = how < 2 ? dup(client) : -1;
+        pid_t child = 0;
+        if (how == 1) {   /* nobody else has it any more */
+            close(client);
+            client = -1;
+        }
+        if (how == 2) {
+            int go[2];
+            must(pipe(go) == 0, "make a pipe");
+            if ((child = fork()) == 0) {
+                must(read(go[0], data, 1) == 1, "be told");
+                say_text("the child", data, recv(client, data, 1, 0));
+                say("the child", send(client, "c", 1, MSG_NOSIGNAL));
+                fflush(stdout);
+                _exit(0);
+            }
+            must(reach(client, &address) == 0 && write(go[1], "g", 1) == 1, "connect");
+            close(go[0]);
+            close(go[1]);
+        } else {
+            must(reach(how == 0 ? client : copy, &address) == 0, "connect");
+        }
+        int server = accept_from(listener);
+        must(send(server, "a", 1, 0) == 1, "send");
+        if (how == 2) {
+            int status;
+            must(waitpid(child, &status, 0) == child && status == 0, "the child ends well");
+            say_text("from the child", data, recv(server, data, 1, 0));
+        } else {
+            say_text("the copy", data, recv(copy, data, 1, 0));
+        }
+        must(send(server, "b", 1, 0) == 1, "send");
+        say_text("the one", data, recv(how == 1 ? copy : client, data, 1, 0));
+        say("to", send(how == 1 ? copy : client, "d", 1, MSG_NOSIGNAL));
+        say_text("comes", data, recv(server, data, 1, 0));
+        if (client >= 0)
+            close(client);
+        if (how < 2) {
+            say("after a close", send(copy, "e", 1, MSG_NOSIGNAL));
+            close(copy);
+        }
+        say_text("then", data, recv(server, data, 2, MSG_WAITALL));
+        close(server);
+    }
+}
+
+/* An epoll's copy is the same epoll, also when it was copied while nothing was in it. */
+static void copied_epoll(void) {
+    struct link link = link_open();
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = 0x1234}, told;
+    int epoll = epoll_create1(0), copy = fcntl(epoll, F_DUPFD_CLOEXEC, 3);
+    char byte;
+    say("add", epoll_ctl(copy, EPOLL_CTL_ADD, link.near, &event));
+    say("add", epoll_ctl(epoll, EPOLL_CTL_ADD, link.near, &event));
+    close(copy);
+    far_send(&link, "x", 1);
+    say("epoll_wait", epoll_wait(epoll, &told, 1, 2000));
+    say_is("its data", told.data.u64 == 0x1234);
+    say("recv", recv(link.near, &byte, 1, 0));
+    say("epoll_wait", epoll_wait(epoll, &told, 1, 0));
+    close(epoll);
+    link_close(&link);
+}
+
 /* A listener that has accepted before, so that the way to it is known. */
 static int listen_known(struct sockaddr_in *at, int size) {
     int fd = listen_at(at, size), client = connect_to(at), server = accept_from(fd);
@@ -264,6 +333,7 @@ static void backlog(void) {
 
 CASES({"nonblocking", nonblocking}, {"nonblocking_epoll", nonblocking_epoll}, {"nonblocking_again", nonblocking_again},
       {"blocking_again", blocking_again}, {"nonblocking_refused", nonblocking_refused},
-      {"refused_then_watched", refused_then_watched}, {"unspec", unspec},
+      {"refused_then_watched", refused_then_watched},
+      {"copied_before", copied_before}, {"copied_epoll", copied_epoll}, {"unspec", unspec},
       {"shutdown_while_connecting", shutdown_while_connecting}, {"connect_waits", connect_waits},
       {"connect_timeout", connect_timeout}, {"connect_when_room", connect_when_room}, {"backlog", backlog})
