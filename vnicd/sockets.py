@@ -75,19 +75,19 @@ class Why(IntEnum):
 
 WORDS = {
     Why.DIRECT: "direct",
-    Why.NOT_A_PARTITION: "it does not lead to another partition of this fabric",
+    Why.NOT_A_PARTITION: "the target is no address of another partition",
     Why.NO_BROKER: "no hosting daemon answered",
-    Why.NO_PROVIDER: "no listener with the library was there",
+    Why.NO_PROVIDER: "the server runs without the library",
     Why.NO_OFFER: "the client left it to TCP, or runs without the library",
-    Why.NO_MEMORY: "no memory was to be had",
+    Why.NO_MEMORY: "there was no memory for it",
     Why.NO_DESCRIPTORS: "the limit of open files is too near",
-    Why.WITHDRAWN: "it went on by TCP before the listener had answered",
-    Why.REFUSED_BY_PEER: "the listener refused it",
+    Why.WITHDRAWN: "the listener did not answer in time",
+    Why.REFUSED_BY_PEER: "TCP did not connect",
     Why.SWITCHED_OFF: "switched off by VNICD_DIRECT=0",
-    Why.UNSUPPORTED: "its descriptor, or the kernel, does not allow it",
-    Why.SHORT_LIVED: "such connections were short-lived, and TCP is faster then",
+    Why.UNSUPPORTED: "the socket, or the kernel, does not allow it",
+    Why.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
     Why.OPTION: "the program has set an option that only TCP has",
-    Why.WAITS_UNSEEN: "the program waits in a way that the library cannot see",
+    Why.WAITS_UNSEEN: "the library cannot see how the program waits",
 }
 
 

@@ -87,7 +87,7 @@ def talk(fabric: Fabric) -> Iterator[MakeTalk]:
 def test_a_removed_partition_ends_its_connections(
     talk: MakeTalk, direct: bool, removed: str, idle: str
 ) -> None:
-    """Its own programs are told that the connection was aborted, the others of a reset; who was idle sees the other's."""
+    """Its own programs are told that the connection was aborted, the others of a reset."""
     made = talk(direct, idle)
     made.fabric.cli("partition", "remove", made.fabric.name(removed))
     other = "client" if removed == "server" else "server"

@@ -27,7 +27,7 @@ OFFERED = {
 }  # fmt: skip
 PROGRAM = {
     "pid": 100, "program": "bench", "partition": "web", "decided": {"direct": 2, "no_provider": 1},
-    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "no listener with the library was there",
+    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "the server runs without the library",
                 "ago_s": 61.5}],
 }  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_connections_and_reasons_are_shown(host: FakeHost, capsys: pytest.Captur
     assert " ".join(lines[1][5:]) == "bench (100) - redis (200 and 1 more)"
     assert lines[2][1:5] == ["10.77.0.9:80", "offered", "10B", "-"]
     assert lines[5][:6] == ["bench", "100", "web", "10.77.0.3:80", "1", "1m"]
-    assert " ".join(lines[5]).endswith("no listener with the library was there")
+    assert " ".join(lines[5]).endswith("the server runs without the library")
 
 
 def test_reasons_are_grouped(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:

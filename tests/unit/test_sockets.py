@@ -102,6 +102,13 @@ def test_reasons_have_the_same_names() -> None:
     assert sockets.why_word(99) == "99"
 
 
+def test_readme_says_what_to_do_about_each_reason() -> None:
+    """But of those that nobody sees: that a connection is direct, and that a program has switched the library off."""
+    table = (Path(__file__).parents[2] / "README.md").read_text().partition("| reason | what to do |")[2]
+    rows = {line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()[2:]}
+    assert rows == {word for why, word in sockets.WORDS.items() if why not in (Why.DIRECT, Why.SWITCHED_OFF)}
+
+
 def test_names_are_those_of_the_header() -> None:
     assert f'"{sockets.BROKER_NAME}"' in HEADER
     assert f'VN_WINDOW_NAME "{sockets.WINDOW}"' in HEADER
@@ -287,9 +294,9 @@ def test_what_a_process_decided() -> None:
     assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_provider": 1}
     assert row["recent"] == [
         {"target": "10.77.0.1:40000", "why": "not_a_partition", "ago_s": 2.0,
-         "reason": "it does not lead to another partition of this fabric"},
+         "reason": "the target is no address of another partition"},
         {"target": "10.77.0.2:6379", "why": "no_provider", "ago_s": 2.0,
-         "reason": "no listener with the library was there"},
+         "reason": "the server runs without the library"},
     ]  # fmt: skip
 
 
