@@ -83,7 +83,7 @@ WORDS = {
     Why.NO_DESCRIPTORS: "the limit of open files is too near",
     Why.WITHDRAWN: "the listener did not answer in time",
     Why.REFUSED_BY_PEER: "TCP did not connect",
-    Why.SWITCHED_OFF: "switched off by VNICD_DIRECT=0",
+    Why.SWITCHED_OFF: "the program has a seccomp filter",
     Why.UNSUPPORTED: "the socket, or the kernel, does not allow it",
     Why.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
     Why.OPTION: "the program has set an option that only TCP has",

@@ -7,6 +7,7 @@
 #include "discovery/presence.h"
 #include "discovery/resolver.h"
 #include "discovery/table.h"
+#include "memory/report.h"
 #include "discovery/targets.h"
 
 /* Whether to make sure that the table is still written: the broker that shared it may have been replaced. */
@@ -76,8 +77,21 @@ static enum vn_why decide(const struct vn_address *target) {
     return table_shared() != NULL ? decide_by_table(target, presence, asked, why) : VN_WHY_no_broker;
 }
 
+static _Atomic bool sealed;
+
+void policy_seal(void) {
+    report_seal();
+    atomic_store(&sealed, true);
+}
+
+bool policy_is_sealed(void) {
+    return UNLIKELY(atomic_load_explicit(&sealed, memory_order_relaxed));
+}
+
 enum vn_why policy_decide(const struct vn_address *target) {
     int saved = errno;
+    if (policy_is_sealed())
+        return VN_WHY_switched_off;
     if (address_is_loopback(target) && !settings.loopback)
         return VN_WHY_not_a_partition;
     enum vn_why why = decide(target);

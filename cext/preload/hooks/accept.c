@@ -7,6 +7,7 @@
 #include "base/signals.h"
 #include "base/sockaddr.h"
 #include "discovery/client.h"
+#include "discovery/policy.h"
 #include "fdtable/hidden.h"
 #include "fdtable/limit.h"
 #include "fdtable/marks.h"
@@ -47,7 +48,7 @@ static void close_offer(int doorbell, int memfd) {
 static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {
     struct vn_address local, remote;
     int doorbell, memfd, family;
-    if (fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) || !broker_has_offers() || !address_from(&remote, name, length) ||
+    if (policy_is_sealed() || fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) || !broker_has_offers() || !address_from(&remote, name, length) ||
         !address_of_socket(fd, &local, &family))
         return;
     if (!broker_take(&remote, &local, fd, &doorbell, &memfd)) {

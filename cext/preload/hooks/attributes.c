@@ -10,6 +10,7 @@
 #include "base/real.h"
 #include "base/settings.h"
 #include "base/signals.h"
+#include "discovery/policy.h"
 #include "fdtable/limit.h"
 #include "relay/relay.h"
 
@@ -164,7 +165,9 @@ EXPORT int prctl(int operation, ...) {
                   e = va_arg(list, unsigned long);
     va_end(list);
     READY();
-    if (operation == PR_SET_SECCOMP)
+    if (operation == PR_SET_SECCOMP) {
         relay_replace_all();
+        policy_seal();
+    }
     return real(operation, b, c, d, e);
 }

@@ -17,6 +17,7 @@
 #include "base/real.h"
 #include "base/settings.h"
 #include "base/signals.h"
+#include "discovery/policy.h"
 #include "multiplex/poll.h"
 #include "multiplex/select.h"
 #include "relay/relay.h"
@@ -196,8 +197,10 @@ EXPORT long syscall(long number, ...) {
         errno = ENOSYS;
         return -1;
     }
-    if (number == SYS_seccomp)
+    if (number == SYS_seccomp) {
         relay_replace_all();
+        policy_seal();
+    }
     if (UNLIKELY(is_fork(number, &x)))
         lifecycle_fork_is_near();
     else if (!settings.off && by_hook(number, &x, &result))

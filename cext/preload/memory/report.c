@@ -12,6 +12,7 @@
 #include "base/real.h"
 
 static struct vn_process *page;
+static bool sealed;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 bool file_may_have(uint64_t bytes) {
@@ -52,10 +53,20 @@ static void make(void) {
     page->magic = VN_PROCESS_MAGIC;
 }
 
+void report_seal(void) {
+    int saved = errno;
+    mutex_lock(&mutex);
+    if (page == NULL && !sealed)
+        make();
+    sealed = true;
+    mutex_unlock(&mutex);
+    errno = saved;
+}
+
 void report(enum vn_why why, const struct vn_address *target, int fd) {
     int saved = errno;
     mutex_lock(&mutex);
-    if (page == NULL)
+    if (page == NULL && !sealed)
         make();
     if (page != NULL) {
         unsigned place = page->recent_count % VN_RECENT;

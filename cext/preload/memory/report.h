@@ -5,6 +5,7 @@
 #include "base/common.h"
 
 void report(enum vn_why why, const struct vn_address *target, int fd);   /* errno stays */
+void report_seal(void);   /* the page is made now, or never: system calls may be forbidden from now on */
 bool file_may_have(uint64_t bytes);   /* RLIMIT_FSIZE, beyond which a signal would end the program */
 
 void report_before_fork(void);

@@ -30,7 +30,8 @@ static int ask_kernel(int epfd, struct epoll_event *events, int room, uint64_t t
         return real_pwait2()(epfd, events, room, timespec_of(timeout, &time), mask);
     }
     uint64_t ms = timeout / 1000000 + (timeout % 1000000 != 0);
-    return real_epoll_pwait(epfd, events, room, timeout == FOR_EVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms, mask);
+    int time = timeout == FOR_EVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms;
+    return mask == NULL ? real_epoll_wait(epfd, events, room, time) : real_epoll_pwait(epfd, events, room, time, mask);
 }
 
 /* In the kernel. Handlers run in it, but in a mere look a waiting one would not end the call. */

@@ -9,6 +9,7 @@
 
 #include "base/real.h"
 #include "base/signals.h"
+#include "discovery/policy.h"
 #include "handshake/progress.h"
 #include "multiplex/look.h"
 #include "stream/deaths.h"
@@ -384,9 +385,11 @@ static bool poll_with(struct held *held, struct pollfd *fds, nfds_t count, uint6
 bool poll_has_direct(const struct pollfd *fds, nfds_t count) {
     if (is_bad(fds) || entry_highest < 0)
         return false;
-    for (nfds_t i = 0; i < count; i++)
-        if (UNLIKELY(entry_of(fds[i].fd) != NULL))
+    for (nfds_t i = 0; i < count; i++) {
+        const struct entry *entry = entry_of(fds[i].fd);
+        if (UNLIKELY(entry != NULL) && (!policy_is_sealed() || matters(entry)))
             return true;
+    }
     return false;
 }
 

@@ -175,6 +175,28 @@ CASES = [
         becomes_direct=False,
     ),
     *cases(
+        "descriptors/filter.c",
+        {
+            "filter": """
+                send: 1
+                poll: 1
+                add: 0
+                epoll_wait: 1
+                read: "a"
+                write: 1
+                the far end: "b"
+                send: 1
+                poll: 1
+                add: 0
+                epoll_wait: 1
+                read: "a"
+                write: 1
+                the far end: "b"
+                it was killed: no
+            """
+        },
+    ),
+    *cases(
         "descriptors/limits.c",
         {
             "limit_all_used": """
