@@ -109,7 +109,7 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
     bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked(fd, MARK_PLAIN | MARK_WATCHED);
     if (why == VN_WHY_direct && !hidden_has_room(fd))
         why = VN_WHY_no_descriptors;
-    may_be = may_be && !(why == VN_WHY_direct && number_is_shared(fd));
+    may_be = may_be && !(why == VN_WHY_direct && (number_is_shared(fd) || process_is_borrowed()));
     if (why == VN_WHY_direct && may_be && is_tcp(fd, &family)) {
         mark_clear(fd);   /* it may have been settled once, see drop */
         why = offer_connect(fd, name, length, family, target, &result);

@@ -239,7 +239,8 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     while (UNLIKELY(conn_of(fd) != NULL)) { \
         handlers_hold();   /* they run in its sleeps, and when it is done */ \
         if ((conn = (struct conn *)entry_hold_kind(fd, ENTRY_CONN)) != NULL) { \
-            if (LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) \
+            if ((LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) && \
+                LIKELY(!number_is_foreign(conn, fd))) \
                 result = call; \
             if (UNLIKELY(atomic_load_explicit(&conn->goodbye_owed, memory_order_relaxed))) \
                 block_done(conn); \

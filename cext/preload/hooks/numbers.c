@@ -7,6 +7,7 @@
 #include "hooks/numbers.h"
 
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "base/process.h"
@@ -58,6 +59,26 @@ static void let_go(int fd, bool is_open) {
         entry_release(entry);
 }
 
+static _Atomic bool foreign;   /* a child of vfork has other files under numbers that mean something here */
+
+/* A child of vfork has descriptors of its own, but its parent's memory: the table must stay as the parent needs it. */
+static bool is_borrowed(void) {
+    if (LIKELY(!process_is_borrowed()))
+        return false;
+    atomic_store(&foreign, true);
+    return true;
+}
+
+bool number_is_foreign(const struct conn *conn, int fd) {
+    if (LIKELY(!atomic_load_explicit(&foreign, memory_order_relaxed)))
+        return false;
+    if (process_is_borrowed())
+        return !conn_is_under(conn, fd);
+    if (__libc_single_threaded)   /* the only thread goes on, so the child has gone */
+        atomic_store(&foreign, false);
+    return false;
+}
+
 bool number_is_known(int fd) {
     return entry_of(fd) != NULL || epoll_watches(fd) || is_marked(fd, ~0u);
 }
@@ -73,7 +94,7 @@ static void forget(int fd, bool is_open) {
 }
 
 void number_let_go(int fd) {
-    if (UNLIKELY(number_is_known(fd)) && !process_is_borrowed())
+    if (UNLIKELY(number_is_known(fd)) && !is_borrowed())
         forget(fd, true);
 }
 
@@ -86,7 +107,7 @@ static int refused(int fd) {
 int number_made(int fd) {
     if (UNLIKELY(limit_is_reached(fd)))
         return refused(fd);
-    if (UNLIKELY(fd >= 0 && number_is_known(fd)) && !process_is_borrowed())
+    if (UNLIKELY(fd >= 0 && number_is_known(fd)) && !is_borrowed())
         forget(fd, false);
     return fd;
 }
@@ -105,7 +126,7 @@ int number_copied(int from, int fd) {
             mark_set(fd, MARK_WATCHED);
         return fd;
     }
-    if (process_is_borrowed())
+    if (is_borrowed())
         return fd;
     int saved = errno;
     HANDLERS_WAIT();

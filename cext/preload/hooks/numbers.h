@@ -8,6 +8,9 @@ void number_let_go(int fd);            /* fd is about to be closed: what it mean
 int number_copied(int from, int fd);   /* fd has become a duplicate of `from`; returns fd, or -1 as number_made */
 int number_made(int fd);               /* the kernel has given fd to something new; returns fd, or -1 and EMFILE: it is closed */
 
+/* Whether a child of vfork asks, in which fd is another file than the connection. Cheap where none was seen. */
+bool number_is_foreign(const struct conn *conn, int fd);
+
 /* Whether another number, or another process, has the socket as well. It would not know that it is a connection. */
 bool number_is_shared(int fd);
 

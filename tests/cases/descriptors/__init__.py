@@ -107,6 +107,13 @@ CASES = [
         "descriptors/forking.c",
         dict.fromkeys(["raw_clone", "raw_clone3", "raw_fork", "bare_fork", "library_fork"], FORKED)
         | {
+            "vfork_other_files": """
+                the child: 0
+                from the child: "out"
+                recv: "abc"
+                send: 3
+                far: "def"
+            """,
             "raw_clone_leaves_parent": """
                 child's exit code: 7
                 recv: "abc"

@@ -206,7 +206,35 @@ static void fork_in_chroot(void) {
     in_chroot(false);
 }
 
+/* A child of vfork has other files under the numbers of its parent's connections; which these remain. */
+static void vfork_other_files(void) {
+    struct link link = link_open();
+    int ends[2], more[2];
+    char data[8];
+    must(pipe(ends) == 0 && pipe(more) == 0 && write(more[1], "in", 2) == 2, "make pipes");
+    pid_t pid = vfork();
+    if (pid == 0) {
+        close(link.near);
+        if (dup(ends[1]) != link.near || write(link.near, "out", 3) != 3)
+            _exit(1);
+        _exit(dup2(more[0], link.near) == link.near && read(link.near, data, 8) == 2 ? 0 : 2);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    say("the child", status);
+    say_text("from the child", data, read(ends[0], data, 3));
+    far_send(&link, "abc", 3);
+    say_text("recv", data, recv(link.near, data, 3, MSG_WAITALL));
+    say("send", send(link.near, "def", 3, MSG_NOSIGNAL));
+    say_far("far", &link);
+    for (int i = 0; i < 2; i++) {
+        close(ends[i]);
+        close(more[i]);
+    }
+    link_close(&link);
+}
+
 CASES({"raw_clone", raw_clone}, {"raw_clone3", raw_clone3}, {"raw_fork", raw_fork}, {"bare_fork", bare_fork},
       {"library_fork", library_fork}, {"raw_clone_leaves_parent", raw_clone_leaves_parent},
-      {"fork_and_exec", fork_and_exec},
+      {"fork_and_exec", fork_and_exec}, {"vfork_other_files", vfork_other_files},
       {"vfork_and_exec", vfork_and_exec}, {"spawn", spawn}, {"vfork_in_chroot", vfork_in_chroot}, {"fork_in_chroot", fork_in_chroot})
