@@ -130,7 +130,9 @@ def check_mtu(mtu: object, has_ipv6: bool = False) -> int:
 
 
 def check_ifname(name: object) -> str:
-    if not isinstance(name, str) or not _IFNAME.fullmatch(name) or name in _RESERVED_IFNAMES:
+    if name in _RESERVED_IFNAMES:
+        raise Invalid(f"the name {name} is taken in every namespace", "use another --ifname")
+    if not isinstance(name, str) or not _IFNAME.fullmatch(name):
         raise Invalid(f"{name!r} is not an interface name", "use up to 15 letters, digits, dots or dashes")
     return name
 

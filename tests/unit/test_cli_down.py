@@ -51,7 +51,7 @@ def test_down_after_the_files_of_a_dead_fabric_were_deleted(
     assert started(record)["argv"] == ["teardown"]
     (fabric_dir / "orphan").unlink()
     assert main(["down"]) == 3
-    assert "no hosting daemon answers" in capsys.readouterr().err
+    assert "nothing to take down" in capsys.readouterr().err
     assert started(record)["argv"] == ["orphans"]
 
 

@@ -41,7 +41,6 @@ def test_exit_codes_are_distinct() -> None:
         ["stats", "blue"],
         ["partition", "ls"],
         ["partition", "add", "blue"],
-        ["down"],
     ],
 )
 def test_not_running(error_line: ErrorLine, argv: list[str]) -> None:
@@ -89,7 +88,10 @@ def test_bad_words_are_refused_without_asking_the_host(
             "invalid value for '--mtu': 'big' is not a valid integer; ",
         ),
         (["status", "blue"], "got unexpected extra argument (blue); try: vnicctl status --help"),
-        (["status", "--yaml"], "no such option"),
+        (["status", "--yaml"], "no such option --yaml; try: vnicctl status --help"),
+        (["status", "--jso"], "no such option --jso; did you mean --json?"),
+        (["--json", "status"], "--json stands behind the command, as in: vnicctl status --json"),
+        (["sockets", "--library", "--json"], "--library prints a path, and --json what is direct"),
     ],
 )
 def test_usage(error_line: ErrorLine, argv: list[str], line: str) -> None:

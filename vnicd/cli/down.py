@@ -34,7 +34,7 @@ def down() -> None:
         raise
     except VnicdError:  # there is none, or it can't run
         if not paths.state.exists() and not process.findings("orphans"):
-            raise
+            raise NotRunning(f"there is no fabric at {paths.root}, and nothing to take down") from None
         _tear_down()
     else:
         _stop(pid)

@@ -84,6 +84,8 @@ def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
     if words[:1] == ("--",):
         words = words[1:]
     try:
+        if words and words == command and words[0].startswith("-"):
+            raise VnicdError(f"no such option {words[0]}", "try: vnicctl exec --help")
         if not words:
             raise VnicdError("missing the command to run", f"for example: vnicctl exec {name} -- bash")
         preload = library.preload(os.environ) if direct else None

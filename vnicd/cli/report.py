@@ -44,7 +44,17 @@ def os_reason(error: OSError) -> str:
 
 
 def _usage(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        return _no_such_option(error, error.ctx)
     message = error.format_message().rstrip(".?")
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{message}; try: {context.command_path} --help" if context else message
+
+
+def _no_such_option(error: click.NoSuchOption, context: click.Context) -> str:
+    name, alike = error.option_name, sorted(error.possibilities or ())
+    if name == "--json" and context.parent is None:
+        return f"--json stands behind the command, as in: {context.command_path} status --json"
+    hint = f"did you mean {' or '.join(alike)}?" if alike else f"try: {context.command_path} --help"
+    return f"no such option {name}; {hint}"

@@ -44,6 +44,8 @@ def sockets(only_library: bool, as_json: bool) -> None:
       vnicctl sockets --json | jq '.connections[] | {client, server, state}'
       LD_PRELOAD=$(vnicctl sockets --library) ip netns exec db redis-server
     """
+    if only_library and as_json:
+        raise click.UsageError("--library prints a path, and --json what is direct: use one of them")
     if only_library:
         click.echo(library.path())
         return
