@@ -171,8 +171,8 @@ def test_offers_end_with_the_partition_that_they_are_for(fabric: Fabric) -> None
     client.close()
 
 
-def test_offers_outlive_the_partition_of_their_program(fabric: Fabric) -> None:
-    """As the TCP connection does that waits to be accepted."""
+def test_offers_end_with_the_partition_of_their_program(fabric: Fabric) -> None:
+    """As the TCP connection does that waits to be accepted: who accepts it finds it reset."""
     fabric.up()
     blue, green = fabric.add("blue", "10.77.0.1/24"), fabric.add("green", "10.77.0.2/24")
     client, server = program(blue), program(green)
@@ -185,9 +185,10 @@ def test_offers_outlive_the_partition_of_their_program(fabric: Fabric) -> None:
             client.exchange.reply()
         accepted, _ = listener.accept()
         reply, fds = server.ask(Op.TAKE, source, target, [accepted.fileno()])
-        assert reply.why == Why.DIRECT
-        for fd in fds:
-            os.close(fd)
+        assert reply.why == Why.NO_OFFER
+        assert not fds
+        with pytest.raises(ConnectionResetError):
+            accepted.recv(1)
         accepted.close()
     client.end()
     server.close()

@@ -102,13 +102,6 @@ def test_reasons_have_the_same_names() -> None:
     assert sockets.why_word(99) == "99"
 
 
-def test_readme_says_what_to_do_about_each_reason() -> None:
-    """But of that a connection is direct."""
-    table = (Path(__file__).parents[2] / "README.md").read_text().partition("| reason | what to do |")[2]
-    rows = {line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()[2:]}
-    assert rows == {word for why, word in sockets.WORDS.items() if why is not Why.DIRECT}
-
-
 def test_names_are_those_of_the_header() -> None:
     assert f'"{sockets.BROKER_NAME}"' in HEADER
     assert f'VN_WINDOW_NAME "{sockets.WINDOW}"' in HEADER

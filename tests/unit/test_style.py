@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from vnicd import sockets
+
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 500  # a file holds one subject; none is cut for its length alone
 
@@ -119,3 +121,10 @@ def test_the_checks_find_what_they_look_for() -> None:
     assert not purpose("import os\n", "python")
     assert not purpose("#!/usr/bin/env bash\nset -e\n", "shell")
     assert not purpose("#include <stdio.h>\n", "c")
+
+
+def test_readme_says_what_to_do_about_each_reason() -> None:
+    """But of that a connection is direct."""
+    table = (ROOT / "README.md").read_text().partition("| reason | what to do |")[2]
+    rows = {line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()[2:]}
+    assert rows == {word for why, word in sockets.WORDS.items() if why is not sockets.Why.DIRECT}

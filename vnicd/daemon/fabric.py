@@ -264,7 +264,8 @@ class Fabric:
         async with port.lock:
             actual = await self.actions.kernel(lambda: machine.leftover(port.spec, port.tap))
             actual = replace(actual, daemon=self.supervisor.has_daemon(port))
-            if actual.interface and tap.is_in(port.tap, port.spec.netns_path):
+            is_ours = port.spec.owns_netns or tap.is_in(port.tap, port.spec.netns_path)
+            if actual.namespace and is_ours:
                 # direct ones need no interface, and would go on; the daemon is there to carry the resets
                 await self.actions.kernel(lambda: tcp.abort(port.spec.netns_path, port.spec.addresses))
             await self.actions.execute(plan({}, {port.spec.name: actual}), port)

@@ -93,7 +93,9 @@ def namespace(fd: int) -> int:
 
 
 def whereabouts(fd: int) -> netns.Identity | None:
-    """Which namespace the device behind the fd is in; None when there is no device (any more)."""
+    """Which namespace the device behind the fd is in; None when there is no device (any more), as behind -1."""
+    if fd < 0:
+        return None
     try:
         found = namespace(fd)
     except OSError:
