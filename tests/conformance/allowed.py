@@ -136,12 +136,12 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
 
 
 def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """A reset is told to one of the calls that wait for room, and it depends on the buffers which of them wait."""
+    """What a sender that waits for room is told depends on buffers: whether others wait, and what was read of it."""
     senders = {each.step.actor for each in before if each.step.op in ("send", "sendall")}
     errors = {kernel.error, direct.error} == {errno.EPIPE, errno.ECONNRESET}
-    return (
-        step.op == "sendall" and errors and bool(kernel.waited and direct.waited and senders - {step.actor})
-    )
+    read = any(each.step.op in ("recvall", "drain") for each in before)
+    waited = bool(kernel.waited and direct.waited)
+    return step.op == "sendall" and errors and waited and bool(read or senders - {step.actor})
 
 
 def _lost(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -165,7 +165,8 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
 def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """An epoll still tells of a descriptor that is closed here, as another process has the socket."""
     ops = {each.step.op for each in before}
-    return step.op == "epollwait" and {"fork", "epollctl", "close"} <= ops and kernel.result > direct.result
+    asks = step.op in ("epollwait", "poll")
+    return asks and {"fork", "epollctl", "close"} <= ops and kernel.result > direct.result
 
 
 def _told_next(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
