@@ -228,7 +228,8 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
     twice = step.op == "epollwait" and kernel.result < direct.result
     late = step.op == "send" and kernel.error in (0, errno.EPIPE) and kernel.result < direct.result
     polled = step.op == "poll" and any(value & EVENTS["NVAL"] for value in kernel.values)
-    return unseen and (kernel.error == errno.EBADF or twice or late or polled)
+    gone = errno.EBADF in (kernel.error, kernel.values[0] if step.op == "fill" else 0)
+    return unseen and (gone or twice or late or polled)
 
 
 def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:

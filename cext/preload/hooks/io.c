@@ -188,11 +188,14 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     deaths_look_by_time(conn, fd);
     for (;;) {
         ssize_t n = 0;
-        if (LIKELY(conn_phase(conn) != CONN_CONNECTING))
+        enum phase before = conn_phase(conn);
+        if (LIKELY(before != CONN_CONNECTING))
             n = stream_write(conn, iov, (int)count, total);
         if (UNLIKELY(n == 0 && pieces.bad && want == 0))
             return fail(EFAULT);
         enum phase phase = conn_phase(conn);
+        if (UNLIKELY(phase == CONN_BROKEN && before != CONN_BROKEN))
+            progress_tell(conn);   /* the others of this process: no doorbell does */
         if (n > 0 || (n == 0 && want == 0 && phase > CONN_CONNECTING && phase != CONN_PLAIN)) {
             total += (size_t)n;
             conn->writes++;
