@@ -48,8 +48,8 @@ static void close_offer(int doorbell, int memfd) {
 static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {
     struct vn_address local, remote;
     int doorbell, memfd, family;
-    if (policy_is_sealed() || process_is_borrowed() || fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) ||
-        !broker_has_offers() || !address_from(&remote, name, length) || !address_of_socket(fd, &local, &family))
+    if (policy_is_sealed() || fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) || !broker_has_offers() ||
+        process_is_borrowed() || !address_from(&remote, name, length) || !address_of_socket(fd, &local, &family))
         return;
     if (!broker_take(&remote, &local, fd, &doorbell, &memfd)) {
         report(VN_WHY_no_offer, &remote, fd);
