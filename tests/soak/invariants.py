@@ -17,6 +17,7 @@ from tests.support.namespaces import in_namespace, named
 from tests.support.uplink import NIC
 from tests.support.waiting import wait_until
 from vnicd import near
+from vnicd.errors import NotRunning
 from vnicd.sockets import packed
 
 PARTITION_FILES, HOST_FILES = 13, 29
@@ -46,7 +47,10 @@ def all_reach_all(world: World, timeout: float) -> None:
 
 
 def all_up(world: World) -> bool:
-    ports = world.fabric.call("partition.list")["partitions"]
+    try:
+        ports = world.fabric.call("partition.list")["partitions"]
+    except NotRunning:  # it makes its control socket anew after that was deleted
+        return False
     names = {each.name for each in world.partitions}
     return {port["name"] for port in ports} == names and all(
         port["state"] == "up" and port["pid"] in world.fabric.pids() for port in ports

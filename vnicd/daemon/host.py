@@ -141,16 +141,20 @@ class Host:
             asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
 
     def _files_are_whole(self) -> bool:
+        return self._is_found() and self.lock.is_whole() and self.paths.registration.exists()
+
+    def _is_found(self) -> bool:
+        """Whether clients that come by the path come to us."""
         listener = self.server.listener
-        is_found = listener is not None and is_at(listener, self.paths.control)
-        return is_found and self.lock.is_whole() and self.paths.registration.exists()
+        return listener is not None and is_at(listener, self.paths.control)
 
     async def _restore_files(self) -> None:
         log.warning("files in %s were deleted; they are made anew", self.paths.root)
         if not self.lock.is_whole():
             self.lock.renew()
-        self.server.close()
-        await self._listen()
+        if not self._is_found():  # or clients that are connected would be dropped for nothing
+            self.server.close()
+            await self._listen()
         self.fabric.restore_files()
 
     def _owns_control(self) -> bool:
