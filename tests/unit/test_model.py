@@ -130,7 +130,7 @@ def test_mtu_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "lo", "all", "default", ".", "..", "a/b", "a b", "a:1", "x" * 16, "vnic%d", None]
+    "name", ["", "lo", "all", "default", ".", "..", "a/b", "a b", "a:1", "x" * 16, "vnic%d", None, ["eth1"]]
 )
 def test_interface_names_that_do_not_pass(name: object) -> None:
     with pytest.raises(Invalid):
