@@ -35,7 +35,7 @@ def test_the_first_unicast_frame_makes_a_link(shared: Fabric) -> None:
     sender, receiver = Tap(one), Tap(other, EXPERIMENTAL)
     sender.send(frame(other.mac, one.mac, EXPERIMENTAL, b"first"))
     receiver.receive(b"first")
-    shared.wait_path(one, other, "direct", timeout=1)
+    shared.wait_path(one, other, "direct", timeout=5)
     link = shared.link(one, other)
     assert link["state"] == "up"
     assert link["page_size"] in (4096, 2 << 20)
@@ -68,7 +68,7 @@ def test_links_counts_frames_and_bytes(shared: Fabric) -> None:
     def grown(field: str) -> int:
         return int(direction(shared.link(one, other), one)[field] - before[field])
 
-    wait_until(lambda: grown("frames") == 100, 2, "100 frames are counted")
+    wait_until(lambda: grown("frames") == 100, 5, "100 frames are counted")
     assert grown("bytes") == 100 * len(raw)
     assert grown("wakeups") <= 100
     back = direction(shared.link(one, other), other)
@@ -88,8 +88,8 @@ def test_an_idle_link_is_given_back_with_its_memory(make_fabric: MakeFabric) -> 
         fabric.wait_path(one, other, "direct")
         assert fabric.memory() == memory + 2
         fabric.wait_path(one, other, "relay", timeout=5)
-        wait_until(lambda: fabric.memory() == memory, 2, "the link's memory is free again")
-        wait_until(lambda: open_counts() == files, 2, "the link's descriptors are closed")
+        wait_until(lambda: fabric.memory() == memory, 5, "the link's memory is free again")
+        wait_until(lambda: open_counts() == files, 5, "the link's descriptors are closed")
 
 
 def test_a_busy_link_is_kept(make_fabric: MakeFabric) -> None:

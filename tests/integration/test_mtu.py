@@ -38,7 +38,7 @@ def test_traffic_with_mtu(alike: Pair, mtu: int) -> None:
     assert left.ping(right.ip, "-s", "65000", count=3).lost == 0
 
     exchange(*connect(left, right, right.ip), 8 << 20, back=8 << 20)
-    assert iperf(left, right)["sum_received"]["bytes"] > 10 << 20
+    assert iperf(left, right)["sum_received"]["bytes"] > 1 << 20
 
     sender, receiver = Tap(left), Tap(right, EXPERIMENTAL)
     payload = b"full" + bytes(mtu - 4)

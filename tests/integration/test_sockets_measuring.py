@@ -15,7 +15,7 @@ IPERF_PORT = 5201
 SOCKPERF_PORTS = {11111: 14, 11112: 1400, 11113: 60000}
 """With the size of the messages."""
 
-ENOUGH = 50 << 20
+ENOUGH = 5 << 20
 """Bytes in a second that show that traffic flowed; the benchmark measures, this does not."""
 
 
@@ -37,7 +37,7 @@ def test_iperf3_serves_one_after_the_other(ends: Ends) -> None:
         for size in ("100", "128K", "1M"):
             ask = ["iperf3", "-J", "-c", ends.server.ip, "-p", str(IPERF_PORT), "-n", "20M", "-l", size]
             end = json.loads(ends.client.run(ask).stdout)["end"]
-            assert end["sum_received"]["bytes"] > 10 << 20  # it counts what came before the end
+            assert end["sum_received"]["bytes"] > 1 << 20  # it counts what came before the end
 
 
 def test_sockperf(ends: Ends) -> None:

@@ -76,7 +76,7 @@ def test_the_command_line_answers(shared: Fabric, pair: Pair, victim: Partition,
         pair[0].ping(victim.ip, "-W", "0.2", count=5)
         start = time.monotonic()
         shared.json(*command)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 2.5
 
 
 def test_partitions_come_and_go(shared: Fabric, pair: Pair, victim: Partition) -> None:

@@ -156,7 +156,7 @@ def test_traffic_before_and_after(uplinked: Uplinked) -> None:
         machine.clear()
         before = web.drops["no_destination"]
         say(web, *lost)
-        wait_until(lambda: web.drops["no_destination"] == before + 2, 2, "2 drops are counted")
+        wait_until(lambda: web.drops["no_destination"] == before + 2, 5, "2 drops are counted")
         assert web.ping(machine.remote.ip, "-W", "0.3", count=2).received == 0
         assert web.ping(uplinked.db.ip, count=5).lost == 0
         machine.set()

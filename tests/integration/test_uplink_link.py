@@ -60,7 +60,7 @@ def carrier(partition: Partition) -> bool:
 def await_way_out(partition: Partition, machine: Machine) -> None:
     """Until it reaches the remote host, which must be soon after the NIC is back."""
     target = machine.remote.ip
-    wait_until(lambda: partition.ping(target, "-W", "0.1", count=1).received, 2, f"{partition.name} is out")
+    wait_until(lambda: partition.ping(target, "-W", "0.1", count=1).received, 5, f"{partition.name} is out")
 
 
 def state(machine: Machine) -> str:

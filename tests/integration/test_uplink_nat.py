@@ -157,7 +157,7 @@ def test_published_ports_follow_their_partition(nat: Uplinked) -> None:
     words = [word for each in nat.machine.uplink["publish"] for word in ("--publish", each)]
     nat.machine.set("--mode", "nat", *words, "--publish", f"9000:{fabric.name('late')}:90")
     for address in ("10.78.0.60/24", "10.78.0.61/24"):
-        wait_until(lambda: is_refused(nat.remote, nat.here.ip, 9000), 2, "the port is closed")
+        wait_until(lambda: is_refused(nat.remote, nat.here.ip, 9000), 5, "the port is closed")
         late = fabric.add("late", address)
         meet(nat.remote, nat.here.ip, 9000, late, 90)
         fabric.cli("partition", "remove", late.name)

@@ -134,7 +134,7 @@ def test_a_smaller_nic_under_a_stream(large: Uplinked) -> None:
     near, far = connect(web, remote, remote.ip)
     for value in (1400, 1500):
         here.run(["ip", "link", "set", NIC, "mtu", str(value)])
-        wait_until(lambda value=value: large.machine.uplink["mtu"] == value, 1, f"MTU {value} is followed")
+        wait_until(lambda value=value: large.machine.uplink["mtu"] == value, 5, f"MTU {value} is followed")
         web.run(["ip", "route", "flush", "cache"])
         argv = ["ping", "-n", "-M", "do", "-s", "1430", "-c", "2", "-i", "0.1", "-W", "1", remote.ip]
         done = web.run(argv, check=False)

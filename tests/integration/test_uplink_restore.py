@@ -47,7 +47,7 @@ def test_all_is_as_before(machine: Machine, mode: str) -> None:
         machine.check_restored()
         start(machine, mode)
         machine.kill_host()
-        wait_until(lambda: not traces_of_a_killed_host(machine), 1, "the kernel has taken all back")
+        wait_until(lambda: not traces_of_a_killed_host(machine), 5, "the kernel has taken all back")
         carry(machine.here, machine.remote, machine.remote.ip6)
         machine.fabric.down()
         machine.check_restored()
@@ -80,7 +80,7 @@ def down_after_a_polite_end(machine: Machine) -> None:
     pid = machine.fabric.host_pid()
     os.kill(pid, signal.SIGTERM)
     gone(machine, pid)
-    wait_until(lambda: not traces_of_a_killed_host(machine), 1, "the kernel has taken all back")
+    wait_until(lambda: not traces_of_a_killed_host(machine), 5, "the kernel has taken all back")
     machine.fabric.down()
 
 

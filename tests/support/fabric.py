@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
-from tests.support.machine import daemons, memfds
+from tests.support.machine import daemons, memfds, paths_below
 from tests.support.namespaces import NETNS, named
 from tests.support.partition import Argv, Partition
 from tests.support.waiting import wait_until
@@ -146,7 +146,7 @@ class Fabric:
         """What of this fabric is on the machine; empty after `down`."""
         left = [f"process {pid}" for pid in self.pids()]
         left += [f"namespace {name}" for name in named() if name.endswith(f"-{self.tag}")]
-        left += [f"file {path}" for path in (self.runtime, *self.runtime.rglob("*")) if path.exists()]
+        left += [f"file {path}" for path in (self.runtime, *paths_below(self.runtime)) if path.exists()]
         return left
 
     def logs(self) -> str:
@@ -159,7 +159,7 @@ class Fabric:
         self._stack.close()
         problems = []
         if self.runtime.exists():
-            files = [str(path.relative_to(self.runtime)) for path in self.runtime.rglob("*")]
+            files = [str(path.relative_to(self.runtime)) for path in paths_below(self.runtime)]
             done = self.cli("down", check=False)
             problems = [f"{done.stderr.strip()}; in the runtime directory: {files}"] if done.returncode else []
         problems += self.left_behind()

@@ -23,7 +23,7 @@ def inventory(base: Path, tag: str) -> Inventory:
         "processes": lambda: ours,
         "TAPs": machine.taps,
         "descriptors": lambda: len(machine.open_files()),
-        "files": lambda: {str(path) for path in base.rglob("*")},
+        "files": lambda: {str(path) for path in machine.paths_below(base)},
     }
     if len(ours) == len(found) and (ours or not machine.limit_is_claimed()):
         parts["hugepages"] = machine.hugepages_in_use

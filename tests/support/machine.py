@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def limit_is_claimed() -> bool:
 def taps() -> set[str]:
     """The TAPs in the namespace that the tests run in, where vnicd must never leave one."""
     return {path.parent.name for path in Path("/sys/class/net").glob("*/tun_flags")}
+
+
+def paths_below(base: Path) -> Iterator[Path]:
+    """Directories and files. What goes meanwhile is left out; Path.rglob fails then."""
+    for place, directories, files in os.walk(base):
+        yield from (Path(place, name) for name in directories + files)
 
 
 def memfds(pids: set[int]) -> set[tuple[int, int]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.fabric import Fabric
+from tests.support.machine import paths_below
 from tests.support.namespaces import NETNS, in_namespace
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
@@ -215,10 +216,10 @@ def _ip(*argv: str) -> None:
 def _sysctls() -> list[str]:
     """The settings of interfaces in the calling thread's namespace; those of one that is just going go with it."""
     base = Path("/proc/sys/net")
-    paths = [*base.glob("ipv4/conf/*/*"), *base.glob("ipv6/conf/*/*"), base / "ipv4/ip_forward"]
+    paths = [*paths_below(base / "ipv4/conf"), *paths_below(base / "ipv6/conf"), base / "ipv4/ip_forward"]
     shown = []
     for path in paths:
-        if path.name != "stable_secret":
-            with suppress(FileNotFoundError):
+        if path.name != "stable_secret":  # reading it is an error where none is set
+            with suppress(FileNotFoundError, IsADirectoryError):
                 shown.append(f"{path.relative_to(base)} = {path.read_text().strip()}")
     return shown
