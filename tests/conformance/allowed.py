@@ -9,10 +9,13 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.conformance.program import EVENTS, HOW, MSG, Step
+from tests.conformance.program import EVENTS, HOW, MSG, THREADS, Step
 from tests.conformance.trace import BLOCKED, DONE, JUMPED, Outcome
 
 OOB = MSG["OOB"]
+AMOUNTS = ("fill", "drain", "sendall", "recvall")
+"""Calls in a row, whose last error is a value."""
+
 EOPNOTSUPP, EINVAL = 95, 22
 
 
@@ -120,6 +123,8 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     """What depends on how much the buffers hold: whether there is room, and whether a FIN, behind it all, has come."""
     if not any(each.step.op in ("fill", "sendall") for each in before):
         return False
+    if step.op == "sendall" and kernel.result == direct.result and not kernel.waited:
+        return any(" SO_SNDBUF" in each.step.text for each in before)
     events = EVENTS["OUT"] | EVENTS["RDHUP"] | EVENTS["HUP"]
     if step.op in ("poll", "epollwait"):
         return _told_without(events, step, kernel) == _told_without(events, step, direct)
@@ -152,9 +157,16 @@ def _lost(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) 
 
 
 def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """Of a connection without an answer, an unseen clone leaves one process without the other end."""
+    """Of a connection without an answer, an unseen clone leaves one process without the other end.
+
+    What that process then sends, or ends, does not end a call that waits for it.
+    """
     if not any(each.step.op == "fork" and HOW["fork"][each.step.args[1]] == "clone" for each in before):
         return False
+    if direct.state == BLOCKED and kernel.waited:
+        ended_by = next((each.step for each in before if each.number == kernel.finished_at), step)
+        if ended_by.actor % 5 >= THREADS:
+            return True
     if step.op in ("poll", "epollwait"):  # select tells of a reset as of something to read
         ends = EVENTS["ERR"] | EVENTS["HUP"] | (EVENTS["IN"] if "select" in step.text else 0)
         return direct.state == BLOCKED or any(value & ends for value in direct.values)
@@ -172,11 +184,19 @@ def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
 def _told_next(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """An epoll that finds bytes in memory does not ask for deaths: the next wait tells of them."""
     ends = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"]
-    return step.op == "epollwait" and _without(ends, kernel) == list(direct.values)
+    pairs = list(zip(kernel.values, direct.values, strict=True))
+    return step.op == "epollwait" and all(mine in (theirs, theirs & ~ends) for theirs, mine in pairs)
 
 
 def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """Another thread has taken the connection away by connect(AF_UNSPEC): with which error the call ends."""
+    """Another thread has taken the connection away by connect(AF_UNSPEC): with which error the call ends.
+
+    What another process has dropped can't be connected anew.
+    """
+    drops = [each.step for each in before if each.step.op == "connect" and each.step.args[1] == -1]
+    others = any(each.actor != step.actor for each in drops) and any(each.step.op == "fork" for each in before)
+    if step.op == "connect" and direct.error in (errno.EPIPE, errno.ECONNRESET) and others:
+        return True
     ended_by = [each.step.op for each in before if kernel.waited and each.number == kernel.finished_at]
     return ended_by == ["connect"] and kernel.finished_at == direct.finished_at
 
@@ -198,10 +218,15 @@ def _which_first(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
 
 def _orphaned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """The kernel has dropped a socket that waited for the FIN, as there are few places for such; so a FIN is reset."""
-    shut = any(each.step.op == "shutdown" and each.step.args[1] > 0 for each in before)
+    shut = any(
+        (each.step.op == "shutdown" and each.step.args[1] > 0) or each.step.text.endswith(" badname")
+        for each in before
+    )
     if step.op in ("poll", "epollwait"):
         return shut and _without(EVENTS["ERR"], kernel) == list(direct.values)
-    lost = kernel.error == errno.ECONNRESET and (direct.result >= 0 or direct.error == errno.EPIPE)
+    lost = kernel.error in (errno.ECONNRESET, errno.EPIPE) and (
+        direct.result >= 0 or direct.error in (errno.EPIPE, errno.EAGAIN)
+    )
     return shut and ((lost and step.op in ("recv", "send")) or " SIOCOUTQ " in step.text)
 
 
@@ -222,14 +247,20 @@ def _empty(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
 def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """A descriptor was closed past the library: reads, writes and polls do not ask, and an epoll hears of it twice.
 
-    The other end hears of it by TCP, and asks from time to time: a moment later than a write may come.
+    The connection ends at once, also where a thread of this process is in a call on it. The other end hears of it by
+    TCP, and asks from time to time: a moment later than its next call may come.
     """
-    unseen = any(each.step.op == "close" and HOW["close"][each.step.args[1]] == "kernel" for each in before)
-    twice = step.op == "epollwait" and kernel.result < direct.result
-    late = step.op == "send" and kernel.error in (0, errno.EPIPE) and kernel.result < direct.result
-    polled = step.op == "poll" and any(value & EVENTS["NVAL"] for value in kernel.values)
-    gone = errno.EBADF in (kernel.error, kernel.values[0] if step.op == "fill" else 0)
-    return unseen and (gone or twice or late or polled)
+    if not any(each.step.op == "close" and HOW["close"][each.step.args[1]] == "kernel" for each in before):
+        return False
+    ends = (errno.EPIPE, errno.ECONNRESET)
+    if step.op in ("poll", "epollwait"):
+        told = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"] | EVENTS["IN"]
+        other = any(value & told for value in direct.values) and not _told_without(told, step, direct)
+        return kernel.result < direct.result or other or any(value & EVENTS["NVAL"] for value in kernel.values)
+    if errno.EBADF in (kernel.error, kernel.values[0] if step.op in AMOUNTS else 0):
+        return True
+    late = kernel.error in (0, *ends) and (kernel.result < direct.result or direct.error == errno.EAGAIN)
+    return step.op in ("send", "recv") and (late or direct.error in ends)
 
 
 def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:

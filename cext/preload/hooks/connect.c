@@ -24,9 +24,11 @@ static void drop(struct conn *conn) {
     bool last = false;
     if (conn_phase(conn) < CONN_DIRECT && progress_fall_back(conn, -1))
         return;
-    atomic_fetch_or(&conn->own->state, VN_CLOSED | VN_RESET);
+    bool is_over = conn->peer != NULL && atomic_load(&conn->own->state) & atomic_load(&conn->peer->state) & VN_FIN;
+    atomic_fetch_or(&conn->own->state, is_over ? VN_CLOSED : VN_CLOSED | VN_RESET);
     conn_break(conn, ECONNRESET);
-    doorbell_ring(conn);
+    if (!is_over)   /* else both have said their last word, and no reset follows */
+        doorbell_ring(conn);
     for (int fd = entry_descriptor(&conn->entry, 0); fd >= 0; fd = entry_descriptor(&conn->entry, fd + 1)) {
         watch_leave(fd);
         struct entry *entry = entry_clear(fd, &last);
@@ -49,14 +51,18 @@ static bool has_failed(struct conn *conn, int fd, int *error) {
     return true;
 }
 
+static void forget_error(int fd) {
+    socklen_t length = sizeof(int);
+    int said;
+    real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &said, &length);
+}
+
 /* Then the socket can connect anew. */
 static int give_up(struct conn *conn, int fd, int error) {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     drop(conn);
     quiet_connect(fd, &none, sizeof(none));
-    socklen_t length = sizeof(int);
-    int said;
-    real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &said, &length);   /* that was our doing */
+    forget_error(fd);   /* that was our doing */
     conn_release(conn);
     errno = error != 0 ? error : ECONNABORTED;
     return -1;
@@ -73,11 +79,14 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         errno = EINVAL;
         return -1;
     }
+    bool heard = drops && conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) == 0;
     if (drops)
         drop(conn);
     else if (conn->unreported && is_name && has_failed(conn, fd, &failure))
         return give_up(conn, fd, failure);
     int result = offer_connect_tcp(&conn, fd, name, length), error = errno;
+    if (heard)
+        forget_error(fd);   /* a reset of its own, by TCP; the program has heard of the first */
     if (conn == NULL)   /* it was dropped, or closed meanwhile */
         return result;
     progress_serve(conn, fd);

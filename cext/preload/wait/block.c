@@ -118,7 +118,8 @@ static int wait_sleeping(struct stay *stay, int fd, struct want want, uint64_t d
         progress_serve(conn, fd);
         if (is_true(conn, want))
             return 0;
-        if (slept.interrupted != 0 && (slept.interrupted != ERESTART || entry_of(fd) != &conn->entry))
+        bool changed = entry_of(fd) != &conn->entry || conn_is_nonblocking(conn);
+        if (slept.interrupted != 0 && (slept.interrupted != ERESTART || changed))
             return fail(slept.interrupted);
     }
 }

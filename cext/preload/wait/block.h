@@ -5,7 +5,7 @@
 
 /* Polls, then sleeps, until one of events (POLLIN, POLLOUT; also an error or hangup) is true, or it is CONN_PLAIN: 0; or
  * -1 and EAGAIN (deadline; 0: none), EINTR; ERESTART: a handler has run, TCP would make the call anew, and fd does not
- * mean the connection any more. partial: the call has moved some bytes, so any handler ends it. */
+ * mean the connection any more or does not block any more. partial: the call has moved some bytes, so any handler ends it. */
 int block(struct conn *conn, int fd, unsigned events, uint64_t deadline_ns, bool partial);
 
 /* The same for reading, until so many bytes are there, or the end. */
