@@ -35,14 +35,13 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """All chosen cases, which run ahead of the tests that judge them; no relay outlives them."""
     if not LIBRARY.exists():
         pytest.skip(f"no {LIBRARY}: run scripts/setup")
-    before = set(relays())
     with (
         Site(LIBRARY, tmp_path_factory.mktemp("programs")) as site,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
         yield {(case.name, way): pool.submit(run, site, case, way) for case, way in chosen(request)}
         pool.shutdown(cancel_futures=True)
-    wait_until(lambda: not set(relays()) - before, 10, "the relays have ended")
+    wait_until(lambda: not relays(site.broker), 10, "the relays have ended")
 
 
 PARAMETERS = [pytest.param(case, way, id=f"{case.name}-{way}") for case in every() for way in case.ways]

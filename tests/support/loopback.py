@@ -67,15 +67,16 @@ echo = [sys.executable, "-c", ECHO, str(number), str(client.getsockname()[1])]
 """What each program begins with: a connection, and a program that echoes what comes by an inherited descriptor."""
 
 
-def relays() -> list[int]:
-    """The relay processes that live."""
+def relays(broker: str) -> list[int]:
+    """The relay processes that live, of programs that know a broker by this name."""
     found = []
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            text = status.read_text()
+            text, environ = status.read_text(), status.with_name("environ").read_bytes()
         except OSError:
             continue
-        if text.startswith("Name:\tvnicd-relay\n") and "State:\tZ" not in text:
+        is_relay = text.startswith("Name:\tvnicd-relay\n") and "State:\tZ" not in text
+        if is_relay and f"VNICD_BROKER={broker}".encode() in environ.split(b"\0"):
             found.append(int(status.parent.name))
     return found
 
@@ -97,7 +98,6 @@ def serving() -> Iterator[str]:
 @contextmanager
 def running(direct: bool) -> Iterator[Run]:
     """Runs programs that begin with PRELUDE; each must succeed, and they must leave no relay behind."""
-    before = set(relays())
 
     def run(body: str) -> str:
         variables = {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1}
@@ -108,4 +108,4 @@ def running(direct: bool) -> Iterator[Run]:
 
     with serving() as name:
         yield run
-    wait_until(lambda: not set(relays()) - before, 10, "the relays have ended")
+    wait_until(lambda: not relays(name), 10, "the relays have ended")

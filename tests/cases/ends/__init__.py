@@ -20,7 +20,7 @@ TOLD_LATE = {
     "dead_peer_peek": ["recv: EAGAIN\nrecv: EAGAIN"],
     "dead_peer_poll": ["poll: none"],
     "dead_peer_select": ["select: 0"],
-    "dead_peer_epoll": ["epoll_wait: 0\nepoll_wait: 0\nevents: in rdhup"],
+    "dead_peer_epoll": ["epoll_wait: 0\nepoll_wait: 0\nevents: none"],
     "dead_peer_send": ["send: 1\nsend: ECONNRESET", "send: 1\nsend: 1"],
 }
 

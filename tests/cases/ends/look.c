@@ -166,8 +166,9 @@ static void dead_peer_epoll(void) {
     epoll_ctl(epoll, EPOLL_CTL_ADD, client, &event);
     say("epoll_wait", epoll_wait(epoll, &event, 1, 0));
     kill_server(pid);
-    say("epoll_wait", epoll_wait(epoll, &event, 1, 0));
-    say_events("events", event.events);
+    int count = epoll_wait(epoll, &event, 1, 0);
+    say("epoll_wait", count);
+    say_events("events", count > 0 ? event.events : 0);
     close(epoll);
     close(client);
 }
