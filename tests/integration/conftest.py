@@ -17,6 +17,7 @@ from tests.support.direct import LONG, End, Ends
 from tests.support.fabric import VNICCTL, Fabric
 from tests.support.leaks import differences, inventory
 from tests.support.partition import Partition
+from tests.support.room import in_room
 from tests.support.servers import missing_programs
 from tests.support.uplink import MODES, Machine, Uplinked
 from tests.support.waiting import wait_until
@@ -196,6 +197,13 @@ def _ends(pair: Pair, who: str) -> Ends:
         pytest.skip(f"not installed: {', '.join(lacking)}")
     client, server = PROVIDERS[who]
     return Ends(End(pair[0], client), End(pair[1], server))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With the fixtures of its module, which may start a fabric."""
+    with in_room(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -86,6 +86,7 @@ def up_without_hugepages(fabric: Fabric, mode: str) -> subprocess.CompletedProce
     return subprocess.run(argv, capture_output=True, text=True, env=fabric.env)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("no_hugepages")
 def test_require_without_hugepages(fabric: Fabric) -> None:
     done = up_without_hugepages(fabric, "require")
@@ -95,6 +96,7 @@ def test_require_without_hugepages(fabric: Fabric) -> None:
     assert fabric.left_behind() == []
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("no_hugepages")
 def test_auto_without_hugepages(fabric: Fabric) -> None:
     """It runs, on ordinary pages, and says so."""
@@ -106,6 +108,7 @@ def test_auto_without_hugepages(fabric: Fabric) -> None:
     assert degraded in " ".join(fabric.cli("status").stdout.split())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("mode", "path", "page_size"), [("auto", "direct", ORDINARY), ("require", "relay", None)]
 )
