@@ -123,8 +123,6 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     """What depends on how much the buffers hold: whether there is room, and whether a FIN, behind it all, has come."""
     if not any(each.step.op in ("fill", "sendall") for each in before):
         return False
-    if step.op == "sendall" and kernel.result == direct.result and not kernel.waited:
-        return any(" SO_SNDBUF" in each.step.text for each in before)
     events = EVENTS["OUT"] | EVENTS["RDHUP"] | EVENTS["HUP"]
     if step.op in ("poll", "epollwait"):
         return _told_without(events, step, kernel) == _told_without(events, step, direct)
@@ -138,6 +136,19 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return resets if step.op == "close" else errno.ENOTCONN in (kernel.error, direct.error)
     amounts = ("FIONREAD", "SIOCOUTQ", "TCP_INFO")
     return step.op in ("drain", "recvall") or any(f" {name} " in f"{step.text} " for name in amounts)
+
+
+def _fits(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """Bytes that find no room at TCP's receiver make no edge there; here they may have room."""
+    filled = any(each.step.op == "fill" for each in before)
+    is_edge = any(each.step.op == "epollctl" and "ET" in each.step.text for each in before)
+    return filled and is_edge and step.op == "epollwait" and kernel.result <= 0 < direct.result
+
+
+def _has_room(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """Who has asked for a large buffer gets rid of all at once by TCP."""
+    asked = any(" SO_SNDBUF" in each.step.text for each in before)
+    return asked and step.op == "sendall" and kernel.result == direct.result and not kernel.waited
 
 
 def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -260,7 +271,7 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
     if errno.EBADF in (kernel.error, kernel.values[0] if step.op in AMOUNTS else 0):
         return True
     late = kernel.error in (0, *ends) and (kernel.result < direct.result or direct.error == errno.EAGAIN)
-    return step.op in ("send", "recv") and (late or direct.error in ends)
+    return step.op in ("send", "recv", "badio", *AMOUNTS) and (late or direct.error in ends)
 
 
 def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -287,6 +298,8 @@ RULES = [
     Allowed("direct-sockets.md, known faults: a close under a call that was left by a jump", _jumped),
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
     Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),
+    Allowed("direct-sockets.md: buffers hold other amounts, so more bytes make an edge", _fits),
+    Allowed("direct-sockets.md: buffers hold other amounts, whatever SO_SNDBUF asks for", _has_room),
     Allowed("direct-sockets.md: buffers hold other amounts, so another call waits for room", _told_once),
     Allowed("direct-sockets.md: bytes that a reset has lost, seen by another process", _lost),
     Allowed("what epoll leaves open: which of several ready descriptors is told of first", _which_first),

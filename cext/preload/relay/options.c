@@ -36,6 +36,20 @@ static void enter(int fd, int tcp) {
     entry_release(&end->entry);
 }
 
+/* Of those that a Unix socket has as well. Buffers are left out: they mean another amount there. */
+static const int copied[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_LINGER, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEADDR, SO_PRIORITY};
+
+void relay_copy_options(int end, int tcp) {
+    for (size_t i = 0; i < sizeof(copied) / sizeof(copied[0]); i++) {
+        char value[16], before[16];
+        socklen_t length = sizeof(value), same = sizeof(before);
+        bool known = real_getsockopt(tcp, SOL_SOCKET, copied[i], value, &length) == 0 &&
+                     real_getsockopt(end, SOL_SOCKET, copied[i], before, &same) == 0;
+        if (known && (length != same || memcmp(value, before, length) != 0))
+            real_setsockopt(end, SOL_SOCKET, copied[i], value, length);
+    }
+}
+
 void relay_keep_options(int fd, int tcp) {
     enter(fd, hide_copy(tcp));
 }

@@ -5,6 +5,9 @@
 
 #include "base/common.h"
 
+/* The end of a relay that begins, a Unix socket, gets the options of every socket that the TCP socket has. */
+void relay_copy_options(int end, int tcp);
+
 /* fd, which became a relay's end, keeps the options of the TCP socket that it was. */
 void relay_keep_options(int fd, int tcp);
 

@@ -6,6 +6,7 @@
  */
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,12 +63,22 @@ static void detach(struct conn *conn, int fd, int end) {
     relay_run(conn, fd, end);
 }
 
+static void copy_options(const struct conn *conn, int end, int fd) {
+    const struct timeval past = {-1, 0};
+    relay_copy_options(end, fd);
+    if (conn->own->receive_timeout_ns == CONN_AT_ONCE_NS)   /* which the kernel tells as none */
+        real_setsockopt(end, SOL_SOCKET, SO_RCVTIMEO, &past, sizeof(past));
+    if (conn->own->send_timeout_ns == CONN_AT_ONCE_NS)
+        real_setsockopt(end, SOL_SOCKET, SO_SNDTIMEO, &past, sizeof(past));
+}
+
 int relay_start(struct conn *conn, int fd) {
     int pair[2], status = -1;
     sigset_t all, before;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return -1;
     relay_give_name(pair[0], conn->own);
+    copy_options(conn, pair[0], fd);
     atomic_store(&conn->own->forked, 1);   /* who else has it must not call it closed, and must lock */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);   /* the relay keeps them blocked: it ends with its two sides */
@@ -114,6 +125,10 @@ int relay_replace(int fd) {
     int result = 0, end = -1;
     if (conn == NULL)
         return 0;
+    if (!conn_is_under(conn, fd)) {   /* closed past the library: the pair would get its number */
+        conn_release(conn);
+        return 0;
+    }
     if (progress_finish(conn, fd)) {
         end = relay_start(conn, fd);
         result = end >= 0 ? 0 : -1;

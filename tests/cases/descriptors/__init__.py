@@ -33,6 +33,13 @@ AFTER_CLOSE = {
         far: "bye"
         far: end
     """,
+    "pass": """
+        close: 0
+        pass: EBADF
+        the number is free: yes
+        far: "bye"
+        far: end
+    """,
     "connect": """
         close: 0
         a new socket has the number: yes

@@ -109,14 +109,38 @@ static void then_connect(closer *close_by) {
     link_close(&link);
 }
 
+/* What is passed on is what the kernel has there: nothing. And no relay begins for it. */
+static void then_pass(closer *close_by) {
+    struct link link = link_open();
+    int ends[2];
+    char room[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec iov = {"x", 1};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    *rights = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(rights), &link.near, sizeof(int));
+    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
+    must(send(link.near, "bye", 3, 0) == 3, "send");
+    say("close", close_by(link.near));
+    say("pass", sendmsg(ends[0], &message, 0));
+    say_is("the number is free", fcntl(link.near, F_GETFD) < 0 && dup(ends[0]) == link.near);
+    say_end(&link);
+    close(link.near);
+    close(ends[0]);
+    close(ends[1]);
+    link.near = -1;
+    link_close(&link);
+}
+
 #define BY(how, closer)                                          \
     static void how##_close_file(void) { then_file(closer); }    \
     static void how##_close_socket(void) { then_socket(closer); } \
     static void how##_close_pipe(void) { then_pipe(closer); }    \
+    static void how##_close_pass(void) { then_pass(closer); }    \
     static void how##_close_connect(void) { then_connect(closer); }
 #define TESTS(how)                                                                              \
     {#how "_close_file", how##_close_file}, {#how "_close_socket", how##_close_socket},          \
-        {#how "_close_pipe", how##_close_pipe}, {#how "_close_connect", how##_close_connect}
+        {#how "_close_pipe", how##_close_pipe}, {#how "_close_pass", how##_close_pass}, {#how "_close_connect", how##_close_connect}
 
 BY(raw, by_syscall)
 BY(range, by_range)

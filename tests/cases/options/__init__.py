@@ -160,6 +160,16 @@ CASES = [
                 its family: 2
                 status: 0
             """,
+            "socket_options_in_child": """
+                SO_KEEPALIVE: 1
+                SO_RCVLOWAT: 2
+                SO_KEEPALIVE: 1
+                SO_RCVLOWAT: 2
+                SO_LINGER: 5
+                read: EAGAIN
+                at its time: yes
+                status: 0
+            """,
         },
     ),
     *cases(

@@ -62,17 +62,21 @@ static void options_of_stdin(void) {
     link_close(&link);
 }
 
+static void say_late_read(int fd) {
+    char byte;
+    double began = now();
+    say("read", read(fd, &byte, 1));
+    say_is("at its time", now() - began > 0.25 && now() - began < 2);
+}
+
 /* The time-out of a blocking read acts under the low number too. */
 static void timeout_of_stdin(void) {
     int saved = fcntl(0, F_DUPFD_CLOEXEC, 20);
     struct link link = link_open();
     struct timeval limit = {0, 300000};
-    char byte;
     must(dup2(link.near, 0) == 0, "dup2");
     say("SO_RCVTIMEO", setsockopt(0, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
-    double began = now();
-    say("read", read(0, &byte, 1));
-    say_is("at its time", now() - began > 0.25 && now() - began < 2);
+    say_late_read(0);
     say("shutdown", shutdown(0, SHUT_WR));
     say_far("far", &link);
     dup2(saved, 0);
@@ -81,20 +85,24 @@ static void timeout_of_stdin(void) {
 }
 
 /* This program again, which has the connection as its standard input. */
-static void options_in_child(void) {
-    struct link link = link_open();
+static void run_with(const struct link *link, char *test) {
     posix_spawn_file_actions_t actions;
-    char *words[] = {program_invocation_name, "asked", NULL};
+    char *words[] = {program_invocation_name, test, NULL};
     pid_t pid = -1;
     setenv("CASE_ROUNDS", "1", 1);
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, link.near, 0);
+    posix_spawn_file_actions_adddup2(&actions, link->near, 0);
     fflush(stdout);
     must(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, words, environ) == 0, "run this program");
     int status = -1;
     waitpid(pid, &status, 0);
     say("status", status);
     posix_spawn_file_actions_destroy(&actions);
+}
+
+static void options_in_child(void) {
+    struct link link = link_open();
+    run_with(&link, "asked");
     link_close(&link);
 }
 
@@ -102,5 +110,29 @@ static void asked(void) {
     say_options(0);
 }
 
+/* What was set before is true of who inherits it. */
+static void socket_options_in_child(void) {
+    struct link link = link_open();
+    struct timeval limit = {0, 300000};
+    struct linger linger = {1, 5};
+    must(setsockopt(link.near, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0, "SO_RCVTIMEO");
+    must(setsockopt(link.near, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) == 0, "SO_LINGER");
+    say_set("SO_KEEPALIVE", link.near, SOL_SOCKET, SO_KEEPALIVE, 1);
+    say_set("SO_RCVLOWAT", link.near, SOL_SOCKET, SO_RCVLOWAT, 2);
+    run_with(&link, "limited");
+    link_close(&link);
+}
+
+static void limited(void) {
+    struct linger linger = {0, 0};
+    socklen_t length = sizeof(linger);
+    say_get("SO_KEEPALIVE", 0, SOL_SOCKET, SO_KEEPALIVE);
+    say_get("SO_RCVLOWAT", 0, SOL_SOCKET, SO_RCVLOWAT);
+    getsockopt(0, SOL_SOCKET, SO_LINGER, &linger, &length);
+    say("SO_LINGER", linger.l_linger);
+    say_late_read(0);
+}
+
 CASES({"options_of_stdin", options_of_stdin}, {"timeout_of_stdin", timeout_of_stdin},
-      {"options_in_child", options_in_child}, {"asked", asked})
+      {"options_in_child", options_in_child}, {"asked", asked},
+      {"socket_options_in_child", socket_options_in_child}, {"limited", limited})
