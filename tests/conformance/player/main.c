@@ -44,6 +44,7 @@ static pid_t start_end(int end, const char *variable) {
 }
 
 static int start(void) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);   /* it may wait for an end that was killed as well */
     int fd = memfd_create("player-board", 0);
     pid_t ends[ENDS];
     if (fd < 0 || ftruncate(fd, sizeof *board) != 0)
