@@ -261,8 +261,13 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
     The connection ends at once, also where a thread of this process is in a call on it. The other end hears of it by
     TCP, and asks from time to time: a moment later than its next call may come.
     """
-    if not any(each.step.op == "close" and HOW["close"][each.step.args[1]] == "kernel" for each in before):
+    closes = [
+        each for each in before if each.step.op == "close" and HOW["close"][each.step.args[1]] == "kernel"
+    ]
+    if not closes:
         return False
+    if direct.waited and direct.finished_at in [each.number for each in closes]:
+        return True
     ends = (errno.EPIPE, errno.ECONNRESET)
     if step.op in ("poll", "epollwait"):
         told = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"] | EVENTS["IN"]

@@ -27,6 +27,22 @@ static inline bool is_bad_option(const void *place) {
     return place != NULL && is_bad(place);
 }
 
+/* A time-out in nanoseconds. 136 years are for ever, so that a deadline does not overflow. */
+#define FOR_EVER UINT64_MAX
+
+static inline uint64_t in_ns(time_t seconds, long ns) {
+    return seconds > (time_t)UINT32_MAX ? FOR_EVER : (uint64_t)seconds * SECOND_NS + (uint64_t)ns;
+}
+
+/* Whether the kernel takes it for a time-out; NULL is none. */
+static inline bool is_time(const struct timespec *time) {
+    return time == NULL || (!is_bad(time) && time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < (long)SECOND_NS);
+}
+
+static inline uint64_t time_ns(const struct timespec *time) {
+    return time == NULL ? FOR_EVER : in_ns(time->tv_sec, time->tv_nsec);
+}
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 static inline uint64_t now_ns(void) {
     struct timespec t;

@@ -437,9 +437,9 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, mmsg_flags
     READY();
     if (LIKELY(conn_of(fd) == NULL))
         return real_recvmmsg(fd, messages, count, flags, timeout);
-    if (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= (long)SECOND_NS))
-        return (int)fail(EINVAL);
-    uint64_t deadline = timeout != NULL ? now_ns() + (uint64_t)timeout->tv_sec * SECOND_NS + (uint64_t)timeout->tv_nsec : 0;
+    if (!is_time(timeout))
+        return (int)fail(is_bad_option(timeout) ? EFAULT : EINVAL);
+    uint64_t deadline = time_ns(timeout) != FOR_EVER ? now_ns() + time_ns(timeout) : 0;
     int error = flags & MSG_ERRQUEUE ? 0 : pending_error(fd);
     if (error != 0)
         return (int)fail(error);   /* which the kernel looks for before the first message */

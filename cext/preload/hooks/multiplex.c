@@ -33,17 +33,12 @@ EXPORT int __poll(struct pollfd *fds, nfds_t count, int ms) {
     return poll(fds, count, ms);
 }
 
-static bool is_wrong(const struct timespec *time) {
-    return time != NULL && (is_bad(time) || time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS);
-}
-
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask) {
     READY();
-    if (LIKELY(entry_highest < 0) || is_wrong(time) || is_bad_option(mask) || too_many(count) ||
+    if (LIKELY(entry_highest < 0) || !is_time(time) || is_bad_option(mask) || too_many(count) ||
         LIKELY(!poll_has_direct(fds, count)))
         return real_ppoll(fds, count, time, mask);
-    uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec;
-    return poll_direct(fds, count, timeout, mask);
+    return poll_direct(fds, count, time_ns(time), mask);
 }
 
 extern void __chk_fail(void) __attribute__((noreturn));

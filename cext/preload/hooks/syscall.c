@@ -39,15 +39,11 @@ static bool is_mask(long mask, long bytes) {
 }
 
 static void put_left(struct timespec *time, uint64_t began) {
-    if (time == NULL)
+    uint64_t asked = time_ns(time), took = now_ns() - began;
+    if (asked == FOR_EVER)
         return;
-    uint64_t asked = (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec, took = now_ns() - began;
     uint64_t left = took < asked ? asked - took : 0;
     *time = (struct timespec){(time_t)(left / SECOND_NS), (long)(left % SECOND_NS)};
-}
-
-static bool is_time(const struct timespec *time) {
-    return time == NULL || (!is_bad(time) && time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < (long)SECOND_NS);
 }
 
 static bool ppoll_by_number(const struct arguments *x, long *result) {

@@ -321,8 +321,7 @@ int epoll_wait_fine(int epfd, struct epoll_event *events, int room, const struct
         errno = ENOSYS;
         return -1;
     }
-    if (time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= (long)SECOND_NS))
+    if (!is_time(time))
         return real_pwait2()(epfd, events, room, time, mask);
-    uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * SECOND_NS + (uint64_t)time->tv_nsec;
-    return wait_either(epfd, events, room, timeout, mask, true);
+    return wait_either(epfd, events, room, time_ns(time), mask, true);
 }

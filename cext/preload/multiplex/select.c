@@ -167,9 +167,9 @@ int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct
         return real_select(count, reads, writes, excepts, time);
     uint64_t timeout = FOR_EVER, began = now_ns();
     if (time != NULL)
-        timeout = (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_usec * 1000;
+        timeout = in_ns(time->tv_sec + time->tv_usec / 1000000, time->tv_usec % 1000000 * 1000);
     int result = select_direct(&sets, members, timeout, NULL);
-    if (time != NULL) {   /* what is left of it, as Linux does */
+    if (timeout != FOR_EVER) {   /* what is left of it, as Linux does */
         uint64_t took = now_ns() - began, left = took < timeout ? timeout - took : 0;
         time->tv_sec = (time_t)(left / 1000000000);
         time->tv_usec = (suseconds_t)(left % 1000000000 / 1000);
@@ -181,8 +181,7 @@ int pselect_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const
     struct sets sets = {count, {(void *)reads, (void *)writes, (void *)excepts}};
     bool direct = false, known = UNLIKELY(entry_highest >= 0) && count >= 0 && !are_bad(&sets, time, mask);
     nfds_t members = known ? look_up(&sets, &direct) : 0;
-    if (LIKELY(!direct) || (time != NULL && (time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= 1000000000)))
+    if (LIKELY(!direct) || !is_time(time))
         return real_pselect(count, reads, writes, excepts, time, mask);
-    uint64_t timeout = time == NULL ? FOR_EVER : (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
-    return select_direct(&sets, members, timeout, mask);
+    return select_direct(&sets, members, time_ns(time), mask);
 }

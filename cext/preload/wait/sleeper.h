@@ -12,7 +12,6 @@
 #include "base/signals.h"
 #include "stream/conn.h"
 
-#define FOR_EVER UINT64_MAX
 #define NAP_NS (20 * MILLISECOND_NS)   /* the longest sleep of who can't be woken, as no descriptor is to be had */
 
 struct sleeper;

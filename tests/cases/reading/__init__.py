@@ -251,6 +251,17 @@ CASES = [
     *cases(
         "reading/events.c",
         {
+            "long_timeouts": """
+                it is over unasked: no
+                ppoll: 1
+                it is over: yes
+                it is over unasked: no
+                pselect: 1
+                it is over: yes
+                it is over unasked: no
+                select: 1
+                it is over: yes
+            """,
             "edge_of_reading": """
                 bytes: in
                 again: none

@@ -228,7 +228,47 @@ static void twice_by_dup(void) {
     link_close(&link);
 }
 
+/* In nanoseconds these 584 years are 0.3 s more than 64 bits hold. */
+static const struct timespec centuries = {18446744074, 0};
+
+static void *ppoll_for_long(void *about) {
+    struct pollfd fd = {((struct link *)about)->near, POLLIN, 0};
+    say("ppoll", ppoll(&fd, 1, &centuries, NULL));
+    return NULL;
+}
+
+static void *pselect_for_long(void *about) {
+    int near = ((struct link *)about)->near;
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(near, &set);
+    say("pselect", pselect(near + 1, &set, NULL, NULL, &centuries, NULL));
+    return NULL;
+}
+
+static void *select_for_long(void *about) {
+    int near = ((struct link *)about)->near;
+    struct timeval time = {centuries.tv_sec, 0};
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(near, &set);
+    say("select", select(near + 1, &set, NULL, NULL, &time));
+    return NULL;
+}
+
+static void long_timeouts(void) {
+    void *(*const waits[])(void *) = {ppoll_for_long, pselect_for_long, select_for_long};
+    for (int i = 0; i < 3; i++) {
+        struct link link = link_open();
+        struct worker *worker = work_asleep(waits[i], &link);
+        say_is("it is over unasked", is_over(worker, 600));
+        far_send(&link, "a", 1);
+        say_is("it is over", is_over(worker, 3000));
+        link_close(&link);
+    }
+}
+
 CASES({"edge_of_reading", edge_of_reading}, {"edge_of_writing", edge_of_writing}, {"edge_after_full", edge_after_full},
       {"once", once}, {"once_listener", once_listener}, {"nested", nested}, {"nested_level", nested_level},
       {"nested_anew", nested_anew}, {"nested_unnamed", nested_unnamed}, {"nested_deep", nested_deep},
-      {"no_events", no_events}, {"twice_by_dup", twice_by_dup})
+      {"no_events", no_events}, {"twice_by_dup", twice_by_dup}, {"long_timeouts", long_timeouts})
