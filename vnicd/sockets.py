@@ -66,7 +66,7 @@ class Why(IntEnum):
     NO_DESCRIPTORS = 6
     WITHDRAWN = 7
     REFUSED_BY_PEER = 8
-    SWITCHED_OFF = 9
+    SECCOMP = 9
     UNSUPPORTED = 10
     SHORT_LIVED = 11
     OPTION = 12
@@ -83,7 +83,7 @@ WORDS = {
     Why.NO_DESCRIPTORS: "the limit of open files is too near",
     Why.WITHDRAWN: "the listener did not answer in time",
     Why.REFUSED_BY_PEER: "TCP did not connect",
-    Why.SWITCHED_OFF: "the program has a seccomp filter",
+    Why.SECCOMP: "the program has a seccomp filter",
     Why.UNSUPPORTED: "the socket, or the kernel, does not allow it",
     Why.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
     Why.OPTION: "the program has set an option that only TCP has",

@@ -132,7 +132,7 @@ struct vn_reply {
 
 /* Why a connection is not direct. Names are shown by `vnicctl sockets`. */
 #define VN_WHYS(X) X(direct) X(not_a_partition) X(no_broker) X(no_provider) X(no_offer) X(no_memory) X(no_descriptors) \
-    X(withdrawn) X(refused_by_peer) X(switched_off) X(unsupported) X(short_lived) X(option) \
+    X(withdrawn) X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) \
     X(waits_unseen)
 enum vn_why {
 #define X(name) VN_WHY_##name,

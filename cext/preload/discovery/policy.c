@@ -91,7 +91,7 @@ bool policy_is_sealed(void) {
 enum vn_why policy_decide(const struct vn_address *target) {
     int saved = errno;
     if (policy_is_sealed())
-        return VN_WHY_switched_off;
+        return VN_WHY_seccomp;
     if (address_is_loopback(target) && !settings.loopback)
         return VN_WHY_not_a_partition;
     enum vn_why why = decide(target);
