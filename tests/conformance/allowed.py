@@ -84,11 +84,12 @@ def _relayed(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
         (each.step for each in before if kernel.waited and each.number == kernel.finished_at), step
     )
     unheard = ended_by.op == "connect" or (ended_by.op == "shutdown" and ended_by.args[1] != 1)
-    is_lost = direct.state == BLOCKED and kernel.state == DONE and not unheard
     same = kernel.result == direct.result > 0 and kernel.values == direct.values
     shared = any(
         each.step.op in ("recv", "recvall", "drain") and each.step.actor != step.actor for each in before
     )
+    ahead = step.op in ("recv", "recvall", "drain") and shared
+    is_lost = direct.state == BLOCKED and kernel.state == DONE and not unheard and not ahead
     is_wrong = same and kernel.hash != direct.hash and not shared
     return not is_lost and not (is_wrong and " TRUNC" not in step.text.replace("|", " "))
 
