@@ -143,24 +143,25 @@ static void take_answer(struct conn *conn, int tcp) {
     }
 }
 
-/* What TCP says of a connection that is not direct yet: 0 not connected, 1 connected, -1 failed or reset. The error stays
- * the kernel's. */
-static int ask_tcp(int tcp) {
-    struct pollfd socket = {tcp, POLLOUT, 0};
+/* What TCP says of a connection that is not direct yet. The error stays the kernel's. */
+enum said { SAID_NOTHING, SAID_CONNECTED, SAID_ENDED };
+
+static enum said ask_tcp(int tcp) {
+    struct pollfd socket = {tcp, POLLOUT | POLLRDHUP, 0};
     if (tcp < 0 || quiet_look(&socket, 1) <= 0)
-        return 0;
-    return socket.revents & (POLLERR | POLLHUP) ? -1 : 1;
+        return SAID_NOTHING;
+    return socket.revents & (POLLERR | POLLHUP | POLLRDHUP) ? SAID_ENDED : SAID_CONNECTED;
 }
 
 static void serve(struct conn *conn, int tcp) {
-    int connected = ask_tcp(tcp);
+    enum said said = ask_tcp(tcp);   /* before the answer, which who accepts sends before anything else */
     take_answer(conn, tcp);
-    if (conn_phase(conn) < CONN_DIRECT && connected < 0) {
+    if (conn_phase(conn) < CONN_DIRECT && said == SAID_ENDED) {
         broker_forget(&conn->source, &conn->target);
         fallback(conn, tcp);
         progress_tell(conn);
     }
-    if (conn_phase(conn) == CONN_CONNECTING && connected > 0) {
+    if (conn_phase(conn) == CONN_CONNECTING && said == SAID_CONNECTED) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
         progress_tell(conn);
@@ -174,9 +175,9 @@ static void serve(struct conn *conn, int tcp) {
     }
 }
 
-/* Whether a look is worth while: the doorbell is readable or has ended, TCP may have connected, or it is time. */
+/* Whether a look is worth while: the doorbell is readable or has ended, TCP has ended or may have connected, or it is time. */
 static bool has_news(struct conn *conn, int fd) {
-    struct pollfd fds[2] = {{conn->doorbell, POLLIN | POLLRDHUP, 0}, {conn_descriptor(conn, fd), 0, 0}};
+    struct pollfd fds[2] = {{conn->doorbell, POLLIN | POLLRDHUP, 0}, {conn_descriptor(conn, fd), POLLRDHUP, 0}};
     if (conn_phase(conn) == CONN_CONNECTING || atomic_load(&conn->fallback_requested) || quiet_look(fds, 2) > 0)
         return true;
     uint64_t due = progress_due(conn);

@@ -45,7 +45,7 @@ static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size
     uint64_t timeout = sends ? own->send_timeout_ns : own->receive_timeout_ns;
     if (total != 0 || conn->tcp < 0)
         return total != 0 ? (ssize_t)total : PLAIN;
-    if (!(flags & MSG_DONTWAIT) && !conn_is_nonblocking(conn)) {
+    if (!(flags & MSG_DONTWAIT)) {   /* as it was when the call began */
         int interrupted, count = sleeper_poll(conn->tcp, sends ? POLLOUT : POLLIN, timeout != 0 ? timeout : FOR_EVER,
                                               timeout == 0, &interrupted);
         if (count < 0) {
@@ -143,7 +143,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         if (n < 0 || end)
             return total != 0 ? (ssize_t)total : n;
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
-            return gone_plain(conn, iov, count, flags, total, false);
+            return gone_plain(conn, iov, count, wait ? flags : flags | MSG_DONTWAIT, total, false);
         if (!wait) {
             if (total != 0)
                 return (ssize_t)total;
@@ -211,7 +211,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
         if (n < 0)
             return total != 0 ? (ssize_t)total : failed_write(flags);
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
-            return gone_plain(conn, iov, count, flags, total, true);
+            return gone_plain(conn, iov, count, wait ? flags : flags | MSG_DONTWAIT, total, true);
         if (n > 0)
             continue;
         if (!wait) {

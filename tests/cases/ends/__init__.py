@@ -75,6 +75,7 @@ CASES = [
                 recv: "421 too many connections\\x0d\\n"
                 recv: end
             """,
+            "look_at_unanswered": "poll: in rdhup",
             "dead_peer_recv": "recv: end",
             "dead_peer_peek": """
                 recv: EAGAIN

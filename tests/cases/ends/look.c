@@ -1,5 +1,6 @@
 /* What a program sees that looks late: servers that answered and closed, and peers that were killed. */
 #include "case.h"
+#include "raw.h"
 
 #include <sys/prctl.h>
 #include <sys/select.h>
@@ -89,6 +90,18 @@ static void look_late_blocking(void) {
     say_text("recv", data, recv(client, data, sizeof(data), 0));
     say_text("recv", data, recv(client, data, sizeof(data), 0));
     close(client);
+}
+
+/* It was accepted past the library, and closed: nobody will answer the client's offer. */
+static void look_at_unanswered(void) {
+    struct link link = link_open();   /* the target is known as direct from here on */
+    int client = connect_to(&address);
+    long server = raw_call(SYS_accept, listener, 0, 0);
+    must(server >= 0, "accept");
+    raw_call(SYS_close, server, 0, 0);
+    say_events("poll", (unsigned)await_events(client, POLLIN | POLLRDHUP, 0));
+    close(client);
+    link_close(&link);
 }
 
 /* A server that does nothing until it is killed. */
@@ -304,7 +317,7 @@ CASES({"look_late_at_close", look_late_at_close}, {"look_late_at_shutdown", look
       {"look_late_at_exit", look_late_at_exit}, {"look_late_at_oneself", look_late_at_oneself},
       {"look_late_blocking", look_late_blocking}, {"dead_peer_recv", dead_peer_recv},
       {"dead_peer_peek", dead_peer_peek}, {"dead_peer_poll", dead_peer_poll}, {"dead_peer_select", dead_peer_select},
-      {"dead_peer_epoll", dead_peer_epoll}, {"dead_peer_send", dead_peer_send}, {"dead_peer_unread", dead_peer_unread},
+      {"look_at_unanswered", look_at_unanswered}, {"dead_peer_epoll", dead_peer_epoll}, {"dead_peer_send", dead_peer_send}, {"dead_peer_unread", dead_peer_unread},
       {"dead_peer_wakes", dead_peer_wakes}, {"dead_peer_often_recv", dead_peer_often_recv},
       {"dead_peer_often_poll", dead_peer_often_poll}, {"dead_peer_often_send", dead_peer_often_send},
       {"dead_peer_often_unread", dead_peer_often_unread}, {"dead_peer_often_forked", dead_peer_often_forked},
