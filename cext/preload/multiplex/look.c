@@ -58,10 +58,10 @@ static uint32_t news(struct watched *watched, bool remember) {
     if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
         now = exclusive(watched, now, remember);
     uint32_t fresh = now & ~watched->seen;
-    if (head != watched->seen_head)
-        fresh |= now & IN_EVENTS;
+    if (head != watched->seen_head && watched->events & IN_EVENTS)   /* also where they were read meanwhile */
+        fresh |= now;
     if (was_full && tail != watched->seen_tail)
-        fresh |= now & OUT_EVENTS;
+        fresh |= now;
     if (state != watched->seen_state)   /* TCP wakes all for this, and tells each what is true */
         fresh |= now;
     if (remember) {
