@@ -132,7 +132,7 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return full or (kernel.result > 0 and direct.error in (errno.EPIPE, errno.ECONNRESET))
     if step.op == "sendall" and BLOCKED in (kernel.state, direct.state):
         return any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
-    if step.op in ("shutdown", "close"):
+    if step.op in ("shutdown", "close", "name"):
         resets = any(" SO_LINGER " in each.step.text for each in before)
         return resets if step.op == "close" else errno.ENOTCONN in (kernel.error, direct.error)
     amounts = ("FIONREAD", "SIOCOUTQ", "TCP_INFO")
