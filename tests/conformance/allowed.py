@@ -88,7 +88,7 @@ def _relayed(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
     shared = any(
         each.step.op in ("recv", "recvall", "drain") and each.step.actor != step.actor for each in before
     )
-    ahead = step.op in ("recv", "recvall", "drain") and shared
+    ahead = (step.op in ("recv", "recvall", "drain") and shared) or "ERRQUEUE" in step.text
     is_lost = direct.state == BLOCKED and kernel.state == DONE and not unheard and not ahead
     is_wrong = same and kernel.hash != direct.hash and not shared
     return not is_lost and not (is_wrong and " TRUNC" not in step.text.replace("|", " "))
