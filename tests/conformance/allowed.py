@@ -115,8 +115,9 @@ def _closed_under_others(before: Sequence[Past], step: Step, kernel: Outcome, di
                 continue
             if past.step.op == "poll" and slot in past.step.args[2::2]:
                 return True
-            if past.step.op in ("recv", "send", "recvall", "sendall", "fill", "drain", "badio"):
-                return past.step.args[0] == slot and HOW["close"][how] == "kernel"
+            moves = past.step.op in ("recv", "send", "badio", *AMOUNTS) and past.step.args[0] == slot
+            if moves and HOW["close"][how] == "kernel":
+                return True
     return False
 
 
@@ -129,8 +130,9 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return _told_without(events, step, kernel) == _told_without(events, step, direct)
     if step.op == "send":
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
-        return full or (kernel.result > 0 and direct.error in (errno.EPIPE, errno.ECONNRESET))
-    if step.op == "sendall" and BLOCKED in (kernel.state, direct.state):
+        ended = direct.error in (errno.EPIPE, errno.ECONNRESET) or 0 < direct.result < kernel.result
+        return full or (kernel.result > 0 and ended)
+    if step.op == "sendall":
         return any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
     if step.op in ("shutdown", "close", "name"):
         resets = any(" SO_LINGER " in each.step.text for each in before)
