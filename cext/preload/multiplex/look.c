@@ -34,9 +34,10 @@ static uint32_t exclusive(struct watched *watched, uint32_t events, bool remembe
     return events;
 }
 
-/* What TCP sends a packet for, and so wakes who sleeps: a close after a shutdown is none. */
-static uint32_t told_state(const struct vn_half *peer) {
-    return peer == NULL ? 0 : atomic_load(&peer->state) & (VN_FIN | VN_RESET);
+/* What TCP sends a packet for, and so wakes who sleeps: a close after a shutdown is none, a death without one is. */
+static uint32_t told_state(struct conn *conn) {
+    uint32_t state = conn->peer == NULL ? 0 : atomic_load(&conn->peer->state) & (VN_FIN | VN_RESET);
+    return state == 0 && atomic_load(&conn->peer_gone) ? VN_FIN : state;
 }
 
 /* What there is to report. The streams' positions are read before the events: what comes in between is then
@@ -51,7 +52,7 @@ static uint32_t news(struct watched *watched, bool remember) {
     const struct vn_half *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
     uint64_t tail = peer == NULL || !(watched->events & OUT_EVENTS) ? 0 : atomic_load(&peer->tail);
-    uint32_t state = told_state(peer);
+    uint32_t state = told_state(conn);
     bool was_full = watched->events & OUT_EVENTS &&
                     atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
     uint32_t now = stream_events(conn, watched->events);
@@ -196,7 +197,7 @@ static bool has_come(struct watched *watched) {
     struct conn *conn = watched->conn;
     const struct vn_half *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
-    uint32_t state = told_state(peer) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
+    uint32_t state = told_state(conn) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
     bool room = watched->events & OUT_EVENTS && stream_events(conn, POLLOUT) & POLLOUT;
     bool come = head != watched->outer_head || state != watched->outer_state || (room && !watched->outer_room);
     watched->outer_head = head;
