@@ -284,12 +284,12 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
 
 def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """One thread takes the bytes that another is told of by a poll: which of the two is first."""
-    number = max(kernel.finished_at, direct.finished_at)
+    numbers = {kernel.finished_at, direct.finished_at}
     taken = any(
         each.step.op == "recv"
         and each.step.actor != step.actor
         and each.kernel.waited
-        and each.kernel.finished_at == number
+        and each.kernel.finished_at in numbers
         for each in before
     )
     return taken and step.op in ("poll", "epollwait")

@@ -99,8 +99,8 @@ static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
         block_look(conn, fd);
         return stream_events(conn, POLLIN) != 0 ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
     }
-    /* As TCP: whatever ends the wait, be it a signal or an error, which stays pending. */
-    if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns), false) != 0 && bad)
+    /* As TCP: whatever ends the wait, be it a signal, also of a handler that restarts, or an error, which stays pending. */
+    if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns), !bad) != 0 && bad)
         return given_up(0);
     if (conn_phase(conn) == CONN_PLAIN)
         return gone_plain(conn, &nowhere, 0, 0, 0, false);
