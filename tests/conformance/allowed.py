@@ -255,6 +255,9 @@ def _bound(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
 
 def _empty(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """TCP ends a receive for no bytes at whatever wakes it, be it a shutdown of its own for sending."""
+    first_is_empty = step.op == "recv" and step.args[1] == 1 and "recvmmsg" in step.text
+    if first_is_empty:  # a signal that ends the first message's wait ends the second's
+        return bool(kernel.waited) and kernel.result == 1
     return step.op == "recv" and step.args[1] == 0 and bool(kernel.waited and direct.waited)
 
 
