@@ -106,17 +106,25 @@ def _jumped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
 
 
 def _closed_under_others(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """A descriptor was closed under a thread that polls it or, past the library, that reads or writes."""
-    closes = [past for past in before if past.step.op == "close"]
-    for close in closes:
-        end, slot, how = close.step.actor // 5, *close.step.args[:2]
+    """A descriptor was closed under a thread that polls it or, past the library, that reads or writes.
+
+    It is closed, too, when it becomes a copy of another.
+    """
+    for close in before:
+        if close.step.op == "close":
+            slot, how = close.step.args[:2]
+        elif close.step.op == "dup" and HOW["dup"][close.step.args[2]] in ("dup2", "dup3"):
+            slot, how = close.step.args[1], -1
+        else:
+            continue
+        end = close.step.actor // 5
         for past in before:
             if past.step.actor // 5 != end or not past.blocks_at(close.number):
                 continue
             if past.step.op == "poll" and slot in past.step.args[2::2]:
                 return True
             moves = past.step.op in ("recv", "send", "badio", *AMOUNTS) and past.step.args[0] == slot
-            if moves and HOW["close"][how] == "kernel":
+            if moves and how >= 0 and HOW["close"][how] == "kernel":
                 return True
     return False
 
