@@ -168,6 +168,8 @@ def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     errors = {kernel.error, direct.error} == {errno.EPIPE, errno.ECONNRESET}
     read = any(each.step.op in ("recvall", "drain") for each in before)
     waited = bool(kernel.waited and direct.waited)
+    if waited and step.op == "sendall" and {kernel.error, direct.error} == {errno.EBADF, errno.ECONNRESET}:
+        return True  # its number was closed as well: which of the two its next write meets
     return step.op == "sendall" and errors and waited and bool(read or senders - {step.actor})
 
 
