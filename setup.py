@@ -1,4 +1,4 @@
-"""Build of vnicd: one Cython extension module for each cext/*.pyx, and the provider of direct sockets."""
+"""Build of vnicd: one Cython extension module for each .pyx in cext, and the provider of direct sockets."""
 
 import os
 import shutil
@@ -38,17 +38,17 @@ if os.environ.get("VNICD_SANITIZE"):
 def extensions() -> list[Extension]:
     if os.environ.get("VNICD_NO_EXTENSION"):  # scripts/setup installs first and compiles afterwards, in place
         return []
-    headers = [str(path) for pattern in ("*.h", "*.pxd") for path in sorted(Path("cext").glob(pattern))]
+    headers = [str(path) for pattern in ("*.h", "*.pxd") for path in sorted(Path("cext").rglob(pattern))]
     return [
         Extension(
             f"vnicd.{path.stem}",
             [str(path)],
             include_dirs=["cext"],
-            depends=[*headers, *(["cext/abi/socket_layout.h"] if path.stem in ("table", "window", "exchange") else [])],
+            depends=[each for each in headers if not each.startswith("cext/preload/")],
             extra_compile_args=CFLAGS,
             extra_link_args=LDFLAGS,
         )
-        for path in sorted(Path("cext").glob("*.pyx"))
+        for path in sorted(Path("cext").rglob("*.pyx"))
     ]
 
 

@@ -14,7 +14,7 @@ from vnicd.errors import Invalid
 MTU_MIN, MTU_MAX, MTU_DEFAULT = 576, 65000, 1500
 MTU_MIN_IPV6 = 1280
 MAX_ADDRESSES = 16
-"""Addresses of one partition; the directory has room for as many (VN_MAX_ADDRESSES in cext/layout.h)."""
+"""Addresses of one partition; the directory has room for as many (VN_MAX_ADDRESSES in cext/abi/link_layout.h)."""
 
 NAME_RULE = "1 to 32 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")

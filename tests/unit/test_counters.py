@@ -12,7 +12,7 @@ import pytest
 
 from vnicd import counters, directory, memory
 
-# Offsets of cext/layout.h.
+# Offsets of cext/abi/link_layout.h.
 VALUES, DROPS, PEERS, PEER_SIZE, PEER_DROPS = 64, 320, 512, 256, 96
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vnicd"
 
-EXTENSIONS = {path.stem for path in (ROOT / "cext").glob("*.pyx")}
+EXTENSIONS = {path.stem for path in (ROOT / "cext").rglob("*.pyx")}
 
 LAYERS = (
     {"", "errors", "model", "uplink", "addresses", "announce", "nat", "lanes", "tomlines", "sockets", "near"},
@@ -154,7 +154,7 @@ def python_imports(source: str) -> list[str]:
 
 
 def test_the_extension_imports_no_python_of_vnicd() -> None:
-    found = {path.name: python_imports(path.read_text()) for path in (ROOT / "cext").glob("*.p*")}
+    found = {path.name: python_imports(path.read_text()) for path in (ROOT / "cext").rglob("*.p*")}
     assert not {name: parts for name, parts in found.items() if parts}
 
 

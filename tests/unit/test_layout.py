@@ -8,7 +8,7 @@ from pathlib import Path
 from vnicd import counters, directory, memory, ring
 from vnicd.model import MAX_ADDRESSES
 
-LAYOUT = (Path(__file__).parents[2] / "cext" / "layout.h").read_text()
+LAYOUT = (Path(__file__).parents[2] / "cext/abi/link_layout.h").read_text()
 
 
 def constant(name: str) -> int:

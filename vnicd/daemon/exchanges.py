@@ -1,4 +1,4 @@
-"""The exchange of the broker's namespaces: the thread that serves it, and what it is told (see cext/exchange.h)."""
+"""The exchange of the broker's namespaces: the thread that serves it, and what it is told (cext/exchange)."""
 
 from __future__ import annotations
 

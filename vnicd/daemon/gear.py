@@ -28,7 +28,7 @@ from vnicd.uplink import UplinkSpec
 log = logging.getLogger(__name__)
 
 LANES = 32
-"""Packet sockets that inbound frames are spread over (MAX_LANES in cext/engine.pxd)."""
+"""Packet sockets that inbound frames are spread over (MAX_LANES in cext/datapath/state/state.pxd)."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ The life of a link, as the hosting daemon sees it (each order goes to both ends)
     any state ---> an end dies, says "gone", or does not answer in time ---> "drop" to the other
 
 Both ends read a link before any end writes into it, and until it is dropped; so nothing is lost by the change
-of the way. How the order of a flow is kept is told in cext/forward_ops.pxd. Each side of a link is memory that
+of the way. cext/datapath/loop/deliver.pxd says how the order of a flow is kept. Each side of a link is memory that
 only its own end can write, and the host hands over descriptors that it did not map itself.
 """
 
@@ -108,7 +108,7 @@ class Links:
         """Traffic of `a` asks for a link to `b`: it gets one as soon as the relays of both are up.
 
         Only then does the mark that orders what went by relay before what goes by the link find its way, and only
-        then does the receiver wait for it (cext/forward_ops.pxd).
+        then does the receiver wait for it (cext/datapath/loop/deliver.pxd).
         """
         relays = [self.links.get(pair(0, port)) for port in (a, b)]
         if all(relay is not None and relay.state is State.UP for relay in relays):

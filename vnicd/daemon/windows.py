@@ -1,6 +1,6 @@
 """The windows of the broker's namespaces: the thread that answers at them, and the closing of what it is done with.
 
-Without it programs ask the broker itself, which takes several times as long (see cext/window.pyx).
+Without it programs ask the broker itself, which takes several times as long (see cext/resolver).
 """
 
 from __future__ import annotations

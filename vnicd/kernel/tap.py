@@ -23,7 +23,7 @@ TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
 TUN_F_USO4, TUN_F_USO6 = 0x20, 0x40
 
 VNET_HEADER = 10
-"""Bytes of the virtio_net_hdr before each frame (VN_VNET_HDR in cext/layout.h)."""
+"""Bytes of the virtio_net_hdr before each frame (VN_VNET_HDR in cext/abi/link_layout.h)."""
 
 
 def open_tap(ifname: str, persist: bool = True) -> int:

@@ -1,0 +1,1 @@
+"""What the processes share: the layout of memory, its ordering, and the messages."""

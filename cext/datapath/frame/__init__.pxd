@@ -1,0 +1,1 @@
+"""What a frame is and where it belongs; nothing here moves one."""

@@ -1,0 +1,1 @@
+"""The loop: delivering, commands, rounds, sleeping, and its CPU."""

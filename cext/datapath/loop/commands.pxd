@@ -1,0 +1,166 @@
+"""The commands that the control thread gives the loop, obeyed between two rounds."""
+
+from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.stdlib cimport free
+from posix.unistd cimport close
+
+from datapath.state.counters cimport *
+from datapath.state.state cimport *
+from datapath.loop.deliver cimport link_release, pull
+from abi.abi cimport *
+from datapath.link.link cimport *
+from datapath.state.ring cimport *
+from datapath.state.events cimport TOKEN_LANE, TOKEN_TAP, unwatch, watch
+from datapath.link.shaper cimport set_rate
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long n, int timeout_ms)
+    int POLLHUP
+
+
+cdef inline bint command_done(Engine *e) noexcept nogil:
+    return vn_load_acquire(&e.done_seq) == e.command_seq
+
+
+cdef inline void attach_link(Engine *e, Link *link) noexcept nogil:
+    link.held = not e.relays and link.peer != 0 and e.links[0] != NULL
+    e.links[link.peer] = link
+    e.linked[e.linked_count] = link.peer
+    e.linked_count += 1
+    watch(e, link.bell, link.peer)
+    activate(e, link)
+
+
+cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
+    """0, or 1 when the mark found no room at the relay; without a relay there is nothing to keep in order."""
+    cdef Link *link = e.links[port]
+    cdef Link *relay = e.links[0]
+    if link == NULL or link.gone or link.open:
+        return 0
+    if not e.relays and port != 0 and relay != NULL and relay.open and not push_mark(e, relay, port, link.id):
+        return 1
+    link.open = True
+    return 0
+
+
+cdef inline bint peer_let_go(const Link *link) noexcept nogil:
+    """Whether the peer's end of the doorbell is closed: it is dead, or has read this link for the last time."""
+    cdef pollfd bell
+    bell.fd, bell.events, bell.revents = link.bell, 0, 0
+    return poll(&bell, 1, 0) == 1 and (bell.revents & POLLHUP) != 0
+
+
+cdef inline void count_unread(Engine *e, Link *link) noexcept nogil:
+    """Count the frames that we wrote into a link and that nobody will read.
+
+    A peer that still has its end of the doorbell will read all that it was shown when it detaches the link. One
+    that has not, moves its cursor no more; so what lies behind that was not received, and is not counted twice.
+    """
+    cdef Tx *tx = &link.tx
+    cdef const vn_record *record
+    cdef uint64_t cursor = tx.published
+    if peer_let_go(link):
+        tx_room(tx, VN_RING_SIZE + 1)  # more than there can be, so it looks at the cursor
+        cursor = tx.tail
+    if tx.fault:
+        return
+    while <int64_t>(tx.head - cursor) > 0:  # a cursor of the peer's may be no record's end
+        record = tx_record(tx, cursor)
+        if record.kind == VN_FRAME:
+            drop(e, link.peer, VN_DROP_unread)
+        cursor += span_of(record.length)
+
+
+cdef inline void detach_link(Engine *e, uint16_t port) noexcept nogil:
+    """Deliver what the peer had written, count what it will not read of ours, and take the link out of every list."""
+    cdef Link *link = e.links[port]
+    cdef int i
+    if link == NULL:
+        return
+    link.open = link.held = False
+    pull(e, link, VN_RING_SIZE // VN_LINE)
+    count_unread(e, link)
+    unwatch(e, link.bell)
+    e.links[port] = NULL
+    if e.guess == link:
+        e.guess = NULL
+    for i in range(e.active_count):
+        if e.active[i] == port:
+            e.active_count -= 1
+            e.active[i] = e.active[e.active_count]
+            break
+    for i in range(e.linked_count):
+        if e.linked[i] == port:
+            e.linked_count -= 1
+            e.linked[i] = e.linked[e.linked_count]
+            break
+    e.asked[port] = 0
+    if port == 0:  # no mark can come by a relay that is gone
+        for i in range(e.linked_count):
+            link_release(e, e.links[e.linked[i]])
+    close(link.bell)
+    free(link)
+
+
+cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
+    if e.tap >= 0:
+        unwatch(e, e.tap)
+    e.tap = fd
+    e.tap_muted = False
+    if fd >= 0:
+        watch(e, fd, TOKEN_TAP)
+
+
+cdef inline void serve_uplink(Engine *e, Uplink *uplink) noexcept nogil:
+    """Use this uplink from now on, NULL for none; the old one is the control thread's to free."""
+    cdef int i
+    if e.uplink != NULL:
+        for i in range(e.uplink.lane_count):
+            unwatch(e, e.uplink.lanes[i].fd)
+    e.command.uplink, e.uplink = e.uplink, uplink
+    if uplink != NULL:
+        for i in range(uplink.lane_count):
+            watch(e, uplink.lanes[i].fd, TOKEN_LANE + i)
+
+
+cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept nogil:
+    """Bytes per second between a port and the uplink, each way; 0 for no limit."""
+    if (e.up[port].rate != 0) != (rate != 0):
+        e.shaped += 1 if rate else -1
+    set_rate(&e.up[port], rate, e.now)
+    set_rate(&e.down[port], rate, e.now)
+    if rate == 0 and e.links[port] != NULL:
+        release(e, e.links[port])
+
+
+cdef inline void obey(Engine *e) noexcept nogil:
+    """Carry out the command in the slot and say so."""
+    cdef int kind = e.command.kind, result = 0
+    if kind == COMMAND_ATTACH:
+        attach_link(e, e.command.link)
+    elif kind == COMMAND_OPEN:
+        result = open_link(e, e.command.port)
+    elif kind == COMMAND_CLOSE:
+        if e.links[e.command.port] != NULL:
+            e.links[e.command.port].open = False
+    elif kind == COMMAND_DETACH:
+        detach_link(e, e.command.port)
+    elif kind == COMMAND_DIRECTORY:
+        e.directory = e.command.directory
+        e.directory_change = <uint64_t>-1
+    elif kind == COMMAND_TAP:
+        serve_tap(e, e.command.fd)
+    elif kind == COMMAND_UPLINK:
+        serve_uplink(e, e.command.uplink)
+    elif kind == COMMAND_RATE:
+        limit_rate(e, e.command.port, e.command.rate)
+    elif kind == COMMAND_STOP:
+        e.stop = True
+    e.command.fd = result
+    e.command.kind = COMMAND_NONE
+    vn_store_release(&e.done_seq, e.command_seq)
+    ring_eventfd(e.done_bell)

@@ -1,0 +1,294 @@
+"""The datapath loop of a daemon: one thread that moves frames between the TAP and the links, without the GIL.
+
+What the loop does is in round.pxd. The control thread never enters it: it hands in finished links through one
+command slot and waits until the loop has taken the command; the loop hands out sets of ports (wanted, gone) and
+rings an eventfd.
+"""
+
+from libc.stdint cimport uint16_t, uint64_t
+from libc.stdlib cimport calloc, free
+from posix.unistd cimport close, read
+
+from datapath.loop.commands cimport command_done, obey
+from datapath.state.counters cimport *
+from datapath.state.state cimport *
+from abi.abi cimport *
+from datapath.link.link cimport *
+from datapath.frame.mac_table cimport mac_at
+from datapath.state.ring cimport *
+from datapath.state.events cimport *
+from datapath.loop.round cimport run_loop
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd(unsigned int start, int flags)
+    int EFD_CLOEXEC
+    int EFD_NONBLOCK
+
+cdef extern from "<sys/epoll.h>" nogil:
+    int epoll_create1(int flags)
+    int EPOLL_CLOEXEC
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+    int poll(pollfd *fds, unsigned long n, int timeout_ms)
+    int POLLIN
+
+cdef enum:
+    HOST_ADDRESSES = 16384       # slots for the addresses of all ports, at most 256 * 17
+    OWN_ADDRESSES = 64
+
+
+cdef class Loop:
+    """The loop of one daemon and the control thread's hand on it.
+
+    `port` is the daemon's own port, `counters` a writable Region for its counters, `relays` True in the hosting
+    daemon. `poll_us` is the polling time in microseconds, `hold_ms` the longest wait for a full ring. Not
+    thread-safe but for run(), which another thread is to call.
+    """
+
+    cdef Engine *e
+    cdef object counters, directory
+    cdef bint running
+    cdef dict regions            # port -> the two Regions of its link, kept mapped while the loop uses them
+    cdef dict tails              # (port, link id) -> where records were left waiting at the last is_moving()
+    cdef object rounds           # of the loop, at that time
+
+    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int hold_ms=10, int want_ms=500):
+        self.e = <Engine *>calloc(1, sizeof(Engine))
+        if self.e == NULL:
+            raise MemoryError
+        self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
+        self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
+        self.e.inward = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
+        self.e.addresses.size = HOST_ADDRESSES if relays else OWN_ADDRESSES
+        self.e.addresses.slots = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
+        self.e.addresses.spare = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
+        if self.e.inward == NULL or self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:
+            raise MemoryError
+        self.e.poll_fd = epoll_create1(EPOLL_CLOEXEC)
+        self.e.command_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.e.done_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.e.event_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.e.scratch == NULL or self.e.event_bell < 0 or self.e.poll_fd < 0 or self.e.command_bell < 0:
+            raise OSError("no descriptors or memory for the loop")
+        if not 0 <= port < VN_MAX_PORTS:
+            raise ValueError(f"port {port} is out of range")
+        self.regions, self.tails, self.rounds = {}, {}, -1
+        self.counters = counters
+        self.e.counters = <vn_counters *><size_t>counters.address
+        self.e.port = <uint16_t>port
+        self.e.relays = relays
+        self.e.poll_ns = self.e.poll_most = <uint64_t>poll_us * 1000
+        self.e.hold_ns = <uint64_t>hold_ms * 1_000_000
+        self.e.want_ns = <uint64_t>want_ms * 1_000_000
+        watch(self.e, self.e.command_bell, TOKEN_COMMAND)
+
+    def __dealloc__(self):
+        cdef int port
+        if self.e == NULL:
+            return
+        for port in range(VN_MAX_PORTS):
+            if self.e.links[port] != NULL:
+                close(self.e.links[port].bell)
+                free(self.e.links[port])
+        for fd in (self.e.poll_fd, self.e.command_bell, self.e.done_bell, self.e.event_bell):
+            if fd >= 0:
+                close(fd)
+        free(self.e.scratch)
+        free(self.e.inward)
+        free(self.e.addresses.slots)
+        free(self.e.addresses.spare)
+        free(self.e.uplink)
+        free(self.e)
+
+    @property
+    def event_fd(self):
+        """Readable when take_events() has something to tell."""
+        return self.e.event_bell
+
+    def run(self):
+        """Move frames until stop(); for a thread of its own."""
+        self.running = True
+        with nogil:
+            run_loop(self.e)
+        self.running = False
+
+    def take_events(self):
+        """(ports that want a direct link, {port: fault name or "dead"} of links to drop, whether the TAP is gone)."""
+        cdef uint64_t counter
+        read(self.e.event_bell, &counter, sizeof(counter))
+        wanted = take_ports(self.e.wanted)
+        gone = {port: self.fault(port) for port in take_ports(self.e.gone)}
+        return wanted, gone, vn_exchange(&self.e.tap_gone, 0) != 0
+
+    def fault(self, int port):
+        """Why a link is to be dropped: a fault of VN_FAULTS, or "dead"."""
+        cdef Link *link = self.e.links[port]
+        if link == NULL:
+            return "dead"
+        fault = link.rx.fault or link.tx.fault
+        return vn_fault_names[fault].decode() if fault else "dead"
+
+    def idle_ns(self):
+        """{port: nanoseconds since the last frame} of the attached links."""
+        cdef uint64_t now = clock_ns()
+        cdef int port
+        return {port: max(0, <long long>(now - self.e.links[port].used)) for port in self.regions}
+
+    def is_moving(self):
+        """False when records or frames wait and none was taken since the last call: the loop hangs.
+
+        To be called from time to time, seconds apart. A link that is held back, or waits for its rate limit, does
+        not count; nor does one that has just come.
+        """
+        cdef Link *link
+        cdef pollfd waiting
+        cdef uint64_t rounds = vn_load_relaxed(&self.e.counters.values[VN_C_rounds])
+        stuck = False
+        tails = {}
+        for port in self.regions:
+            link = self.e.links[<int>port]
+            if link == NULL or link.gone or link.held or link.paced_until:
+                continue
+            tail = vn_load_relaxed(&link.rx.own.tail)
+            if vn_load_acquire(&link.rx.peer.head) != tail:
+                tails[port, link.id] = tail
+                stuck = stuck or self.tails.get((port, link.id)) == tail
+        waiting.fd, waiting.events = self.e.tap, POLLIN
+        if self.e.tap >= 0 and rounds == self.rounds and poll(&waiting, 1, 0) == 1:
+            stuck = True
+        self.tails, self.rounds = tails, rounds
+        return not stuck
+
+    # ---------------------------------------------------------------------------------------- commands
+
+    def set_tap(self, int fd):
+        """Serve this TAP (non-blocking, IFF_VNET_HDR, header of 10 bytes); -1 for none. The fd stays the caller's."""
+        self._command(COMMAND_TAP, fd=fd)
+
+    def set_uplink(self, int transmit, lanes, str mac, int mtu, bint shared):
+        """Serve a NIC: a packet socket to send by and some to read from, non-blocking, with a header of 10 bytes.
+
+        `mac` and `mtu` are the NIC's; with `shared` all partitions have its MAC on the wire. The sockets stay
+        the caller's, who closes them after the next call of this or of clear_uplink().
+        """
+        if len(lanes) > MAX_LANES:
+            raise ValueError(f"at most {MAX_LANES} lanes")
+        cdef Uplink *uplink = <Uplink *>calloc(1, sizeof(Uplink))
+        if uplink == NULL:
+            raise MemoryError
+        packed = bytes.fromhex(mac.replace(":", ""))
+        uplink.transmit, uplink.mtu, uplink.shared = transmit, mtu, shared
+        uplink.mac = mac_at(<const char *>packed)
+        uplink.lane_count = len(lanes)
+        for i, fd in enumerate(lanes):
+            uplink.lanes[<int>i].fd, uplink.lanes[<int>i].guess = fd, NO_PORT
+        self._command(COMMAND_UPLINK, uplink=<size_t>uplink)
+
+    def clear_uplink(self):
+        """Have no uplink; no error when there is none."""
+        self._command(COMMAND_UPLINK)
+
+    def set_rate(self, int port, uint64_t rate):
+        """Bytes per second between a port and the uplink, each way; 0 for no limit."""
+        if not 0 < port < VN_MAX_PORTS:
+            raise ValueError(f"port {port} is out of range")
+        self._command(COMMAND_RATE, port=port, rate=rate)
+
+    def set_directory(self, region):
+        """Read MACs and states from this mapped directory."""
+        self._command(COMMAND_DIRECTORY, directory=<size_t>region.address)
+        self.directory = region
+
+    def attach(self, int peer, uint64_t link_id, own, theirs, int bell):
+        """Take over the link to `peer`: read from it (once the mark came by relay), do not write into it yet.
+
+        `own` and `theirs` are the two Regions, mapped and checked for size and seals; `bell` becomes the
+        loop's. ValueError when the peer's identity is not that of this link: then the bell stays the caller's.
+        """
+        cdef const vn_link_region *peer_region = <const vn_link_region *><size_t>theirs.address
+        cdef vn_link_region *own_region = <vn_link_region *><size_t>own.address
+        if peer in self.regions or not 0 <= peer < VN_MAX_PORTS or peer == self.e.port:
+            raise ValueError(f"a link to port {peer} can't be attached")
+        if theirs.size < VN_LINK_REGION or own.size < VN_LINK_REGION:
+            raise ValueError("bad_identity: a region is too small")
+        if not identity_fits(peer_region, <uint16_t>peer, self.e.port, link_id):
+            raise ValueError("bad_identity: the peer's region is not of this link")
+        cdef Link *link = <Link *>calloc(1, sizeof(Link))
+        if link == NULL:
+            raise MemoryError
+        link.peer, link.id, link.bell = <uint16_t>peer, link_id, bell
+        link.used = clock_ns()
+        tx_begin(&link.tx, own_region, peer_region)
+        rx_begin(&link.rx, own_region, peer_region)
+        self.regions[peer] = (own, theirs)
+        self._command(COMMAND_ATTACH, port=peer, link=<size_t>link)
+
+    def open(self, int peer):
+        """Write into the link from now on; False when the relay has no room for the mark yet."""
+        return self._command(COMMAND_OPEN, port=peer) == 0
+
+    def close(self, int peer):
+        """Write nothing more into the link; it is still read."""
+        self._command(COMMAND_CLOSE, port=peer)
+
+    def detach(self, int peer):
+        """Deliver what waits in the link, then forget it; no error when there is none."""
+        if peer in self.regions:
+            self._command(COMMAND_DETACH, port=peer)
+            own, theirs = self.regions.pop(peer)
+            own.close()
+            theirs.close()
+
+    def stop(self):
+        """Make run() return."""
+        self._command(COMMAND_STOP)
+
+    def peers(self):
+        """Ports that have a link attached."""
+        return sorted(self.regions)
+
+    def link_id(self, int peer):
+        return self.e.links[peer].id if self.e.links[peer] != NULL else 0
+
+    def is_open(self, int peer):
+        return self.e.links[peer] != NULL and self.e.links[peer].open
+
+    def _command(self, int kind, int port=0, size_t link=0, size_t directory=0, int fd=-1, size_t uplink=0, uint64_t rate=0):
+        """Put a command into the slot and wait until the loop has obeyed; its result."""
+        cdef uint64_t counter
+        cdef pollfd waiting
+        self.e.command.kind = kind
+        self.e.command.port = <uint16_t>port
+        self.e.command.link = <Link *>link
+        self.e.command.directory = <const vn_directory *>directory
+        self.e.command.uplink = <Uplink *>uplink
+        self.e.command.rate = rate
+        self.e.command.fd = fd
+        vn_store_release(&self.e.command_seq, self.e.command_seq + 1)
+        ring_eventfd(self.e.command_bell)
+        if not self.running:  # we hold the GIL, so run() can't begin before this is done
+            obey(self.e)
+        waiting.fd, waiting.events = self.e.done_bell, POLLIN
+        while not command_done(self.e):
+            with nogil:
+                poll(&waiting, 1, -1)
+            read(self.e.done_bell, &counter, sizeof(counter))
+        if kind == COMMAND_UPLINK:
+            free(self.e.command.uplink)
+        return self.e.command.fd
+
+
+cdef list take_ports(uint64_t *words):
+    """Empty a set of ports and list it."""
+    cdef int word, bit
+    cdef uint64_t bits
+    ports = []
+    for word in range(BITMAP_WORDS):
+        bits = vn_exchange(&words[word], 0)
+        for bit in range(64):
+            if bits >> bit & 1:
+                ports.append(word * 64 + bit)
+    return ports

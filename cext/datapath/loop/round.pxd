@@ -1,0 +1,100 @@
+"""The rounds of the loop: what is looked at in which order, and how long before it sleeps.
+
+Theory of operation. A round looks at the TAP and at each active link, and moves a bounded batch from each, so
+that none starves the others. While there is work the loop never blocks; every POLL_ROUNDS rounds it asks epoll
+for doorbells of armed links. When work dries up it goes on looking for `poll_us` microseconds with sched_yield
+between the looks, which lets the applications run, then it arms every link, looks once more, and sleeps in
+epoll. How long it polls is learnt: sleeps that end soon lengthen it up to `poll_us`, long ones shorten it to
+nothing. Each frame is published at once: holding it back for a batch costs more latency than the barrier does.
+
+A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
+instead of losing its frames; then the frame is dropped, and further ones are dropped at once until the receiver
+moves. So one stalled receiver delays the others once, by hold_ms.
+"""
+
+from libc.stdint cimport uint64_t
+
+from datapath.loop.commands cimport obey
+from datapath.state.counters cimport *
+from datapath.state.state cimport *
+from datapath.loop.deliver cimport pull
+from datapath.io.uplink_rx cimport lane_pull
+from abi.abi cimport *
+from datapath.link.link cimport release
+from datapath.frame.mac_table cimport read_directory
+from datapath.loop.cpu_placement cimport choose_cpu, prepare_thread
+from datapath.state.events cimport *
+from datapath.io.tap cimport retry_pending, tap_read
+from datapath.loop.sleep cimport gather, sleep_now
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+cdef enum:
+    POLL_ROUNDS = 64             # rounds between two looks at the doorbells of armed links
+    CROWD = 4                    # frames in one round that mean more than question and answer
+    SHORT_GAP = 250_000          # ns; work that comes this soon is worth polling for
+    POLL_LEAST = 5_000           # ns; polling for less than a wake-up takes is no use
+
+
+cdef inline int work(Engine *e) noexcept nogil:
+    """One round; the number of frames moved."""
+    cdef int n = 0, i
+    if e.pending.length:
+        retry_pending(e)
+        n += e.pending.length == 0
+    if e.tap >= 0:
+        i = 0
+        while i < BATCH and e.pending.length == 0 and tap_read(e):
+            i += 1
+        n += i
+    if e.uplink != NULL:
+        for i in range(e.uplink.lane_count):
+            if e.uplink.lanes[i].active:
+                n += lane_pull(e, &e.uplink.lanes[i], BATCH)
+    for i in range(e.active_count):
+        n += pull(e, e.links[e.active[i]], BATCH)
+    if e.shaped:
+        for i in range(e.linked_count):
+            release(e, e.links[e.linked[i]])
+    return n
+
+
+cdef inline void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
+    """Learn from a sleep: `gap` is the time from the last work to the wake-up, in ns."""
+    if gap < SHORT_GAP:
+        e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
+    else:
+        e.poll_ns //= 2
+
+
+cdef inline void run_loop(Engine *e) noexcept nogil:
+    cdef uint64_t last_work = clock_ns(), rounds = 0
+    cdef int moved
+    prepare_thread(e)
+    while not e.stop:
+        e.now = clock_ns()
+        if vn_load_acquire(&e.command_seq) != e.done_seq:
+            obey(e)
+            last_work = e.now
+            continue
+        read_directory(e)
+        moved = work(e)
+        rounds += 1
+        count(e, VN_C_rounds, 1)
+        if moved:
+            last_work = e.now
+            if moved >= CROWD:
+                e.busy_at = e.now
+            sched_yield()  # a program may have been woken by this frame, on this very CPU
+        elif e.now - last_work >= e.poll_ns:
+            sleep_now(e)
+            e.now = clock_ns()
+            tune_polling(e, e.now - last_work)
+            last_work = e.now
+            continue
+        else:
+            choose_cpu(e)
+            sched_yield()
+        if rounds % POLL_ROUNDS == 0:
+            gather(e, 0)

@@ -1,0 +1,160 @@
+"""The state of a loop: links, the MAC table, the frame that waits for room, and the mailboxes to the control thread.
+
+One thread runs the loop and writes all of this; the control thread touches only the command slot and takes
+the event sets, both through the operations in barrier.h.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from abi.abi cimport *
+from datapath.state.ring cimport Rx, Tx
+
+
+cdef enum:
+    NO_PORT = 0xFFFF
+    TABLE_SIZE = 1024            # MAC table: a power of two, at least four times VN_MAX_PORTS
+    BITMAP_WORDS = 4             # VN_MAX_PORTS / 64
+    BATCH = 16                   # frames taken from one source before the next has its turn
+
+    COMMAND_NONE = 0
+    COMMAND_ATTACH = 1
+    COMMAND_OPEN = 2
+    COMMAND_CLOSE = 3
+    COMMAND_DETACH = 4
+    COMMAND_DIRECTORY = 5
+    COMMAND_TAP = 6
+    COMMAND_UPLINK = 7
+    COMMAND_RATE = 8
+    COMMAND_STOP = 9
+
+    MAX_LANES = 32               # sockets that the uplink's inbound frames are spread over
+    PORT_ADDRESSES = 17          # VN_MAX_ADDRESSES and the link-local one
+
+
+cdef struct Link:
+    uint16_t peer
+    uint64_t id
+    Tx tx
+    Rx rx
+    int bell                     # our end of the pair of sockets that carries the doorbells
+    bint open                    # we may write into it
+    bint held                    # nothing is read from it until the mark has come by relay
+    bint active                  # polled; otherwise armed
+    bint stalled                 # its ring stayed full for the whole waiting time
+    bint gone                    # reported to the control thread: the peer died or broke a rule
+    uint64_t held_since          # ns
+    uint64_t used                # ns, last frame in either direction
+    uint64_t hold_until          # ns: what came from here waits for room elsewhere
+    uint64_t paced_until         # ns: what came from here waits for its rate limit
+    bint overfull                # too much waits for it: what the limit does not let go now is dropped
+    uint64_t told_at             # ns, when the sender was last told that its frame was too big
+
+
+cdef struct MacSlot:
+    uint64_t mac                 # 48 bits, 0 for an empty slot
+    uint16_t port
+
+
+cdef struct AddressSlot:
+    uint8_t family               # 4, 6, or 0 for an empty slot
+    uint16_t port
+    uint8_t bytes[16]
+
+
+cdef struct Addresses:           # table of IP addresses; two of them, so that a new one is whole before it counts
+    uint32_t size                # slots, a power of two, at least twice the number of addresses
+    AddressSlot *slots
+    AddressSlot *spare
+
+
+cdef struct Shaper:              # a token bucket; `tokens` may become negative by one frame
+    uint64_t rate                # bytes per second, 0 for no limit
+    int64_t tokens               # bytes
+    uint64_t filled_at           # ns
+
+
+cdef struct Lane:                # a packet socket that some ports' frames come in by
+    int fd
+    bint active
+    uint16_t guess               # the port that its last frame was for, or NO_PORT
+    uint64_t hold_until          # ns: its frames wait for room in that port's ring
+
+
+cdef struct Uplink:
+    int transmit                 # packet socket, sends only
+    bint shared                  # all partitions use the NIC's MAC
+    uint64_t mac                 # of the NIC
+    uint32_t mtu
+    int lane_count
+    Lane lanes[MAX_LANES]
+
+
+cdef struct Pending:             # one frame read from the TAP whose ring was full
+    uint32_t length
+    uint16_t port
+    uint64_t until               # ns
+
+
+cdef struct Command:
+    int kind
+    uint16_t port
+    Link *link
+    const vn_directory *directory
+    Uplink *uplink
+    uint64_t rate
+    int fd
+
+
+cdef struct Engine:
+    int poll_fd                  # epoll: TAP, doorbells, command bell
+    int command_bell             # eventfd, control thread to loop
+    int done_bell                # eventfd, loop to control thread: a command is done
+    int event_bell               # eventfd, loop to control thread: a set below is not empty
+    int tap                      # -1 for none
+    bint tap_muted               # not watched, because a frame from it waits for room
+    bint relays                  # the hosting daemon: forwards from link to link
+    bint stop
+    uint16_t port
+    uint64_t mac                 # our own, 48 bits
+
+    Link *links[VN_MAX_PORTS]
+    uint16_t linked[VN_MAX_PORTS]
+    int linked_count
+    uint16_t active[VN_MAX_PORTS]
+    int active_count
+    Link *guess                  # where the last frame from the TAP went
+
+    MacSlot table[TABLE_SIZE]
+    uint8_t port_state[VN_MAX_PORTS]
+    uint64_t port_mac[VN_MAX_PORTS]
+    const vn_directory *directory
+    uint64_t directory_change    # its version when the table was built
+    uint32_t flags               # of the directory
+    Addresses addresses          # with VN_GUARD: of all ports in the hosting daemon, else our own
+    Uplink *uplink               # hosting daemon; NULL for none
+    int shaped                   # ports with a rate limit
+    Shaper up[VN_MAX_PORTS]      # hosting daemon: from that port to the uplink
+    Shaper down[VN_MAX_PORTS]    # hosting daemon: from the uplink to that port
+
+    char *scratch                # one record, from the TAP
+    char *inward                 # hosting daemon: one record, from the uplink
+    Pending pending
+    uint64_t now                 # ns, CLOCK_MONOTONIC, at the beginning of the round
+    uint64_t poll_ns             # polling time before the loop sleeps, as it has learnt
+    uint64_t poll_most           # upper bound of that
+    uint64_t busy_at             # ns, when there was last more to do than one small frame at a time
+    int cpus                     # that this thread may use
+    uint64_t cpu                 # 1 + where the loop runs, as its links tell their peers
+    uint64_t moved_at            # ns, when the loop last left a CPU to a peer
+    uint64_t hold_ns             # longest time that a full ring is waited for
+    uint64_t want_ns             # shortest time between two requests for the same link
+
+    vn_counters *counters
+
+    Command command
+    uint64_t command_seq         # control thread
+    uint64_t done_seq            # loop
+    uint64_t wanted[BITMAP_WORDS]  # ports that a direct link would serve
+    uint64_t gone[BITMAP_WORDS]    # links whose peer died or broke a rule
+    uint64_t tap_gone
+    uint64_t asked[VN_MAX_PORTS]   # ns, when a link was last requested

@@ -1,0 +1,1 @@
+"""The thread that answers programs' questions of who has an address."""
