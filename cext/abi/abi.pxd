@@ -9,6 +9,7 @@ cdef extern from "abi/barrier.h" nogil:
     void vn_store_relaxed(uint64_t *p, uint64_t v)
     void vn_fence()
     uint64_t vn_fetch_or(uint64_t *p, uint64_t v)
+    uint64_t vn_fetch_and(uint64_t *p, uint64_t v)
     uint64_t vn_exchange(uint64_t *p, uint64_t v)
     void vn_count(uint64_t *p, uint64_t n)
     void vn_copy_once(void *to, const void *source, size_t n)
@@ -108,8 +109,6 @@ cdef extern from "abi/link_layout.h" nogil:
         VN_C_tap_tx_bytes
         VN_C_rounds
         VN_C_sleeps
-        VN_C_guess_hits
-        VN_C_guess_misses
         VN_C_holds
         VN_C_link_faults
         VN_C_uplink_rx_frames

@@ -31,6 +31,8 @@ static inline void vn_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 static inline uint64_t vn_fetch_or(uint64_t *p, uint64_t v) { return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL); }
 
+static inline uint64_t vn_fetch_and(uint64_t *p, uint64_t v) { return __atomic_fetch_and(p, v, __ATOMIC_ACQ_REL); }
+
 static inline uint64_t vn_exchange(uint64_t *p, uint64_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL); }
 
 /* A counter has one writer and readers that may see it a little late: no read-modify-write is needed. */

@@ -31,7 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_VERSION 1
+#define VN_VERSION 2
 #define VN_MAX_PORTS 256      /* port 0 is the hosting daemon */
 #define VN_MAX_ADDRESSES 16   /* of one port */
 #define VN_LINE 64            /* cache line; records are aligned to it */
@@ -137,7 +137,6 @@ struct vn_directory { /* owner: hosting daemon */
     X(tap_rx_frames) X(tap_rx_bytes)     /* read from the TAP: what the partition sends */                    \
     X(tap_tx_frames) X(tap_tx_bytes)     /* written to the TAP: what the partition receives */                \
     X(rounds) X(sleeps)                  /* of the loop */                                                    \
-    X(guess_hits) X(guess_misses)        /* frames read straight into the right ring, or copied there */      \
     X(holds)                             /* times that a full ring made the loop wait */                      \
     X(link_faults)                       /* links dropped because the peer's memory failed a check */         \
     X(uplink_rx_frames) X(uplink_rx_bytes) /* read from the uplink and meant for a partition */               \

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -201,6 +204,47 @@ def test_a_mark_that_is_not_read_is_no_lost_frame(bench: LoopBench) -> None:
     bench.peers[0].close()
     bench.loop.detach(0)
     assert bench.drops() == {"unread": 1}
+
+
+def test_what_the_host_cannot_pass_on_any_more_is_counted() -> None:
+    """A link ends while its records wait for the room of another."""
+    with LoopBench(0, {1: A, 2: B}, relays=True) as bench:
+        a, b = bench.direct(1), bench.direct(2)
+        frames = 0
+        while not bench.counter("holds"):
+            while a.producer.write(VNET + frame(B, A, bytes(60_000)), ring.FRAME, 1, 0):
+                frames += 1
+            a.producer.publish()
+            a.ring()
+        bench.loop.detach(1)
+        read = 0
+        while b.receive():
+            read += 1
+        assert read + bench.drops()["ring_full"] == frames
+
+
+def test_an_end_that_was_noticed_is_not_the_next_links(bench: LoopBench) -> None:
+    bench.direct(2).close()
+    assert select.select([bench.loop.event_fd], [], [], 5)[0], "the loop has noticed"
+    bench.loop.detach(2)
+    bench.direct(2)
+    assert bench.loop.take_events()[1] == {}
+
+
+def test_a_frame_that_the_tap_cannot_hand_over(bench: LoopBench) -> None:
+    """Its read fails with EINVAL, as one of a Unix socket does that listens: the TAP is not lost by that."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(f"\0vnicd-test-{os.getpid()}")
+        listener.listen()
+        listener.setblocking(False)
+        client.connect(listener.getsockname())
+        bench.loop.set_tap(listener.fileno())
+        bench.wait_for_drop("bad_frame")
+        bench.loop.set_tap(bench.inner.fileno())
+    assert not bench.loop.take_events()[2]
+    peer = bench.direct(2)
+    bench.tap_send(frame(A, ME, b"goes on"))
+    assert wait_until(peer.receive, 5, "the next frame")[2].endswith(b"goes on")
 
 
 def test_the_host_relays_between_links() -> None:

@@ -292,3 +292,15 @@ def test_vnet_headers_are_passed_on(bridge: UplinkBench) -> None:
     bridge.inbound(frame(A, OUT), vnet=header)
     got = wait_until(bridge.peers[1].consumer.read, 5, "the record")
     assert got is not None and got[2][: len(VNET)] == header
+
+
+@pytest.mark.parametrize("size", [1, 8, 58])
+def test_a_frame_in_a_thousand_segments_is_refused(jumbo: UplinkBench, size: int) -> None:
+    """The kernel would cut it in the loop's thread, whatever the header says of checksums."""
+    for first in (b"\x01\x01", b"\x00\x01", b"\x01\x05"):
+        header = first + struct.pack("<4H", 54, size, 34, 16)
+        jumbo.peers[1].send(ipv4(OUT, A, IP_OUT, IP_A, bytes(60_000)), vnet=header)
+    wait_until(lambda: jumbo.drops().get("bad_frame") == 3, 5, "all are dropped")
+    header = b"\x01\x01" + struct.pack("<4H", 54, 536, 34, 16)
+    jumbo.peers[1].send(ipv4(OUT, A, IP_OUT, IP_A, bytes(60_000)), vnet=header)
+    assert len(jumbo.outbound()) > 60_000

@@ -86,7 +86,7 @@ def peer(sock: socket.socket) -> tuple[int, int]:
 
 
 def refuse_descriptors(sock: socket.socket) -> None:
-    """Let nobody send descriptors to what connects to this listening socket.
+    """Let nobody send descriptors to this socket, or to what connects to it if it listens.
 
     Without this the kernel closes them when we read what they came with; and to close one can take as long as
     its owner likes, such as a TCP socket that lingers. Older kernels can't refuse them.

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from vnicd.daemon.access import refuse_descriptors
 from vnicd.daemon.messages import Message
 
 STEP_TIMEOUT = 3.0
@@ -207,6 +208,8 @@ class Links:
         """Give each end the other's memory and one end of a new doorbell."""
         self._step(link, State.ATTACHING)
         bells = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for bell in bells:
+            refuse_descriptors(bell)
         for port, bell in zip(link.ports, bells, strict=True):
             message = {"op": "attach", "link_id": link.ident, "peer": link.other(port)}
             self.send(port, message, [link.memory[link.other(port)], bell.fileno()])

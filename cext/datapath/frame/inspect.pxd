@@ -298,6 +298,20 @@ cdef inline uint32_t segment_headers(const char *vnet, const char *frame, uint32
     return start + transport if start + transport <= length else 0
 
 
+cdef enum:
+    SEGMENTS_MOST = 1024         # 64 KiB in segments of 64 bytes: smaller ones are no program's
+
+
+cdef inline bint is_shredded(const char *vnet, uint32_t length) noexcept nogil:
+    """Whether a super-frame asks for so many segments that cutting it would hold everybody up.
+
+    The kernel cuts 64 KiB into segments of one byte for whoever asks, in the thread that writes the frame: 20 ms.
+    """
+    cdef uint16_t gso_size
+    memcpy(&gso_size, vnet + 4, 2)
+    return vnet[1] != 0 and gso_size != 0 and length // gso_size > SEGMENTS_MOST
+
+
 cdef inline uint32_t segment_size(const char *vnet, const char *frame, uint32_t copied, uint32_t length) noexcept nogil:
     """IP length of the largest packet that this frame becomes; a header that makes no sense counts as none."""
     cdef uint16_t gso_size

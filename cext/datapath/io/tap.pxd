@@ -1,13 +1,12 @@
 """The partition's interface: frames read from the TAP into rings, and written to it out of rings.
 
 Each frame carries a virtio_net_hdr (IFF_VNET_HDR), so a 64 KiB super-frame with a partial checksum crosses
-from TAP to TAP as it is. A frame is read straight into the ring of the last destination; when it turns out to
-be for another one, that costs a copy.
+from TAP to TAP as it is. A frame is read into memory of our own and copied into a ring when it is known whose it is:
+whoever has a ring mapped sees all that ever stood in it, so nothing that is not for him may stand there for a moment.
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memmove
 from posix.unistd cimport read
 
 from datapath.frame.address_table cimport is_honest
@@ -20,6 +19,9 @@ from datapath.frame.mac_table cimport *
 from datapath.state.events cimport unwatch
 from datapath.state.ring cimport *
 from datapath.link.shaper cimport metered, queue_is_long
+
+cdef extern from "<errno.h>" nogil:
+    int EBADFD
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -123,42 +125,40 @@ cdef inline bint send_out(Engine *e, const char *payload, uint32_t length, uint1
     if push(e, link, payload, length, VN_FRAME, e.port, metered(e, port, payload, length) if is_metered(e, link) else 0):
         sent(e, link, port, length)
         return True
-    if link.stalled or link.gone:
-        drop(e, peer, VN_DROP_ring_full)
-        return True
-    return False
+    if may_wait(e, link):
+        return False
+    drop(e, peer, VN_DROP_ring_full)
+    return True
 
 
 cdef inline void retry_pending(Engine *e) noexcept nogil:
     """Try the waiting frame again; give up when its receiver did not read for the whole waiting time."""
-    cdef Link *link
-    if send_out(e, e.scratch + sizeof(vn_record), e.pending.length, e.pending.port):
-        e.pending.length = 0
-    elif e.now >= e.pending.until:
-        link = route(e, e.pending.port)
-        if link != NULL:
-            link.stalled = True
+    cdef bint went = send_out(e, e.scratch + sizeof(vn_record), e.pending.length, e.pending.port)
+    cdef Link *link = route(e, e.pending.port)
+    if not went and e.now < e.pending.until:
+        return
+    if not went:
         drop(e, NO_PORT if e.pending.port == FLOOD else e.pending.port, VN_DROP_ring_full)
-        e.pending.length = 0
+    if link != NULL:
+        count_wait(e, link, e.pending.until - e.hold_ns, not went)
+    e.pending.length = 0
 
 
 cdef inline bint tap_read(Engine *e) noexcept nogil:
     """Move one frame from the TAP to where it goes; False when there is none."""
-    cdef Link *guess = e.guess
     cdef Link *link
-    cdef char *place = NULL
-    cdef char *payload
+    cdef char *payload = e.scratch + sizeof(vn_record)
     cdef uint16_t port
     cdef int reason
-    cdef ssize_t got
-    if guess != NULL and guess.open and not is_metered(e, guess):
-        place = tx_reserve(&guess.tx, VN_RECORD_MAX)
-    payload = (place if place != NULL else e.scratch) + sizeof(vn_record)
-    got = read(e.tap, payload, PAYLOAD_MAX)
-    if got < 0:
-        if errno != EAGAIN and errno != EINTR:
-            tap_lost(e)
+    cdef ssize_t got = read(e.tap, payload, PAYLOAD_MAX)
+    if got < 0 and (errno == EIO or errno == EBADFD):
+        tap_lost(e)
         return False
+    if got < 0 and (errno == EAGAIN or errno == EINTR):
+        return False
+    if got < 0:  # one that the kernel can't hand over, a malformed super-frame say, and has thrown away
+        drop(e, NO_PORT, VN_DROP_bad_frame)
+        return True
     count(e, VN_C_tap_rx_frames, 1)
     count(e, VN_C_tap_rx_bytes, got - VN_VNET_HDR)
     if got < HEADERS or got >= PAYLOAD_MAX:
@@ -170,27 +170,16 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
     if reason >= 0:
         drop(e, NO_PORT, reason)
         return True
+    if not send_out(e, payload, <uint32_t>got, port):
+        keep(e, <uint32_t>got, port)
     link = route(e, port)
-    if place != NULL and link == guess:
-        count(e, VN_C_guess_hits, 1)
-        tx_commit(&link.tx, <uint32_t>got, VN_FRAME, e.port, 0)
-        publish(e, link)
-        sent(e, link, port, <uint32_t>got)
-    else:
-        count(e, VN_C_guess_misses, 1)
-        hand_over(e, payload, <uint32_t>got, port)
     if link != NULL:
         activate(e, link)
-        e.guess = link
     return True
 
 
-cdef inline void hand_over(Engine *e, char *payload, uint32_t length, uint16_t port) noexcept nogil:
-    """Send a frame by a copy, or keep it in the scratch record until its ring has room."""
-    if send_out(e, payload, length, port):
-        return
-    if payload != e.scratch + sizeof(vn_record):
-        memmove(e.scratch + sizeof(vn_record), payload, length)
+cdef inline void keep(Engine *e, uint32_t length, uint16_t port) noexcept nogil:
+    """Keep the frame in the scratch record until its ring has room."""
     count(e, VN_C_holds, 1)
     e.pending.length = length
     e.pending.port = port

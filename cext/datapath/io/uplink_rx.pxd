@@ -1,14 +1,15 @@
-"""The uplink, inward: frames read from the real NIC, straight into the ring of the partition that they are for.
+"""The uplink, inward: frames read from the real NIC, into the ring of the partition that they are for.
 
-The kernel has spread the frames over the lanes by what they are for (vnicd/lanes.py). A lane that
-belongs to one port is read straight into that port's ring, and is not read while that has no room: then the
-frames wait in the lane's socket, and overflow there at no other port's cost. Only the exact look here decides
-what is whose; the filter in front of the lanes may let through too much.
+The kernel has spread the frames over the lanes by what they are for (vnicd/lanes.py). A lane is not read while the
+port of its last frame has no room: then the frames wait in the lane's socket, and overflow there at no other port's
+cost. Only the exact look here decides what is whose; the filter in front of the lanes may let through too much. And it
+decides before a byte stands in a ring, as whoever has that mapped sees all that ever stood there: a long frame is
+looked at while it waits in the socket, which spares a copy of it; a short one is read into memory of our own first.
 """
 
 from libc.errno cimport EINVAL, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport read
 
 from datapath.frame.address_table cimport *
@@ -21,6 +22,12 @@ from datapath.frame.mac_table cimport *
 from datapath.state.ring cimport *
 from datapath.link.shaper cimport metered, queue_is_long
 from datapath.io.tap cimport BULK, HEADERS, PAYLOAD_MAX
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void *buf, size_t n, int flags)
+    int MSG_PEEK
+    int MSG_TRUNC
+
 
 cdef inline void arrived(Engine *e, uint16_t port, uint32_t length) noexcept nogil:
     count_peer(e, port, VN_P_tx_frames, 1)
@@ -62,11 +69,11 @@ cdef inline bint is_announcement(const char *frame, const Inspected *found) noex
     return memcmp(frame + found.source, frame + found.target, 4) == 0
 
 
-cdef inline uint16_t whose_in_shared(Engine *e, char *frame, uint32_t length, bint *to_all) noexcept nogil:
+cdef inline uint16_t whose_in_shared(Engine *e, char *frame, uint32_t seen, uint32_t length, bint *to_all) noexcept nogil:
     """The port that a frame to the shared MAC is for, by its addresses; rewritten for it. NO_PORT for none."""
     cdef Inspected found
     cdef uint16_t port, at
-    inspect(frame, length, length, &found)  # all of it is in memory of ours
+    inspect(frame, seen, length, &found)
     if found.kind == FRAME_OTHER or found.kind == FRAME_BAD:
         to_all[0] = is_group(frame) and found.kind == FRAME_OTHER
         return NO_PORT
@@ -87,14 +94,17 @@ cdef inline uint16_t whose_in_shared(Engine *e, char *frame, uint32_t length, bi
     return port
 
 
-cdef inline uint16_t whose(Engine *e, char *frame, uint32_t length, bint *to_all) noexcept nogil:
-    """The port that a frame from the uplink is for, NO_PORT when it is for none or (`to_all`) for every one."""
+cdef inline uint16_t whose(Engine *e, char *frame, uint32_t seen, uint32_t length, bint *to_all) noexcept nogil:
+    """The port that a frame from the uplink is for, NO_PORT when it is for none or (`to_all`) for every one.
+
+    Of its `length` bytes `seen` are at hand: all of them, or at least PEEK.
+    """
     cdef uint16_t port
     to_all[0] = False
     if is_reserved(frame) or port_of(e, mac_at(frame + 6)) != NO_PORT:
         return NO_PORT
     if e.uplink.shared:
-        return whose_in_shared(e, frame, length, to_all)
+        return whose_in_shared(e, frame, seen, length, to_all)
     if is_group(frame):
         to_all[0] = True
         return NO_PORT
@@ -104,35 +114,52 @@ cdef inline uint16_t whose(Engine *e, char *frame, uint32_t length, bint *to_all
 
 cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
     """Whether a lane is left alone for now, because the ring of its port has no room."""
-    if tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX:
-        link.stalled = False
-    elif not link.stalled and not link.tx.fault and lane.hold_until == 0:
+    cdef bint has_room = tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX
+    if has_room:
+        note_room(link)
+    elif lane.hold_until == 0 and not link.tx.fault and may_wait(e, link):
         count(e, VN_C_holds, 1)
         lane.hold_until = e.now + e.hold_ns
+    if not has_room and e.now < lane.hold_until and not link.stalled:
         return True
-    elif not link.stalled and e.now < lane.hold_until:
-        return True
-    elif lane.hold_until:
-        link.stalled = True
+    if lane.hold_until:
+        count_wait(e, link, lane.hold_until - e.hold_ns, not has_room)
     lane.hold_until = 0
     return False
 
 
+cdef inline Link *bulk_receiver(Engine *e, Lane *lane) noexcept nogil:
+    """Whose the next frame is, if it is a long one for a single port whose ring has room for it; else NULL."""
+    cdef char head[HEADERS + PEEK]
+    cdef ssize_t got = recv(lane.fd, head, sizeof(head), MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT)
+    cdef uint16_t port
+    cdef bint to_all
+    cdef Link *link
+    if got <= BULK or got >= PAYLOAD_MAX:
+        return NULL
+    port = whose(e, head + VN_VNET_HDR, sizeof(head) - VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &to_all)
+    link = e.links[port] if port != NO_PORT else NULL
+    if link == NULL or not link.open or queue_is_long(e, link):
+        return NULL
+    return link if tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX else NULL
+
+
 cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
     """Move one frame from a lane to where it goes; False when there is none, or no room."""
-    cdef Link *link = e.links[lane.guess] if lane.guess != NO_PORT else NULL
+    cdef Link *link = e.links[lane.last] if lane.last != NO_PORT else NULL
     cdef char *place = NULL
     cdef char *payload
     cdef uint16_t port
     cdef ssize_t got
     cdef bint to_all
-    if link != NULL and link.open:
-        if lane_waits(e, lane, link):
-            return False
-        if not queue_is_long(e, link):
-            place = tx_reserve(&link.tx, VN_RECORD_MAX)
+    if link != NULL and link.open and lane_waits(e, lane, link):
+        return False
+    link = bulk_receiver(e, lane) if lane.bulk else NULL
+    if link != NULL:
+        place = tx_reserve(&link.tx, VN_RECORD_MAX)
     payload = (place if place != NULL else e.inward) + sizeof(vn_record)
     got = read(lane.fd, payload, PAYLOAD_MAX)
+    lane.bulk = got > BULK
     if got < 0 and errno == EINVAL:  # a frame that the kernel can't put in a vnet header, and has thrown away
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
@@ -141,26 +168,28 @@ cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
     if got < HEADERS or got >= PAYLOAD_MAX:
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
-    if got > BULK:
+    if lane.bulk:
         e.busy_at = e.now
-    port = whose(e, payload + VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &to_all)
+    port = whose(e, payload + VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &to_all)
     if port != NO_PORT or to_all:
         count(e, VN_C_uplink_rx_frames, 1)
         count(e, VN_C_uplink_rx_bytes, got - VN_VNET_HDR)
+    if place != NULL and (port != link.peer or to_all):  # its headers have changed since: by a sender on this machine
+        memset(payload, 0, got)
+        drop(e, NO_PORT, VN_DROP_bad_frame)
+        return True
     if to_all:
-        if place != NULL:
-            memcpy(e.inward + sizeof(vn_record), payload, got)
-        deliver_to_all(e, e.inward + sizeof(vn_record), <uint32_t>got)
-    elif port != NO_PORT and place != NULL and port == lane.guess:
+        deliver_to_all(e, payload, <uint32_t>got)
+    elif place != NULL:
         tx_commit(&link.tx, <uint32_t>got, VN_FRAME, 0, metered(e, port, payload, <uint32_t>got))
         publish(e, link)
-        activate(e, link)
         arrived(e, port, <uint32_t>got)
     elif port != NO_PORT:
-        if place != NULL:
-            memcpy(e.inward + sizeof(vn_record), payload, got)
-        deliver(e, port, e.inward + sizeof(vn_record), <uint32_t>got)
-        lane.guess = port
+        deliver(e, port, payload, <uint32_t>got)
+    if port != NO_PORT:
+        lane.last = port
+        if e.links[port] != NULL:
+            activate(e, e.links[port])  # there will be an answer
     return True
 
 

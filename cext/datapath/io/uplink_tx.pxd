@@ -101,6 +101,9 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
     if is_tagged(frame) or (headers[0] & VNET_NEEDS_CSUM and be16_host(headers + 6) < IPV4_END):
         drop(e, link.peer, VN_DROP_bad_frame)  # none may reach other VLANs, or rewrite the MACs behind our back
         return True
+    if is_shredded(headers, bytes):
+        drop(e, link.peer, VN_DROP_bad_frame)
+        return True
     if segment_size(headers, frame, seen, bytes) > e.uplink.mtu:
         inspect(frame, seen, bytes, &found)
         tell_too_big(e, link, frame, seen, bytes, &found)

@@ -6,10 +6,10 @@ the loop. Idle links are armed, so the cost of a frame does not grow with their 
 A doorbell is one byte on a pair of connected Unix sockets that the hosting daemon made. A socket and not an
 eventfd: each end has a file description of its own, so a hostile peer can't take O_NONBLOCK away from ours
 (an eventfd is one description for both, and a write to a full one would block us for ever), and when the
-peer dies its end closes, which tells us at once and without the hosting daemon.
+peer dies its end closes, which tells us at once and without the hosting daemon. doorbell.h says how we keep from
+closing the descriptors that a peer may send along.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -21,9 +21,41 @@ from datapath.link.shaper cimport has_tokens
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *buf, size_t n, int flags)
-    ssize_t recv(int fd, void *buf, size_t n, int flags)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+
+cdef extern from "datapath/link/doorbell.h" nogil:
+    enum bell:
+        BELL_RANG
+        BELL_ENDED
+        BELL_BROKEN
+    bint bell_refuses_descriptors(int fd)
+    bell bell_take(int fd, bint refuses)
+
+
+cdef enum:
+    WAITS_PERIOD_NS = 100_000_000
+    WAITS_MOST_NS = 40_000_000   # in a period, for one link: a slow reader takes no more of its senders' time
+
+
+cdef inline bint may_wait(Engine *e, Link *to) noexcept nogil:
+    """Whether what finds no room in this link's ring may wait for it, instead of being dropped."""
+    if e.now - to.waits_since > WAITS_PERIOD_NS:
+        to.waits_since, to.waited = e.now, 0
+    return not to.stalled and not to.gone and to.waited < WAITS_MOST_NS
+
+
+cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint in_vain) noexcept nogil:
+    """What waited for room in this link's ring since then has it now, or waits no longer."""
+    to.waited += e.now - since
+    if in_vain or to.waited >= WAITS_MOST_NS:
+        to.stalled = True
+
+
+cdef inline void note_room(Link *to) noexcept nogil:
+    """A reader that moves by a record now and then stays stalled; one that reads on frees half of the ring."""
+    if to.stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
+        to.stalled = False
 
 
 cdef inline void activate(Engine *e, Link *link) noexcept nogil:
@@ -61,10 +93,11 @@ cdef inline void ring_bell(Engine *e, Link *link) noexcept nogil:
 
 
 cdef inline void answer_bell(Engine *e, Link *link) noexcept nogil:
-    """Take the bytes off the doorbell; end of file (or a reset) is the peer's death."""
-    cdef char bytes[256]
-    cdef ssize_t got = recv(link.bell, bytes, sizeof(bytes), MSG_DONTWAIT)
-    if got == 0 or (got < 0 and errno != EAGAIN and errno != EINTR):
+    """Take the bytes off the doorbell; its end is the peer's death, and a descriptor in it breaks a rule."""
+    cdef bell said = bell_take(link.bell, link.bell_is_safe)
+    if said == BELL_BROKEN and not link.rx.fault:
+        link.rx.fault = VN_FAULT_bell_broken
+    if said != BELL_RANG:
         link_gone(e, link)
     activate(e, link)
 
@@ -96,10 +129,8 @@ cdef inline void release(Engine *e, Link *link) noexcept nogil:
 cdef inline bint push(Engine *e, Link *link, const char *payload, uint32_t length, uint16_t kind, uint16_t source,
                       uint64_t link_id) noexcept nogil:
     """Copy one record into a link and publish it; False when there is no room (or the link is broken)."""
-    cdef uint64_t tail = link.tx.tail
     cdef char *place = tx_reserve(&link.tx, span_of(length))
-    if link.tx.tail != tail:
-        link.stalled = False
+    note_room(link)
     if place == NULL:
         if link.tx.fault:
             link_gone(e, link)

@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.stdlib cimport free
-from posix.unistd cimport close
 
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
@@ -75,19 +74,46 @@ cdef inline void count_unread(Engine *e, Link *link) noexcept nogil:
         cursor += span_of(record.length)
 
 
-cdef inline void detach_link(Engine *e, uint16_t port) noexcept nogil:
-    """Deliver what the peer had written, count what it will not read of ours, and take the link out of every list."""
-    cdef Link *link = e.links[port]
+cdef inline void count_undelivered(Engine *e, Link *link) noexcept nogil:
+    """Count what the peer has written, and what found no way on: its receiver's ring is full, or a rate limit holds it."""
+    cdef Record record
+    cdef int reason = VN_DROP_over_rate if e.up[link.peer].rate else VN_DROP_ring_full
+    while rx_ready(&link.rx) and rx_next(&link.rx, &record):
+        if record.kind == VN_FRAME:
+            drop(e, link.peer, reason)
+        rx_consume(&link.rx, &record)
+
+
+cdef inline void settle_all(Engine *e) noexcept nogil:
+    """Take what stands in the direct links, so that nothing of the relay, which is read for the last time, waits for it."""
     cdef int i
+    cdef Link *direct
+    for i in range(e.linked_count):
+        direct = e.links[e.linked[i]]
+        if direct.peer and not direct.held:
+            pull(e, direct, VN_RING_SIZE // VN_LINE)
+            direct.settling, direct.settled_until = False, e.now + 1
+
+
+cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
+    """Deliver what the peer had written, count what it will not read of ours, and take the link out of every list.
+
+    The doorbell is the caller's to close; -1 for none.
+    """
+    cdef Link *link = e.links[port]
+    cdef int i, bell
     if link == NULL:
-        return
+        return -1
+    bell = link.bell
     link.open = link.held = False
+    if port == 0:
+        settle_all(e)
     pull(e, link, VN_RING_SIZE // VN_LINE)
+    count_undelivered(e, link)
     count_unread(e, link)
-    unwatch(e, link.bell)
+    unwatch(e, bell)
     e.links[port] = NULL
-    if e.guess == link:
-        e.guess = NULL
+    vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be told of the next link
     for i in range(e.active_count):
         if e.active[i] == port:
             e.active_count -= 1
@@ -102,8 +128,8 @@ cdef inline void detach_link(Engine *e, uint16_t port) noexcept nogil:
     if port == 0:  # no mark can come by a relay that is gone
         for i in range(e.linked_count):
             link_release(e, e.links[e.linked[i]])
-    close(link.bell)
     free(link)
+    return bell
 
 
 cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
@@ -148,7 +174,7 @@ cdef inline void obey(Engine *e) noexcept nogil:
         if e.links[e.command.port] != NULL:
             e.links[e.command.port].open = False
     elif kind == COMMAND_DETACH:
-        detach_link(e, e.command.port)
+        result = detach_link(e, e.command.port)
     elif kind == COMMAND_DIRECTORY:
         e.directory = e.command.directory
         e.directory_change = <uint64_t>-1

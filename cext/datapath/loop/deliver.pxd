@@ -9,7 +9,7 @@ back), the sender stops writing into the direct link before it uses the relay ag
 peer's direct link before it delivers a relayed frame of that peer. Either way a flow stays in order.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from datapath.state.counters cimport *
@@ -21,10 +21,12 @@ from datapath.state.ring cimport *
 from datapath.link.shaper cimport queue_limit
 from datapath.io.tap cimport *
 from datapath.frame.address_table cimport is_honest
+from datapath.frame.inspect cimport is_shredded
 from datapath.io.uplink_tx cimport COPIED, over_rate, uplink_admits, uplink_send, wire_bytes
 
 cdef enum:
     HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost
+    SETTLED_NS = 1_000_000_000   # shortest time between two waits for the same peer's direct link
 
 
 cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
@@ -33,8 +35,29 @@ cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
     activate(e, link)
 
 
+cdef inline bint is_settled(Engine *e, Link *direct) noexcept nogil:
+    """Whether what a peer wrote into its direct link before it used the relay again has been taken.
+
+    An honest peer writes no more there, so it is soon empty. One that goes on is waited for once, up to what stood
+    there at the first look, and then not for a while: no peer may hold up what others send by relay.
+    """
+    if e.now < direct.settled_until:
+        return True
+    if not direct.settling:
+        pull(e, direct, BATCH)
+        direct.settles_at = direct.rx.tail + rx_ready(&direct.rx)
+        direct.settling = direct.settles_at != direct.rx.tail
+        return not direct.settling
+    pull(e, direct, BATCH)
+    if direct.rx.fault == 0 and <int64_t>(direct.settles_at - direct.rx.tail) > 0:
+        return False
+    direct.settling = False
+    direct.settled_until = e.now + SETTLED_NS
+    return True
+
+
 cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) noexcept nogil:
-    """A record for this partition; always done with it."""
+    """A record for this partition; False when a relayed one has to wait for those on the direct link."""
     cdef char headers[HEADERS]
     cdef uint16_t source = link.peer
     cdef Link *direct
@@ -45,9 +68,10 @@ cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) 
         if link.peer == 0 and direct != NULL and direct.id == record.link_id:
             link_release(e, direct)
         return True
-    if direct != link and direct != NULL and not direct.held:
-        pull(e, direct, VN_RING_SIZE // VN_LINE)
     vn_copy_once(headers, record.payload, HEADERS)
+    if direct != link and direct != NULL and not direct.held and not is_group(headers + VN_VNET_HDR):
+        if not is_settled(e, direct):
+            return False
     if link.peer and mac_at(headers + VN_VNET_HDR + 6) != e.port_mac[source]:
         drop(e, source, VN_DROP_bad_source)
     elif not is_group(headers + VN_VNET_HDR) and mac_at(headers + VN_VNET_HDR) != e.mac:
@@ -71,7 +95,7 @@ cdef inline bint relay_to(Engine *e, Link *to, Link *link, const Relayed *r) noe
         if to.tx.fault:
             link_gone(e, to)
         return False
-    to.stalled = False
+    note_room(to)
     memcpy(place + sizeof(vn_record), r.headers, r.copied)
     memcpy(place + sizeof(vn_record) + r.copied, record.payload + r.copied, record.length - r.copied)
     tx_commit(&to.tx, record.length, record.kind, link.peer, record.link_id if record.kind == VN_MARK else 0)
@@ -89,14 +113,17 @@ cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Relay
         drop(e, link.peer, VN_DROP_no_link if e.port_state[port] == VN_PORT_LIVE else VN_DROP_peer_down)
         return True
     if relay_to(e, to, link, r):
+        if link.hold_until:
+            count_wait(e, to, link.hold_until - e.hold_ns, False)
         link.hold_until = 0
         return True
-    if not to.stalled and not to.gone and link.hold_until == 0:
+    if link.hold_until == 0 and may_wait(e, to):
         count(e, VN_C_holds, 1)
         link.hold_until = e.now + e.hold_ns
-    if not to.stalled and not to.gone and e.now < link.hold_until:
+    if e.now < link.hold_until and not to.stalled and not to.gone:
         return False
-    to.stalled = True
+    if link.hold_until:
+        count_wait(e, to, link.hold_until - e.hold_ns, True)
     link.hold_until = 0
     drop(e, port, VN_DROP_ring_full)
     return True
@@ -121,6 +148,9 @@ cdef inline bint take_for_machine(Engine *e, Link *link, Relayed *r) noexcept no
     """A frame for our own interface; False when it has to wait. Without an uplink of ours that is the way out."""
     cdef const char *frame = r.headers + VN_VNET_HDR
     cdef uint32_t bytes = r.record.length - VN_VNET_HDR
+    if is_shredded(r.headers, bytes):  # the machine may forward it, and cut it for that
+        drop(e, link.peer, VN_DROP_bad_frame)
+        return True
     if e.uplink == NULL and e.up[link.peer].rate:
         if not uplink_admits(e, link, frame, wire_bytes(r.headers, frame, r.copied - VN_VNET_HDR, bytes)):
             return over_rate(e, link)

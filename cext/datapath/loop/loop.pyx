@@ -5,6 +5,9 @@ command slot and waits until the loop has taken the command; the loop hands out 
 rings an eventfd.
 """
 
+import os
+import threading
+
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close, read
@@ -184,7 +187,7 @@ cdef class Loop:
         uplink.mac = mac_at(<const char *>packed)
         uplink.lane_count = len(lanes)
         for i, fd in enumerate(lanes):
-            uplink.lanes[<int>i].fd, uplink.lanes[<int>i].guess = fd, NO_PORT
+            uplink.lanes[<int>i].fd, uplink.lanes[<int>i].last = fd, NO_PORT
         self._command(COMMAND_UPLINK, uplink=<size_t>uplink)
 
     def clear_uplink(self):
@@ -220,6 +223,7 @@ cdef class Loop:
         if link == NULL:
             raise MemoryError
         link.peer, link.id, link.bell = <uint16_t>peer, link_id, bell
+        link.bell_is_safe = bell_refuses_descriptors(bell)
         link.used = clock_ns()
         tx_begin(&link.tx, own_region, peer_region)
         rx_begin(&link.rx, own_region, peer_region)
@@ -237,7 +241,7 @@ cdef class Loop:
     def detach(self, int peer):
         """Deliver what waits in the link, then forget it; no error when there is none."""
         if peer in self.regions:
-            self._command(COMMAND_DETACH, port=peer)
+            close_soon(self._command(COMMAND_DETACH, port=peer))
             own, theirs = self.regions.pop(peer)
             own.close()
             theirs.close()
@@ -279,6 +283,14 @@ cdef class Loop:
         if kind == COMMAND_UPLINK:
             free(self.e.command.uplink)
         return self.e.command.fd
+
+
+cdef void close_soon(int fd):
+    """Close a doorbell, by a thread that may wait if there can be descriptors in it; -1 is none."""
+    if fd >= 0 and bell_refuses_descriptors(fd):
+        close(fd)
+    elif fd >= 0:
+        threading.Thread(target=os.close, args=(fd,), name="doorbell", daemon=True).start()
 
 
 cdef list take_ports(uint64_t *words):

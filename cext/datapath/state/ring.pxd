@@ -85,6 +85,11 @@ cdef inline uint64_t tx_room(Tx *tx, uint64_t need) noexcept nogil:
     return VN_RING_SIZE - (tx.head - tail)
 
 
+cdef inline uint64_t tx_free(const Tx *tx) noexcept nogil:
+    """Bytes that are known to be free, by the last look at the peer's cursor."""
+    return VN_RING_SIZE - (tx.head - tx.tail)
+
+
 cdef inline char *tx_reserve(Tx *tx, uint64_t need) noexcept nogil:
     """Where the next record goes when `need` bytes are free for it, else NULL."""
     if tx_room(tx, need) < need:

@@ -37,10 +37,16 @@ cdef struct Link:
     Tx tx
     Rx rx
     int bell                     # our end of the pair of sockets that carries the doorbells
+    bint bell_is_safe            # nobody can send descriptors by it
     bint open                    # we may write into it
     bint held                    # nothing is read from it until the mark has come by relay
     bint active                  # polled; otherwise armed
-    bint stalled                 # its ring stayed full for the whole waiting time
+    bint settling                # what came by relay from this peer waits until it is read up to `settles_at`
+    uint64_t settles_at
+    uint64_t settled_until       # ns: no such wait before
+    bint stalled                 # its ring stayed full for too long: nobody waits for it until half is free
+    uint64_t waits_since         # ns, beginning of the period that `waited` is of
+    uint64_t waited              # ns that others have waited for room in its ring
     bint gone                    # reported to the control thread: the peer died or broke a rule
     uint64_t held_since          # ns
     uint64_t used                # ns, last frame in either direction
@@ -76,7 +82,8 @@ cdef struct Shaper:              # a token bucket; `tokens` may become negative 
 cdef struct Lane:                # a packet socket that some ports' frames come in by
     int fd
     bint active
-    uint16_t guess               # the port that its last frame was for, or NO_PORT
+    uint16_t last                # the port that its last frame was for, or NO_PORT
+    bint bulk                    # that was a long one: look at the next before it is read
     uint64_t hold_until          # ns: its frames wait for room in that port's ring
 
 
@@ -122,7 +129,6 @@ cdef struct Engine:
     int linked_count
     uint16_t active[VN_MAX_PORTS]
     int active_count
-    Link *guess                  # where the last frame from the TAP went
 
     MacSlot table[TABLE_SIZE]
     uint8_t port_state[VN_MAX_PORTS]
