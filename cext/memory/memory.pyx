@@ -155,22 +155,31 @@ def create_link(int maker, int peer, uint64_t link_id, bint huge):
     return region
 
 
-def open_shared(int fd, size_t least, bint writable=False, bint one_writer=True):
-    """Map memory that somebody handed us; the fd becomes the Region's.
+def check_shared(int fd, size_t least, bint one_writer=True):
+    """Judge memory that somebody handed us, which stays the caller's; its size in bytes.
 
     Refused unless it is a memfd of at least `least` bytes (and not absurdly more) whose size is sealed and,
     if `one_writer`, that only its maker can write.
     """
-    cdef Region region = Region()
+    cdef stat facts
     cdef int seals = fcntl(fd, F_GET_SEALS), wanted = fixed_size_seals() | (SEAL_FUTURE_WRITE if one_writer else 0)
-    region.fd = fd
     if seals < 0:
         raise Refused("it is not a memfd")
     if seals & wanted != wanted:
         raise Refused(f"it is not sealed (seals {seals:#x})")
+    if fstat(fd, &facts):
+        raise os_error("fstat")
+    if not least <= <size_t>facts.st_size <= least + 2 * <size_t>HUGE_PAGE:
+        raise Refused(f"it has {facts.st_size} bytes")
+    return facts.st_size
+
+
+def open_shared(int fd, size_t least, bint writable=False, bint one_writer=True):
+    """Map memory that somebody handed us; the fd becomes the Region's. Refused as by check_shared()."""
+    cdef Region region = Region()
+    region.fd = fd
+    check_shared(fd, least, one_writer)
     take_sizes(region)
-    if not least <= region.size <= least + 2 * <size_t>HUGE_PAGE:
-        raise Refused(f"it has {region.size} bytes")
     region._map(PROT_READ | PROT_WRITE if writable else PROT_READ)
     region.writable = writable
     return region

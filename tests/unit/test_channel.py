@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
+import struct
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered
+from tests.support.waiting import wait_until
 from vnicd.daemon import channel as module
 from vnicd.daemon import messages
 from vnicd.daemon.channel import Channel
@@ -24,10 +28,15 @@ class Listener:
         self.got: list[Message] = []
         self.fds: list[int] = []
         self.ends = 0
+        self.work_s = 0.0
+        """What the handling of a message takes."""
         self.news = asyncio.Event()
         self.channel = Channel(sock, self.message, self.end)
 
     def message(self, channel: Channel, message: Message, fds: list[int]) -> None:
+        begun = time.thread_time()
+        while time.thread_time() - begun < self.work_s:
+            pass
         self.got.append(message)
         self.fds += fds
         self.news.set()
@@ -51,6 +60,7 @@ def with_channel(sock: socket.socket, test: Callable[[Listener], Awaitable[None]
         listener.channel.close()
         listener.channel.close()
         assert listener.ends == 1, "the end is told once"
+        await asyncio.to_thread(wait_until, lambda: not listener.channel.bin.fill, 5, "all is closed")
         return listener
 
     return asyncio.run(run())
@@ -141,3 +151,58 @@ def test_a_message_that_can_not_be_sent_ends_the_channel(pair: Pair) -> None:
         assert listener.ends == 1
 
     with_channel(pair[0], test)
+
+
+def lingering() -> tuple[int, list[socket.socket]]:
+    """A TCP socket whose last close takes 5 seconds, and what it needs to live."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    one = socket.create_connection(listener.getsockname())
+    other, _ = listener.accept()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
+    one.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            one.send(bytes(1 << 16))
+    return one.detach(), [listener, other]
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_descriptors_that_take_long_to_close(pair: Pair, read: bool) -> None:
+    """Whether the message they come with is read, or waits behind empty ones when the channel ends."""
+
+    async def test(listener: Listener) -> None:
+        fd, kept = lingering()
+        if not read:
+            listener.channel.loop.remove_reader(listener.channel.sock)
+            pair[0].send(b"")
+        socket.send_fds(pair[0], [b"garbage"], [fd])
+        os.close(fd)
+        begun = time.monotonic()
+        if read:
+            await listener.until(lambda: listener.ends)
+        listener.channel.close()
+        assert time.monotonic() - begun < 2
+        assert listener.channel.bin.fill == 1
+        for each in kept:
+            each.close()  # which ends the lingering
+
+    with_channel(pair[1], test)
+
+
+def test_a_flood_of_messages_takes_a_part_of_the_time(pair: Pair) -> None:
+    """Another user of the event loop has the rest."""
+
+    async def test(listener: Listener) -> None:
+        pair[0].setblocking(False)
+        listener.work_s = 0.01
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    pair[0].send(b'{"op": "want"}')
+            listener.news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(listener.news.wait(), 0.05)
+        assert 5 < len(listener.got) < 50, "of a hundred that there was time for"
+
+    with_channel(pair[1], test)

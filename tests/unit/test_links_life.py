@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.daemon.links import FAULT_PAUSE, FAULT_PAUSE_MAX, STEP_TIMEOUT, Links, State
+from vnicd.daemon.links import (
+    DEATH_PAUSE,
+    FAULT_PAUSE,
+    FAULT_PAUSE_MAX,
+    MAKING_MOST,
+    MAKING_OF_PORT,
+    STEP_TIMEOUT,
+    Links,
+    State,
+)
 from vnicd.daemon.messages import Message
 
 
@@ -211,3 +220,37 @@ def test_traffic_gets_a_link_only_when_both_relays_are_up(fabric: Fabric) -> Non
     fabric.links.want(1, 1)
     fabric.links.want(1, 9)
     assert len(fabric.links.links) == 3
+
+
+def test_an_end_cannot_make_and_drop_links_all_the_time(fabric: Fabric) -> None:
+    """Also where it says each time that the other end is dead, which is no fault."""
+    for _ in range(3):
+        fabric.links.failed(1, fabric.join(1, 2), fault=False)
+        fabric.taken()
+        fabric.links.request(1, 2)
+        assert fabric.taken() == [], "the pair has to wait"
+        fabric.now += DEATH_PAUSE
+    assert fabric.links.pauses[1, 2][1] == 0, "and no longer each time"
+    fabric.links.failed(1, fabric.join(1, 2), fault=False)
+    fabric.links.port_down(2)
+    fabric.links.port_up(2)
+    fabric.join(1, 2)
+
+
+def test_few_links_are_made_at_once() -> None:
+    """An end that answers nothing holds up no other; those to the host are made in any case."""
+    fabric = Fabric()
+    for port in range(256):
+        fabric.links.port_up(port)
+    for port in range(2, 256):
+        fabric.links.request(1, port)
+    assert len(fabric.links.unfinished) == MAKING_OF_PORT
+    for port in range(100, 200):
+        fabric.links.request(port, port + 50)
+    assert len(fabric.links.unfinished) == MAKING_MOST
+    fabric.links.request(0, 1)
+    assert (0, 1) in fabric.links.links
+    fabric.now += STEP_TIMEOUT + 1
+    fabric.links.sweep()
+    fabric.links.request(40, 41)
+    assert (40, 41) in fabric.links.links

@@ -52,10 +52,23 @@ def test_a_message_nested_too_deep_is_a_value_error_and_its_descriptors_are_clos
         messages.receive(pair[1])
 
 
-def test_too_many_descriptors_are_refused_and_closed(pair: Pair) -> None:
-    messages.send(pair[0], {"op": "a"}, [0] * (MAX_FDS + 1))
+def test_as_many_descriptors_as_can_be_sent_are_the_callers(pair: Pair) -> None:
+    """None is left for the kernel to close in our thread."""
+    messages.send(pair[0], {"op": "a"}, [0] * MAX_FDS)
+    with pytest.raises(OSError):
+        messages.send(pair[0], {"op": "a"}, [0] * (MAX_FDS + 1))
+    got = messages.receive(pair[1])
+    assert got is not None and len(got[1]) == MAX_FDS
+    messages.close_all(got[1])
+
+
+def test_descriptors_of_what_is_no_message_are_discarded(pair: Pair) -> None:
+    discarded: list[int] = []
+    socket.send_fds(pair[0], [b"no message"], [0, 0])
     with pytest.raises(ValueError):
-        messages.receive(pair[1])
+        messages.receive(pair[1], discarded.extend)
+    assert len(discarded) == 2
+    messages.close_all(discarded)
 
 
 def test_the_end_of_a_connection(pair: Pair) -> None:

@@ -1,7 +1,8 @@
 """A bin for descriptors that strangers have sent: a thread closes them, as that can take as long as their owner likes.
 
 A TCP socket that lingers blocks its last close, and so does a Unix socket with such a one in its queue, or a file of
-a file system that a program serves. Each partition has a bin of its own and so can only hold up itself.
+a file system that a program serves. Each partition has a bin for its programs and one for its daemon, and so can only
+hold up itself.
 """
 
 from __future__ import annotations

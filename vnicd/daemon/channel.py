@@ -1,4 +1,9 @@
-"""The hosting daemon's end of its connection to one partition daemon; never blocks."""
+"""The hosting daemon's end of its connection to one partition daemon; never blocks.
+
+The partition daemon may be hostile. What it sends takes at most a part of the event loop's time: then it is not read
+for a while. The descriptors that come are closed by a thread of the channel's own, as that can take as long as their
+owner likes; the socket is emptied of them before it is closed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from vnicd.daemon import messages
+from vnicd.daemon.bin import Bin
 from vnicd.daemon.messages import Message
 
 MAX_QUEUE = 8192
@@ -17,6 +23,18 @@ MAX_QUEUE = 8192
 
 LAST_WORD = 1.0
 """Seconds that a partition daemon has to read the last message."""
+
+SHARE = 0.1
+"""Part of the event loop's time that one partition daemon's messages may take, over the time of its credit."""
+
+CREDIT_S = 0.1
+"""Seconds of that time which a channel may use at once: a hello with 255 links takes some 10 ms."""
+
+MOST_QUEUED = 1024
+"""Messages that a socket can hold: 416 KiB (twice net.core.wmem_max), and even an empty one takes 640 bytes."""
+
+MOST_UNCLOSED = 512
+"""Descriptors that wait to be closed; with more, the connection ends."""
 
 
 class Channel:
@@ -34,6 +52,12 @@ class Channel:
         self.queue: deque[tuple[Message, list[int]]] = deque()
         self.loop = asyncio.get_running_loop()
         self.port = -1
+        self.dismissed = False
+        """We listen no more: a last message was sent."""
+        self.waits_for_tap = False
+        """It has said who it is, and its partition's interface is being made."""
+        self.bin = Bin()
+        self.credit, self.credited_at = CREDIT_S, self.loop.time()
         sock.setblocking(False)
         self.pid, self.uid, _ = struct.unpack(
             "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -63,6 +87,7 @@ class Channel:
         What was not read yet would be lost if we closed at once while something has been sent to us.
         """
         self.send(message)
+        self.dismissed = True
         if self.sock.fileno() >= 0:
             self.loop.remove_reader(self.sock)
             self.loop.call_later(LAST_WORD, self.close)
@@ -73,6 +98,7 @@ class Channel:
             return
         self.loop.remove_reader(self.sock)
         self.loop.remove_writer(self.sock)
+        self._drain()
         self.sock.close()
         for _, fds in self.queue:
             messages.close_all(fds)
@@ -93,14 +119,43 @@ class Channel:
             self.queue.popleft()
         self.loop.remove_writer(self.sock)
 
-    def _readable(self) -> None:
+    def _drain(self) -> None:
+        """Take out what nobody will read: with descriptors in it, closing the socket could take long."""
         try:
-            got = messages.receive(self.sock)
+            self.sock.shutdown(socket.SHUT_RD)  # so that nothing more can be sent
+            for _ in range(MOST_QUEUED):  # an empty message looks like the end, so all are taken that may be there
+                _, ancillary, _, _ = self.sock.recvmsg(1, messages.FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+                self.discard(messages.received_fds(ancillary))
+        except OSError:
+            pass
+
+    def discard(self, fds: Sequence[int]) -> None:
+        """Have descriptors closed that have come by this channel."""
+        self.bin.put(fds)
+
+    def _readable(self) -> None:
+        begun = self.loop.time()
+        try:
+            got = messages.receive(self.sock, self.discard)
         except BlockingIOError:
             return
         except (OSError, ValueError):
             got = None
-        if got is None:
+        if got is None or self.bin.fill > MOST_UNCLOSED:
+            self.discard(got[1] if got else [])
             self.close()
-        else:
-            self.on_message(self, *got)
+            return
+        self.on_message(self, *got)
+        self._pay(begun, self.loop.time())
+
+    def _pay(self, begun: float, ended: float) -> None:
+        """Read no more for a while when the share of time is used up."""
+        self.credit = min(CREDIT_S, self.credit + SHARE * (begun - self.credited_at)) - (ended - begun)
+        self.credited_at = ended
+        if self.credit < 0 and self.sock.fileno() >= 0:
+            self.loop.remove_reader(self.sock)
+            self.loop.call_later(-self.credit / SHARE, self._read_on)
+
+    def _read_on(self) -> None:
+        if self.sock.fileno() >= 0 and not self.dismissed:
+            self.loop.add_reader(self.sock, self._readable)

@@ -33,6 +33,12 @@ FAULT_PAUSE = 2.0
 
 FAULT_PAUSE_MAX = 300.0
 
+DEATH_PAUSE = 1.0
+"""Seconds before a pair may try again when an end says that the other is dead; a registration ends it."""
+
+MAKING_MOST, MAKING_OF_PORT = 64, 16
+"""Direct links that are being made at once, in all and of one port. The traffic of others asks again."""
+
 Pair = tuple[int, int]
 Send = Callable[[int, Message, Sequence[int]], None]
 
@@ -99,11 +105,18 @@ class Links:
         key = pair(a, b)
         if a == b or key in self.links or not {a, b} <= self.live:
             return
-        if self.clock() < self.pauses.get(key, (0.0, 0.0))[0]:
+        if self.clock() < self.pauses.get(key, (0.0, 0.0))[0] or (0 not in key and self._is_busy(key)):
             return
         link = Link(key, secrets.randbits(62) + 1, State.MAKING, self.clock())
         self._add(link)
         self._order(link, "make")
+
+    def _is_busy(self, key: Pair) -> bool:
+        """Whether as many links are being made as may be: one end may be slow, or hostile, and answer none."""
+        making = [link.ports for link in self.unfinished.values() if 0 not in link.ports]
+        return len(making) >= MAKING_MOST or any(
+            sum(port in ports for ports in making) >= MAKING_OF_PORT for port in key
+        )
 
     def want(self, a: int, b: int) -> None:
         """Traffic of `a` asks for a link to `b`: it gets one as soon as the relays of both are up.
@@ -172,6 +185,9 @@ class Links:
             last = 0.0 if lasted else self.pauses.get(link.ports, (0.0, 0.0))[1]
             length = min(max(FAULT_PAUSE, 2 * last), FAULT_PAUSE_MAX)
             self.pauses[link.ports] = (self.clock() + length, length)
+        else:
+            length = self.pauses.get(link.ports, (0.0, 0.0))[1]
+            self.pauses[link.ports] = (self.clock() + DEATH_PAUSE, length)
         self._end(link)
 
     def sweep(self) -> list[Pair]:

@@ -28,14 +28,19 @@ import array
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_MESSAGE = 128 * 1024
 """Bytes of a message; a hello with 255 links has about 8 KiB."""
 
-MAX_FDS = 4
+MAX_FDS = 253
+"""Descriptors that a packet can carry (SCM_MAX_FD). What there is no room for, the kernel closes in our thread."""
+
 FDS_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
+
+MAX_PORTS = 256
+"""Ports or links that a message may name."""
 
 Message = dict[str, Any]
 
@@ -45,15 +50,18 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None
     socket.send_fds(sock, [json.dumps(message).encode()], list(fds), socket.MSG_NOSIGNAL)
 
 
-def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
+def receive(
+    sock: socket.socket, discard: Callable[[Sequence[int]], None] | None = None
+) -> tuple[Message, list[int]] | None:
     """The next message and its descriptors (the caller's from now on), None at the end.
 
-    ValueError when it is not a message; its descriptors are closed then.
+    ValueError when it is not a message; then its descriptors are given to `discard`, which closes them.
     """
+    discard = discard or close_all
     data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE, FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
     fds = received_fds(ancillary)
     if not data:
-        close_all(fds)
+        discard(fds)
         return None
     try:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
@@ -62,9 +70,16 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         if not isinstance(message, dict) or not isinstance(message.get("op"), str):
             raise ValueError("a message is an object with an op")
     except (ValueError, RecursionError) as error:
-        close_all(fds)
+        discard(fds)
         raise ValueError(str(error)) from error
     return message, fds
+
+
+def some(values: object) -> list[Any]:
+    """A list of ports or links out of a message; ValueError when it is none, or longer than there are ports."""
+    if not isinstance(values, list) or len(values) > MAX_PORTS:
+        raise ValueError("not a list of ports")
+    return values
 
 
 def close_all(fds: Sequence[int]) -> None:

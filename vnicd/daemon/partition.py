@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,15 @@ RECONNECT = 0.1
 PATIENCE = 10.0
 """Seconds that a new daemon, which has no TAP yet, tries to register."""
 
+REPEAT = 5.0
+"""Seconds before an idle link is reported again that the hosting daemon has not taken back."""
+
+HINTS = ("want", "idle")
+"""Messages that come again by themselves, so that they need not be kept for a hosting daemon that does not read."""
+
+MOST_UNSENT = 1024
+"""Other messages kept for it: at most a few for each link. With more, the connection ends."""
+
 TICK = 0.005
 """Seconds between two attempts to open a link whose mark found no room."""
 
@@ -49,6 +59,9 @@ class Partition:
         self.loop: Loop | None = None
         self.endpoint: Endpoint | None = None
         self.idle_timeout = 60.0
+        self.idle_until: dict[tuple[int, int], float] = {}
+        """{(peer, link id): when it may be reported as idle again} of those that were."""
+        self.unsent: deque[tuple[Message, list[int]]] = deque()
         self.serving = False
         """Whether the loop reads the TAP."""
         self.stopping = False
@@ -91,13 +104,16 @@ class Partition:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         if self.host is not None:
-            poller.register(self.host, select.POLLIN)
+            poller.register(self.host, select.POLLIN | (select.POLLOUT if self.unsent else 0))
         if self.loop is not None:
             poller.register(self.loop.event_fd, select.POLLIN)
-        ready = [fd for fd, _ in poller.poll(self._timeout() * 1000)]
+        ready = dict(poller.poll(self._timeout() * 1000))
         if self.loop is not None and self.loop.event_fd in ready:
             self._serve_loop()
-        if self.host is not None and self.host.fileno() in ready:
+        events = ready.get(self.host.fileno(), 0) if self.host is not None else 0
+        if events & select.POLLOUT:
+            self._send_unsent()
+        if events & ~select.POLLOUT and self.host is not None:
             self._serve_host()
         if self.endpoint is not None:
             self.endpoint.tick()
@@ -123,8 +139,7 @@ class Partition:
             return 1e6
         if self.endpoint.opening:
             return TICK
-        idle = [ns / 1e9 for peer, ns in self.endpoint.loop.idle_ns().items() if peer]
-        return max(0.05, self.idle_timeout - max(idle)) if idle else 1e6
+        return max(0.05, min((due for _, due in self._idle_links()), default=1e6))
 
     # -------------------------------------------------------------------------------- hosting daemon
 
@@ -134,7 +149,9 @@ class Partition:
         sock = self._connected(self.paths.registration.name) or self._connected(str(self.paths.registration))
         if sock is None:
             return False
+        sock.setblocking(False)
         self.host = sock
+        self.idle_until.clear()
         hello: Message = {"op": "hello", "name": self.name, "port": self.port, "generation": self.generation}
         hello["links"] = self.endpoint.open_links() if self.endpoint else []
         fds = [self.tap, self.counters.fd] if self.tap >= 0 and self.counters else []
@@ -162,14 +179,33 @@ class Partition:
             return True
 
     def _reply(self, message: Message, fds: Sequence[int]) -> None:
+        """Send to the hosting daemon, now or when it reads again: it may be stopped, and we go on."""
         if self.host is None:
             return
-        try:
-            messages.send(self.host, message, fds)
-        except OSError:
+        self.unsent.append((message, [os.dup(fd) for fd in fds]))
+        self._send_unsent()
+        if self.unsent and self.unsent[-1][0]["op"] in HINTS:
+            self.unsent.pop()
+        if len(self.unsent) > MOST_UNSENT:
             self._lose_host()
 
+    def _send_unsent(self) -> None:
+        while self.unsent and self.host is not None:
+            message, fds = self.unsent[0]
+            try:
+                messages.send(self.host, message, fds)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._lose_host()
+                return
+            messages.close_all(fds)
+            self.unsent.popleft()
+
     def _lose_host(self) -> None:
+        for _, fds in self.unsent:
+            messages.close_all(fds)
+        self.unsent.clear()
         if self.host is not None:
             self.host.close()
             self.host = None
@@ -180,6 +216,8 @@ class Partition:
         assert self.host is not None
         try:
             got = messages.receive(self.host)
+        except BlockingIOError:
+            return
         except (OSError, ValueError):
             got = None
         if got is None:
@@ -228,16 +266,21 @@ class Partition:
         if tap_gone:
             self._reply({"op": "tap_gone"}, ())
 
-    def _report_idle(self) -> None:
+    def _idle_links(self) -> list[tuple[tuple[int, int], float]]:
+        """Each direct link, as (peer, link id), and the seconds until it is to be reported as idle."""
         assert self.endpoint is not None
-        loop = self.endpoint.loop
-        quiet = [
-            (peer, loop.link_id(peer))
-            for peer, ns in loop.idle_ns().items()
-            if peer and ns / 1e9 >= self.idle_timeout
+        loop, now = self.endpoint.loop, time.monotonic()
+        links = [((peer, loop.link_id(peer)), ns / 1e9) for peer, ns in loop.idle_ns().items() if peer]
+        self.idle_until = {link: self.idle_until[link] for link, _ in links if link in self.idle_until}
+        return [
+            (link, max(self.idle_timeout - quiet, self.idle_until.get(link, 0.0) - now)) for link, quiet in links
         ]
+
+    def _report_idle(self) -> None:
+        quiet = [link for link, due in self._idle_links() if due <= 0]
         if quiet and self.host is not None:
             self._reply({"op": "idle", "links": quiet}, ())
+            self.idle_until.update(dict.fromkeys(quiet, time.monotonic() + REPEAT))
 
 
 def main(name: str) -> int:

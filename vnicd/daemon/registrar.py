@@ -16,6 +16,7 @@ from vnicd import counters
 from vnicd.config import Options, Paths
 from vnicd.daemon import messages, privileges
 from vnicd.daemon.channel import Channel
+from vnicd.daemon.complaints import NOBODY, Complaints, quoted
 from vnicd.daemon.keeper import Keeper
 from vnicd.daemon.messages import Message
 from vnicd.daemon.ports import Port, Ports
@@ -26,6 +27,17 @@ from vnicd.memory import Refused
 
 log = logging.getLogger(__name__)
 
+
+HELLO_S = 2.0
+"""Seconds that a partition daemon has to say who it is."""
+
+REST_S = 0.5
+"""Seconds without taking anybody in, when that has failed or too many are being turned away."""
+
+STRANGERS_MOST = 32
+"""Connections at once of processes that are nobody's daemon; members of our group, so they may connect."""
+
+ACCEPT_AT_ONCE = 16
 
 GENERATIONS = 1 << 31
 """Generations are 32-bit numbers in the directory; a daemon that names another is not to be believed."""
@@ -49,6 +61,7 @@ class Registrar:
         self.keeper = keeper
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
+        self.complaints = Complaints(log)
 
     def listen(self) -> None:
         """Take partition daemons in from now on; again when the socket was deleted."""
@@ -60,7 +73,7 @@ class Registrar:
         self.paths.registration.chmod(0o660)
         self.listener.listen(256)
         self.listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self.listener, self._accept)
+        self._wait_for_daemons(self.listener)
 
     def close(self) -> None:
         self._close_listener()
@@ -73,17 +86,45 @@ class Registrar:
             self.listener.close()
             self.listener = None
 
-    def _accept(self) -> None:
-        assert self.listener is not None
-        try:
-            sock, _ = self.listener.accept()
-        except OSError as error:
-            log.warning("a partition daemon can't be taken in: %s", error.strerror)
-            return
-        channel = Channel(sock, self._message, self._end)
-        self.channels.add(channel)
+    def _wait_for_daemons(self, listener: socket.socket) -> None:
+        if listener is self.listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _rest(self, listener: socket.socket) -> None:
+        """It stays readable, and to try again at once would be all that we do."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        loop.call_later(REST_S, self._wait_for_daemons, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            if sum(channel.dismissed for channel in self.channels) >= STRANGERS_MOST:
+                self._rest(listener)
+                return
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self.complaints.warn(NOBODY, "a partition daemon can't be taken in: %s", error.strerror)
+                self._rest(listener)
+                return
+            self._take_in(Channel(sock, self._message, self._end))
+
+    def _take_in(self, channel: Channel) -> None:
+        """Listen to a process that is a partition's daemon. Its new connection ends one that has said nothing."""
         if not any(self.supervisor.owns(port, channel.pid) for port in self.ports):
+            self.channels.add(channel)
             self._turn_away(channel)
+            return
+        for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
+            other.close()
+        self.channels.add(channel)
+        asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, channel)
+
+    def _expect_hello(self, channel: Channel) -> None:
+        if channel.port < 0 and not channel.waits_for_tap:
+            channel.close()
 
     def _message(self, channel: Channel, message: Message, fds: list[int]) -> None:
         try:
@@ -94,13 +135,14 @@ class Registrar:
             else:
                 self.switch.take(channel.port, message, fds)
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-            log.warning("port %d sent a message that can't be used: %r", channel.port, error)
+            said = quoted(repr(error))
+            self.complaints.warn(channel.port, "port %d sent a message that can't be used: %s", channel.port, said)
             channel.close()
         finally:
-            messages.close_all(fds)
+            channel.discard(fds)
 
     def _turn_away(self, channel: Channel) -> None:
-        log.warning("process %d is not the daemon of a partition", channel.pid)
+        self.complaints.warn(NOBODY, "process %d is not the daemon of a partition", channel.pid)
         channel.dismiss({"op": "stop"})
 
     def _end(self, channel: Channel) -> None:
@@ -133,6 +175,7 @@ class Registrar:
             if returning:
                 self.keeper.lost_tap(port)
             else:
+                channel.waits_for_tap = True
                 self.keeper.give_tap(port, lambda: self._hello(channel, message, []))
             return
         if returning and not self._take_back(port, fds):
@@ -154,7 +197,7 @@ class Registrar:
         channel.send(welcome, handed if returning else [*handed, port.tap, port.counters.fd])
         links = self.switch.links
         links.port_up(port.number)
-        for peer, ident in message["links"] if returning else ():
+        for peer, ident in messages.some(message["links"]) if returning else ():
             if int(peer) in self.ports.by_number:  # a link to a port that is no more has lost its other end
                 links.adopt(port.number, int(peer), int(ident))
         links.request(0, port.number)

@@ -8,12 +8,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
-from vnicd import counters, directory
+from vnicd import counters, directory, memory
 from vnicd.config import Options
+from vnicd.daemon.complaints import Complaints, quoted
 from vnicd.daemon.endpoint import Endpoint
 from vnicd.daemon.links import Link, Links
 from vnicd.daemon.looks import LOOK, next_look
-from vnicd.daemon.messages import Message, close_all
+from vnicd.daemon.messages import MAX_PORTS, Message, close_all, some
 from vnicd.daemon.ports import Port, Ports
 from vnicd.loop import Loop
 
@@ -29,6 +30,7 @@ class Switch:
     def __init__(self, ports: Ports, options: Options, on_up: Callable[[Port], None]) -> None:
         self.ports = ports
         self.on_up = on_up
+        self.complaints = Complaints(log)
         self.counters = counters.create()
         self.directory = directory.Writer()
         self.loop = Loop(0, self.counters, relays=True, poll_us=options.poll_us)
@@ -107,28 +109,36 @@ class Switch:
         op = message["op"]
         if op == "made" and len(fds) == 1:
             ident, page_size = int(message["link_id"]), int(message["page_size"])
+            memory.check_shared(fds[0], memory.LINK_SIZE)  # the other end would have to close what it is instead
             self.links.made(number, ident, fds.pop(), page_size)
         elif op == "made":
-            log.warning("port %d can't make its side of a link: %s", number, message.get("error"))
+            error = quoted(message.get("error"))
+            self.complaints.warn(number, "port %d can't make its side of a link: %s", number, error)
             self.links.failed(number, int(message["link_id"]))
         elif op == "attached":
             if message["error"]:
-                log.warning("port %d refuses a link: %s", number, message["error"])
+                error = quoted(message["error"])
+                self.complaints.warn(number, "port %d refuses a link: %s", number, error)
             self.links.attached(number, int(message["link_id"]), str(message["error"]))
         elif op == "closed":
             self.links.closed(number, int(message["link_id"]))
         elif op == "want":
-            for peer in message["ports"]:
+            for peer in some(message["ports"]):
                 self.links.want(number, int(peer))
         elif op == "idle":
-            for _, ident in message["links"]:
+            for _, ident in some(message["links"]):
                 self.links.idle(number, int(ident))
         elif op == "gone":
-            self._gone(number, int(message["peer"]), int(message["link_id"]), str(message["reason"]))
+            peer = int(message["peer"])
+            if not 0 <= peer < MAX_PORTS:
+                raise ValueError("not a port")
+            self._gone(number, peer, int(message["link_id"]), str(message["reason"]))
 
     def _gone(self, number: int, peer: int, ident: int, reason: str) -> None:
         if reason != "dead":
-            log.warning("port %d dropped its link to port %d: %s", number, peer, reason)
+            self.complaints.warn(
+                number, "port %d dropped its link to port %d: %s", number, peer, quoted(reason)
+            )
         self.links.failed(number, ident, fault=reason != "dead")
 
     def _serve_loop(self) -> None:
