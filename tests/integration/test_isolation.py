@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,20 @@ def test_others_frames_are_not_seen(pair: Pair, red: Partition) -> None:
         one for one in listener.receive(b"end of it") if one.to != red.mac and not int(one.to[:2], 16) & 1
     ]
     assert not overheard
+
+
+def user_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def test_no_daemon_can_signal_another(shared: Fabric, pair: Pair, red: Partition) -> None:
+    """Each has a user of its own."""
+    pids = [partition.pid for partition in (*pair, red)]
+    users = {user_of(pid) for pid in pids}
+    assert len(users) == 3 and 0 not in users
+    for pid in (*pids[1:], shared.host_pid()):
+        done = subprocess.run(["kill", "-0", str(pid)], user=user_of(pids[0]), extra_groups=[], capture_output=True)
+        assert done.returncode and b"permitted" in done.stderr
 
 
 Make = Callable[[Partition, Partition], tuple[str, str]]

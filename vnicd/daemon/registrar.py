@@ -22,7 +22,7 @@ from vnicd.daemon.messages import Message
 from vnicd.daemon.ports import Port, Ports
 from vnicd.daemon.supervisor import Supervisor
 from vnicd.daemon.switch import Switch
-from vnicd.kernel import tap
+from vnicd.kernel import netns, tap
 from vnicd.memory import Refused
 
 log = logging.getLogger(__name__)
@@ -204,6 +204,10 @@ class Registrar:
 
     def _take_back(self, port: Port, fds: list[int]) -> bool:
         """The TAP and the counters of a daemon that has outlived the last hosting daemon; False when they don't fit."""
+        where = netns.identity(port.spec.netns_path)
+        if where is not None and tap.whereabouts(fds[0]) != where:  # we would change what has its name there
+            log.warning("the daemon of partition %s has brought a foreign interface", port.spec.name)
+            return False
         try:
             region = counters.open_shared(os.dup(fds[1]))
         except Refused as error:

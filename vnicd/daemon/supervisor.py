@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vnicd.config import Paths
+from vnicd.daemon import privileges
 from vnicd.daemon.ports import Port
 from vnicd.kernel import process
 
@@ -119,7 +120,11 @@ class Children(Supervisor):
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "VNICD_RUNTIME_DIR": str(self.paths.root)},
+                env={
+                    **os.environ,
+                    "VNICD_RUNTIME_DIR": str(self.paths.root),
+                    privileges.VARIABLE: str(privileges.user_of(self.paths.root, port.number)),
+                },
             )
         self.children[child.pid] = child
         self.born(port)
