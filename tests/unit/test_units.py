@@ -86,6 +86,7 @@ def test_a_partition_does_not_hang_on_the_hosting_daemon() -> None:
 def test_a_partition_has_no_capability() -> None:
     for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
         assert read(PARTITION).get("Service", key) == "", key
+    assert words(PARTITION, "Service", "User") == [privileges.USER]
 
 
 def test_the_units_start_what_the_program_offers() -> None:
@@ -117,13 +118,6 @@ def test_namespaces_get_their_names_where_the_machine_sees_them() -> None:
 def test_the_socket_is_the_control_socket() -> None:
     assert words(SOCKET, "Socket", "ListenStream") == [str(Paths(Path(DEFAULT_RUNTIME_DIR)).control)]
     assert words(HOST, "Service", "Sockets") == [SOCKET]
-
-
-def test_each_partition_daemon_has_a_user_of_its_own() -> None:
-    """And the group that may reach the hosting daemon."""
-    assert words(PARTITION, "Service", "DynamicUser") == ["yes"]
-    assert not words(PARTITION, "Service", "User")
-    assert words(PARTITION, "Service", "SupplementaryGroups") == [privileges.USER]
 
 
 def test_the_user_is_the_one_that_is_made() -> None:

@@ -1,8 +1,9 @@
 """A partition daemon needs no privilege once it runs: what it works on, it was handed as descriptors.
 
 Each has a user of its own, so that a hostile one can neither signal nor trace another, nor use up what the kernel
-counts by user: descriptors in flight, processes, locked memory. Under systemd that is a dynamic user; else a number
-that no passwd file has.
+counts by user: descriptors in flight, processes, locked memory. It is a number that no passwd file has. Under systemd
+all have the user vnicd, as a template's dynamic user is one for all its units; there the unit's filter of system calls
+keeps them from signalling each other.
 """
 
 from __future__ import annotations
