@@ -125,7 +125,7 @@ cdef inline bint send_out(Engine *e, const char *payload, uint32_t length, uint1
     if push(e, link, payload, length, VN_FRAME, e.port, metered(e, port, payload, length) if is_metered(e, link) else 0):
         sent(e, link, port, length)
         return True
-    if may_wait(e, link):
+    if may_wait(link):
         return False
     drop(e, peer, VN_DROP_ring_full)
     return True
@@ -140,7 +140,7 @@ cdef inline void retry_pending(Engine *e) noexcept nogil:
     if not went:
         drop(e, NO_PORT if e.pending.port == FLOOD else e.pending.port, VN_DROP_ring_full)
     if link != NULL:
-        count_wait(e, link, e.pending.until - e.hold_ns, not went)
+        count_wait(e, link, e.pending.until - e.hold_ns, e.now - e.tap_mixed_at < WAITS_PERIOD_NS, not went)
     e.pending.length = 0
 
 
@@ -170,6 +170,8 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
     if reason >= 0:
         drop(e, NO_PORT, reason)
         return True
+    if port != e.tap_port:
+        e.tap_port, e.tap_mixed_at = port, e.now
     if not send_out(e, payload, <uint32_t>got, port):
         keep(e, <uint32_t>got, port)
     link = route(e, port)

@@ -117,13 +117,13 @@ cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
     cdef bint has_room = tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX
     if has_room:
         note_room(link)
-    elif lane.hold_until == 0 and not link.tx.fault and may_wait(e, link):
+    elif lane.hold_until == 0 and not link.tx.fault and may_wait(link):
         count(e, VN_C_holds, 1)
         lane.hold_until = e.now + e.hold_ns
     if not has_room and e.now < lane.hold_until and not link.stalled:
         return True
     if lane.hold_until:
-        count_wait(e, link, lane.hold_until - e.hold_ns, not has_room)
+        count_wait(e, link, lane.hold_until - e.hold_ns, False, not has_room)
     lane.hold_until = 0
     return False
 

@@ -35,19 +35,24 @@ cdef extern from "datapath/link/doorbell.h" nogil:
 
 cdef enum:
     WAITS_PERIOD_NS = 100_000_000
-    WAITS_MOST_NS = 40_000_000   # in a period, for one link: a slow reader takes no more of its senders' time
+    WAITS_MOST_NS = 40_000_000   # in a period, for one link: a slow reader takes no more of the time of others
 
 
-cdef inline bint may_wait(Engine *e, Link *to) noexcept nogil:
+cdef inline bint may_wait(const Link *to) noexcept nogil:
     """Whether what finds no room in this link's ring may wait for it, instead of being dropped."""
+    return not to.stalled and not to.gone
+
+
+cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint others, bint in_vain) noexcept nogil:
+    """What waited for room in this link's ring since then has it now, or waits no longer.
+
+    Time counts where others have waited with it. A sender that has nothing for others may wait as long as it takes:
+    that is what slows TCP down to the receiver's rate without a loss.
+    """
     if e.now - to.waits_since > WAITS_PERIOD_NS:
         to.waits_since, to.waited = e.now, 0
-    return not to.stalled and not to.gone and to.waited < WAITS_MOST_NS
-
-
-cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint in_vain) noexcept nogil:
-    """What waited for room in this link's ring since then has it now, or waits no longer."""
-    to.waited += e.now - since
+    if others:
+        to.waited += e.now - since
     if in_vain or to.waited >= WAITS_MOST_NS:
         to.stalled = True
 

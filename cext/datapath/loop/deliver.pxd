@@ -114,16 +114,16 @@ cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Relay
         return True
     if relay_to(e, to, link, r):
         if link.hold_until:
-            count_wait(e, to, link.hold_until - e.hold_ns, False)
+            count_wait(e, to, link.hold_until - e.hold_ns, True, False)
         link.hold_until = 0
         return True
-    if link.hold_until == 0 and may_wait(e, to):
+    if link.hold_until == 0 and may_wait(to):
         count(e, VN_C_holds, 1)
         link.hold_until = e.now + e.hold_ns
     if e.now < link.hold_until and not to.stalled and not to.gone:
         return False
     if link.hold_until:
-        count_wait(e, to, link.hold_until - e.hold_ns, True)
+        count_wait(e, to, link.hold_until - e.hold_ns, True, True)
     link.hold_until = 0
     drop(e, port, VN_DROP_ring_full)
     return True

@@ -46,7 +46,7 @@ cdef struct Link:
     uint64_t settled_until       # ns: no such wait before
     bint stalled                 # its ring stayed full for too long: nobody waits for it until half is free
     uint64_t waits_since         # ns, beginning of the period that `waited` is of
-    uint64_t waited              # ns that others have waited for room in its ring
+    uint64_t waited              # ns that others' frames have waited with those for its ring
     bint gone                    # reported to the control thread: the peer died or broke a rule
     uint64_t held_since          # ns
     uint64_t used                # ns, last frame in either direction
@@ -145,6 +145,8 @@ cdef struct Engine:
     char *scratch                # one record, from the TAP
     char *inward                 # hosting daemon: one record, from the uplink
     Pending pending
+    uint16_t tap_port            # where the last frame from the TAP went
+    uint64_t tap_mixed_at        # ns, when one last went elsewhere than the one before
     uint64_t now                 # ns, CLOCK_MONOTONIC, at the beginning of the round
     uint64_t poll_ns             # polling time before the loop sleeps, as it has learnt
     uint64_t poll_most           # upper bound of that
