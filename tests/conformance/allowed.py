@@ -134,6 +134,8 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if not any(each.step.op in ("fill", "sendall") for each in before):
         return False
     events = EVENTS["OUT"] | EVENTS["RDHUP"] | EVENTS["HUP"]
+    if any(each.step.op == "shutdown" for each in before):  # bytes that come then reset the connection, if they come
+        events |= EVENTS["ERR"]
     if step.op in ("poll", "epollwait"):
         return _told_without(events, step, kernel) == _told_without(events, step, direct)
     if step.op == "send":
