@@ -17,6 +17,7 @@ AMOUNTS = ("fill", "drain", "sendall", "recvall")
 """Calls in a row, whose last error is a value."""
 
 EOPNOTSUPP, EINVAL = 95, 22
+TCP_CLOSE = 7
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if step.op in ("poll", "epollwait"):  # select tells of a reset as of something to read
         ends = EVENTS["ERR"] | EVENTS["HUP"] | (EVENTS["IN"] if "select" in step.text else 0)
         return direct.state == BLOCKED or any(value & ends for value in direct.values)
+    if " TCP_INFO " in step.text:
+        return direct.values[0] == TCP_CLOSE
     lost = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
     return bool(lost & {direct.error, direct.values[0]})
 
@@ -286,6 +289,8 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
         return False
     if direct.waited and direct.finished_at in [each.number for each in closes]:
         return True
+    if direct.state == BLOCKED and any(each.step.op == "give" for each in before):
+        return True  # it began before the connection went on through a relay, which has the TCP socket now
     ends = (errno.EPIPE, errno.ECONNRESET)
     if step.op in ("poll", "epollwait"):
         told = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"] | EVENTS["IN"]
