@@ -15,7 +15,8 @@ import pytest
 from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import wait_until
-from vnicd import ring
+from tests.unit.test_loop_uplink import arp, ipv4
+from vnicd import directory, ring
 from vnicd.daemon import access
 from vnicd.daemon.links import Links
 
@@ -188,3 +189,33 @@ def test_relayed_frames_do_not_empty_a_direct_ring_in_one_go(bench: LoopBench, g
         thread.join()
     assert got[b"o"] > (0.7 if group else 0.3) * got[b"n"], got
     assert got[b"r"], got
+
+
+IP_ME, IP_A, IP_B = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+
+SPOOFED = {
+    "the address of a third": ipv4(ME, A, IP_ME, IP_B),
+    "the address of the receiver": ipv4(ME, A, IP_ME, IP_ME),
+    "ARP for a third": arp(2, ME, A, (A, IP_B), (ME, IP_ME)),
+    "ARP with a foreign MAC": arp(2, ME, A, (B, IP_A), (ME, IP_ME)),
+    "what cannot be judged": frame(ME, A, b"experimental"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOOFED)
+def test_a_peer_claims_no_foreign_address_by_a_direct_link(bench: LoopBench, kind: str) -> None:
+    """Where addresses are guarded. Its own daemon should have dropped it, and may have been taken over."""
+    for port, ip in ((1, IP_ME), (2, IP_A), (3, IP_B)):
+        bench.directory.put(port, directory.LIVE, bench.macs[port], 1, 1500, [f"{ip}/24"])
+    peer = bench.direct(2)
+    bench.directory.set_flags(directory.UPLINK | directory.GUARD)
+    for honest in (ipv4(ME, A, IP_ME, IP_A), arp(2, ME, A, (A, IP_A), (ME, IP_ME))):
+        peer.send(honest)
+        assert bench.tap_receive() == honest
+    peer.send(SPOOFED[kind])
+    bench.wait_for_drop("bad_address")
+    peer.send(ipv4(ME, A, IP_ME, IP_A, b"goes on"))
+    assert bench.tap_receive().endswith(b"goes on")
+    bench.directory.set_flags(0)
+    peer.send(SPOOFED[kind])
+    assert bench.tap_receive() == SPOOFED[kind], "without a guard all pass"

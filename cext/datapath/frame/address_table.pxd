@@ -1,8 +1,9 @@
 """IP addresses: the table of whose they are, built from the directory, and what a port may claim.
 
 Where the directory says VN_GUARD, a port may send only from its own addresses: those of its entry and the
-link-local one that follows from its MAC. Its own daemon sees to that for all that it sends, and the hosting
-daemon once more for what leaves by it. Neighbour discovery and ARP claim addresses too, and are judged alike.
+link-local one that follows from its MAC. Its own daemon sees to that for all that it sends. As that may have been
+taken over, the hosting daemon sees to it once more for what comes by it, and each receiver for what comes by a direct
+link. Neighbour discovery and ARP claim addresses too, and are judged alike.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -70,14 +71,14 @@ cdef inline void learn_port(Engine *e, const vn_directory_entry *entry, uint16_t
 
 
 cdef inline void read_addresses(Engine *e) noexcept nogil:
-    """Build the spare table from the directory: of all ports in the hosting daemon, else of our own."""
+    """Build the spare table from the directory, of all ports."""
     cdef const vn_directory *d = e.directory
     cdef int port
     if e.addresses.size == 0 or not d.flags & VN_GUARD:
         return
     memset(e.addresses.spare, 0, e.addresses.size * sizeof(AddressSlot))
     for port in range(VN_MAX_PORTS):
-        if d.entries[port].state != VN_PORT_FREE and (e.relays or port == e.port):
+        if d.entries[port].state != VN_PORT_FREE:
             learn_port(e, &d.entries[port], <uint16_t>port)
 
 

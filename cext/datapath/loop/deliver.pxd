@@ -58,7 +58,9 @@ cdef inline bint is_settled(Engine *e, Link *direct) noexcept nogil:
 
 cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) noexcept nogil:
     """A record for this partition; False when a relayed one has to wait for those on the direct link."""
-    cdef char headers[HEADERS]
+    cdef char headers[COPIED]
+    cdef uint32_t copied = HEADERS
+    cdef bint guards = link.peer != 0 and (e.flags & VN_GUARD) != 0  # what comes by relay the host has judged
     cdef uint16_t source = link.peer
     cdef Link *direct
     if link.peer == 0 and record.source < VN_MAX_PORTS:
@@ -68,7 +70,9 @@ cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) 
         if link.peer == 0 and direct != NULL and direct.id == record.link_id:
             link_release(e, direct)
         return True
-    vn_copy_once(headers, record.payload, HEADERS)
+    if guards:
+        copied = record.length if record.length < COPIED else COPIED
+    vn_copy_once(headers, record.payload, copied)
     if direct != link and direct != NULL and not direct.held and not is_group(headers + VN_VNET_HDR):
         if not is_settled(e, direct):
             return False
@@ -76,8 +80,11 @@ cdef inline bint take_at_partition(Engine *e, Link *link, const Record *record) 
         drop(e, source, VN_DROP_bad_source)
     elif not is_group(headers + VN_VNET_HDR) and mac_at(headers + VN_VNET_HDR) != e.mac:
         drop(e, source, VN_DROP_not_mine)
+    elif guards and not is_honest(e, source, headers, headers + VN_VNET_HDR, copied - VN_VNET_HDR,
+                                            record.length - VN_VNET_HDR):
+        drop(e, source, VN_DROP_bad_address)
     else:
-        tap_write(e, source, headers, HEADERS, record.payload, record.length)
+        tap_write(e, source, headers, copied, record.payload, record.length)
     return True
 
 

@@ -39,8 +39,7 @@ cdef extern from "<poll.h>" nogil:
     int POLLIN
 
 cdef enum:
-    HOST_ADDRESSES = 16384       # slots for the addresses of all ports, at most 256 * 17
-    OWN_ADDRESSES = 64
+    ADDRESSES = 16384            # slots for those of all ports, at most 256 * 17; untouched without VN_GUARD
 
 
 cdef class Loop:
@@ -65,7 +64,7 @@ cdef class Loop:
         self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
         self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
         self.e.inward = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
-        self.e.addresses.size = HOST_ADDRESSES if relays else OWN_ADDRESSES
+        self.e.addresses.size = ADDRESSES
         self.e.addresses.slots = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
         self.e.addresses.spare = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
         if self.e.inward == NULL or self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:

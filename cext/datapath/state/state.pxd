@@ -136,7 +136,7 @@ cdef struct Engine:
     const vn_directory *directory
     uint64_t directory_change    # its version when the table was built
     uint32_t flags               # of the directory
-    Addresses addresses          # with VN_GUARD: of all ports in the hosting daemon, else our own
+    Addresses addresses          # with VN_GUARD: of all ports
     Uplink *uplink               # hosting daemon; NULL for none
     int shaped                   # ports with a rate limit
     Shaper up[VN_MAX_PORTS]      # hosting daemon: from that port to the uplink
