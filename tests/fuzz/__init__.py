@@ -1,0 +1,1 @@
+"""What may come from hostile neighbours, by the million."""
