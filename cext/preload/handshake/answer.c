@@ -77,6 +77,7 @@ struct conn *answer(int doorbell, int memfd, const struct vn_address *local, con
     conn->target = *local;
     conn_read_options(conn, tcp);
     progress_take_nudge(conn, tcp);   /* it may still be on its way */
+    conn->nudge_looks = NUDGE_LOOKS;
     progress_settle_on(tcp);
     return conn;
 }

@@ -16,8 +16,18 @@ bool progress_fall_back(struct conn *conn, int fd);
 /* The TCP socket's descriptor had an event although nothing is to come there: see conn.h. */
 void progress_look_at_tcp(struct conn *conn, int fd);
 
-/* The accepting end takes the first byte off its TCP socket, if it has come that way as well. */
+/* The accepting end takes the first bytes off its TCP socket, if they have come that way as well. With them in it, its death
+ * would be a reset; so its first receives look again, as the bytes may have been on their way when it accepted. */
 bool progress_take_nudge(struct conn *conn, int tcp);
+
+#define NUDGE_LOOKS 4
+
+static inline void progress_look_for_nudge(struct conn *conn, int tcp) {
+    if (__builtin_expect(conn->nudge_looks == 0, 1))
+        return;
+    conn->nudge_looks--;
+    progress_take_nudge(conn, tcp);
+}
 
 /* Before a sleep in which nobody looks at young connections: what they have written must not wait for that. */
 void progress_before_sleep(void);

@@ -135,6 +135,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
             if (!peek)
                 doorbell_ring_if_armed(conn, VN_ARMED_ROOM);
             rearm_signals(conn);
+            progress_look_for_nudge(conn, fd);
             if (total >= target)
                 return (ssize_t)total;
         }

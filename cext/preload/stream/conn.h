@@ -48,6 +48,7 @@ struct conn {
     uint32_t writes;                         /* of this process, some lost to races: how much use was made of it */
     size_t lost;                             /* bytes of the write that found the other end closed */
     _Atomic uint32_t nudge_taken;            /* bytes, at the accepting end: handshake/progress.c */
+    uint8_t nudge_looks;                     /* receives that still look for it */
     _Atomic uint64_t poll_ns;                /* how long polling before a sleep is worth while: learnt */
     _Atomic uint64_t looked_at;              /* stream/deaths.c: when the kernel was asked for the other end's death, */
     _Atomic uint32_t death_looks;            /* how often, */
