@@ -23,6 +23,8 @@ from tests.support.waiting import wait_until
 from vnicd import sockets
 from vnicd.sockets import BROKER_NAME, Address, Op, Why
 
+TCP_CLOSE = 7
+
 
 def program(partition: Partition) -> Program:
     return in_namespace(partition.netns, lambda: Program(BROKER_NAME))
@@ -171,6 +173,11 @@ def test_offers_end_with_the_partition_that_they_are_for(fabric: Fabric) -> None
     client.close()
 
 
+def is_reset(sock: socket.socket) -> bool:
+    """Without taking the error."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
+
+
 def test_offers_end_with_the_partition_of_their_program(fabric: Fabric) -> None:
     """As the TCP connection does that waits to be accepted: who accepts it finds it reset."""
     fabric.up()
@@ -184,6 +191,7 @@ def test_offers_end_with_the_partition_of_their_program(fabric: Fabric) -> None:
         with pytest.raises(EOFError):
             client.exchange.reply()
         accepted, _ = listener.accept()
+        wait_until(lambda: is_reset(accepted), 5, "the reset has come")
         reply, fds = server.ask(Op.TAKE, source, target, [accepted.fileno()])
         assert reply.why == Why.NO_OFFER
         assert not fds
