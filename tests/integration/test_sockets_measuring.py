@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from tests.bench.parsing import sockperf_percentiles
 from tests.support.direct import Ends
+from tests.support.waiting import while_unready
 
 IPERF_PORT = 5201
 SOCKPERF_PORTS = {11111: 14, 11112: 1400, 11113: 60000}
@@ -36,7 +38,8 @@ def test_iperf3_serves_one_after_the_other(ends: Ends) -> None:
     with ends.server.serving(serve, IPERF_PORT), ends.watch():
         for size in ("100", "128K", "1M"):
             ask = ["iperf3", "-J", "-c", ends.server.ip, "-p", str(IPERF_PORT), "-n", "20M", "-l", size]
-            end = json.loads(ends.client.run(ask).stdout)["end"]
+            done = while_unready(partial(ends.client.run, ask), "unable to connect to server")
+            end = json.loads(done.stdout)["end"]
             assert end["sum_received"]["bytes"] > 1 << 20  # it counts what came before the end
 
 

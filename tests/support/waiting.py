@@ -27,6 +27,21 @@ def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
         pause = min(pause * 1.5, 0.1)
 
 
+def while_unready(act: Callable[[], T], sign: str, timeout: float = 10) -> T:
+    """What `act` returns, tried anew as long as it fails with a text that has `sign` in it.
+
+    For servers that make their listener anew between two clients, as iperf3 does: who comes in between is refused.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return act()
+        except AssertionError as error:
+            if sign not in str(error) or time.monotonic() >= deadline:
+                raise
+        _never.wait(0.05)
+
+
 def holds_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Fails as soon as `condition` is false within the next `seconds`."""
     deadline = time.monotonic() + seconds

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Thread
 from typing import IO
 
@@ -17,6 +18,7 @@ from tests.compat.places import PROGRAMS
 from tests.compat.processes import kill_tree
 from tests.compat.program import Holder, Needs, Program
 from tests.support.partition import Argv
+from tests.support.waiting import while_unready
 
 CONVERSE_TIMEOUT_S = 15
 
@@ -129,7 +131,8 @@ class Measuring(Program):
 
     def check(self, case: Case) -> None:
         for client in self.clients:
-            said = case.run(self._argv(client, case), timeout=20)
+            ask = partial(case.run, self._argv(client, case), timeout=20)
+            said = while_unready(ask, "unable to connect to server")
             assert re.search(self.good, said), said[-200:]
 
 
