@@ -73,7 +73,7 @@ class Run:
     """A difference that is gone when each step is given time to be felt."""
     different: set[str] = field(default_factory=set)
     kinds: Counter[Signature] = field(default_factory=Counter)
-    shrunk: list[Difference] = field(default_factory=list)
+    shown: list[Difference] = field(default_factory=list)
     begin: float = field(default_factory=time.monotonic)
 
     def run(self) -> int:
@@ -133,6 +133,7 @@ class Run:
         if kind in self.kinds:
             self.kinds[kind] += 1
             self.different.add(program.seed)
+            self._keep(Difference(program, ends, kernel, direct), f"same-kind-{sum(self.kinds.values())}")
         elif not is_steady(self.lanes["none"], program, kernel):
             self.unsteady += 1
         elif not (again := seen_again(self.lanes[ends], program, kernel)):
@@ -147,13 +148,13 @@ class Run:
             self._report(Difference(program, ends, kernel, again))
 
     def _report(self, found: Difference) -> None:
-        """Shrinks the first of each kind, and shows it."""
-        if len(self.shrunk) < self.plan.shrink:
+        """Shows the first of each kind, and shrinks it before if that was not done too often already."""
+        if len(self.shown) < self.plan.shrink:
             found = Shrinker(self.lanes["none"], self.lanes[found.ends], found).run()
             self.kinds[found.signature] += 0
-            self.shrunk.append(found)
-            path = self._keep(found, f"difference-{len(self.shrunk)}")
-            print(f"\nA difference, in {path}:\n{found.text}", flush=True)
+        self.shown.append(found)
+        path = self._keep(found, f"difference-{len(self.shown)}")
+        print(f"\nA difference, in {path}:\n{found.text}", flush=True)
 
     def _keep(self, found: Difference, name: str) -> Path:
         self.plan.keep.mkdir(parents=True, exist_ok=True)
