@@ -7,12 +7,12 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.support.lingering import lingering
 from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered
 from tests.support.waiting import wait_until
 from vnicd.daemon import channel as module
@@ -151,19 +151,6 @@ def test_a_message_that_can_not_be_sent_ends_the_channel(pair: Pair) -> None:
         assert listener.ends == 1
 
     with_channel(pair[0], test)
-
-
-def lingering() -> tuple[int, list[socket.socket]]:
-    """A TCP socket whose last close takes 5 seconds, and what it needs to live."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    one = socket.create_connection(listener.getsockname())
-    other, _ = listener.accept()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
-    one.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            one.send(bytes(1 << 16))
-    return one.detach(), [listener, other]
 
 
 @pytest.mark.parametrize("read", [True, False])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.lingering import lingering
 from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import wait_until
@@ -27,19 +27,6 @@ ME, A, B = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
 def bench() -> Iterator[LoopBench]:
     with LoopBench(1, {1: ME, 2: A, 3: B}) as bench:
         yield bench
-
-
-def lingering() -> tuple[int, list[socket.socket]]:
-    """A TCP socket whose last close takes seconds, and what it needs to live."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    one = socket.create_connection(listener.getsockname())
-    other, _ = listener.accept()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
-    one.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            one.send(bytes(1 << 16))
-    return one.detach(), [listener, other]
 
 
 def nested(fd: int) -> int:

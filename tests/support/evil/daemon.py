@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import threading
 import time
 
+from tests.support.lingering import lingering
 from vnicd.daemon import messages, partition
 
 _pause = threading.Event()
@@ -70,18 +70,12 @@ def _say(message: messages.Message, fds: tuple[int, ...] = ()) -> None:
 
 
 def _lingering() -> int:
-    """A descriptor whose last close takes 8 seconds, in the queue of another."""
+    """A descriptor whose last close takes seconds, in the queue of another."""
     one, other = socket.socketpair()
-    listener = socket.create_server(("127.0.0.1", 0))
-    slow = socket.create_connection(listener.getsockname())
-    far, _ = listener.accept()
-    slow.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 8))
-    slow.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            slow.send(bytes(1 << 16))
-    socket.send_fds(one, [b"\1"], [slow.detach()])
-    kept.extend((listener, far))
+    slow, needs = lingering()
+    socket.send_fds(one, [b"\1"], [slow])
+    os.close(slow)
+    kept.extend(needs)
     return other.detach()
 
 
