@@ -77,8 +77,10 @@ cdef inline void count_unread(Engine *e, Link *link) noexcept nogil:
 cdef inline void count_undelivered(Engine *e, Link *link) noexcept nogil:
     """Count what the peer has written, and what found no way on: its receiver's ring is full, or a rate limit holds it."""
     cdef Record record
-    cdef int reason = VN_DROP_over_rate if e.up[link.peer].rate else VN_DROP_ring_full
-    while rx_ready(&link.rx) and rx_next(&link.rx, &record):
+    cdef int i, reason = VN_DROP_over_rate if e.up[link.peer].rate else VN_DROP_ring_full
+    for i in range(VN_RING_SIZE // VN_LINE):  # as many as fit: a peer that goes on writing does not keep us here
+        if not rx_ready(&link.rx) or not rx_next(&link.rx, &record):
+            break
         if record.kind == VN_FRAME:
             drop(e, link.peer, reason)
         rx_consume(&link.rx, &record)
