@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -134,7 +135,7 @@ class Channel:
         self.bin.put(fds)
 
     def _readable(self) -> None:
-        begun = self.loop.time()
+        begun = time.thread_time()  # and not the clock, which goes on while others have the CPU
         try:
             got = messages.receive(self.sock, self.discard)
         except BlockingIOError:
@@ -146,12 +147,13 @@ class Channel:
             self.close()
             return
         self.on_message(self, *got)
-        self._pay(begun, self.loop.time())
+        self._pay(time.thread_time() - begun)
 
-    def _pay(self, begun: float, ended: float) -> None:
+    def _pay(self, spent: float) -> None:
         """Read no more for a while when the share of time is used up."""
-        self.credit = min(CREDIT_S, self.credit + SHARE * (begun - self.credited_at)) - (ended - begun)
-        self.credited_at = ended
+        now = self.loop.time()
+        self.credit = min(CREDIT_S, self.credit + SHARE * (now - self.credited_at)) - spent
+        self.credited_at = now
         if self.credit < 0 and self.sock.fileno() >= 0:
             self.loop.remove_reader(self.sock)
             self.loop.call_later(-self.credit / SHARE, self._read_on)
