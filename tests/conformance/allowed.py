@@ -298,7 +298,8 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
         return kernel.result < direct.result or other or any(value & EVENTS["NVAL"] for value in kernel.values)
     if errno.EBADF in (kernel.error, kernel.values[0] if step.op in AMOUNTS else 0):
         return True
-    late = kernel.error in (0, *ends) and (kernel.result < direct.result or direct.error == errno.EAGAIN)
+    lives = direct.error in (errno.EAGAIN, errno.EFAULT)  # what a connection says that has not heard of it yet
+    late = kernel.error in (0, *ends) and (kernel.result < direct.result or lives)
     return step.op in ("send", "recv", "badio", *AMOUNTS) and (late or direct.error in ends)
 
 
