@@ -9,7 +9,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.conformance.program import EVENTS, HOW, MSG, THREADS, Step
+from tests.conformance.program import EVENTS, HOW, MSG, OPTIONS, THREADS, Step
 from tests.conformance.trace import BLOCKED, DONE, JUMPED, Outcome
 
 OOB = MSG["OOB"]
@@ -316,6 +316,16 @@ def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
     return taken and step.op in ("poll", "epollwait")
 
 
+def _rerouted(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """An option such as IP_TOS makes the kernel look for the route anew, which it does with the next packet.
+
+    Until then it knows no MTU. A direct connection sends none, and so tells that of the route that it would get.
+    """
+    asks = step.op == "getsockopt" and OPTIONS[step.args[1]] in ("IP_MTU", "IPV6_MTU")
+    changed = any(each.step.op == "setsockopt" and each.kernel.result == 0 for each in before)
+    return asks and changed and kernel.error == errno.ENOTCONN and direct.result == 0
+
+
 RULES = [
     Allowed("direct-sockets.md: MSG_MORE and TCP_CORK hold nothing back, so bytes come sooner", _held),
     Allowed(
@@ -342,6 +352,7 @@ RULES = [
     Allowed("what TCP leaves open: how long a port stays in use", _bound),
     Allowed("what TCP leaves open: when a receive for no bytes ends", _empty),
     Allowed("what TCP leaves open: which of two waiting threads is first", _raced),
+    Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
     Allowed("README: urgent data are not carried; sending them fails, and so does receiving them", _urgent),
 ]
 
