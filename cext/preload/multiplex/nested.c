@@ -168,19 +168,29 @@ static int drop_unknown(struct epoll_event *events, int count) {
     return kept;
 }
 
-/* The kernel calls an epoll readable when a doorbell in it has rung, whatever that comes to. */
+/* The kernel calls an epoll readable when a doorbell in it has rung, whatever that comes to. To take that off may itself
+ * make it so: a connection that turns out to be direct wakes those who wait for it. What is in memory, epoll_look_nested
+ * tells. */
+static bool kernel_has_more(struct inside *nested) {
+    struct pollfd inner = {nested->copy.fd, POLLIN, 0};
+    for (int tries = 0; tries < 2; tries++) {
+        if (nested->entry->kind == ENTRY_EPOLL)
+            epoll_collect((struct epoll *)nested->entry);
+        if (quiet_poll(&inner, 1, 0) <= 0)
+            return false;
+    }
+    return true;
+}
+
 int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count, struct looked *looked) {
     struct inside nested[MOST_NESTED];
     int have = hold(epoll, nested), kept = count;
     looked->said_count = 0;
     for (int i = 0; i < have; i++) {
         const struct watched *copy = &nested[i].copy;
-        struct pollfd inner = {copy->fd, POLLIN, 0};
         if (nested[i].entry == NULL)
             continue;
-        if (nested[i].entry->kind == ENTRY_EPOLL)
-            epoll_collect((struct epoll *)nested[i].entry);
-        bool ready = quiet_poll(&inner, 1, 0) > 0;   /* what is in memory, epoll_look_nested tells */
+        bool ready = kernel_has_more(&nested[i]);
         entry_release(nested[i].entry);
         for (int j = 0; j < kept; j++) {
             if (!is_of(&events[j], copy))

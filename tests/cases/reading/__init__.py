@@ -309,6 +309,12 @@ CASES = [
                 all were read: none
                 poll of the inner one: none
             """,
+            "nested_for_ends": """
+                the outer one: none
+                bytes: none
+                the inner one: none
+                the outer one: none
+            """,
             "nested_anew": """
                 bytes: in
                 bytes: in

@@ -156,6 +156,24 @@ static void nested_anew(void) {
     link_close(&link);
 }
 
+/* The inner one asks for no events, so only an end of the connection makes it ready: not that it was accepted. */
+static void nested_for_ends(void) {
+    struct sockaddr_in at;
+    int fd = listen_at(&at, 8);
+    struct link link = {.near = connect_to(&at), .far = accept(fd, NULL, NULL)};
+    int inner = watch(link.near, 0), outer = watch(inner, EPOLLIN);
+    look("the outer one", outer, 0);
+    far_send(&link, "abc", 3);
+    await_bytes(link.near, 3);
+    look("bytes", outer, 50);
+    look("the inner one", inner, 0);
+    look("the outer one", outer, 0);
+    close(outer);
+    close(inner);
+    link_close(&link);
+    close(fd);
+}
+
 static bool are_two_ready(void *about) {
     struct epoll_event events[4];
     return epoll_wait(*(int *)about, events, 4, 0) == 2;
@@ -270,5 +288,6 @@ static void long_timeouts(void) {
 
 CASES({"edge_of_reading", edge_of_reading}, {"edge_of_writing", edge_of_writing}, {"edge_after_full", edge_after_full},
       {"once", once}, {"once_listener", once_listener}, {"nested", nested}, {"nested_level", nested_level},
-      {"nested_anew", nested_anew}, {"nested_unnamed", nested_unnamed}, {"nested_deep", nested_deep},
-      {"no_events", no_events}, {"twice_by_dup", twice_by_dup}, {"long_timeouts", long_timeouts})
+      {"nested_for_ends", nested_for_ends}, {"nested_anew", nested_anew}, {"nested_unnamed", nested_unnamed},
+      {"nested_deep", nested_deep}, {"no_events", no_events}, {"twice_by_dup", twice_by_dup},
+      {"long_timeouts", long_timeouts})
