@@ -123,8 +123,8 @@ static void look(struct set *set, bool last) {
         unsigned found = stream_events(conn, wanted);
         if (found == 0 && last)
             deaths_look(conn, poll->fd, &asked_for_deaths);
-        else if (found != 0 && !(found & POLLHUP))   /* or who always has something would never hear of a death */
-            deaths_look_by_time(conn, poll->fd);
+        else if (found != 0 && !atomic_load_explicit(&conn->peer_gone, memory_order_relaxed))
+            deaths_look_by_time(conn, poll->fd);   /* or who always has something would never hear of a death */
         poll->revents = (short)stream_events(conn, wanted);
     }
 }
