@@ -143,8 +143,9 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
         ended = direct.error in (errno.EPIPE, errno.ECONNRESET) or 0 < direct.result < kernel.result
         return full or (kernel.result > 0 and ended)
-    if step.op == "sendall":
-        return any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
+    if step.op in ("sendall", "fill"):
+        shut = any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
+        return shut and (step.op == "sendall" or kernel.result == direct.result)
     if step.op in ("shutdown", "close", "name"):
         resets = any(" SO_LINGER " in each.step.text for each in before)
         return resets if step.op == "close" else errno.ENOTCONN in (kernel.error, direct.error)
