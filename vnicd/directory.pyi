@@ -15,7 +15,14 @@ SIZE: int
 class Writer:
     region: Region
     def put(
-        self, port: int, state: int, mac: str, generation: int, mtu: int, addresses: Sequence[str]
+        self,
+        port: int,
+        state: int,
+        mac: str,
+        generation: int,
+        mtu: int,
+        addresses: Sequence[str],
+        queue_ms: int = 0,
     ) -> None: ...
     def set_flags(self, flags: int) -> None: ...
     @property

@@ -72,6 +72,7 @@ cdef extern from "abi/link_layout.h" nogil:
         uint8_t address_count
         uint32_t generation
         uint32_t mtu
+        uint32_t queue_ms
         vn_address addresses[16]
 
     struct vn_directory:
@@ -148,6 +149,7 @@ cdef extern from "abi/link_layout.h" nogil:
         VN_DROP_uplink_refused
         VN_DROP_uplink_full
         VN_DROP_unread
+        VN_DROP_storm
 
         VN_FAULT_COUNT
         VN_FAULT_none

@@ -114,7 +114,8 @@ struct vn_directory_entry { /* owner: hosting daemon */
     uint8_t address_count;
     uint32_t generation; /* counts the daemons that have served this port */
     uint32_t mtu;
-    uint8_t pad[48];
+    uint32_t queue_ms; /* how long what it sends by relay may wait for its rate limit */
+    uint8_t pad[44];
     struct vn_address addresses[VN_MAX_ADDRESSES];
 };
 
@@ -171,7 +172,8 @@ struct vn_directory { /* owner: hosting daemon */
     X(uplink_down)        /* the uplink's NIC is down or gone */                                              \
     X(uplink_refused)     /* the kernel refused it at the uplink (a malformed offload header, say) */         \
     X(uplink_full)        /* the uplink's queue was full */                                                   \
-    X(unread)             /* sent into a link whose other end was gone, or gave it up, before it read it */
+    X(unread)             /* sent into a link whose other end was gone, or gave it up, before it read it */      \
+    X(storm)              /* a broadcast or multicast beyond what one sender may have copied to the others */
 
 #define VN_ENUM_PORT(name) VN_C_##name,
 #define VN_ENUM_PEER(name) VN_P_##name,

@@ -1,6 +1,6 @@
 """The directory of a fabric: port, generation, MAC, state and addresses, written by the hosting daemon only."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from abi.abi cimport *
@@ -27,14 +27,18 @@ cdef class Writer:
         self.d = <vn_directory *><size_t>self.region.address
         self.d.magic, self.d.version, self.d.entry_count = VN_DIRECTORY_MAGIC, VN_VERSION, VN_MAX_PORTS
 
-    def put(self, int port, int state, str mac, int generation, int mtu, addresses):
-        """Write one port's entry; readers see it whole. `addresses` are CIDR texts, VN_MAX_ADDRESSES at most."""
+    def put(self, int port, int state, str mac, int generation, int mtu, addresses, uint32_t queue_ms=0):
+        """Write one port's entry; readers see it whole. `addresses` are CIDR texts, VN_MAX_ADDRESSES at most.
+
+        `queue_ms` is how long what the port sends by relay may wait for its rate limit.
+        """
         cdef vn_directory_entry entry
         cdef vn_address *address
         if not 0 <= port < VN_MAX_PORTS or len(addresses) > VN_MAX_ADDRESSES:
             raise ValueError("out of the directory's bounds")
         memset(&entry, 0, sizeof(entry))
         entry.state, entry.generation, entry.mtu = <uint8_t>state, generation, mtu
+        entry.queue_ms = queue_ms
         packed_mac = bytes.fromhex(mac.replace(":", ""))
         if len(packed_mac) != 6:
             raise ValueError(f"{mac!r} is not a MAC address")

@@ -104,12 +104,12 @@ cdef class Region:
     def __dealloc__(self):
         self.close()
 
-    cdef _map(self, int protection):
+    cdef _map(self, int protection, bint populate):
         cdef size_t size = self.size
-        cdef int fd = self.fd
+        cdef int fd = self.fd, flags = MAP_SHARED | (MAP_POPULATE if populate else 0)
         cdef void *place
         with nogil:  # populating a huge page takes the kernel some 100 us
-            place = mmap(NULL, size, protection, MAP_SHARED | MAP_POPULATE, fd, 0)
+            place = mmap(NULL, size, protection, flags, fd, 0)
         if place == MAP_FAILED:
             raise os_error("mmap")
         self.place = place
@@ -127,10 +127,11 @@ cdef void take_sizes(Region region) except *:
     region.page_size = facts.st_blksize
 
 
-def create(size_t size, bint huge=False, bint one_writer=True, str name="vnicd"):
+def create(size_t size, bint huge=False, bint one_writer=True, str name="vnicd", bint populate=True):
     """A new zeroed Region of at least `size` bytes that we may write; others can only read it if `one_writer`.
 
-    With `huge` it lies on 2 MiB pages; OSError (ENOMEM) when there are none. Its size can't change.
+    With `huge` it lies on 2 MiB pages; OSError (ENOMEM) when there are none. Its size can't change. Without
+    `populate` a page takes memory when it is first used.
     """
     cdef Region region = Region()
     cdef unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (MFD_HUGETLB | MFD_HUGE_2MB if huge else 0)
@@ -141,7 +142,7 @@ def create(size_t size, bint huge=False, bint one_writer=True, str name="vnicd")
     if region.fd < 0 or ftruncate(region.fd, whole):
         raise os_error("memfd_create")
     take_sizes(region)
-    region._map(PROT_READ | PROT_WRITE)
+    region._map(PROT_READ | PROT_WRITE, populate)
     region.writable = True
     if fcntl(region.fd, F_ADD_SEALS, fixed_size_seals() | (SEAL_FUTURE_WRITE if one_writer else 0)):
         raise os_error("F_ADD_SEALS")
@@ -149,8 +150,11 @@ def create(size_t size, bint huge=False, bint one_writer=True, str name="vnicd")
 
 
 def create_link(int maker, int peer, uint64_t link_id, bint huge):
-    """Our side of the link `link_id` from port `maker` to port `peer`, with its identity written."""
-    cdef Region region = create(VN_LINK_REGION, huge, True, f"vnicd-link-{maker}-{peer}")
+    """Our side of the link `link_id` from port `maker` to port `peer`, with its identity written.
+
+    On small pages it takes no more memory than what has passed through it, up to the whole.
+    """
+    cdef Region region = create(VN_LINK_REGION, huge, True, f"vnicd-link-{maker}-{peer}", huge)
     write_identity(<vn_link_region *>region.place, <uint16_t>maker, <uint16_t>peer, link_id)
     return region
 
@@ -174,13 +178,16 @@ def check_shared(int fd, size_t least, bint one_writer=True):
     return facts.st_size
 
 
-def open_shared(int fd, size_t least, bint writable=False, bint one_writer=True):
-    """Map memory that somebody handed us; the fd becomes the Region's. Refused as by check_shared()."""
+def open_shared(int fd, size_t least, bint writable=False, bint one_writer=True, bint populate=True):
+    """Map memory that somebody handed us; the fd becomes the Region's. Refused as by check_shared().
+
+    Without `populate` small pages take memory when they are first used; huge ones are there at once.
+    """
     cdef Region region = Region()
     region.fd = fd
     check_shared(fd, least, one_writer)
     take_sizes(region)
-    region._map(PROT_READ | PROT_WRITE if writable else PROT_READ)
+    region._map(PROT_READ | PROT_WRITE if writable else PROT_READ, populate or region.page_size > SMALL_PAGE)
     region.writable = writable
     return region
 

@@ -12,6 +12,7 @@ from tests.support.fabric import VNICCTL, Fabric
 from tests.support.machine import OVERCOMMIT, free_hugepages, hugepages_in_use
 from tests.support.partition import Partition
 from tests.support.streams import connect, exchange
+from tests.support.waiting import wait_until
 
 HUGE, ORDINARY = 2 << 20, 4096
 
@@ -57,7 +58,7 @@ def reported(fabric: Fabric, pair: tuple[Partition, Partition]) -> set[int]:
 @pytest.mark.parametrize("mode", ["auto", "require"])
 def test_hugepages_are_used(fabric: Fabric, mode: str) -> None:
     pair = linked(fabric.up("--hugepages", mode))
-    assert reported(fabric, pair) == {HUGE}
+    wait_until(lambda: reported(fabric, pair) == {HUGE}, 10, "a link that moves much is on huge pages")
     assert fabric.json("status")["fabric"]["degraded"] is None
     assert hugepages_in_use()
     assert all(HUGE in kernel_page_sizes(partition.pid) for partition in pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,6 +58,25 @@ def test_all_pairs_ping_and_go_direct(many: tuple[Fabric, list[Partition]]) -> N
 
     wait_until(lambda: not not_direct(), 30, "all pairs are direct")
     assert len(fabric.json("links")["links"]) == (MANY + 1) * MANY // 2
+
+
+def memory_of_links(pids: set[int]) -> int:
+    """Bytes that the direct links of these daemons take, those of both ends counted once."""
+    taken: dict[int, int] = {}
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/map_files").iterdir():
+            if re.match(r"/memfd:vnicd-link-[1-9]\d*-[1-9]", str(file.readlink())):
+                facts = file.stat()
+                taken[facts.st_ino] = facts.st_blocks * 512
+    return sum(taken.values())
+
+
+def test_a_mesh_that_says_little_takes_little_memory(many: tuple[Fabric, list[Partition]]) -> None:
+    """A mesh of 64 takes at most 1 GiB, of which 256 MiB are for relays on huge pages: 190 KiB a link and end."""
+    taken = memory_of_links({partition.pid for partition in many[1]})
+    ends = MANY * (MANY - 1)
+    print(f"{taken / ends / 1024:.1f} KiB for each end of a link")
+    assert 0 < taken <= ends * (190 << 10)
 
 
 def cpu_seconds(pids: set[int]) -> float:

@@ -42,9 +42,9 @@ class Peer:
         own = memory.create_link(port, to, link_id, False)
         theirs = memory.create_link(to, port, link_id, False)
         ours, bell = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        seen = memory.open_shared(os.dup(own.fd), memory.LINK_SIZE)
+        seen = memory.open_shared(os.dup(own.fd), memory.LINK_SIZE, populate=False)
         loop.attach(port, link_id, theirs, seen, ours.detach())
-        view = memory.open_shared(os.dup(theirs.fd), memory.LINK_SIZE)
+        view = memory.open_shared(os.dup(theirs.fd), memory.LINK_SIZE, populate=False)
         return cls(port, to, link_id, own, view, ring.Producer(own, view), ring.Consumer(own, view), bell)
 
     def send(

@@ -17,7 +17,7 @@ from vnicd.daemon.messages import Message
 PORTS = st.integers(0, 2)
 IDS = st.integers(0, 5)
 WRONG_ID = 12345
-REPORTS = ["made", "attached", "refused", "idle", "closed", "failed", "gone"]
+REPORTS = ["made", "attached", "refused", "idle", "promote", "closed", "failed", "gone"]
 
 AFTER: dict[str, set[str | None]] = {
     "make": {None},
@@ -156,7 +156,7 @@ class Ends(RuleBasedStateMachine):
             self.attach(port, ident, "" if report == "attached" else "not sealed")
         elif report in ("failed", "gone"):
             self.links.failed(port, ident, fault=report == "failed")
-        elif report in ("idle", "closed"):
+        elif report in ("idle", "promote", "closed"):
             getattr(self.links, report)(port, ident)
 
     @rule(seconds=st.sampled_from([0.5, STEP_TIMEOUT + 0.1, 400.0]))
@@ -174,6 +174,11 @@ class Ends(RuleBasedStateMachine):
         assert all(
             key == link.ports == pair(*key) and key[0] != key[1] for key, link in self.links.links.items()
         )
+
+    @invariant()
+    def direct_links_are_counted(self) -> None:
+        direct = [key for key in self.links.links if 0 not in key]
+        assert all(self.links.direct[port] == sum(port in key for key in direct) for port in (1, 2))
 
     @invariant()
     def no_descriptor_leaks(self) -> None:

@@ -12,6 +12,8 @@ from vnicd.daemon.links import (
     DEATH_PAUSE,
     FAULT_PAUSE,
     FAULT_PAUSE_MAX,
+    HUGE_OF_PORT,
+    LINKS_OF_PORT,
     MAKING_MOST,
     MAKING_OF_PORT,
     STEP_TIMEOUT,
@@ -26,17 +28,22 @@ def open_fds() -> int:
 
 
 class Fabric:
-    """Links of ports 0 to 3, which are there, with a clock of their own; `orders` is what was sent."""
+    """Links of ports 0 to 3, or more, which are there, with a clock of their own; `orders` is what was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, ports: int = 4) -> None:
         self.now = 1000.0
         self.orders: list[tuple[int, str, int]] = []
+        self.huge: dict[tuple[int, int], bool] = {}
+        """Whether a link was last to be made on huge pages."""
         self.links = Links(self.take, lambda: self.now)
-        for port in range(4):
+        for port in range(ports):
             self.links.port_up(port)
 
     def take(self, port: int, message: Message, fds: Sequence[int]) -> None:
-        self.orders.append((port, message["op"], message["peer"]))
+        peer = message.get("peer", 0)
+        self.orders.append((port, message["op"], peer))
+        if message["op"] == "make":
+            self.huge[min(port, peer), max(port, peer)] = message["huge"]
 
     def taken(self) -> list[tuple[int, str, int]]:
         orders, self.orders = self.orders, []
@@ -254,3 +261,65 @@ def test_few_links_are_made_at_once() -> None:
     fabric.links.sweep()
     fabric.links.request(40, 41)
     assert (40, 41) in fabric.links.links
+
+
+def test_a_fast_link_is_made_again_on_huge_pages(fabric: Fabric) -> None:
+    """Once: where there are none, it is left as it is."""
+    links = fabric.links
+    fabric.join(0, 1)
+    fabric.join(0, 2)
+    small = fabric.join(1, 2)
+    assert fabric.huge == {(0, 1): True, (0, 2): True, (1, 2): False}
+    fabric.taken()
+    links.promote(2, small)
+    links.promote(1, small)
+    assert fabric.taken() == [(1, "close", 2), (2, "close", 1)]
+    for port in (1, 2):
+        links.closed(port, small)
+    assert fabric.taken()[2:] == [(1, "make", 2), (2, "make", 1)]
+    assert fabric.huge[1, 2]
+    large = fabric.ident(1, 2)
+    for port in (1, 2):
+        links.made(port, large, os.memfd_create("link"), 4096)
+    for port in (1, 2):
+        links.attached(port, large, "")
+    fabric.taken()
+    links.promote(1, large)
+    assert fabric.taken() == []
+    links.idle(1, large)
+    for port in (1, 2):
+        links.closed(port, large)
+    fabric.join(1, 2)
+    assert not fabric.huge[1, 2], "one that was quiet begins anew"
+
+
+def test_a_port_has_a_share_of_the_huge_pages() -> None:
+    fabric = Fabric(HUGE_OF_PORT + 3)
+    for peer in range(2, HUGE_OF_PORT + 3):
+        ident = fabric.join(1, peer)
+        fabric.taken()
+        fabric.links.promote(1, ident)
+        assert bool(fabric.taken()) == (peer < HUGE_OF_PORT + 2)
+        for port in (1, peer):
+            fabric.links.closed(port, ident)
+
+
+def test_a_port_that_has_too_many_links_gives_one_up() -> None:
+    """What finds none goes by relay until then; one port's links do not keep others from theirs."""
+    fabric = Fabric(LINKS_OF_PORT + 4)
+    for peer in range(2, LINKS_OF_PORT + 2):
+        fabric.join(1, peer)
+    last = LINKS_OF_PORT + 2
+    fabric.taken()
+    for _ in range(3):
+        fabric.links.request(1, last)
+    assert fabric.taken() == [(1, "trim", 0)], "it is not asked again at once"
+    fabric.join(2, last)
+    fabric.taken()
+    ident = fabric.ident(1, 7)
+    fabric.links.idle(1, ident)
+    for port in (1, 7):
+        fabric.links.closed(port, ident)
+    fabric.taken()
+    fabric.links.request(1, last)
+    assert fabric.taken() == [(1, "make", last), (last, "make", 1)]

@@ -12,7 +12,8 @@ import pytest
 from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import holds_for, wait_until
-from vnicd import counters, directory, ring
+from vnicd import counters, directory, memory, ring
+from vnicd.loop import queue_ms
 
 ME, A, B, NOBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03", "02:00:00:00:00:99"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -61,6 +62,44 @@ def test_a_lost_mark_does_not_hold_a_link_for_ever(bench: LoopBench) -> None:
     peer = Peer.attach(bench.loop, 1, 2)
     peer.send(frame(ME, A))
     assert bench.tap_receive() == frame(ME, A)
+
+
+def test_a_mark_may_wait_for_its_senders_rate_limit(bench: LoopBench) -> None:
+    """The link is held for as long as what went by relay may take, and no longer."""
+    bench.directory.put(2, directory.LIVE, A, 1, 1500, [], queue_ms=1000)
+    peer = Peer.attach(bench.loop, 1, 2, link_id=9)
+    peer.send(frame(ME, A, b"second"))
+    holds_for(lambda: bench.tap_peek() is None, 0.5, "the link is held although the mark is late")
+    assert bench.tap_receive() == frame(ME, A, b"second")
+
+
+@pytest.mark.parametrize(
+    ("rate", "ms"), [(0, 0), (10**9, 0), (2_621_440, 50), (125_000, 1048), (1000, 131_072)]
+)
+def test_how_long_a_rate_limit_lets_wait(rate: int, ms: int) -> None:
+    """Two super-frames or 50 ms of it, whichever is more, but never half of the ring."""
+    assert queue_ms(rate) == ms
+
+
+def test_a_link_on_small_pages_that_moves_much_is_told_of_once(bench: LoopBench) -> None:
+    peer = bench.direct(2)
+    for _ in range(4 * ring.RING_SIZE // 32768):
+        bench.tap_send(frame(A, ME, bytes(32000)))
+        wait_until(peer.receive, 5, "the frame")
+    assert bench.loop.take_fast() == [2]
+    for _ in range(4 * ring.RING_SIZE // 32768):
+        bench.tap_send(frame(A, ME, bytes(32000)))
+        wait_until(peer.receive, 5, "the frame")
+    assert bench.loop.take_fast() == []
+
+
+def test_a_link_takes_memory_as_it_is_used(bench: LoopBench) -> None:
+    peer = bench.direct(2)
+    taken = os.fstat(peer.theirs.fd).st_blocks * 512
+    assert taken <= 2 * memory.SMALL_PAGE
+    bench.tap_send(frame(A, ME, bytes(20000)))
+    wait_until(peer.receive, 5, "the frame")
+    assert taken < os.fstat(peer.theirs.fd).st_blocks * 512 <= 8 * memory.SMALL_PAGE
 
 
 def test_a_relayed_frame_does_not_overtake_the_direct_ones(bench: LoopBench) -> None:

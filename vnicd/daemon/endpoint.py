@@ -32,7 +32,7 @@ class Endpoint:
     def handle(self, message: Message, fds: list[int]) -> bool:
         """Carry out an order; False when it is none of ours. Takes the descriptors over."""
         order = {
-            "make": self._make,
+            "make": lambda peer, link_id, fds: self._make(peer, link_id, fds, bool(message.get("huge"))),
             "attach": self._attach,
             "open": self._open,
             "close": self._close,
@@ -65,12 +65,12 @@ class Endpoint:
         self.made.clear()
         self.opening.clear()
 
-    def _make(self, peer: int, link_id: int, fds: list[int]) -> None:
+    def _make(self, peer: int, link_id: int, fds: list[int], huge: bool) -> None:
         close_all(fds)
         if peer in self.loop.peers():
             self._forget(peer)
         try:
-            region = self._region(peer, link_id)
+            region = self._region(peer, link_id, huge)
         except OSError as error:
             self.reply({"op": "made", "link_id": link_id, "error": error.strerror or str(error)}, ())
             return
@@ -79,9 +79,9 @@ class Endpoint:
         self.made[peer] = (link_id, region)
         self.reply({"op": "made", "link_id": link_id, "page_size": region.page_size}, [region.fd])
 
-    def _region(self, peer: int, link_id: int) -> memory.Region:
-        """Our side of a link, on huge pages if they are wanted and can be had."""
-        if self.hugepages != "never":
+    def _region(self, peer: int, link_id: int, huge: bool) -> memory.Region:
+        """Our side of a link, on huge pages if they are worth it, wanted, and can be had."""
+        if self.hugepages == "require" or (huge and self.hugepages != "never"):
             try:
                 return memory.create_link(self.port, peer, link_id, True)
             except OSError:
@@ -100,7 +100,7 @@ class Endpoint:
         else:
             bell = fds[1]
             try:
-                theirs = memory.open_shared(fds[0], memory.LINK_SIZE)
+                theirs = memory.open_shared(fds[0], memory.LINK_SIZE, populate=False)
                 self.loop.attach(peer, link_id, own, theirs, bell)
                 own.close_fd()
                 theirs.close_fd()

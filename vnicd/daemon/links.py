@@ -5,7 +5,12 @@ The life of a link, as the hosting daemon sees it (each order goes to both ends)
     request ---> MAKING: "make"  ---> both "made" (memory)  ---> ATTACHING: "attach" (the other's memory, a doorbell)
                  ---> both "attached" ---> UP: "open", from here on both ends write into it
     UP ---> an end says "idle" ---> CLOSING: "close", nobody writes any more ---> both "closed" ---> "drop"
+    UP, on small pages ---> an end says "fast" ---> CLOSING, and then made again on huge ones
     any state ---> an end dies, says "gone", or does not answer in time ---> "drop" to the other
+
+A fabric of 255 ports has 32,385 pairs, and most of them say little to each other. So a direct link begins on small
+pages, which take memory as they are used, and is made again on huge pages when it moves much; a port has at most
+LINKS_OF_PORT of them, and the one that has been quiet for longest is given up for another.
 
 Both ends read a link before any end writes into it, and until it is dropped; so nothing is lost by the change
 of the way. cext/datapath/loop/deliver.pxd says how the order of a flow is kept. Each side of a link is memory that
@@ -18,6 +23,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -38,6 +44,15 @@ DEATH_PAUSE = 1.0
 
 MAKING_MOST, MAKING_OF_PORT = 64, 16
 """Direct links that are being made at once, in all and of one port. The traffic of others asks again."""
+
+LINKS_OF_PORT = 128
+"""Direct links of a port. What finds none goes by relay."""
+
+HUGE_OF_PORT = 32
+"""Of these, on huge pages, which take 4 MiB a link."""
+
+TRIM_PAUSE = 0.5
+"""Seconds between two orders to a port to give up a link."""
 
 Pair = tuple[int, int]
 Send = Callable[[int, Message, Sequence[int]], None]
@@ -61,6 +76,8 @@ class Link:
     page_sizes: dict[int, int] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
     """Ends that have done the present step."""
+    again: bool = False
+    """It is closed to be made again, on huge pages."""
 
     def other(self, port: int) -> int:
         return self.ports[1] if port == self.ports[0] else self.ports[0]
@@ -83,6 +100,11 @@ class Links:
         """Those of by_id that are not up: being made, or being closed."""
         self.pauses: dict[Pair, tuple[float, float]] = {}
         """{pair: (not before, length of the pause)} after failures."""
+        self.fast: set[Pair] = set()
+        """Pairs whose link is worth huge pages."""
+        self.direct: Counter[int] = Counter()
+        """How many direct links each port has."""
+        self.trimmed_at: dict[int, float] = {}
         self.on_up: Callable[[Link], None] = lambda link: None
         self.on_down: Callable[[Link], None] = lambda link: None
 
@@ -99,13 +121,17 @@ class Links:
         self.live.discard(port)
         for link in [link for link in self.links.values() if port in link.ports]:
             self._end(link)
+        self.fast = {key for key in self.fast if port not in key}
+        self.trimmed_at.pop(port, None)
 
     def request(self, a: int, b: int) -> None:
         """A link between two ports is wanted; nothing happens if there is one, or there can't be one now."""
         key = pair(a, b)
         if a == b or key in self.links or not {a, b} <= self.live:
             return
-        if self.clock() < self.pauses.get(key, (0.0, 0.0))[0] or (0 not in key and self._is_busy(key)):
+        if self.clock() < self.pauses.get(key, (0.0, 0.0))[0]:
+            return
+        if 0 not in key and (self._is_busy(key) or not self._has_place(key)):
             return
         link = Link(key, secrets.randbits(62) + 1, State.MAKING, self.clock())
         self._add(link)
@@ -117,6 +143,15 @@ class Links:
         return len(making) >= MAKING_MOST or any(
             sum(port in ports for ports in making) >= MAKING_OF_PORT for port in key
         )
+
+    def _has_place(self, key: Pair) -> bool:
+        """Whether both ends may have one more; one that may not is told to give one up, for a later request."""
+        full = [port for port in key if self.direct[port] >= LINKS_OF_PORT]
+        for port in full:
+            if self.clock() - self.trimmed_at.get(port, 0.0) >= TRIM_PAUSE:
+                self.trimmed_at[port] = self.clock()
+                self.send(port, {"op": "trim"}, ())
+        return not full
 
     def want(self, a: int, b: int) -> None:
         """Traffic of `a` asks for a link to `b`: it gets one as soon as the relays of both are up.
@@ -165,8 +200,24 @@ class Links:
     def idle(self, port: int, ident: int) -> None:
         link = self._expected(port, ident, State.UP)
         if link is not None and 0 not in link.ports:
+            self.fast.discard(link.ports)
             self._step(link, State.CLOSING)
             self._order(link, "close")
+
+    def promote(self, port: int, ident: int) -> None:
+        """A link moves so much that it is to be on huge pages.
+
+        Nothing happens when that was tried before, or when an end has its share of them.
+        """
+        link = self._expected(port, ident, State.UP)
+        if link is None or 0 in link.ports or link.ports in self.fast:
+            return
+        if any(sum(end in key for key in self.fast) >= HUGE_OF_PORT for end in link.ports):
+            return
+        self.fast.add(link.ports)
+        link.again = True
+        self._step(link, State.CLOSING)
+        self._order(link, "close")
 
     def closed(self, port: int, ident: int) -> None:
         link = self._expected(port, ident, State.CLOSING)
@@ -174,6 +225,8 @@ class Links:
             link.answered.add(port)
             if len(link.answered) == 2:
                 self._end(link)
+                if link.again:
+                    self.want(*link.ports)
 
     def failed(self, port: int, ident: int, fault: bool = True) -> None:
         """A link can't be made or was dropped by an end; after a fault the pair has to wait before the next."""
@@ -203,6 +256,8 @@ class Links:
     def _add(self, link: Link) -> None:
         self.links[link.ports] = link
         self.by_id[link.ident] = self.unfinished[link.ident] = link
+        if 0 not in link.ports:
+            self.direct.update(link.ports)
 
     def _expected(self, port: int, ident: int, state: State) -> Link | None:
         link = self.by_id.get(ident)
@@ -218,7 +273,10 @@ class Links:
 
     def _order(self, link: Link, op: str) -> None:
         for port in link.ports:
-            self.send(port, {"op": op, "link_id": link.ident, "peer": link.other(port)}, ())
+            message: Message = {"op": op, "link_id": link.ident, "peer": link.other(port)}
+            if op == "make":
+                message["huge"] = 0 in link.ports or link.ports in self.fast
+            self.send(port, message, ())
 
     def _exchange(self, link: Link) -> None:
         """Give each end the other's memory and one end of a new doorbell."""
@@ -244,6 +302,8 @@ class Links:
         del self.links[link.ports]
         del self.by_id[link.ident]
         self.unfinished.pop(link.ident, None)
+        if 0 not in link.ports:
+            self.direct.subtract(link.ports)
         self._close_memory(link)
         for port in link.ports:
             if port in self.live:

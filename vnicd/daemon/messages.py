@@ -7,16 +7,18 @@
       closed    link_id                                    -
       want      ports                                      -
       idle      links [[peer, id]]                         -
+      fast      links [[peer, id]]                         -
       gone      peer, link_id, reason                      -
       tap_gone                                             -
 
     host to partition
       welcome   port, generation, options                  directory [, TAP, counters]
-      make      link_id, peer                              -
+      make      link_id, peer, huge                        -
       attach    link_id, peer                              [the peer's side of the link, our doorbell]
       open      link_id, peer                              -
       close     link_id, peer                              -
       drop      link_id, peer                              -
+      trim                                                 -
       stop                                                 -
 
 The life of a link is told in links.py; endpoint.py carries out the host's side of this list at each end.

@@ -37,6 +37,9 @@ PATIENCE = 10.0
 REPEAT = 5.0
 """Seconds before an idle link is reported again that the hosting daemon has not taken back."""
 
+TRIM_IDLE = 2.0
+"""Seconds without a frame after which a link is given up for another."""
+
 HINTS = ("want", "idle")
 """Messages that come again by themselves, so that they need not be kept for a hosting daemon that does not read."""
 
@@ -229,6 +232,9 @@ class Partition:
         elif message["op"] == "stop":
             messages.close_all(fds)
             self.stopping = True
+        elif message["op"] == "trim":
+            messages.close_all(fds)
+            self._give_up_a_link()
         elif self.endpoint is None or not self.endpoint.handle(message, fds):
             messages.close_all(fds)
         elif message["op"] == "open" and not self.serving and self.loop is not None:
@@ -261,6 +267,9 @@ class Partition:
                 {"op": "gone", "peer": peer, "link_id": self.loop.link_id(peer), "reason": reason}, ()
             )
             self.loop.detach(peer)
+        fast = [(peer, self.loop.link_id(peer)) for peer in self.loop.take_fast()]
+        if fast:
+            self._reply({"op": "fast", "links": fast}, ())
         if wanted:
             self._reply({"op": "want", "ports": wanted}, ())
         if tap_gone:
@@ -275,6 +284,16 @@ class Partition:
         return [
             (link, max(self.idle_timeout - quiet, self.idle_until.get(link, 0.0) - now)) for link, quiet in links
         ]
+
+    def _give_up_a_link(self) -> None:
+        """Report the link that has been quiet for longest, if it was for TRIM_IDLE seconds: others want one."""
+        if self.loop is None:
+            return
+        loop = self.loop
+        quiet = {peer: ns / 1e9 for peer, ns in loop.idle_ns().items() if peer and loop.is_open(peer)}
+        longest = max(quiet, key=quiet.__getitem__, default=0)
+        if longest and quiet[longest] >= TRIM_IDLE:
+            self._reply({"op": "idle", "links": [(longest, loop.link_id(longest))]}, ())
 
     def _report_idle(self) -> None:
         quiet = [link for link, due in self._idle_links() if due <= 0]

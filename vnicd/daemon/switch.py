@@ -16,7 +16,7 @@ from vnicd.daemon.links import Link, Links
 from vnicd.daemon.looks import LOOK, next_look
 from vnicd.daemon.messages import MAX_PORTS, Message, close_all, some
 from vnicd.daemon.ports import Port, Ports
-from vnicd.loop import Loop
+from vnicd.loop import Loop, queue_ms
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,15 @@ class Switch:
     def announce(self, port: Port, state: int) -> None:
         """Write a port's entry in the directory."""
         spec = port.spec
-        self.directory.put(port.number, state, spec.mac, port.generation, port.following.mtu, spec.addresses)
+        self.directory.put(
+            port.number,
+            state,
+            spec.mac,
+            port.generation,
+            port.following.mtu,
+            spec.addresses,
+            queue_ms(spec.rate // 8),
+        )
         self.set_rate(port)
 
     def set_rate(self, port: Port) -> None:
@@ -125,9 +133,10 @@ class Switch:
         elif op == "want":
             for peer in some(message["ports"]):
                 self.links.want(number, int(peer))
-        elif op == "idle":
+        elif op in ("idle", "fast"):
+            report = self.links.idle if op == "idle" else self.links.promote
             for _, ident in some(message["links"]):
-                self.links.idle(number, int(ident))
+                report(number, int(ident))
         elif op == "gone":
             peer = int(message["peer"])
             if not 0 <= peer < MAX_PORTS:

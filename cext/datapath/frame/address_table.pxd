@@ -13,15 +13,18 @@ from datapath.state.state cimport *
 from datapath.frame.inspect cimport *
 from abi.abi cimport *
 
+cdef enum:
+    LEAST_SLOTS = 64
+
 
 cdef inline int address_bytes(uint8_t family) noexcept nogil:
     return 4 if family == 4 else 16
 
 
-cdef inline uint32_t address_slot(const Addresses *table, const char *bytes, uint8_t family) noexcept nogil:
+cdef inline uint32_t address_slot(uint32_t size, const char *bytes, uint8_t family) noexcept nogil:
     cdef uint64_t low = 0
     memcpy(&low, bytes + (0 if family == 4 else 8), 4 if family == 4 else 8)
-    return <uint32_t>((low * <uint64_t>0x9E3779B97F4A7C15) >> 40) & (table.size - 1)
+    return <uint32_t>((low * <uint64_t>0x9E3779B97F4A7C15) >> 40) & (size - 1)
 
 
 cdef inline uint16_t port_of_address(const Engine *e, const char *bytes, uint8_t family) noexcept nogil:
@@ -30,7 +33,7 @@ cdef inline uint16_t port_of_address(const Engine *e, const char *bytes, uint8_t
     cdef uint32_t i
     if table.size == 0:
         return NO_PORT
-    i = address_slot(table, bytes, family)
+    i = address_slot(table.size, bytes, family)
     while table.slots[i].family:
         if table.slots[i].family == family and memcmp(table.slots[i].bytes, bytes, address_bytes(family)) == 0:
             return table.slots[i].port
@@ -41,11 +44,12 @@ cdef inline uint16_t port_of_address(const Engine *e, const char *bytes, uint8_t
 cdef inline void learn_address(Addresses *table, const char *bytes, uint8_t family, uint16_t port) noexcept nogil:
     """Enter an address into the spare table."""
     cdef uint32_t i
-    if family != 4 and family != 6:
+    if (family != 4 and family != 6) or 2 * table.spare_used >= table.spare_size:
         return
-    i = address_slot(table, bytes, family)
+    table.spare_used += 1
+    i = address_slot(table.spare_size, bytes, family)
     while table.spare[i].family:
-        i = (i + 1) & (table.size - 1)
+        i = (i + 1) & (table.spare_size - 1)
     table.spare[i].family, table.spare[i].port = family, port
     memcpy(table.spare[i].bytes, bytes, address_bytes(family))
 
@@ -71,12 +75,17 @@ cdef inline void learn_port(Engine *e, const vn_directory_entry *entry, uint16_t
 
 
 cdef inline void read_addresses(Engine *e) noexcept nogil:
-    """Build the spare table from the directory, of all ports."""
+    """Build the spare table from the directory, of all ports. That may change meanwhile: the table does not overflow."""
     cdef const vn_directory *d = e.directory
+    cdef uint32_t wanted = 0
     cdef int port
-    if e.addresses.size == 0 or not d.flags & VN_GUARD:
-        return
-    memset(e.addresses.spare, 0, e.addresses.size * sizeof(AddressSlot))
+    for port in range(VN_MAX_PORTS):
+        if d.entries[port].state != VN_PORT_FREE:
+            wanted += 1 + min(<uint32_t>d.entries[port].address_count, <uint32_t>VN_MAX_ADDRESSES)
+    e.addresses.spare_size, e.addresses.spare_used = LEAST_SLOTS, 0
+    while e.addresses.spare_size < 4 * wanted and e.addresses.spare_size < e.addresses.most:
+        e.addresses.spare_size *= 2
+    memset(e.addresses.spare, 0, e.addresses.spare_size * sizeof(AddressSlot))
     for port in range(VN_MAX_PORTS):
         if d.entries[port].state != VN_PORT_FREE:
             learn_port(e, &d.entries[port], <uint16_t>port)
@@ -84,6 +93,7 @@ cdef inline void read_addresses(Engine *e) noexcept nogil:
 
 cdef inline void swap_addresses(Engine *e) noexcept nogil:
     e.addresses.slots, e.addresses.spare = e.addresses.spare, e.addresses.slots
+    e.addresses.size = e.addresses.spare_size
 
 
 cdef inline uint8_t family_of(const Inspected *found) noexcept nogil:

@@ -55,6 +55,7 @@ cdef inline void read_directory(Engine *e) noexcept nogil:
     cdef uint64_t change
     cdef uint64_t macs[VN_MAX_PORTS]
     cdef uint8_t states[VN_MAX_PORTS]
+    cdef uint32_t queues[VN_MAX_PORTS]
     cdef uint32_t flags
     cdef int port
     if d == NULL:
@@ -65,6 +66,7 @@ cdef inline void read_directory(Engine *e) noexcept nogil:
     for port in range(VN_MAX_PORTS):
         macs[port] = mac_at(<const char *>d.entries[port].mac)
         states[port] = d.entries[port].state
+        queues[port] = d.entries[port].queue_ms
     flags = d.flags
     read_addresses(e)
     vn_fence()
@@ -76,6 +78,7 @@ cdef inline void read_directory(Engine *e) noexcept nogil:
     for port in range(VN_MAX_PORTS):
         e.port_mac[port] = macs[port] if states[port] != VN_PORT_FREE else 0
         e.port_state[port] = states[port]
+        e.queue_ns[port] = <uint64_t>queues[port] * 1_000_000
         learn(e, e.port_mac[port], <uint16_t>port)
     e.mac = e.port_mac[e.port]
     e.directory_change = change

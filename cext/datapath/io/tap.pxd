@@ -7,12 +7,14 @@ whoever has a ring mapped sees all that ever stood in it, so nothing that is not
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from posix.unistd cimport read
+from libc.string cimport memcpy
+from posix.unistd cimport read, write
 
 from datapath.frame.address_table cimport is_honest
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.frame.inspect cimport PEEK
+from datapath.frame.inspect cimport Inspected, PEEK, inspect
+from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, neighbour_answer, sought_port
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
@@ -34,6 +36,7 @@ cdef enum:
     HEADERS = VN_VNET_HDR + VN_ETH_HDR
     PAYLOAD_MAX = VN_RECORD_MAX - sizeof(vn_record)
     BULK = 8192                  # bytes; longer frames are parts of a bulk transfer
+    SOUGHT_NS = 5_000_000_000    # a port that was asked alone is not for so long: a second question is for all
 
 
 cdef inline void tap_lost(Engine *e) noexcept nogil:
@@ -144,6 +147,32 @@ cdef inline void retry_pending(Engine *e) noexcept nogil:
     e.pending.length = 0
 
 
+cdef inline bint find_neighbour(Engine *e, char *frame, uint32_t length, uint16_t *port) noexcept nogil:
+    """A broadcast from our TAP that asks for the MAC of a port's address: True when it is answered.
+
+    Else it may be for that port alone from now on; neighbour.pxd says when.
+    """
+    cdef Inspected found
+    cdef char answer[NEIGHBOUR_ANSWER]
+    cdef uint16_t holder
+    cdef uint32_t n
+    inspect(frame, length if length < PEEK else PEEK, length, &found)
+    holder = sought_port(e, frame, &found)
+    if holder == NO_PORT:
+        return False
+    if e.flags & VN_GUARD:
+        n = neighbour_answer(answer, frame, &found, <const char *>&e.port_mac[holder])
+        if write(e.tap, answer, n) == <ssize_t>n:
+            count(e, VN_C_tap_tx_frames, 1)
+            count(e, VN_C_tap_tx_bytes, n - VN_VNET_HDR)
+            return True
+    elif e.sought[holder] == 0 or e.now - e.sought[holder] > SOUGHT_NS:
+        e.sought[holder] = e.now
+        memcpy(frame, &e.port_mac[holder], 6)
+        port[0] = holder
+    return False
+
+
 cdef inline bint tap_read(Engine *e) noexcept nogil:
     """Move one frame from the TAP to where it goes; False when there is none."""
     cdef Link *link
@@ -169,6 +198,8 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
     reason = classify(e, payload + VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &port)
     if reason >= 0:
         drop(e, NO_PORT, reason)
+        return True
+    if port == FLOOD and find_neighbour(e, payload + VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &port):
         return True
     if port != e.tap_port:
         e.tap_port, e.tap_mixed_at = port, e.now

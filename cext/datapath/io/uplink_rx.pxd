@@ -20,7 +20,7 @@ from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.ring cimport *
-from datapath.link.shaper cimport metered, queue_is_long
+from datapath.link.shaper cimport may_flood, metered, queue_is_long
 from datapath.io.tap cimport BULK, HEADERS, PAYLOAD_MAX
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -51,6 +51,9 @@ cdef inline void deliver(Engine *e, uint16_t port, const char *payload, uint32_t
 
 cdef inline void deliver_to_all(Engine *e, const char *payload, uint32_t length) noexcept nogil:
     cdef int i
+    if not may_flood(e, 0):
+        drop(e, NO_PORT, VN_DROP_storm)
+        return
     for i in range(e.linked_count):
         deliver(e, e.linked[i], payload, length)
 

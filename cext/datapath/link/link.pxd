@@ -34,6 +34,7 @@ cdef extern from "datapath/link/doorbell.h" nogil:
 
 
 cdef enum:
+    FAST_TURN_NS = 100_000_000   # a link that moves a ring's bytes in less is worth huge pages
     WAITS_PERIOD_NS = 100_000_000
     WAITS_MOST_NS = 40_000_000   # in a period, for one link: a slow reader takes no more of the time of others
 
@@ -107,8 +108,18 @@ cdef inline void answer_bell(Engine *e, Link *link) noexcept nogil:
     activate(e, link)
 
 
+cdef inline void note_turn(Engine *e, Link *link) noexcept nogil:
+    """A ring on small pages begins anew: tell the control thread, once, when it does so fast."""
+    if e.now - link.turned_at < FAST_TURN_NS:
+        link.small = False
+        post(e, e.fast, link.peer)
+    link.turned_at = e.now
+
+
 cdef inline void publish(Engine *e, Link *link) noexcept nogil:
     """Show the peer what was committed: all of it, or with a rate limit what it lets go now."""
+    if link.small and (link.tx.head ^ link.tx.published) >= VN_RING_SIZE:
+        note_turn(e, link)
     if e.shaped and e.down[link.peer].rate:
         release(e, link)
     elif tx_publish(&link.tx):

@@ -116,6 +116,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     unwatch(e, bell)
     e.links[port] = NULL
     vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be told of the next link
+    vn_fetch_and(&e.fast[port >> 6], ~(<uint64_t>1 << (port & 63)))
     for i in range(e.active_count):
         if e.active[i] == port:
             e.active_count -= 1

@@ -18,14 +18,14 @@ from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.ring cimport *
-from datapath.link.shaper cimport queue_limit
+from datapath.link.shaper cimport may_flood, queue_limit
 from datapath.io.tap cimport *
 from datapath.frame.address_table cimport is_honest
 from datapath.frame.inspect cimport is_shredded
 from datapath.io.uplink_tx cimport COPIED, over_rate, uplink_admits, uplink_send, wire_bytes
 
 cdef enum:
-    HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost
+    HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost, beside its sender's rate limit
     SETTLED_NS = 1_000_000_000   # shortest time between two waits for the same peer's direct link
 
 
@@ -140,6 +140,9 @@ cdef inline void relay_flood(Engine *e, Link *link, Relayed *r) noexcept nogil:
     """To every port but the source, our own interface and the uplink; nobody is waited for."""
     cdef int i
     cdef Link *to
+    if not may_flood(e, link.peer):
+        drop(e, link.peer, VN_DROP_storm)
+        return
     for i in range(e.linked_count):
         to = e.links[e.linked[i]]
         if to != link and to.open and not relay_to(e, to, link, r):
@@ -236,7 +239,7 @@ cdef inline int pull(Engine *e, Link *link, int most) noexcept nogil:
     if link.held:
         if link.held_since == 0 and rx_ready(&link.rx):
             link.held_since = e.now
-        if link.held_since == 0 or e.now - link.held_since < HELD_NS:
+        if link.held_since == 0 or e.now - link.held_since < HELD_NS + e.queue_ns[link.peer]:
             return 0
         link_release(e, link)
     if is_paced(e, link):

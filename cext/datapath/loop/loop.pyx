@@ -8,6 +8,8 @@ rings an eventfd.
 import os
 import threading
 
+from vnicd import memory
+
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close, read
@@ -20,6 +22,7 @@ from datapath.link.link cimport *
 from datapath.frame.mac_table cimport mac_at
 from datapath.state.ring cimport *
 from datapath.state.events cimport *
+from datapath.link.shaper cimport queue_limit
 from datapath.loop.round cimport run_loop
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -39,7 +42,14 @@ cdef extern from "<poll.h>" nogil:
     int POLLIN
 
 cdef enum:
-    ADDRESSES = 16384            # slots for those of all ports, at most 256 * 17; untouched without VN_GUARD
+    ADDRESSES = 16384            # slots for those of all ports, at most 256 * 17
+
+
+def queue_ms(uint64_t rate):
+    """Milliseconds that what a port with this rate limit (bytes per second, 0 for none) has sent may wait for it."""
+    cdef Shaper limit
+    limit.rate = rate
+    return 1000 * queue_limit(&limit) // rate if rate else 0
 
 
 cdef class Loop:
@@ -64,9 +74,9 @@ cdef class Loop:
         self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
         self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
         self.e.inward = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
-        self.e.addresses.size = ADDRESSES
-        self.e.addresses.slots = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
-        self.e.addresses.spare = <AddressSlot *>calloc(self.e.addresses.size, sizeof(AddressSlot))
+        self.e.addresses.most = ADDRESSES
+        self.e.addresses.slots = <AddressSlot *>calloc(ADDRESSES, sizeof(AddressSlot))
+        self.e.addresses.spare = <AddressSlot *>calloc(ADDRESSES, sizeof(AddressSlot))
         if self.e.inward == NULL or self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:
             raise MemoryError
         self.e.poll_fd = epoll_create1(EPOLL_CLOEXEC)
@@ -124,6 +134,10 @@ cdef class Loop:
         wanted = take_ports(self.e.wanted)
         gone = {port: self.fault(port) for port in take_ports(self.e.gone)}
         return wanted, gone, vn_exchange(&self.e.tap_gone, 0) != 0
+
+    def take_fast(self):
+        """Ports whose link is on small pages and moves so much that it is worth huge ones; each is told of once."""
+        return [port for port in take_ports(self.e.fast) if port in self.regions]
 
     def fault(self, int port):
         """Why a link is to be dropped: a fault of VN_FAULTS, or "dead"."""
@@ -224,6 +238,7 @@ cdef class Loop:
         link.peer, link.id, link.bell = <uint16_t>peer, link_id, bell
         link.bell_is_safe = bell_refuses_descriptors(bell)
         link.used = clock_ns()
+        link.small = peer != 0 and not self.e.relays and own.page_size < memory.HUGE_PAGE
         tx_begin(&link.tx, own_region, peer_region)
         rx_begin(&link.rx, own_region, peer_region)
         self.regions[peer] = (own, theirs)

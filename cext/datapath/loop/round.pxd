@@ -1,8 +1,8 @@
 """The rounds of the loop: what is looked at in which order, and how long before it sleeps.
 
 Theory of operation. A round looks at the TAP and at each active link, and moves a bounded batch from each, so
-that none starves the others. While there is work the loop never blocks; every POLL_ROUNDS rounds it asks epoll
-for doorbells of armed links. When work dries up it goes on looking for `poll_us` microseconds with sched_yield
+that none starves the others. While there is work the loop never blocks; every LOOK_NS it asks epoll for
+doorbells of armed links. When work dries up it goes on looking for `poll_us` microseconds with sched_yield
 between the looks, which lets the applications run, then it arms every link, looks once more, and sleeps in
 epoll. How long it polls is learnt: sleeps that end soon lengthen it up to `poll_us`, long ones shorten it to
 nothing. Each frame is published at once: holding it back for a batch costs more latency than the barrier does.
@@ -31,7 +31,7 @@ cdef extern from "<sched.h>" nogil:
     int sched_yield()
 
 cdef enum:
-    POLL_ROUNDS = 64             # rounds between two looks at the doorbells of armed links
+    LOOK_NS = 50_000             # between two looks at the doorbells of armed links while there is work
     CROWD = 4                    # frames in one round that mean more than question and answer
     SHORT_GAP = 250_000          # ns; work that comes this soon is worth polling for
     POLL_LEAST = 5_000           # ns; polling for less than a wake-up takes is no use
@@ -69,7 +69,7 @@ cdef inline void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
 
 
 cdef inline void run_loop(Engine *e) noexcept nogil:
-    cdef uint64_t last_work = clock_ns(), rounds = 0
+    cdef uint64_t last_work = clock_ns(), looked_at = 0
     cdef int moved
     prepare_thread(e)
     while not e.stop:
@@ -80,7 +80,6 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
             continue
         read_directory(e)
         moved = work(e)
-        rounds += 1
         count(e, VN_C_rounds, 1)
         if moved:
             last_work = e.now
@@ -96,5 +95,6 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
         else:
             choose_cpu(e)
             sched_yield()
-        if rounds % POLL_ROUNDS == 0:
+        if e.now - looked_at >= LOOK_NS:
+            looked_at = e.now
             gather(e, 0)

@@ -54,6 +54,8 @@ cdef struct Link:
     uint64_t paced_until         # ns: what came from here waits for its rate limit
     bint overfull                # too much waits for it: what the limit does not let go now is dropped
     uint64_t told_at             # ns, when the sender was last told that its frame was too big
+    bint small                   # on small pages, and the control thread was not told that it is fast
+    uint64_t turned_at           # ns, when our ring last began anew
 
 
 cdef struct MacSlot:
@@ -68,14 +70,17 @@ cdef struct AddressSlot:
 
 
 cdef struct Addresses:           # table of IP addresses; two of them, so that a new one is whole before it counts
-    uint32_t size                # slots, a power of two, at least twice the number of addresses
+    uint32_t most                # slots that there is memory for; what is not used of it is not touched
+    uint32_t size                # slots in use: 0, or a power of two that is at least twice the number of addresses
+    uint32_t spare_size
+    uint32_t spare_used
     AddressSlot *slots
     AddressSlot *spare
 
 
 cdef struct Shaper:              # a token bucket; `tokens` may become negative by one frame
-    uint64_t rate                # bytes per second, 0 for no limit
-    int64_t tokens               # bytes
+    uint64_t rate                # bytes (of floods: copies) per second, 0 for no limit
+    int64_t tokens               # bytes, or copies
     uint64_t filled_at           # ns
 
 
@@ -133,10 +138,13 @@ cdef struct Engine:
     MacSlot table[TABLE_SIZE]
     uint8_t port_state[VN_MAX_PORTS]
     uint64_t port_mac[VN_MAX_PORTS]
+    uint64_t queue_ns[VN_MAX_PORTS]  # how long what a port sends by relay may wait for its rate limit
     const vn_directory *directory
     uint64_t directory_change    # its version when the table was built
     uint32_t flags               # of the directory
-    Addresses addresses          # with VN_GUARD: of all ports
+    Addresses addresses          # of all ports
+    uint64_t sought[VN_MAX_PORTS] # ns, when that port was last asked alone for the MAC of an address
+    Shaper floods[VN_MAX_PORTS]  # hosting daemon: copies of broadcasts from that port; 0 is the uplink
     Uplink *uplink               # hosting daemon; NULL for none
     int shaped                   # ports with a rate limit
     Shaper up[VN_MAX_PORTS]      # hosting daemon: from that port to the uplink
@@ -164,5 +172,6 @@ cdef struct Engine:
     uint64_t done_seq            # loop
     uint64_t wanted[BITMAP_WORDS]  # ports that a direct link would serve
     uint64_t gone[BITMAP_WORDS]    # links whose peer died or broke a rule
+    uint64_t fast[BITMAP_WORDS]    # links on small pages that are worth huge ones
     uint64_t tap_gone
     uint64_t asked[VN_MAX_PORTS]   # ns, when a link was last requested
