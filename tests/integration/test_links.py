@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.fabric import Fabric
 from tests.support.frames import BROADCAST, EXPERIMENTAL, Tap, frame
 from tests.support.machine import open_files
 from tests.support.partition import Partition
+from tests.support.streams import connect, exchange
 from tests.support.waiting import holds_for, wait_until
 
 
@@ -112,3 +114,21 @@ def test_the_tables_name_both_partitions(shared: Fabric, command: str) -> None:
     text = shared.cli(command).stdout
     assert one.name in text
     assert other.name in text
+
+
+def test_fresh_partitions_with_streams_at_once(fabric: Fabric) -> None:
+    """Links that are made while everything else begins are made in time, and nothing is lost for want of one."""
+    fabric.up()
+    with ThreadPoolExecutor(6) as pool:
+        fresh = list(pool.map(lambda number: fabric.add(f"p{number}", f"10.84.1.{number}/24"), range(1, 11)))
+        pairs = [(fresh[at], fresh[at + 1]) for at in (0, 2, 4)]
+        exchanged = [
+            pool.submit(lambda one, other: exchange(*connect(one, other, other.ip), 64 << 20), one, other)
+            for one, other in pairs
+        ]
+        for each in exchanged:
+            each.result()
+    for one, other in pairs:
+        fabric.wait_path(one, other, "direct")
+    assert "not finished in time" not in fabric.logs()
+    assert not [port["name"] for port in fabric.json("stats")["ports"] if port["drops"].get("no_link")]
