@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.conftest import Pair
+from tests.support.fabric import Fabric
 from tests.support.frames import BROADCAST, EXPERIMENTAL, Tap, frame
 
 
@@ -78,3 +79,17 @@ def test_vlan_interfaces(pair: Pair) -> None:
     finally:
         for partition in pair:
             partition.run(["ip", "link", "del", "v5"])
+
+
+@pytest.mark.parametrize("target", ["10.77.0.2", "fd77::2"])
+def test_a_question_for_a_neighbour_reaches_its_port_alone(shared: Fabric, pair: Pair, target: str) -> None:
+    """Nobody else is woken for it."""
+    blue, green = pair
+    third = shared.add("third" + target[:2], "10.77.0.77/24" if "." in target else "fd77::77/64")
+    seen = Tap(third)
+    assert target in [address.partition("/")[0] for address in green.addresses]
+    blue.run(["ip", "neigh", "flush", "all"])
+    assert blue.ping(target, count=2).lost == 0
+    Tap(blue).send(frame(BROADCAST, blue.mac, EXPERIMENTAL, b"the end"))
+    told = [each for each in seen.receive(b"the end") if each.source == blue.mac]
+    assert not [each for each in told if each.ethertype == 0x0806 or each.payload[40:41] == b"\x87"]

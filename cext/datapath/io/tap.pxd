@@ -13,7 +13,7 @@ from posix.unistd cimport read, write
 from datapath.frame.address_table cimport is_honest
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.frame.inspect cimport Inspected, PEEK, inspect
+from datapath.frame.inspect cimport FRAME_IPV6, Inspected, PEEK, inspect
 from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, neighbour_answer, sought_port
 from abi.abi cimport *
 from datapath.link.link cimport *
@@ -156,18 +156,20 @@ cdef inline bint find_neighbour(Engine *e, char *frame, uint32_t length, uint16_
     cdef char answer[NEIGHBOUR_ANSWER]
     cdef uint16_t holder
     cdef uint32_t n
+    cdef uint64_t *sought
     inspect(frame, length if length < PEEK else PEEK, length, &found)
     holder = sought_port(e, frame, &found)
     if holder == NO_PORT:
         return False
+    sought = &e.sought[holder][found.kind == FRAME_IPV6]
     if e.flags & VN_GUARD:
         n = neighbour_answer(answer, frame, &found, <const char *>&e.port_mac[holder])
         if write(e.tap, answer, n) == <ssize_t>n:
             count(e, VN_C_tap_tx_frames, 1)
             count(e, VN_C_tap_tx_bytes, n - VN_VNET_HDR)
             return True
-    elif e.sought[holder] == 0 or e.now - e.sought[holder] > SOUGHT_NS:
-        e.sought[holder] = e.now
+    elif sought[0] == 0 or e.now - sought[0] > SOUGHT_NS:
+        sought[0] = e.now
         memcpy(frame, &e.port_mac[holder], 6)
         port[0] = holder
     return False

@@ -143,7 +143,7 @@ cdef struct Engine:
     uint64_t directory_change    # its version when the table was built
     uint32_t flags               # of the directory
     Addresses addresses          # of all ports
-    uint64_t sought[VN_MAX_PORTS] # ns, when that port was last asked alone for the MAC of an address
+    uint64_t sought[VN_MAX_PORTS][2]  # ns, when that port was last asked alone for the MAC of an address, by ARP and ND
     Shaper floods[VN_MAX_PORTS]  # hosting daemon: copies of broadcasts from that port; 0 is the uplink
     Uplink *uplink               # hosting daemon; NULL for none
     int shaped                   # ports with a rate limit
