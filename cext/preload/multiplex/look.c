@@ -37,6 +37,8 @@ static uint32_t exclusive(struct watched *watched, uint32_t events, bool remembe
 /* What TCP sends a packet for, and so wakes who sleeps: a close after a shutdown is none, a death without one is. */
 static uint32_t told_state(struct conn *conn) {
     uint32_t state = conn->peer == NULL ? 0 : atomic_load(&conn->peer->state) & (VN_FIN | VN_RESET);
+    if (UNLIKELY(state == (VN_FIN | VN_RESET)) && stream_is_closed(conn))
+        state = VN_FIN;
     return state == 0 && atomic_load(&conn->peer_gone) ? VN_FIN : state;
 }
 

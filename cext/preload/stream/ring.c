@@ -39,11 +39,15 @@ static bool is_gone(const struct conn *conn) {
     return atomic_load_explicit(&conn->peer_gone, memory_order_relaxed) && conn->peer != NULL;
 }
 
-/* As TCP: who has had the FIN has EPIPE for the writer, and goes on reading an end. A FIN comes behind all bytes, so it
- * has not come where they fill the window. Once both have come, nobody is there whom a reset could find. */
-static int error_of_reset(struct conn *conn, uint32_t theirs) {
+bool stream_is_closed(struct conn *conn) {
     bool mine = atomic_load(&conn->own->state) & VN_FIN;
-    if (mine && theirs & VN_FIN && stream_not_arrived(conn) == 0)
+    return mine && state_of(conn->peer) & VN_FIN && stream_not_arrived(conn) == 0;
+}
+
+/* As TCP: who has had the FIN has EPIPE for the writer, and goes on reading an end. A FIN comes behind all bytes, so it
+ * has not come where they fill the window. */
+static int error_of_reset(struct conn *conn, uint32_t theirs) {
+    if (stream_is_closed(conn))
         return 0;
     uint32_t set = atomic_load_explicit(&conn->own->receive_buffer, memory_order_relaxed);
     uint64_t unread = atomic_load(&conn->peer->head) - atomic_load(&conn->own->tail);

@@ -35,6 +35,7 @@ ssize_t stream_pass(struct conn *conn, void *buffer, size_t most,
                     ssize_t (*sink)(void *about, const void *data, size_t bytes), void *about);
     /* reads what `sink` takes of what is there, shown to it in the buffer; sink's result, or as stream_read */
 size_t stream_readable(struct conn *conn);           /* bytes (0 also for end of file) */
+bool stream_is_closed(struct conn *conn);            /* both FINs have come: nobody is there whom a reset could find */
 size_t stream_not_arrived(struct conn *conn);        /* what TCP would still have at this end */
 size_t stream_unread_by_peer(struct conn *conn);     /* bytes that were written and not read */
 
