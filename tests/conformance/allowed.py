@@ -236,7 +236,7 @@ def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     set_before = any(" SO_RCVLOWAT " in each.step.text for each in before)
     late = kernel.state == BLOCKED or (kernel.waited and kernel.result == direct.result)
     taken = direct.error == errno.EAGAIN and any(
-        each.step.op == "recv" and each.kernel.state == BLOCKED for each in before
+        each.step.op == "recv" and (each.kernel.state == BLOCKED or each.kernel.waited) for each in before
     )
     return set_before and step.op == "recv" and bool((late and direct.waited) or taken)
 

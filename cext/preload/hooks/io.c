@@ -157,10 +157,11 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         }
         if (until == 0)
             until = deadline_of(&conn->own->receive_timeout_ns);
-        if (block_for_bytes(conn, fd, peek ? target : 1, until, total != 0) != 0)
+        bool over = block_for_bytes(conn, fd, peek ? target : 1, until, total != 0) != 0;
+        if (over && (!peek || stream_readable(conn) == 0))
             return given_up(total);
-        if (peek && n > 0 && stream_readable(conn) < target)   /* the end, or an error: what is there has to do */
-            return n;
+        if (peek && (over || (n > 0 && stream_readable(conn) < target)))
+            target = 1;   /* a signal, the end, or an error: what is there has to do */
     }
 }
 
