@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LONGEST, LONGEST_END = 400, 100
+"""Characters of a message or a hint that are shown, and how many of them are those of its end."""
+
 
 class VnicdError(Exception):
     """Base of all errors that are reported in one line.
@@ -19,9 +22,15 @@ class VnicdError(Exception):
         self.hint = hint
 
     def line(self) -> str:
-        """The message and the hint as one line."""
-        text = f"{self.message}; {self.hint}" if self.hint else self.message
-        return " ".join(text.split())
+        """The message and the hint as one line that can be shown, whatever a user's words in it are."""
+        message, hint = _shown(self.message), _shown(self.hint)
+        return f"{message}; {hint}" if hint else message
+
+
+def _shown(text: str) -> str:
+    """A text as one line that a terminal can show: without control characters, and what is long without its middle."""
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - LONGEST_END]} ... {line[-LONGEST_END:]}"
 
 
 class NotRunning(VnicdError):

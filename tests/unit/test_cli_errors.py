@@ -29,6 +29,24 @@ def test_every_error_of_the_host(host: FakeHost, error_line: ErrorLine, code: st
     assert error_line() == "it is wrong; mend it"
 
 
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("\x1b[2Jx\x07", "\\x1b[2Jx\\x07"),
+        ("\u202egnorw", "\\u202egnorw"),
+        ("a\ud800", "a\\ud800"),
+        ("x" * 100_000 + "end", "x" * 300 + " ... " + "x" * 97 + "end"),
+    ],
+)
+def test_an_error_can_be_shown_whatever_words_are_in_it(
+    host: FakeHost, error_line: ErrorLine, word: str, shown: str
+) -> None:
+    """No control character reaches the terminal, and what is long loses its middle."""
+    host.answers["partition.remove"] = from_code("invalid", word, word)
+    assert main(["partition", "rm", "blue"]) == 7
+    assert error_line() == f"{shown}; {shown}"
+
+
 def test_exit_codes_are_distinct() -> None:
     assert len({cls.exit_code for cls in BY_CODE.values()}) == len(BY_CODE)
 
