@@ -105,12 +105,18 @@ def from_json(tree: object) -> Declared:
 
 
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
+_LONG_NUMBER = re.compile(r"[0-9_]{4300}")
+"""Python reads no decimal number of more digits, and tomllib does not say where there is one."""
 
 
 def _syntax_error(text: str, name: str, message: str) -> str:
     match = _PLACE.fullmatch(message)
-    what, line = (match[1], match[2]) if match else (message, "1")
-    return f"{name}:{line or text.rstrip().count(chr(10)) + 1}: not TOML: {what}"
+    if match is None:
+        number = _LONG_NUMBER.search(text)
+        return (
+            f"{name}:{text.count(chr(10), 0, number.start() if number else 0) + 1}: this number is too large"
+        )
+    return f"{name}:{match[2] or text.rstrip().count(chr(10)) + 1}: not TOML: {match[1]}"
 
 
 class _Reader:

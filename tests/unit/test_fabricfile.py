@@ -190,7 +190,6 @@ def test_a_mistake_is_told_with_its_place(text: str, line: int, key: str, says: 
         ("[partitions.w]\nmtu = 1\nmtu = 2", 3),
         ("[uplink]\n[uplink]\n", 2),
         ("x = [\n1,\n2\n", 3),
-        ("x = " + "9" * 5000, 1),
     ],
 )
 def test_what_is_not_toml(text: str, line: int) -> None:
@@ -281,6 +280,11 @@ def test_too_much_is_told_at_once(text: str) -> None:
     with pytest.raises(Invalid, match=rf"f:\d+: {EXCESSES[text]}"):
         parse(text, "f")
     assert time.process_time() - begin < 10
+
+
+def test_a_number_that_python_can_not_read_is_on_its_line() -> None:
+    with pytest.raises(Invalid, match=r"^f:3: this number is too large$"):
+        parse(f"poll_us = 1\n\nidle_timeout = {'9' * 4301}", "f")
 
 
 def test_a_client_cannot_keep_the_daemon_busy() -> None:
