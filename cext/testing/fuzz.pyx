@@ -6,12 +6,16 @@ itself what must hold. AssertionError, with the number of the state, when someth
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from abi.abi cimport *
+from datapath.frame.address_table cimport is_honest, learn_port, swap_addresses
 from datapath.frame.inspect cimport *
+from datapath.frame.mac_table cimport is_reserved, learn, mac_at
 from datapath.frame.too_big cimport too_big
+from datapath.io.tap cimport FLOOD, classify
 from datapath.state.ring cimport *
+from datapath.state.state cimport NO_PORT, AddressSlot, Engine
 
 
 cdef inline uint64_t chance(uint64_t *state) noexcept nogil:
@@ -223,3 +227,132 @@ def frames(uint64_t seed, uint64_t count):
                 break
     assert fine, f"frame {number} of seed {seed}"
     return known
+
+
+# ------------------------------------------------------------------------------------------------ guard
+
+cdef enum:
+    SLOTS = 64                   # of the table of addresses, of which two ports need eight
+    OWN_PORT = 1
+    OTHER_PORT = 2
+
+
+cdef inline void describe(vn_directory_entry *entry, uint8_t last) noexcept nogil:
+    """A port's entry: a MAC, 10.0.0.LAST and fd00::LAST."""
+    memcpy(entry.mac, b"\x02\x00\x00\x00\x00\x00", 6)
+    entry.mac[5] = last
+    entry.state, entry.address_count = VN_PORT_LIVE, 2
+    entry.addresses[0].family, entry.addresses[1].family = 4, 6
+    memcpy(entry.addresses[0].bytes, b"\x0a\x00\x00", 3)
+    entry.addresses[0].bytes[3] = last
+    entry.addresses[1].bytes[0], entry.addresses[1].bytes[15] = 0xFD, last
+
+
+cdef inline bint begin_guard(Engine *e, vn_directory_entry *entries) noexcept nogil:
+    """The state of port 1 beside port 2, where the addresses are guarded; False without memory."""
+    cdef uint16_t port
+    e.addresses.size = SLOTS
+    e.addresses.slots = <AddressSlot *>calloc(SLOTS, sizeof(AddressSlot))
+    e.addresses.spare = <AddressSlot *>calloc(SLOTS, sizeof(AddressSlot))
+    if e.addresses.slots == NULL or e.addresses.spare == NULL:
+        return False
+    for port in range(OWN_PORT, OTHER_PORT + 1):
+        describe(&entries[port], <uint8_t>port)
+        e.port_mac[port], e.port_state[port] = mac_at(<const char *>entries[port].mac), VN_PORT_LIVE
+        learn(e, e.port_mac[port], port)
+        learn_port(e, &entries[port], port)
+    swap_addresses(e)
+    e.port, e.mac, e.flags = OWN_PORT, e.port_mac[OWN_PORT], VN_GUARD | VN_UPLINK
+    return True
+
+
+cdef inline void put_address(char *frame, uint32_t at, int bytes, uint64_t *state) noexcept nogil:
+    """An address of either port, or none, or one of a group where an address is awaited."""
+    cdef uint64_t which = chance(state) % 8
+    if which == 7:
+        return
+    memset(frame + at, 0, bytes)
+    if which <= 5:
+        frame[at] = 10 if bytes == 4 else <char>0xFD
+        frame[at + bytes - 1] = OWN_PORT if which <= 4 else OTHER_PORT
+
+
+cdef inline void make_claim(char *frame, uint64_t *state) noexcept nogil:
+    """Have a frame of make_frame() claim addresses that are known."""
+    if chance(state) % 8:
+        memcpy(frame + 6, b"\x02\x00\x00\x00\x00\x01", 6)
+    if chance(state) & 1:
+        memcpy(frame, b"\x02\x00\x00\x00\x00\x02", 6)
+    if be16(frame + 12) == 0x0806:
+        put_address(frame, 28, 4, state)
+        memcpy(frame + 22, frame + 6, 6 if chance(state) & 3 else 3)
+    elif be16(frame + 12) == 0x0800:
+        put_address(frame, 26, 4, state)
+    else:
+        put_address(frame, 22, 16, state)
+        put_address(frame, 62, 16, state)
+
+
+cdef inline bint is_own(const char *frame, const Inspected *found, const vn_directory_entry *own) noexcept nogil:
+    """Whether the address that a frame comes from is the port's, told without the table."""
+    cdef const char *source = frame + found.source
+    cdef const char *none = b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    if found.kind != FRAME_IPV6:
+        return memcmp(source, own.addresses[0].bytes, 4) == 0 or memcmp(source, none, 4) == 0
+    return (memcmp(source, own.addresses[1].bytes, 16) == 0 or memcmp(source, none, 16) == 0
+            or memcmp(source, b"\xfe\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xfe\x00\x00\x01", 16) == 0)
+
+
+cdef inline int guard(Engine *e, const char *frame, uint32_t copied, uint32_t length, const vn_directory_entry *own) noexcept nogil:
+    """1 for a frame that may go, 0 for one that may not, -1 when that is wrong. Its header lies before it."""
+    cdef Inspected found
+    cdef uint16_t port = 0
+    cdef bint honest = is_honest(e, OWN_PORT, frame - VN_VNET_HDR, frame, copied, length)
+    cdef int reason = classify(e, frame, length, &port)
+    if reason >= 0:
+        return 0 if reason < VN_DROP_COUNT else -1
+    if not honest or mac_at(frame + 6) != e.mac or is_reserved(frame):
+        return -1
+    if port != FLOOD and port != 0 and port != OTHER_PORT:
+        return -1
+    inspect(frame, copied, length, &found)
+    if found.kind == FRAME_OTHER or found.kind == FRAME_BAD or found.icmp6 == ND_RA or found.icmp6 == ND_REDIRECT:
+        return -1
+    return 1 if is_own(frame, &found, own) else -1
+
+
+def guards(uint64_t seed, uint64_t count):
+    """Has the guard and the choice of a port judge so many frames, in memory of their size; how many may go."""
+    cdef uint64_t state = seed, number, honest = 0, word
+    cdef uint32_t copied, length
+    cdef char whole[256]
+    cdef char *memory
+    cdef int outcome = 0
+    cdef vn_directory_entry entries[3]
+    cdef Engine *e = <Engine *>calloc(1, sizeof(Engine))
+    if e == NULL:
+        raise MemoryError
+    memset(entries, 0, sizeof(entries))
+    with nogil:
+        for number in range(count if begin_guard(e, entries) else 0):
+            copied = make_frame(whole, &state)
+            make_claim(whole, &state)
+            copied = copied if copied < PEEK else PEEK
+            length = copied if copied < PEEK else copied + <uint32_t>(chance(&state) % 65000)
+            memory = <char *>calloc(1, VN_VNET_HDR + copied)
+            if memory == NULL:
+                break
+            word = chance(&state)
+            if word & 1:
+                memcpy(memory, &word, 8)
+            memcpy(memory + VN_VNET_HDR, whole, copied)
+            outcome = guard(e, memory + VN_VNET_HDR, copied, length, &entries[OWN_PORT])
+            free(memory)
+            if outcome < 0:
+                break
+            honest += outcome
+    free(e.addresses.slots)
+    free(e.addresses.spare)
+    free(e)
+    assert outcome >= 0, f"frame {number} of seed {seed}"
+    return honest

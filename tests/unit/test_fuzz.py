@@ -1,12 +1,20 @@
-"""Hostile ring states and frames by chance; `python -m tests.fuzz` makes as many as one likes."""
+"""What hostile neighbours, programs and files may send, by chance; see `python -m tests.fuzz --help`."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from tests.fuzz.targets import TARGETS
 from vnicd import fuzz
 
+ROOT = Path(__file__).parents[2]
 COUNT = 300_000
+SECONDS = 2
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -18,3 +26,19 @@ def test_ring_states(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_frames(seed: int) -> None:
     assert fuzz.frames(seed, COUNT) > COUNT / 5, "many are known"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_guard(seed: int) -> None:
+    assert COUNT / 10 < fuzz.guards(seed, COUNT) < COUNT / 2, "some may go, others not"
+
+
+@pytest.mark.parametrize("name", sorted(set(TARGETS) - {"ring", "frames", "guard"}))
+def test_nothing_is_found(name: str) -> None:
+    """For a moment, from another seed each time, which is printed."""
+    if TARGETS[name].needs_root and os.geteuid() != 0:
+        pytest.skip("this target makes a TAP or a name, and needs root")
+    command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(SECONDS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing found" in done.stdout
