@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered, open_fds
+from vnicd import memory
 from vnicd.daemon import messages
 from vnicd.daemon.links import Links
 from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE, Message
@@ -81,7 +82,7 @@ def test_the_end_of_a_connection(pair: Pair) -> None:
 BAD_REPORTS: list[Message] = [
     {"op": "made"},
     {"op": "made", "link_id": 1},
-    {"op": "made", "link_id": 1, "page_size": "x"},
+    {"op": "made", "link_id": "x"},
     {"op": "attached", "link_id": 1},
     {"op": "closed", "link_id": []},
     {"op": "closed", "link_id": float("inf")},
@@ -103,3 +104,18 @@ def test_a_report_that_is_not_well_formed_is_refused_and_loses_no_descriptor(rep
     finally:
         messages.close_all(fds)
     assert open_fds() == before
+
+
+def test_the_size_of_pages_is_what_the_kernel_says() -> None:
+    """And not what a daemon writes, which would be shown by vnicctl."""
+    links = Links(lambda *order: None)
+    for port in (1, 2):
+        links.port_up(port)
+    links.request(1, 2)
+    (link,) = links.links.values()
+    switch: Any = SimpleNamespace(links=links)
+    region = memory.create_link(1, 2, link.ident, False)
+    Switch.take(switch, 1, {"op": "made", "link_id": link.ident, "page_size": 10**400}, [os.dup(region.fd)])
+    assert link.page_sizes == {1: memory.SMALL_PAGE}
+    links.port_down(1)
+    region.close()

@@ -77,7 +77,7 @@ class Endpoint:
         if peer in self.made:
             self.made.pop(peer)[1].close()
         self.made[peer] = (link_id, region)
-        self.reply({"op": "made", "link_id": link_id, "page_size": region.page_size}, [region.fd])
+        self.reply({"op": "made", "link_id": link_id}, [region.fd])
 
     def _region(self, peer: int, link_id: int, huge: bool) -> memory.Region:
         """Our side of a link, on huge pages if they are worth it, wanted, and can be had."""

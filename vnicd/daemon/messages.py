@@ -2,7 +2,7 @@
 
     partition to host                                    descriptors
       hello     name, port, generation, links [[peer, id]]  [TAP, counters] if it has them (after a host restart)
-      made      link_id, page_size | error                 [its side of the link]
+      made      link_id [, error]                          [its side of the link] if there is no error
       attached  link_id, error                             -
       closed    link_id                                    -
       want      ports                                      -

@@ -116,8 +116,11 @@ class Switch:
         """
         op = message["op"]
         if op == "made" and len(fds) == 1:
-            ident, page_size = int(message["link_id"]), int(message["page_size"])
-            memory.check_shared(fds[0], memory.LINK_SIZE)  # the other end would have to close what it is instead
+            ident = int(message["link_id"])
+            memory.check_shared(
+                fds[0], memory.LINK_SIZE
+            )  # the other end would have to close what it is instead
+            page_size = os.fstat(fds[0]).st_blksize
             self.links.made(number, ident, fds.pop(), page_size)
         elif op == "made":
             error = quoted(message.get("error"))
