@@ -193,3 +193,19 @@ def test_a_flood_of_messages_takes_a_part_of_the_time(pair: Pair) -> None:
         assert 5 < len(listener.got) < 50, "of a hundred that there was time for"
 
     with_channel(pair[1], test)
+
+
+def test_closing_an_empty_channel_costs_nothing_much(pair: Pair) -> None:
+    """Who connects and goes, again and again, does not have the host read a thousand times from each connection."""
+    spent = []
+
+    async def test(listener: Listener) -> None:
+        begun = time.thread_time()
+        listener.channel.close()
+        spent.append(time.thread_time() - begun)
+
+    for _ in range(20):
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with_channel(ends[0], test)
+        ends[1].close()
+    assert min(spent) < module.MOST_QUEUED * 0.2e-6, "less than so many system calls take"

@@ -37,6 +37,9 @@ MOST_QUEUED = 1024
 MOST_UNCLOSED = 512
 """Descriptors that wait to be closed; with more, the connection ends."""
 
+DRAIN_SPACE = messages.FDS_SPACE + socket.CMSG_SPACE(12)
+"""With the credentials of the sender."""
+
 
 class Channel:
     """`on_message(channel, message, fds)` takes what arrives, `on_end(channel)` is called once at the end."""
@@ -124,8 +127,11 @@ class Channel:
         """Take out what nobody will read: with descriptors in it, closing the socket could take long."""
         try:
             self.sock.shutdown(socket.SHUT_RD)  # so that nothing more can be sent
-            for _ in range(MOST_QUEUED):  # an empty message looks like the end, so all are taken that may be there
-                _, ancillary, _, _ = self.sock.recvmsg(1, messages.FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # tells an empty message from the end
+            for _ in range(MOST_QUEUED):
+                _, ancillary, _, _ = self.sock.recvmsg(1, DRAIN_SPACE, socket.MSG_CMSG_CLOEXEC)
+                if not ancillary:
+                    return
                 self.discard(messages.received_fds(ancillary))
         except OSError:
             pass
