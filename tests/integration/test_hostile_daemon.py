@@ -13,6 +13,7 @@ from tests.support import evil
 from tests.support.evil.daemon import tell
 from tests.support.fabric import Fabric
 from tests.support.partition import Partition
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,10 @@ def descriptors(fabric: Fabric) -> int:
     return len(list(Path(f"/proc/{fabric.host_pid()}/fd").iterdir()))
 
 
-@pytest.mark.parametrize("deed", [("linger", 30), ("shout", 2), ("ask", 2), ("connect", 400)], ids=lambda deed: deed[0])
+DEEDS = [("linger", 30), ("shout", 2), ("ask", 2), ("connect", 400)]
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed[0])
 def test_the_others_go_on(shared: Fabric, pair: Pair, bad: Partition, deed: tuple[str, int]) -> None:
     blue, green = pair
     written, opened = log_bytes(shared), descriptors(shared)
@@ -61,3 +65,16 @@ def test_the_others_go_on(shared: Fabric, pair: Pair, bad: Partition, deed: tupl
     assert new.ping(green.ip, count=5).lost == 0
     shared.wait_path(new, green, "direct")
     shared.cli("partition", "remove", new.name)
+
+
+def test_a_lost_interface_is_lost_once(shared: Fabric, bad: Partition) -> None:
+    """However often it is said: one line in the log, one new daemon, and none of the rest is its successor's word."""
+
+    def lines() -> int:
+        texts = [file.read_text() for file in (shared.runtime / "log").glob("host*.log")]
+        return sum(text.count(f"the interface of partition {bad.name} is gone") for text in texts)
+
+    before = lines()
+    tell(bad.name, "lose_tap", 200)
+    wait_until(lambda: bad.info["restarts"] == 1 and bad.info["state"] == "up", 20, "there is a new daemon")
+    assert lines() == before + 1

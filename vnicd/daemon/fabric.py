@@ -308,6 +308,8 @@ class Fabric:
     def _daemon_died(self, port: Port) -> None:
         """A partition daemon has ended by itself: its peers are told, and it is started again."""
         self.switch.links.port_down(port.number)
+        if port.channel is not None:  # what a dead daemon has left unread is not its successor's word
+            port.channel.close()
         if port.removing or self.down:
             return
         port.state = "down"

@@ -41,6 +41,8 @@ class Keeper:
         self.save = save
         self.actions = actions
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.ending: set[int] = set()
+        """Ports whose daemon is being ended."""
 
     def start(self) -> None:
         self.task(self._watch_namespaces())
@@ -54,8 +56,23 @@ class Keeper:
 
     def lost_tap(self, port: Port) -> None:
         """The interface was deleted from outside: end the daemon, and its restart makes the interface anew."""
-        log.warning("the interface of partition %s is gone", port.spec.name)
-        self.task(self.actions.end_daemon(port))
+        if self.replace(port):
+            log.warning("the interface of partition %s is gone", port.spec.name)
+
+    def replace(self, port: Port) -> bool:
+        """End a daemon that we can't work with: its restart makes it one of ours. False when that is under way."""
+        if port.number in self.ending:
+            return False
+        self.ending.add(port.number)
+
+        async def work() -> None:
+            try:
+                await self.actions.end_daemon(port)
+            finally:
+                self.ending.discard(port.number)
+
+        self.task(work())
+        return True
 
     def remember(self) -> None:
         """A daemon that we did not start serves a partition: a next hosting daemon must know it."""
@@ -83,10 +100,6 @@ class Keeper:
                 then()
 
         self.task(work())
-
-    def outdated(self, port: Port) -> None:
-        """The daemon is of a version that we can't work with: its restart makes it one of ours."""
-        self.task(self.actions.end_daemon(port))
 
     async def revive(self, port: Port, delay: float = 0.0) -> None:
         """Make what is missing of a partition and start its daemon; try again later when that fails."""

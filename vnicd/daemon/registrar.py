@@ -132,11 +132,14 @@ class Registrar:
                 self._hello(channel, message, fds)
             elif message["op"] == "tap_gone":
                 self.keeper.lost_tap(self.ports.by_number[channel.port])
+                channel.close()
             else:
                 self.switch.take(channel.port, message, fds)
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             said = quoted(repr(error))
-            self.complaints.warn(channel.port, "port %d sent a message that can't be used: %s", channel.port, said)
+            self.complaints.warn(
+                channel.port, "port %d sent a message that can't be used: %s", channel.port, said
+            )
             channel.close()
         finally:
             channel.discard(fds)
@@ -153,6 +156,8 @@ class Registrar:
 
     def _hello(self, channel: Channel, message: Message, fds: list[int]) -> None:
         """Take a partition daemon in, if it is the process that serves the partition it names."""
+        if channel.waits_for_tap:
+            raise ValueError("it has said so already")
         port = self.ports.by_name.get(message["name"])
         if (
             message["op"] != "hello"
@@ -176,11 +181,11 @@ class Registrar:
                 self.keeper.lost_tap(port)
             else:
                 channel.waits_for_tap = True
-                self.keeper.give_tap(port, lambda: self._hello(channel, message, []))
+                self.keeper.give_tap(port, lambda: self._greet(channel, message))
             return
         if returning and not self._take_back(port, fds):
             channel.port, port.channel = -1, None
-            self.keeper.outdated(port)
+            self.keeper.replace(port)
             return
         if returning:
             port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
@@ -202,16 +207,26 @@ class Registrar:
                 links.adopt(port.number, int(peer), int(ident))
         links.request(0, port.number)
 
+    def _greet(self, channel: Channel, message: Message) -> None:
+        """The interface is there that a daemon has waited for, if it still waits."""
+        channel.waits_for_tap = False
+        if channel.sock.fileno() >= 0:
+            self._hello(channel, message, [])
+
     def _take_back(self, port: Port, fds: list[int]) -> bool:
         """The TAP and the counters of a daemon that has outlived the last hosting daemon; False when they don't fit."""
         where = netns.identity(port.spec.netns_path)
         if where is not None and tap.whereabouts(fds[0]) != where:  # we would change what has its name there
-            log.warning("the daemon of partition %s has brought a foreign interface", port.spec.name)
+            self.complaints.warn(
+                port.number, "the daemon of partition %s has brought a foreign interface", port.spec.name
+            )
             return False
         try:
             region = counters.open_shared(os.dup(fds[1]))
         except Refused as error:
-            log.warning("the daemon of partition %s is of another version: %s", port.spec.name, error)
+            self.complaints.warn(
+                port.number, "the daemon of partition %s is of another version: %s", port.spec.name, error
+            )
             return False
         port.counters.close()
         port.counters = region

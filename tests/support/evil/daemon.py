@@ -83,7 +83,7 @@ def linger(count: str) -> int:
     """Such descriptors with messages, well formed and not."""
     for number in range(int(count)):
         fd = _lingering()
-        _say({"op": ("made", "want", "what")[number % 3], "link_id": 1, "page_size": 1, "ports": []}, (fd,))
+        _say({"op": ("made", "want", "what")[number % 3], "link_id": 1, "ports": []}, (fd,))
         os.close(fd)
     return int(count)
 
@@ -119,4 +119,13 @@ def connect(count: str) -> int:
     return int(count)
 
 
-DEEDS = {each.__name__: each for each in (linger, shout, ask, connect)}
+def lose_tap(count: str) -> int:
+    """Say many times at once that the interface is gone; the daemon is ended for it."""
+    host = _Daemon.instance.host
+    with contextlib.suppress(OSError):
+        for _ in range(int(count) if host is not None else 0):
+            messages.send(host, {"op": "tap_gone"})
+    return int(count)
+
+
+DEEDS = {each.__name__: each for each in (linger, shout, ask, connect, lose_tap)}
