@@ -44,13 +44,17 @@ def descriptors(fabric: Fabric) -> int:
     return len(list(Path(f"/proc/{fabric.host_pid()}/fd").iterdir()))
 
 
-DEEDS = [("linger", 30), ("shout", 2), ("ask", 2), ("connect", 400)]
+def threads(fabric: Fabric) -> int:
+    return len(list(Path(f"/proc/{fabric.host_pid()}/task").iterdir()))
+
+
+DEEDS = [("linger", 30), ("shout", 2), ("ask", 2), ("connect", 400), ("reconnect", 400)]
 
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed[0])
 def test_the_others_go_on(shared: Fabric, pair: Pair, bad: Partition, deed: tuple[str, int]) -> None:
     blue, green = pair
-    written, opened = log_bytes(shared), descriptors(shared)
+    written, opened, begun_threads = log_bytes(shared), descriptors(shared), threads(shared)
     running = blue.start_ping(green.ip, count=200)
     said = tell(bad.name, *deed)
     for _ in range(5):
@@ -61,6 +65,7 @@ def test_the_others_go_on(shared: Fabric, pair: Pair, bad: Partition, deed: tupl
     assert int(said) > 0
     assert log_bytes(shared) - written < 4096
     assert descriptors(shared) - opened < 150
+    assert threads(shared) - begun_threads < 20
     new = shared.add("new", "10.77.0.67/24")
     assert new.ping(green.ip, count=5).lost == 0
     shared.wait_path(new, green, "direct")

@@ -17,6 +17,7 @@ from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered
 from tests.support.waiting import wait_until
 from vnicd.daemon import channel as module
 from vnicd.daemon import messages
+from vnicd.daemon.allowance import Allowance
 from vnicd.daemon.channel import Channel
 from vnicd.daemon.messages import Message
 
@@ -31,7 +32,8 @@ class Listener:
         self.work_s = 0.0
         """What the handling of a message takes."""
         self.news = asyncio.Event()
-        self.channel = Channel(sock, self.message, self.end)
+        self.allowance = Allowance(os.getpid(), asyncio.get_running_loop().time())
+        self.channel = Channel(sock, self.message, self.end, self.allowance)
 
     def message(self, channel: Channel, message: Message, fds: list[int]) -> None:
         begun = time.thread_time()
@@ -60,7 +62,7 @@ def with_channel(sock: socket.socket, test: Callable[[Listener], Awaitable[None]
         listener.channel.close()
         listener.channel.close()
         assert listener.ends == 1, "the end is told once"
-        await asyncio.to_thread(wait_until, lambda: not listener.channel.bin.fill, 5, "all is closed")
+        await asyncio.to_thread(wait_until, lambda: not listener.allowance.bin.fill, 5, "all is closed")
         return listener
 
     return asyncio.run(run())
@@ -169,7 +171,7 @@ def test_descriptors_that_take_long_to_close(pair: Pair, read: bool) -> None:
             await listener.until(lambda: listener.ends)
         listener.channel.close()
         assert time.monotonic() - begun < 2
-        assert listener.channel.bin.fill == 1
+        assert listener.allowance.bin.fill == 1
         for each in kept:
             each.close()  # which ends the lingering
 

@@ -1,8 +1,8 @@
 """The hosting daemon's end of its connection to one partition daemon; never blocks.
 
 The partition daemon may be hostile. What it sends takes at most a part of the event loop's time: then it is not read
-for a while. The descriptors that come are closed by a thread of the channel's own, as that can take as long as their
-owner likes; the socket is emptied of them before it is closed.
+for a while. The descriptors that come are closed by a thread, as that can take as long as their owner likes; the socket
+is emptied of them before it is closed. Time and thread are of the daemon's allowance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from vnicd.daemon import messages
-from vnicd.daemon.bin import Bin
+from vnicd.daemon.allowance import Allowance
 from vnicd.daemon.messages import Message
 
 MAX_QUEUE = 8192
@@ -25,17 +25,8 @@ MAX_QUEUE = 8192
 LAST_WORD = 1.0
 """Seconds that a partition daemon has to read the last message."""
 
-SHARE = 0.1
-"""Part of the event loop's time that one partition daemon's messages may take, over the time of its credit."""
-
-CREDIT_S = 0.1
-"""Seconds of that time which a channel may use at once: a hello with 255 links takes some 10 ms."""
-
 MOST_QUEUED = 1024
 """Messages that a socket can hold: 416 KiB (twice net.core.wmem_max), and even an empty one takes 640 bytes."""
-
-MOST_UNCLOSED = 512
-"""Descriptors that wait to be closed; with more, the connection ends."""
 
 DRAIN_SPACE = messages.FDS_SPACE + socket.CMSG_SPACE(12)
 """With the credentials of the sender."""
@@ -49,6 +40,7 @@ class Channel:
         sock: socket.socket,
         on_message: Callable[[Channel, Message, list[int]], None],
         on_end: Callable[[Channel], None],
+        allowance: Allowance,
     ) -> None:
         self.sock = sock
         self.on_message = on_message
@@ -60,13 +52,13 @@ class Channel:
         """We listen no more: a last message was sent."""
         self.waits_for_tap = False
         """It has said who it is, and its partition's interface is being made."""
-        self.bin = Bin()
-        self.credit, self.credited_at = CREDIT_S, self.loop.time()
+        self.allowance = allowance
         sock.setblocking(False)
         self.pid, self.uid, _ = struct.unpack(
             "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         )
         self.loop.add_reader(sock, self._readable)
+        self._rest(allowance.pay(0.0, self.loop.time()))
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send now or, if the socket is full, later; the descriptors stay the caller's."""
@@ -100,10 +92,12 @@ class Channel:
         """End the connection; twice is once."""
         if self.sock.fileno() < 0:
             return
+        begun = time.thread_time()
         self.loop.remove_reader(self.sock)
         self.loop.remove_writer(self.sock)
         self._drain()
         self.sock.close()
+        self.allowance.pay(time.thread_time() - begun, self.loop.time())
         for _, fds in self.queue:
             messages.close_all(fds)
         self.queue.clear()
@@ -127,7 +121,9 @@ class Channel:
         """Take out what nobody will read: with descriptors in it, closing the socket could take long."""
         try:
             self.sock.shutdown(socket.SHUT_RD)  # so that nothing more can be sent
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # tells an empty message from the end
+            self.sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_PASSCRED, 1
+            )  # tells an empty message from the end
             for _ in range(MOST_QUEUED):
                 _, ancillary, _, _ = self.sock.recvmsg(1, DRAIN_SPACE, socket.MSG_CMSG_CLOEXEC)
                 if not ancillary:
@@ -138,7 +134,7 @@ class Channel:
 
     def discard(self, fds: Sequence[int]) -> None:
         """Have descriptors closed that have come by this channel."""
-        self.bin.put(fds)
+        self.allowance.bin.put(fds)
 
     def _readable(self) -> None:
         begun = time.thread_time()  # and not the clock, which goes on while others have the CPU
@@ -148,21 +144,18 @@ class Channel:
             return
         except (OSError, ValueError):
             got = None
-        if got is None or self.bin.fill > MOST_UNCLOSED:
+        if got is None or self.allowance.is_overdrawn:
             self.discard(got[1] if got else [])
             self.close()
             return
         self.on_message(self, *got)
-        self._pay(time.thread_time() - begun)
+        self._rest(self.allowance.pay(time.thread_time() - begun, self.loop.time()))
 
-    def _pay(self, spent: float) -> None:
-        """Read no more for a while when the share of time is used up."""
-        now = self.loop.time()
-        self.credit = min(CREDIT_S, self.credit + SHARE * (now - self.credited_at)) - spent
-        self.credited_at = now
-        if self.credit < 0 and self.sock.fileno() >= 0:
+    def _rest(self, seconds: float) -> None:
+        """Read no more for a while, if it is one."""
+        if seconds > 0 and self.sock.fileno() >= 0:
             self.loop.remove_reader(self.sock)
-            self.loop.call_later(-self.credit / SHARE, self._read_on)
+            self.loop.call_later(seconds, self._read_on)
 
     def _read_on(self) -> None:
         if self.sock.fileno() >= 0 and not self.dismissed:

@@ -16,6 +16,7 @@ from vnicd.memory import Region
 from vnicd.model import MTU_DEFAULT, PartitionSpec, default_mac
 
 if TYPE_CHECKING:
+    from vnicd.daemon.allowance import Allowance
     from vnicd.daemon.channel import Channel
 
 
@@ -46,6 +47,8 @@ class Port:
     tap: int = -1
     counters: Region = field(default_factory=counters.create)
     channel: Channel | None = None
+    allowance: Allowance | None = None
+    """Of the daemon that has connected last."""
     generation: int = 0
     restarts: int = 0
     page_size: int = 0

@@ -14,7 +14,8 @@ import socket
 
 from vnicd import counters
 from vnicd.config import Options, Paths
-from vnicd.daemon import messages, privileges
+from vnicd.daemon import access, messages, privileges
+from vnicd.daemon.allowance import Allowance
 from vnicd.daemon.channel import Channel
 from vnicd.daemon.complaints import NOBODY, Complaints, quoted
 from vnicd.daemon.keeper import Keeper
@@ -109,14 +110,27 @@ class Registrar:
                 self.complaints.warn(NOBODY, "a partition daemon can't be taken in: %s", error.strerror)
                 self._rest(listener)
                 return
-            self._take_in(Channel(sock, self._message, self._end))
+            self._take_in(sock)
 
-    def _take_in(self, channel: Channel) -> None:
+    def _take_in(self, sock: socket.socket) -> None:
         """Listen to a process that is a partition's daemon. Its new connection ends one that has said nothing."""
-        if not any(self.supervisor.owns(port, channel.pid) for port in self.ports):
+        pid, now = access.peer(sock)[1], asyncio.get_running_loop().time()
+        port = next((port for port in self.ports if self.supervisor.owns(port, pid)), None)
+        if port is None:
+            channel = Channel(sock, self._message, self._end, Allowance(pid, now))
             self.channels.add(channel)
             self._turn_away(channel)
             return
+        if port.allowance is None or port.allowance.pid != pid:
+            port.allowance = Allowance(pid, now)
+        if port.allowance.is_overdrawn:
+            self.complaints.warn(
+                port.number, "port %d has sent what can't be closed; its daemon is ended", port.number
+            )
+            port.allowance.bin.put([sock.detach()])
+            self.keeper.replace(port)
+            return
+        channel = Channel(sock, self._message, self._end, port.allowance)
         for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
             other.close()
         self.channels.add(channel)

@@ -119,6 +119,15 @@ def connect(count: str) -> int:
     return int(count)
 
 
+def reconnect(count: str) -> int:
+    """Connections that each send a descriptor with what is no message."""
+    for _ in range(int(count)):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock, contextlib.suppress(OSError):
+            sock.connect("partition.sock")
+            socket.send_fds(sock, [b"garbage"], [0])
+    return int(count)
+
+
 def lose_tap(count: str) -> int:
     """Say many times at once that the interface is gone; the daemon is ended for it."""
     host = _Daemon.instance.host
@@ -128,4 +137,4 @@ def lose_tap(count: str) -> int:
     return int(count)
 
 
-DEEDS = {each.__name__: each for each in (linger, shout, ask, connect, lose_tap)}
+DEEDS = {each.__name__: each for each in (linger, shout, ask, connect, reconnect, lose_tap)}
