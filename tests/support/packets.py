@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -13,7 +12,7 @@ DEEP = b'{"op": "made", "x": ' + b"[" * 100_000
 
 
 def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a fuzzer counts often
 
 
 def numbered(number: int) -> int:

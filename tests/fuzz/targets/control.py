@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.fabric_file import make_tree
+from tests.fuzz.targets.silence import Silence, silenced
 from tests.fuzz.targets.turns import turn
 from tests.fuzz.targets.words import check_line, partition, uplink
 from tests.support.packets import open_fds
@@ -30,31 +30,6 @@ CHECKING = ("partition.add", "uplink.set", "fabric.apply")
 METHODS = (*RULES, *CHECKING * 6, "partition", "")
 SLOW = ("fabric.down", "fabric.check", "sockets.list")
 """They look at the whole machine, or end the daemon, once their parameters are right: they get wrong ones."""
-
-
-class Silence(logging.Handler):
-    """Takes what would be logged; an error with a traceback is a finding."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.tracebacks: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info:
-            self.tracebacks.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
-
-
-@contextmanager
-def silenced() -> Iterator[Silence]:
-    """The log of vnicd goes here."""
-    log, silence = logging.getLogger("vnicd"), Silence()
-    log.addHandler(silence)
-    before, log.propagate = log.propagate, False
-    try:
-        yield silence
-    finally:
-        log.removeHandler(silence)
-        log.propagate = before
 
 
 def _params(choices: Choices, method: str) -> Any:
