@@ -94,6 +94,20 @@ def test_two_partitions_in_one_namespace(shared: Fabric) -> None:
     assert peer.ping(second.ip).lost == 0
 
 
+def test_an_interface_with_a_name_that_is_no_text(shared: Fabric) -> None:
+    """Its partition's root may call it what he likes: the daemon comes back without it, and it can be taken away."""
+    path = by_name(shared, "renamed")
+    before = inside(f"/run/netns/{path}")
+    box = shared.add("renamed", "10.91.6.1/24", netns=path)
+    for words in (["down"], ["name", b"\xff\xfe"], ["up"]):
+        old = box.ifname if words != ["up"] else b"\xff\xfe"
+        subprocess.run(["ip", "-n", path, "link", "set", old, *words], check=True)
+    os.kill(box.pid, signal.SIGKILL)
+    wait_until(lambda: (box.info["restarts"], box.info["state"]) == (1, "up"), 20, "its daemon is back")
+    shared.cli("partition", "remove", box.name)
+    assert inside(f"/run/netns/{path}") == before
+
+
 def test_attached_namespace_deleted_from_outside(shared: Fabric) -> None:
     name = shared.namespace("goes")
     shared.add("orphan", "10.91.4.1/24", netns=name)

@@ -162,8 +162,8 @@ def announce_addresses(spec: PartitionSpec, addresses: Iterable[str], tap_fd: in
 
     try:
         netns.inside(spec.netns_path, work)
-    except (NoNamespace, OSError):
-        pass  # the namespace is gone, or the interface is down: nobody hears it
+    except (NoNamespace, OSError, UnicodeEncodeError):
+        pass  # the namespace is gone, the interface is down, or Python can't say its name: nobody hears it
 
 
 def is_up(spec: PartitionSpec, tap_fd: int) -> bool:

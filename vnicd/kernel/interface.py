@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import os
 import socket
 import struct
 from pathlib import Path
@@ -117,7 +118,7 @@ def is_up(ifname: str) -> bool:
     """Whether an interface is set up, with or without a carrier; False when there is none of that name."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16s24x", ifname.encode()))
+            answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16s24x", os.fsencode(ifname)))
         except OSError:
             return False
     return bool(struct.unpack_from("H", answer, 16)[0] & IFF_UP)

@@ -70,7 +70,7 @@ def name_of(fd: int) -> str:
         request = fcntl.ioctl(fd, TUNGETIFF, bytes(40))
     except OSError:
         return ""
-    return request[:16].rstrip(b"\0").decode()
+    return os.fsdecode(request[:16].rstrip(b"\0"))  # the partition's root may have given it any bytes
 
 
 def is_alive(fd: int) -> bool:
