@@ -53,8 +53,8 @@ def sockets(only_library: bool, as_json: bool) -> None:
 
 
 def _show(data: dict[str, Any]) -> None:
-    output.table(HEADERS, [_row(each) for each in data["connections"]], right=NUMBERS)
-    reasons = [row for program in data["processes"] for row in _reasons(program)]
+    output.table(HEADERS, [row(each) for each in data["connections"]], right=NUMBERS)
+    reasons = [each for program in data["processes"] for each in reason_rows(program)]
     if reasons:
         click.echo()
         output.table(REASON_HEADERS, reasons, right=("PID", "TIMES"))
@@ -64,7 +64,7 @@ def _show(data: dict[str, Any]) -> None:
         output.note("there are more than could be looked at in time")
 
 
-def _row(connection: dict[str, Any]) -> list[str]:
+def row(connection: dict[str, Any]) -> list[str]:
     client, server = connection["client"], connection["server"]
     return [
         _end(client),
@@ -90,7 +90,7 @@ def _program(end: dict[str, Any]) -> str:
     return f"{end['program']} ({first}{more})"
 
 
-def _reasons(program: dict[str, Any]) -> list[list[str]]:
+def reason_rows(program: dict[str, Any]) -> list[list[str]]:
     """A row for each other end and reason, the last first.
 
     A client's port is another one each time, so an accepting program's rows have the address alone. How often is known
