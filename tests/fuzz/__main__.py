@@ -5,7 +5,8 @@
     python -m tests.fuzz --seconds 600           # ten minutes for each target
     python -m tests.fuzz file --input 0a1b...    # one input again
 
-`python -m tests.fuzz.guided TARGET` is led by coverage instead of chance, for what is written in Python.
+`python -m tests.fuzz.guided TARGET` is led by coverage instead of chance, for what is written in Python;
+`python -m tests.fuzz.libfuzzer` is so for the exchange, which is C.
 
 A finding ends it with exit code 1, and prints the seed, the error and the input. Some targets keep what they talk to
 from one input to the next: if the input alone does not do it, the seed does. With modules built with VNICD_SANITIZE=1

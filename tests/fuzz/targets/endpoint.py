@@ -93,7 +93,9 @@ class _Daemon:
         wait_for_doorbells()
         assert open_fds() == self.fds, "a descriptor leaked"
         self.counters.close()
-        self.endpoint.reply = lambda message, fds: None  # no circle of references keeps the loop's descriptors
+        self.endpoint.reply = lambda message, fds: (
+            None
+        )  # no circle of references keeps the loop's descriptors
 
 
 def _attempt(data: bytes, kinds: list[int], sides: dict[tuple[int, int], int]) -> int:
