@@ -10,13 +10,14 @@
 
 A finding ends it with exit code 1, and prints the seed, the error and the input. Some targets keep what they talk to
 from one input to the next: if the input alone does not do it, the seed does. With modules built with VNICD_SANITIZE=1
-a look beyond the memory that is there ends it, too. Some targets need root, for a TAP or a name; all that they
-make is in a network namespace of their own.
+a look beyond the memory that is there ends it, too. Some targets need root, to make a TAP or to be allowed something;
+all that they make is in a network namespace of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import secrets
 import sys
@@ -84,6 +85,7 @@ def main() -> int:
             print(f"{name}: left out, it needs root")
             continue
         fine = run(name, target, given) and fine
+        gc.collect()  # what it has left open is not to be closed while the next one counts descriptors
     return 0 if fine else 1
 
 

@@ -38,7 +38,7 @@ def test_the_guard(seed: int) -> None:
 def test_nothing_is_found(name: str) -> None:
     """For a moment, from another seed each time, which is printed."""
     if TARGETS[name].needs_root and os.geteuid() != 0:
-        pytest.skip("this target makes a TAP or a name, and needs root")
+        pytest.skip("this target needs root")
     command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(SECONDS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -153,4 +153,4 @@ def _opened() -> Iterator[Try]:
         yield session.attempt
 
 
-TARGETS = {"control": Target("lines to the control socket and its methods", _opened, 400)}
+TARGETS = {"control": Target("lines to the control socket and its methods", _opened, 400, needs_root=True)}

@@ -185,4 +185,4 @@ def _opened() -> Iterator[Try]:
     region.close()
 
 
-TARGETS = {"links": Target("reports of ends of links, without sockets", _opened, 600)}
+TARGETS = {"links": Target("reports of ends of links, without sockets", _opened, 2400)}
