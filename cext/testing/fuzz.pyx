@@ -293,14 +293,26 @@ cdef inline void make_claim(char *frame, uint64_t *state) noexcept nogil:
         put_address(frame, 62, 16, state)
 
 
-cdef inline bint is_own(const char *frame, const Inspected *found, const vn_directory_entry *own) noexcept nogil:
-    """Whether the address that a frame comes from is the port's, told without the table."""
-    cdef const char *source = frame + found.source
+cdef inline bint is_own(const char *address, int bytes, const vn_directory_entry *own) noexcept nogil:
+    """Whether an address is the port's, told without the table."""
+    if bytes == 4:
+        return memcmp(address, own.addresses[0].bytes, 4) == 0
+    return (memcmp(address, own.addresses[1].bytes, 16) == 0
+            or memcmp(address, b"\xfe\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xfe\x00\x00\x01", 16) == 0)
+
+
+cdef inline bint may_go(const char *frame, const Inspected *found, const vn_directory_entry *own) noexcept nogil:
+    """Whether all that a frame claims is the port's: where it comes from, and whom it speaks for."""
+    cdef int bytes = 16 if found.kind == FRAME_IPV6 else 4
     cdef const char *none = b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-    if found.kind != FRAME_IPV6:
-        return memcmp(source, own.addresses[0].bytes, 4) == 0 or memcmp(source, none, 4) == 0
-    return (memcmp(source, own.addresses[1].bytes, 16) == 0 or memcmp(source, none, 16) == 0
-            or memcmp(source, b"\xfe\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xfe\x00\x00\x01", 16) == 0)
+    cdef bint nobody = memcmp(frame + found.source, none, bytes) == 0
+    if found.kind == FRAME_OTHER or found.kind == FRAME_BAD or found.icmp6 == ND_RA or found.icmp6 == ND_REDIRECT:
+        return False
+    if not nobody and not is_own(frame + found.source, bytes, own):
+        return False
+    if found.icmp6 == ND_NA or (found.icmp6 == ND_NS and nobody):
+        return is_own(frame + found.icmp6_at + 8, 16, own)
+    return True
 
 
 cdef inline int guard(Engine *e, const char *frame, uint32_t copied, uint32_t length, const vn_directory_entry *own) noexcept nogil:
@@ -316,9 +328,7 @@ cdef inline int guard(Engine *e, const char *frame, uint32_t copied, uint32_t le
     if port != FLOOD and port != 0 and port != OTHER_PORT:
         return -1
     inspect(frame, copied, length, &found)
-    if found.kind == FRAME_OTHER or found.kind == FRAME_BAD or found.icmp6 == ND_RA or found.icmp6 == ND_REDIRECT:
-        return -1
-    return 1 if is_own(frame, &found, own) else -1
+    return 1 if may_go(frame, &found, own) else -1
 
 
 def guards(uint64_t seed, uint64_t count):
