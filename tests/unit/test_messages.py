@@ -106,6 +106,19 @@ def test_a_report_that_is_not_well_formed_is_refused_and_loses_no_descriptor(rep
     assert open_fds() == before
 
 
+def test_a_report_of_our_own_that_fails_loses_no_descriptor() -> None:
+    """As when there are none left for a doorbell."""
+
+    def take(number: int, message: Message, fds: list[int]) -> None:
+        raise OSError
+
+    before = open_fds()
+    switch: Any = SimpleNamespace(take=take)
+    with pytest.raises(OSError):
+        Switch._own_reply(switch, {"op": "made", "link_id": 1}, [0])
+    assert open_fds() == before
+
+
 def test_the_size_of_pages_is_what_the_kernel_says() -> None:
     """And not what a daemon writes, which would be shown by vnicctl."""
     links = Links(lambda *order: None)

@@ -104,8 +104,10 @@ class Switch:
 
     def _own_reply(self, message: Message, fds: Sequence[int]) -> None:
         copies = [os.dup(fd) for fd in fds]
-        self.take(0, message, copies)
-        close_all(copies)
+        try:
+            self.take(0, message, copies)
+        finally:
+            close_all(copies)
 
     # -------------------------------------------------------------------------------------- reports in
 
