@@ -16,7 +16,7 @@ from vnicd.daemon.messages import Message
 
 
 def test_the_credit_is_used_up_and_comes_back() -> None:
-    allowance = Allowance(1, 10.0)
+    allowance = Allowance(10.0)
     assert allowance.pay(CREDIT_S, 10.0) == 0
     assert allowance.pay(0.02, 10.0) == pytest.approx(0.02 / SHARE)
     assert allowance.pay(0.0, 10.1) == pytest.approx(0.02 / SHARE - 0.1)
@@ -31,7 +31,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.allowance = Allowance(os.getpid(), self.loop.time())
+        self.allowance = Allowance(self.loop.time())
         self.got = 0
         self.work_s = 0.0
         """What the handling of a message takes."""
@@ -85,7 +85,7 @@ def test_connecting_again_starts_no_thread() -> None:
 
 def test_more_than_can_be_closed() -> None:
     async def run() -> None:
-        allowance = Allowance(os.getpid(), 0.0)
+        allowance = Allowance(0.0)
         allowance.bin.put([os.open("/dev/null", os.O_RDONLY) for _ in range(MOST_UNCLOSED)])
         assert not allowance.is_overdrawn
         allowance.bin.put([os.open("/dev/null", os.O_RDONLY)])
@@ -93,5 +93,23 @@ def test_more_than_can_be_closed() -> None:
         while allowance.bin.fill:
             await asyncio.to_thread(os.sched_yield)
         assert not allowance.is_overdrawn
+
+    asyncio.run(run())
+
+
+def test_what_can_not_be_closed_is_not_held_against_the_next_daemon() -> None:
+    """A little of it is: that is no reason for one more thread."""
+
+    async def run() -> None:
+        allowance = Allowance(0.0)
+        first = allowance.bin
+        first.put([os.open("/dev/null", os.O_RDONLY)])
+        allowance.renew()
+        assert allowance.bin is first
+        first.put([os.open("/dev/null", os.O_RDONLY) for _ in range(MOST_UNCLOSED)])
+        allowance.renew()
+        assert allowance.bin is not first and not allowance.is_overdrawn
+        while first.fill:
+            await asyncio.to_thread(os.sched_yield)
 
     asyncio.run(run())

@@ -32,7 +32,7 @@ class Listener:
         self.work_s = 0.0
         """What the handling of a message takes."""
         self.news = asyncio.Event()
-        self.allowance = Allowance(os.getpid(), asyncio.get_running_loop().time())
+        self.allowance = Allowance(asyncio.get_running_loop().time())
         self.channel = Channel(sock, self.message, self.end, self.allowance)
 
     def message(self, channel: Channel, message: Message, fds: list[int]) -> None:

@@ -1,6 +1,7 @@
 """What one partition daemon may take of the hosting daemon: time, and descriptors that are closed for it.
 
-It lasts as long as the daemon's process, so that a new connection gives nothing anew.
+It is the partition's, so neither a new connection nor a new process gives anything anew: a daemon under systemd may
+fork, and each of its processes may register.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ MOST_UNCLOSED = 512
 
 
 class Allowance:
-    """Of the process `pid`; `now` is the time of the event loop."""
+    """`now` is the time of the event loop."""
 
-    def __init__(self, pid: int, now: float) -> None:
-        self.pid = pid
+    def __init__(self, now: float) -> None:
         self.bin = Bin()
         self.credit, self.credited_at = CREDIT_S, now
 
@@ -35,3 +35,8 @@ class Allowance:
         self.credit = min(CREDIT_S, self.credit + SHARE * (now - self.credited_at)) - spent
         self.credited_at = now
         return max(0.0, -self.credit / SHARE)
+
+    def renew(self) -> None:
+        """The daemon has ended: what can't be closed of it, if that is much, is not to end its successor."""
+        if self.is_overdrawn:
+            self.bin = Bin()

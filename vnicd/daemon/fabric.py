@@ -310,6 +310,8 @@ class Fabric:
         self.switch.links.port_down(port.number)
         if port.channel is not None:  # what a dead daemon has left unread is not its successor's word
             port.channel.close()
+        if port.allowance is not None:
+            port.allowance.renew()
         if port.removing or self.down:
             return
         port.state = "down"

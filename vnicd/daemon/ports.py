@@ -48,7 +48,7 @@ class Port:
     counters: Region = field(default_factory=counters.create)
     channel: Channel | None = None
     allowance: Allowance | None = None
-    """Of the daemon that has connected last."""
+    """Of its daemons, from the first that has connected."""
     generation: int = 0
     restarts: int = 0
     page_size: int = 0

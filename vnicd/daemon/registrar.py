@@ -117,12 +117,12 @@ class Registrar:
         pid, now = access.peer(sock)[1], asyncio.get_running_loop().time()
         port = next((port for port in self.ports if self.supervisor.owns(port, pid)), None)
         if port is None:
-            channel = Channel(sock, self._message, self._end, Allowance(pid, now))
+            channel = Channel(sock, self._message, self._end, Allowance(now))
             self.channels.add(channel)
             self._turn_away(channel)
             return
-        if port.allowance is None or port.allowance.pid != pid:
-            port.allowance = Allowance(pid, now)
+        if port.allowance is None:
+            port.allowance = Allowance(now)
         if port.allowance.is_overdrawn:
             self.complaints.warn(
                 port.number, "port %d has sent what can't be closed; its daemon is ended", port.number
