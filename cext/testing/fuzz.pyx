@@ -11,6 +11,7 @@ from libc.string cimport memcmp, memcpy, memset
 from abi.abi cimport *
 from datapath.frame.address_table cimport is_honest, learn_port, swap_addresses
 from datapath.frame.inspect cimport *
+from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, neighbour_answer, sought_port
 from datapath.frame.mac_table cimport is_reserved, learn, mac_at
 from datapath.frame.too_big cimport too_big
 from datapath.io.tap cimport FLOOD, classify
@@ -251,7 +252,7 @@ cdef inline void describe(vn_directory_entry *entry, uint8_t last) noexcept nogi
 cdef inline bint begin_guard(Engine *e, vn_directory_entry *entries) noexcept nogil:
     """The state of port 1 beside port 2, where the addresses are guarded; False without memory."""
     cdef uint16_t port
-    e.addresses.size = SLOTS
+    e.addresses.most = e.addresses.spare_size = SLOTS
     e.addresses.slots = <AddressSlot *>calloc(SLOTS, sizeof(AddressSlot))
     e.addresses.spare = <AddressSlot *>calloc(SLOTS, sizeof(AddressSlot))
     if e.addresses.slots == NULL or e.addresses.spare == NULL:
@@ -331,6 +332,18 @@ cdef inline int guard(Engine *e, const char *frame, uint32_t copied, uint32_t le
     return 1 if may_go(frame, &found, own) else -1
 
 
+cdef inline bint answers_well(const Engine *e, const char *frame, uint32_t copied, uint32_t length) noexcept nogil:
+    """Whether a question for a neighbour is only taken for one where it is, and its answer is no longer than may be."""
+    cdef Inspected found
+    cdef char answer[NEIGHBOUR_ANSWER]
+    cdef uint16_t port
+    inspect(frame, copied, length, &found)
+    port = sought_port(e, frame, &found)
+    if port == NO_PORT:
+        return True
+    return port == OTHER_PORT and neighbour_answer(answer, frame, &found, b"\x02\0\0\0\0\x02") <= NEIGHBOUR_ANSWER
+
+
 def guards(uint64_t seed, uint64_t count):
     """Has the guard and the choice of a port judge so many frames, in memory of their size; how many may go."""
     cdef uint64_t state = seed, number, honest = 0, word
@@ -357,6 +370,8 @@ def guards(uint64_t seed, uint64_t count):
                 memcpy(memory, &word, 8)
             memcpy(memory + VN_VNET_HDR, whole, copied)
             outcome = guard(e, memory + VN_VNET_HDR, copied, length, &entries[OWN_PORT])
+            if not answers_well(e, memory + VN_VNET_HDR, copied, length):
+                outcome = -1
             free(memory)
             if outcome < 0:
                 break
