@@ -7,6 +7,7 @@ tunnels do it (iptunnel_pmtud_build_icmp). RFC 1122 and RFC 4443 say what must n
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
+from datapath.frame.checksum cimport *
 from datapath.frame.inspect cimport *
 from abi.abi cimport *
 
@@ -14,21 +15,6 @@ cdef enum:
     ANSWER_IPV4_MAX = 576        # bytes of the whole answer, from its IP header on
     ANSWER_IPV6_MAX = 1280
     ICMP_HEADER = 8
-
-
-cdef inline uint32_t sum_words(const char *p, uint32_t n, uint32_t sum) noexcept nogil:
-    """Add n bytes, 64 KiB at most, to a checksum that is not folded yet."""
-    cdef uint32_t i
-    for i in range(0, n & ~<uint32_t>1, 2):
-        sum += be16(p + i)
-    return sum + (<uint32_t><uint8_t>p[n - 1] << 8) if n & 1 else sum
-
-
-cdef inline uint32_t folded(uint32_t sum) noexcept nogil:
-    """The Internet checksum of a sum."""
-    sum = (sum & 0xFFFF) + (sum >> 16)
-    sum = (sum & 0xFFFF) + (sum >> 16)
-    return sum ^ 0xFFFF
 
 
 cdef inline bint one_host4(const char *address) noexcept nogil:
