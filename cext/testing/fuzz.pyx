@@ -13,6 +13,7 @@ from datapath.frame.address_table cimport is_honest, learn_port, swap_addresses
 from datapath.frame.inspect cimport *
 from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, neighbour_answer, sought_port
 from datapath.frame.mac_table cimport is_reserved, learn, mac_at
+from datapath.frame.segment cimport *
 from datapath.frame.too_big cimport too_big
 from datapath.io.tap cimport FLOOD, classify
 from datapath.state.ring cimport *
@@ -195,6 +196,25 @@ cdef inline bint judge(const char *vnet, char *frame, uint32_t copied, uint32_t 
     return True
 
 
+cdef inline bint cut(const char *vnet, const char *frame, uint32_t length) noexcept nogil:
+    """Cuts a frame that is all there; False when a segment is longer, or there are too many."""
+    cdef Segments segments
+    cdef char header[VN_VNET_HDR]
+    cdef char out[256]
+    cdef uint32_t made = 0, size
+    is_encapsulated(vnet, frame, length, length)
+    if not segments_begin(&segments, vnet, frame, length, vnet[9] & 1):
+        return True
+    while made <= SEGMENTS_MOST:
+        size = next_segment(&segments, header, out)
+        if size == 0:
+            return True
+        if size > length:
+            return False
+        made += 1
+    return False
+
+
 def frames(uint64_t seed, uint64_t count):
     """Judges so many frames, in memory of their size; the number of those that are IP or ARP."""
     cdef uint64_t state = seed, number, known = 0
@@ -215,14 +235,16 @@ def frames(uint64_t seed, uint64_t count):
             memcpy(vnet + 8, &word, 2)
             if chance(&state) & 1:
                 vnet[0], vnet[1] = 1, <char>(chance(&state) % 6)
+                vnet[4], vnet[5] = <char>(chance(&state) % 80), 0
                 vnet[6], vnet[7] = <char>(chance(&state) % 80), 0
+                vnet[8], vnet[9] = 16 if chance(&state) & 1 else 6, 0
             frame = <char *>malloc(copied)
             if frame == NULL:
                 break
             memcpy(frame, whole, copied)
             inspect(frame, copied, length, &found)
             known += found.kind != FRAME_OTHER and found.kind != FRAME_BAD
-            fine = judge(vnet, frame, copied, length)
+            fine = cut(vnet, frame, copied) and judge(vnet, frame, copied, length)
             free(frame)
             if not fine:
                 break

@@ -6,6 +6,8 @@ from libc.string cimport memcpy
 
 cimport datapath.frame.inspect as frames
 from datapath.frame.inspect cimport Inspected
+from datapath.frame.segment cimport Segments, next_segment, segments_begin
+from datapath.frame.segment cimport is_encapsulated as has_tunnel
 from datapath.frame.too_big cimport too_big as make_too_big
 from abi.abi cimport VN_VNET_HDR
 
@@ -109,3 +111,30 @@ def too_big(frame, mtu, length=None):
         return out[: make_too_big(out, copy.bytes, copy.copied, copy.length, &copy.found, mtu)]
     finally:
         free(out)
+
+
+def is_encapsulated(vnet, frame, length=None):
+    """Whether the transport of a super-frame of `length` bytes, of which the first are given, is inside of a tunnel."""
+    cdef Copy copy = Copy(frame, length)
+    return has_tunnel(exactly(vnet, VN_VNET_HDR), copy.bytes, copy.copied, copy.length) != 0
+
+
+def segments(vnet, frame, leaves_checksum=False):
+    """[(vnet header, frame)] that a super-frame is cut into; empty when it can't be cut."""
+    cdef Copy copy = Copy(frame, None)
+    cdef Segments cut
+    cdef char header[VN_VNET_HDR]
+    cdef uint32_t size
+    cdef char *out
+    if not segments_begin(&cut, exactly(vnet, VN_VNET_HDR), copy.bytes, copy.length, leaves_checksum):
+        return []
+    out = <char *>malloc(copy.length)
+    if out == NULL:
+        raise MemoryError
+    made = []
+    try:
+        while size := next_segment(&cut, header, out):
+            made.append((header[:VN_VNET_HDR], out[:size]))
+    finally:
+        free(out)
+    return made
