@@ -13,6 +13,7 @@ FIN, SYN, PSH, ACK, CWR = 1, 2, 8, 16, 128
 
 OUTER = {4: ("192.0.2.1", "192.0.2.77"), 6: ("2001:db8::1", "2001:db8::77")}
 INNER = {4: ("10.9.0.1", "10.9.0.2"), 6: ("fd00:9::1", "fd00:9::2")}
+INNER_MACS = bytes.fromhex("0200000000bb0200000000aa")
 ENCAPSULATED = {
     "vxlan": (4789, bytes.fromhex("0800000000002a00"), b""),
     "vlan": (4789, bytes.fromhex("0800000000002a00"), bytes.fromhex("81000123")),
@@ -115,7 +116,7 @@ class Super:
     def _tunnel(self, inner: bytes, partial: bool) -> tuple[int, bytes]:
         """The outer protocol, and what follows the outer IP header."""
         kind = b"\x08\x00" if self.inner == 4 else b"\x86\xdd"
-        boxed = self._ethernet(self.inner, inner)
+        boxed = INNER_MACS + kind + inner
         if self.tunnel in ENCAPSULATED:
             port, head, tag = ENCAPSULATED[self.tunnel]
             return UDP, self._udp(port, head + boxed[:12] + tag + boxed[12:], partial)

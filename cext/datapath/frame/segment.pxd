@@ -185,7 +185,7 @@ cdef inline void put_checksum(char *place, uint32_t sum, bint never_zero) noexce
 
 
 cdef inline void write_checksums(const Segments *s, char *frame, uint32_t size) noexcept nogil:
-    """The transport's, and the tunnel's around it: all from the transport on adds up to the pseudo header's complement."""
+    """The transport's, and the tunnel's around it: with its checksum, a transport adds up to its pseudo header's."""
     cdef uint32_t pseudo = s.pseudo + (size - s.transport), sum
     if s.leaves_checksum:
         put_be16(frame + s.check, folded(pseudo) ^ 0xFFFF)

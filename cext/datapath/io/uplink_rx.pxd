@@ -5,6 +5,9 @@ port of its last frame has no room: then the frames wait in the lane's socket, a
 cost. Only the exact look here decides what is whose; the filter in front of the lanes may let through too much. And it
 decides before a byte stands in a ring, as whoever has that mapped sees all that ever stood there: a long frame is
 looked at while it waits in the socket, which spares a copy of it; a short one is read into memory of our own first.
+
+A super-frame in a tunnel is cut here: its vnet header can't tell of the tunnel, so the partition's kernel would refuse
+it, or take it for another.
 """
 
 from libc.errno cimport EINVAL, errno
@@ -19,6 +22,7 @@ from datapath.frame.inspect cimport *
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
+from datapath.frame.segment cimport Segments, is_encapsulated, next_segment, segments_begin
 from datapath.state.ring cimport *
 from datapath.link.shaper cimport may_flood, metered, queue_is_long
 from datapath.io.tap cimport BULK, HEADERS, PAYLOAD_MAX
@@ -29,11 +33,21 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_TRUNC
 
 
+cdef enum:
+    CUT_ROOM = 2 * VN_RECORD_MAX  # that the segments of a super-frame take, with their headers
+
+
 cdef inline void arrived(Engine *e, uint16_t port, uint32_t length) noexcept nogil:
     count_peer(e, port, VN_P_tx_frames, 1)
     count_peer(e, port, VN_P_tx_bytes, length - VN_VNET_HDR)
     count_peer(e, port, VN_P_down_frames, 1)
     count_peer(e, port, VN_P_down_bytes, length - VN_VNET_HDR)
+
+
+cdef inline void count_inbound(Engine *e, uint32_t length) noexcept nogil:
+    """A frame has come in that is for a partition."""
+    count(e, VN_C_uplink_rx_frames, 1)
+    count(e, VN_C_uplink_rx_bytes, length - VN_VNET_HDR)
 
 
 cdef inline void deliver(Engine *e, uint16_t port, const char *payload, uint32_t length) noexcept nogil:
@@ -49,13 +63,38 @@ cdef inline void deliver(Engine *e, uint16_t port, const char *payload, uint32_t
         drop(e, port, VN_DROP_ring_full)
 
 
-cdef inline void deliver_to_all(Engine *e, const char *payload, uint32_t length) noexcept nogil:
+cdef inline void spread(Engine *e, uint16_t port, bint to_all, const char *payload, uint32_t length) noexcept nogil:
+    """Deliver a frame to a port or to each; neither, when it is for nobody here."""
     cdef int i
+    if port == NO_PORT and not to_all:
+        return
+    count_inbound(e, length)
+    if not to_all:
+        deliver(e, port, payload, length)
+        return
     if not may_flood(e, 0):
         drop(e, NO_PORT, VN_DROP_storm)
         return
     for i in range(e.linked_count):
         deliver(e, e.linked[i], payload, length)
+
+
+cdef inline void spread_segments(Engine *e, uint16_t port, bint to_all, const char *payload,
+                                 uint32_t length) noexcept nogil:
+    """Deliver what a super-frame in a tunnel stands for, each frame on its own."""
+    cdef Segments segments
+    cdef char *frame = e.segment + VN_VNET_HDR
+    cdef uint32_t size
+    if port == NO_PORT and not to_all:
+        return
+    if not segments_begin(&segments, payload, payload + VN_VNET_HDR, length - VN_VNET_HDR, True):
+        count_inbound(e, length)
+        drop(e, port, VN_DROP_bad_frame)
+        return
+    size = next_segment(&segments, e.segment, frame)
+    while size:
+        spread(e, port, to_all, e.segment, VN_VNET_HDR + size)
+        size = next_segment(&segments, e.segment, frame)
 
 
 cdef inline bint claims_ours(const Engine *e, const char *frame, const Inspected *found) noexcept nogil:
@@ -117,7 +156,8 @@ cdef inline uint16_t whose(Engine *e, char *frame, uint32_t seen, uint32_t lengt
 
 cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
     """Whether a lane is left alone for now, because the ring of its port has no room."""
-    cdef bint has_room = tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX
+    cdef uint64_t need = CUT_ROOM if lane.is_cut else VN_RECORD_MAX
+    cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
         note_room(link)
     elif lane.hold_until == 0 and not link.tx.fault and may_wait(link):
@@ -132,13 +172,15 @@ cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
 
 
 cdef inline Link *bulk_receiver(Engine *e, Lane *lane) noexcept nogil:
-    """Whose the next frame is, if it is a long one for a single port whose ring has room for it; else NULL."""
+    """Whose the next frame is, if it is a long one for a single port whose ring has room for it as it is; else NULL."""
     cdef char head[HEADERS + PEEK]
     cdef ssize_t got = recv(lane.fd, head, sizeof(head), MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT)
     cdef uint16_t port
     cdef bint to_all
     cdef Link *link
     if got <= BULK or got >= PAYLOAD_MAX:
+        return NULL
+    if is_encapsulated(head, head + VN_VNET_HDR, sizeof(head) - VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR):
         return NULL
     port = whose(e, head + VN_VNET_HDR, sizeof(head) - VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &to_all)
     link = e.links[port] if port != NO_PORT else NULL
@@ -147,14 +189,39 @@ cdef inline Link *bulk_receiver(Engine *e, Lane *lane) noexcept nogil:
     return link if tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX else NULL
 
 
+cdef inline void lane_take(Engine *e, Lane *lane, Link *link, char *payload, uint32_t length) noexcept nogil:
+    """Pass on a frame that was read: into the ring of `link`, where it stands already, or (NULL) from our memory."""
+    cdef char *frame = payload + VN_VNET_HDR
+    cdef uint32_t bytes = length - VN_VNET_HDR
+    cdef bint to_all
+    cdef uint16_t port
+    lane.is_cut = is_encapsulated(payload, frame, bytes, bytes)
+    port = whose(e, frame, bytes, bytes, &to_all)
+    if link == NULL:
+        if lane.is_cut:
+            spread_segments(e, port, to_all, payload, length)
+        else:
+            spread(e, port, to_all, payload, length)
+    elif port != link.peer or to_all or lane.is_cut:  # changed since it was looked at: by a sender on this machine
+        memset(payload, 0, length)
+        drop(e, NO_PORT, VN_DROP_bad_frame)
+    else:
+        count_inbound(e, length)
+        tx_commit(&link.tx, length, VN_FRAME, 0, metered(e, port, payload, length))
+        publish(e, link)
+        arrived(e, port, length)
+    if port != NO_PORT:
+        lane.last = port
+        if e.links[port] != NULL:
+            activate(e, e.links[port])  # there will be an answer
+
+
 cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
     """Move one frame from a lane to where it goes; False when there is none, or no room."""
     cdef Link *link = e.links[lane.last] if lane.last != NO_PORT else NULL
     cdef char *place = NULL
     cdef char *payload
-    cdef uint16_t port
     cdef ssize_t got
-    cdef bint to_all
     if link != NULL and link.open and lane_waits(e, lane, link):
         return False
     link = bulk_receiver(e, lane) if lane.bulk else NULL
@@ -173,26 +240,7 @@ cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
         return True
     if lane.bulk:
         e.busy_at = e.now
-    port = whose(e, payload + VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, <uint32_t>got - VN_VNET_HDR, &to_all)
-    if port != NO_PORT or to_all:
-        count(e, VN_C_uplink_rx_frames, 1)
-        count(e, VN_C_uplink_rx_bytes, got - VN_VNET_HDR)
-    if place != NULL and (port != link.peer or to_all):  # its headers have changed since: by a sender on this machine
-        memset(payload, 0, got)
-        drop(e, NO_PORT, VN_DROP_bad_frame)
-        return True
-    if to_all:
-        deliver_to_all(e, payload, <uint32_t>got)
-    elif place != NULL:
-        tx_commit(&link.tx, <uint32_t>got, VN_FRAME, 0, metered(e, port, payload, <uint32_t>got))
-        publish(e, link)
-        arrived(e, port, <uint32_t>got)
-    elif port != NO_PORT:
-        deliver(e, port, payload, <uint32_t>got)
-    if port != NO_PORT:
-        lane.last = port
-        if e.links[port] != NULL:
-            activate(e, e.links[port])  # there will be an answer
+    lane_take(e, lane, link if place != NULL else NULL, payload, <uint32_t>got)
     return True
 
 

@@ -74,10 +74,13 @@ cdef class Loop:
         self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
         self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
         self.e.inward = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
+        self.e.segment = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
         self.e.addresses.most = ADDRESSES
         self.e.addresses.slots = <AddressSlot *>calloc(ADDRESSES, sizeof(AddressSlot))
         self.e.addresses.spare = <AddressSlot *>calloc(ADDRESSES, sizeof(AddressSlot))
-        if self.e.inward == NULL or self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:
+        if self.e.inward == NULL or self.e.segment == NULL:
+            raise MemoryError
+        if self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:
             raise MemoryError
         self.e.poll_fd = epoll_create1(EPOLL_CLOEXEC)
         self.e.command_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
@@ -110,6 +113,7 @@ cdef class Loop:
                 close(fd)
         free(self.e.scratch)
         free(self.e.inward)
+        free(self.e.segment)
         free(self.e.addresses.slots)
         free(self.e.addresses.spare)
         free(self.e.uplink)

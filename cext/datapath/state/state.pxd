@@ -89,6 +89,7 @@ cdef struct Lane:                # a packet socket that some ports' frames come 
     bint active
     uint16_t last                # the port that its last frame was for, or NO_PORT
     bint bulk                    # that was a long one: look at the next before it is read
+    bint is_cut                  # that was in a tunnel, and cut: the next will take more room
     uint64_t hold_until          # ns: its frames wait for room in that port's ring
 
 
@@ -152,6 +153,7 @@ cdef struct Engine:
 
     char *scratch                # one record, from the TAP
     char *inward                 # hosting daemon: one record, from the uplink
+    char *segment                # hosting daemon: a segment of it, with its vnet header
     Pending pending
     uint16_t tap_port            # where the last frame from the TAP went
     uint64_t tap_mixed_at        # ns, when one last went elsewhere than the one before
