@@ -205,6 +205,8 @@ cdef inline bint cut(const char *vnet, const char *frame, uint32_t length) noexc
     is_encapsulated(vnet, frame, length, length)
     if not segments_begin(&segments, vnet, frame, length, vnet[9] & 1):
         return True
+    if segments.inner == 0 and segments.leaves_checksum and vnet[2] & 1:
+        join_segments(&segments)
     while made <= SEGMENTS_MOST:
         size = next_segment(&segments, header, out)
         if size == 0:

@@ -6,8 +6,8 @@ from libc.string cimport memcpy
 
 cimport datapath.frame.inspect as frames
 from datapath.frame.inspect cimport Inspected
-from datapath.frame.segment cimport Segments, next_segment, segments_begin
-from datapath.frame.segment cimport is_encapsulated as has_tunnel
+from datapath.frame.segment cimport Segments, join_segments, next_segment, segments_begin
+from datapath.frame.segment cimport is_encapsulated as has_tunnel, strip_jumbo as take_jumbo
 from datapath.frame.too_big cimport too_big as make_too_big
 from abi.abi cimport VN_VNET_HDR
 
@@ -119,8 +119,11 @@ def is_encapsulated(vnet, frame, length=None):
     return has_tunnel(exactly(vnet, VN_VNET_HDR), copy.bytes, copy.copied, copy.length) != 0
 
 
-def segments(vnet, frame, leaves_checksum=False):
-    """[(vnet header, frame)] that a super-frame is cut into; empty when it can't be cut."""
+def segments(vnet, frame, leaves_checksum=False, joined=False):
+    """[(vnet header, frame)] that a super-frame is cut into; empty when it can't be cut.
+
+    With `joined` they are super-frames themselves, of a packet's length.
+    """
     cdef Copy copy = Copy(frame, None)
     cdef Segments cut
     cdef char header[VN_VNET_HDR]
@@ -128,6 +131,8 @@ def segments(vnet, frame, leaves_checksum=False):
     cdef char *out
     if not segments_begin(&cut, exactly(vnet, VN_VNET_HDR), copy.bytes, copy.length, leaves_checksum):
         return []
+    if joined:
+        join_segments(&cut)
     out = <char *>malloc(copy.length)
     if out == NULL:
         raise MemoryError
@@ -138,3 +143,10 @@ def segments(vnet, frame, leaves_checksum=False):
     finally:
         free(out)
     return made
+
+
+def strip_jumbo(payload):
+    """A vnet header with its frame, without what tells that it is a jumbogram."""
+    cdef Copy copy = Copy(payload, None)
+    cdef uint32_t shift = take_jumbo(copy.bytes, copy.length)
+    return copy.bytes[shift : copy.length]

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.support.bigtcp import set_max_sizes
 from tests.support.frames import ETH_P_ALL, SOL_PACKET
 from tests.support.namespaces import NETNS, socket_in
 from tests.support.superframes import ACK, CWR, FIN, PSH, TCP, UDP, Super
@@ -86,7 +87,7 @@ def heard(sock: socket.socket) -> Heard:
     found = []
     while True:
         try:
-            data, sender = sock.recvfrom(1 << 17)
+            data, sender = sock.recvfrom(1 << 19)
         except BlockingIOError:
             return found
         if sender[2] != PACKET_OUTGOING:
@@ -164,8 +165,21 @@ def test_tunnel(cutter: Cutter, version: int) -> None:
     assert len(cut) > 100 and cut <= {frame for _, frame in pieces}
 
 
-def stream(cutter: Cutter, target: str, version: int) -> tuple[Heard, Heard]:
-    """What was heard at the left and at the far end of 400 kB that go to `target`."""
+@pytest.mark.parametrize("version", [4, 6])
+def test_big_tcp(cutter: Cutter, version: int) -> None:
+    """The super-frames that one of more than 64 KiB is cut into stand for the segments that the kernel cuts it into."""
+    for name, device in ((cutter.near, "near0"), (cutter.middle, "left"), (cutter.middle, "right")):
+        set_max_sizes(name, device, 200_000)
+    whole, pieces = stream(cutter, "192.0.2.2" if version == 4 else "2001:db8::2", version, 400_000)
+    big = [packets.strip_jumbo(vnet + frame) for vnet, frame in whole if len(frame) > 65_600]
+    made = [each for payload in big for each in packets.segments(payload[:VNET], payload[VNET:], True, True)]
+    cut = {segment for vnet, frame in made if vnet[1] for _, segment in packets.segments(vnet, frame)}
+    assert len(cut) > 100 and cut <= {frame for _, frame in pieces}
+
+
+def stream(cutter: Cutter, target: str, version: int, size: int = 19_997) -> tuple[Heard, Heard]:
+    """What was heard at the left and at the far end of twenty times `size` bytes that go to `target`."""
+    data = (PAYLOAD * (size // len(PAYLOAD) + 1))[:size]
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     whole: Heard = []
     pieces: Heard = []
@@ -181,8 +195,8 @@ def stream(cutter: Cutter, target: str, version: int) -> tuple[Heard, Heard]:
         receiver.settimeout(10)
         ears = enter(cutter.listen(cutter.middle, "left")), enter(cutter.listen(cutter.far, "far0"))
         for _ in range(20):
-            sender.sendall(PAYLOAD[:19997])
-            left = 19997
+            sender.sendall(data)
+            left = size
             while left:
                 left -= len(receiver.recv(left))
             whole += heard(ears[0])

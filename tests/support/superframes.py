@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 NEEDS_CSUM = 1
@@ -13,6 +13,9 @@ FIN, SYN, PSH, ACK, CWR = 1, 2, 8, 16, 128
 
 OUTER = {4: ("192.0.2.1", "192.0.2.77"), 6: ("2001:db8::1", "2001:db8::77")}
 INNER = {4: ("10.9.0.1", "10.9.0.2"), 6: ("fd00:9::1", "fd00:9::2")}
+JUMBO = bytes.fromhex("0000c20400000000")
+"""IPv6's hop-by-hop header of a jumbogram (RFC 2675), without the next header and the length."""
+
 INNER_MACS = bytes.fromhex("0200000000bb0200000000aa")
 ENCAPSULATED = {
     "vxlan": (4789, bytes.fromhex("0800000000002a00"), b""),
@@ -76,7 +79,12 @@ class Super:
 
     def headers(self) -> int:
         """Bytes before the payload."""
-        return len(self.build(b"", 0, self.flags, 0, True))
+        return len(self.build(b"", 0, self.flags, 0, True)) + len(JUMBO) * self.is_jumbogram
+
+    @property
+    def is_jumbogram(self) -> bool:
+        """Whether it has a header more, for its length: IPv6 that is longer than its own field can tell."""
+        return self.outer == 6 and not self.tunnel and len(self.payload) + 20 + len(self.options) > 0xFFFF
 
     def frame(self) -> bytes:
         """The whole; of the checksums that cover all of it there is only the pseudo header's sum."""
@@ -84,16 +92,28 @@ class Super:
 
     def segments(self) -> list[bytes]:
         """What it stands for, with all checksums."""
-        starts = range(0, len(self.payload), self.gso_size)
+        return self._pieces(1, False)
+
+    def super_segments(self) -> list[bytes]:
+        """Super-frames as large as IP can have that stand for the same."""
+        head = len(self.build(b"", 0, self.flags, 0, True)) - 14
+        return self._pieces((0xFFFF - head) // self.gso_size, True)
+
+    def vnet_of_pieces(self) -> bytes:
+        """Of those; the last may be none."""
+        return replace(self, payload=b"").vnet()
+
+    def _pieces(self, joined: int, partial: bool) -> list[bytes]:
+        starts = range(0, len(self.payload), joined * self.gso_size)
         made = []
         for number, start in enumerate(starts):
-            part = self.payload[start : start + self.gso_size]
+            part = self.payload[start : start + joined * self.gso_size]
             flags = self.flags
             if number:
                 flags &= ~CWR
             if start != starts[-1]:
                 flags &= ~(FIN | PSH)
-            made.append(self.build(part, self.seq + start, flags, number, False))
+            made.append(self.build(part, self.seq + start, flags, number * joined, partial))
         return made
 
     def build(self, part: bytes, seq: int, flags: int, number: int, partial: bool) -> bytes:
@@ -155,10 +175,14 @@ class Super:
     ) -> bytes:
         source, target = (ip_address(each).packed for each in ends)
         if version == 6:
+            if len(body) > 0xFFFF:
+                body = bytes([protocol]) + JUMBO[1:4] + struct.pack("!I", len(body) + len(JUMBO)) + body
+                return struct.pack("!IHBB", 6 << 28 | 0x12345, 0, 0, 63) + source + target + body
             return struct.pack("!IHBB", 6 << 28 | 0x12345, len(body), protocol, 63) + source + target + body
         size = 20 + len(options)
         ident = (self.ident + number) & 0xFFFF
-        head = struct.pack("!BBHHHBBH", 0x40 | size >> 2, 2, size + len(body), ident, 0x4000, 63, protocol, 0)
+        length = size + len(body) if size + len(body) <= 0xFFFF else 0
+        head = struct.pack("!BBHHHBBH", 0x40 | size >> 2, 2, length, ident, 0x4000, 63, protocol, 0)
         head += source + target + options
         return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
 

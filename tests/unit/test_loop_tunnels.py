@@ -29,10 +29,12 @@ def shared() -> Iterator[UplinkBench]:
         yield bench
 
 
-def to(mac: str, outer: int = 4, gso_size: int = 1400, tunnel: str = "vxlan") -> Super:
+def to(
+    mac: str, outer: int = 4, gso_size: int = 1400, tunnel: str = "vxlan", payload: bytes = PAYLOAD
+) -> Super:
     """A super-frame from outside."""
     macs = mac_bytes(mac) + mac_bytes(OUT)
-    return Super(PAYLOAD, gso_size, outer, tunnel, udp_checksum=outer == 6, macs=macs)
+    return Super(payload, gso_size, outer, tunnel, udp_checksum=outer == 6, macs=macs)
 
 
 def taken(bench: UplinkBench, port: int) -> tuple[bytes, bytes]:
@@ -123,13 +125,43 @@ def test_a_rate_limit_holds_for_segments(bridge: UplinkBench) -> None:
 
 def test_room_for_all_segments_is_waited_for(bridge: UplinkBench) -> None:
     """With their headers they take more than the super-frame did."""
-    whole = to(A)
+    whole = to(A, gso_size=300, payload=PAYLOAD * 3)
     made = packets.segments(whole.vnet(), whole.frame(), True)
-    taken_each = sum((16 + 10 + len(each) + 63) & ~63 for _, each in made)
-    number = (
-        ring.RING_SIZE - ring.RECORD_MAX
-    ) // taken_each  # then there is room for one record, not for two
-    for _ in range(number):
+    took = sum((16 + 10 + len(each) + 63) & ~63 for _, each in made)
+    number, room = divmod(ring.RING_SIZE, took)
+    assert ring.RECORD_MAX <= room < took, "there is room for a record, not for all of it"
+    for _ in range(number + 1):
         bridge.inbound(whole.frame(), vnet=whole.vnet())
-    wait_until(lambda: bridge.counter("uplink_rx_frames") == number * len(made), 5, "they are in the ring")
+    wait_until(lambda: bridge.counter("uplink_rx_frames") == (number + 1) * len(made), 5, "all are read")
     assert bridge.counter("holds") >= 1
+
+
+BIG = PAYLOAD * 10
+"""More than a record holds."""
+
+
+@pytest.mark.parametrize("outer", [4, 6])
+def test_big_tcp_arrives_in_super_frames(bridge: UplinkBench, outer: int) -> None:
+    whole = to(A, outer, 1448, "", BIG)
+    for _ in range(3):
+        bridge.inbound(whole.frame(), vnet=whole.vnet())
+        got = [taken(bridge, 1) for _ in whole.super_segments()]
+        assert [data for _, data in got] == whole.super_segments()
+        assert {vnet for vnet, _ in got} == {whole.vnet_of_pieces()}
+    assert bridge.drops() == {}
+
+
+@pytest.mark.parametrize("outer", [4, 6])
+def test_big_tcp_with_one_mac_for_all(shared: UplinkBench, outer: int) -> None:
+    whole = to(NIC, outer, 1448, "", BIG)
+    shared.inbound(whole.frame(), vnet=whole.vnet())
+    pieces = to(A, outer, 1448, "", BIG).super_segments()
+    assert [taken(shared, 1)[1] for _ in pieces] == pieces
+
+
+def test_big_tcp_that_cannot_be_cut_is_counted(bridge: UplinkBench) -> None:
+    whole = to(A, 4, 1448, "", BIG)
+    bridge.inbound(whole.frame(), vnet=bytes(10))
+    bridge.inbound(frame(A, OUT, b"last"))
+    assert taken(bridge, 1)[1] == frame(A, OUT, b"last")
+    assert counters.peer(bridge.counters, 1)[1] == {"bad_frame": 1}

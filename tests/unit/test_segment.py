@@ -45,6 +45,16 @@ def cut(whole: Super) -> list[bytes]:
     return [frame for _, frame in made]
 
 
+def finished(vnet: bytes, frame: bytes) -> bytes:
+    """A frame with the checksum that its vnet header leaves to be written."""
+    flags, kind, _, gso_size, start, offset = struct.unpack("=BBHHHH", vnet)
+    assert (flags, kind, gso_size) == (NEEDS_CSUM, 0, 0)
+    value = 0xFFFF - ones_sum(frame[start:])
+    if offset == 6:
+        value = value or 0xFFFF
+    return frame[: start + offset] + value.to_bytes(2, "big") + frame[start + offset + 2 :]
+
+
 @pytest.mark.parametrize("whole", PLAIN + TUNNELLED, ids=name_of)
 def test_segments_are_those_it_stands_for(whole: Super) -> None:
     assert cut(whole) == whole.segments()
@@ -53,15 +63,8 @@ def test_segments_are_those_it_stands_for(whole: Super) -> None:
 @pytest.mark.parametrize("whole", PLAIN + TUNNELLED, ids=name_of)
 def test_a_checksum_that_is_left_to_the_receiver(whole: Super) -> None:
     """He finds its place in the vnet header, and all others right already."""
-    finished = []
-    for vnet, frame in packets.segments(whole.vnet(), whole.frame(), True):
-        flags, kind, _, gso_size, start, offset = struct.unpack("=BBHHHH", vnet)
-        assert (flags, kind, gso_size) == (NEEDS_CSUM, 0, 0)
-        value = 0xFFFF - ones_sum(frame[start:])
-        if whole.transport == UDP:
-            value = value or 0xFFFF
-        finished.append(frame[: start + offset] + value.to_bytes(2, "big") + frame[start + offset + 2 :])
-    assert finished == whole.segments()
+    made = packets.segments(whole.vnet(), whole.frame(), True)
+    assert [finished(vnet, frame) for vnet, frame in made] == whole.segments()
 
 
 @given(
@@ -187,3 +190,49 @@ def test_what_a_hostile_sender_makes_of_it(
         vnet[at] = value
     made = packets.segments(vnet, frame)
     assert len(made) <= 1024 and all(len(each) <= len(frame) for _, each in made)
+
+
+BIG = [
+    Super(PAYLOAD * 40, gso_size, version, flags=flags, ip_options=options)
+    for version in (4, 6)
+    for gso_size in (1448, 9000)
+    for flags in (ACK | PSH, ACK | FIN | CWR)
+    for options in ((b"", b"\1\1\1\0") if version == 4 else (b"",))
+]
+
+
+@pytest.mark.parametrize(
+    "whole", [*BIG, *PLAIN], ids=lambda whole: f"{whole.outer}-{whole.gso_size}-{whole.flags}"
+)
+def test_big_tcp(whole: Super) -> None:
+    """It is cut into super-frames, and those stand for the same segments."""
+    payload = packets.strip_jumbo(whole.vnet() + whole.frame())
+    made = packets.segments(payload[:10], payload[10:], True, True)
+    assert [frame for _, frame in made] == whole.super_segments()
+    assert len(made) == (4 if len(whole.payload) > 0xFFFF else 1)
+    segments = [
+        frame
+        for vnet, frame in made
+        for _, frame in (packets.segments(vnet, frame) if vnet[1] else [(vnet, finished(vnet, frame))])
+    ]
+    assert (
+        segments == whole.segments() == [frame for _, frame in packets.segments(payload[:10], payload[10:])]
+    )
+
+
+@pytest.mark.parametrize("whole", BIG, ids=name_of)
+def test_a_header_of_a_jumbogram_that_ends_early(whole: Super) -> None:
+    payload = whole.vnet() + whole.frame()
+    for length in range(10 + 14 + 40 + 8 + 20):
+        assert len(packets.strip_jumbo(payload[:length])) in (length, length - 8)
+
+
+@pytest.mark.parametrize(
+    ("place", "new"), [(12, b"\x08\0"), (18, b"\0\7"), (55, b"\1"), (56, b"\1"), (57, b"\0")]
+)
+def test_what_is_no_jumbogram_stays(place: int, new: bytes) -> None:
+    """But for its length, when that is not told at all."""
+    whole = BIG[-1]
+    payload = whole.vnet() + patched(whole.frame(), place, new)
+    got = packets.strip_jumbo(payload)
+    assert got == payload or got == patched(payload, 10 + 18, b"\xff\xff")

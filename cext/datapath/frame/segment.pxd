@@ -7,12 +7,16 @@ one that is cut. What stands between the outer transport and the inner IP header
 VLAN tag) is the same in each segment, so nobody has to know what it is: the inner IP header is found from behind,
 as it ends where the checksum begins, and says so by its own length.
 
+BIG TCP. A super-frame may be longer than a record, and than IP's length field tells. It is cut into pieces of several
+segments each, which are super-frames themselves (join_segments), after what IPv6 has for its length was taken out
+(strip_jumbo).
+
 segments_begin() does all the checking of the frame, which nobody may change until the last segment is made. Nothing
 here knows where frames come from or go to.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from abi.abi cimport *
 from datapath.frame.checksum cimport *
@@ -31,6 +35,8 @@ cdef enum:
     UDP_CHECK = 6
     LAST_ONLY = 0x09             # FIN, PSH
     FIRST_ONLY = 0x80            # CWR
+    IP_MOST = 0xFFFF             # bytes of a packet that its length field can tell
+    JUMBO = 8                    # bytes of a hop-by-hop header with a jumbo payload option (RFC 2675) alone
 
 
 cdef struct Segments:            # of one super-frame, in the order in which next_segment() makes them
@@ -43,10 +49,12 @@ cdef struct Segments:            # of one super-frame, in the order in which nex
     uint16_t transport           # offset of the header of the transport that is cut
     uint16_t check               # offset of its checksum
     uint16_t gso_size
+    uint32_t joined              # segments in a piece; if more than one, the piece is a super-frame
+    uint8_t kind                 # of super-frame, for its vnet header
     uint32_t headers             # bytes before the payload
     uint32_t at                  # offset of the next segment's payload
     uint32_t length              # of the super-frame
-    uint32_t number              # of the next segment
+    uint32_t number              # of the next piece's first segment
     uint32_t pseudo              # sum of the transport's pseudo header without its length
     uint32_t tunnel_pseudo
 
@@ -97,7 +105,7 @@ cdef inline bint open_tunnel(Segments *s, uint8_t outer, uint8_t protocol) noexc
         return False
     if outer == UDP and be16(header + UDP_CHECK):
         s.tunnel_check = s.upper + UDP_CHECK
-        s.tunnel_pseudo = be16(header + UDP_CHECK) + (old ^ 0xFFFF)  # it held the sum of the whole
+        s.tunnel_pseudo = be16(header + UDP_CHECK) + folded(old)  # it held the sum of the whole
     elif outer == GRE and be16(header) & GRE_UNKNOWN:
         return False
     elif outer == GRE and be16(header) & GRE_CHECKSUM:
@@ -121,7 +129,7 @@ cdef inline bint find_transport(Segments *s, const char *vnet, const Inspected *
             return False
     s.headers = s.at = s.transport + size
     if is_partial:
-        s.pseudo = be16(s.frame + s.check) + ((s.length - s.transport) ^ 0xFFFF)
+        s.pseudo = be16(s.frame + s.check) + folded(s.length - s.transport)
     else:
         size = 8 if found.kind == FRAME_IPV4 else 32
         s.pseudo = sum_words(s.frame + found.source, size, protocol)
@@ -139,10 +147,11 @@ cdef inline bint segments_begin(Segments *s, const char *vnet, const char *frame
     cdef uint8_t kind = <uint8_t>vnet[1] & ~<uint8_t>GSO_ECN, protocol = UDP if kind == GSO_UDP_L4 else TCP
     memset(s, 0, sizeof(Segments))
     s.frame, s.length, s.gso_size, s.leaves_checksum = frame, length, be16_host(vnet + 4), leaves_checksum
+    s.joined, s.kind = 1, <uint8_t>vnet[1]
     if (kind != GSO_UDP_L4 and kind != GSO_TCPV4 and kind != GSO_TCPV6) or s.gso_size == 0 or is_shredded(vnet, length):
         return False
     inspect(frame, length, length, &found)
-    if (found.kind != FRAME_IPV4 and found.kind != FRAME_IPV6) or found.later or length - found.upper > 0xFFFF:
+    if (found.kind != FRAME_IPV4 and found.kind != FRAME_IPV6) or found.later:
         return False
     if not find_transport(s, vnet, &found, protocol):
         return False
@@ -150,7 +159,40 @@ cdef inline bint segments_begin(Segments *s, const char *vnet, const char *frame
         return False
     if s.inner == 0 and found.protocol != protocol:
         return False
+    if min(length, s.headers + s.gso_size) > IP_MOST + VN_ETH_HDR:
+        return False
     return kind == GSO_UDP_L4 or (kind == GSO_TCPV6) == ((<uint8_t>frame[s.inner or VN_ETH_HDR] >> 4) == 6)
+
+
+cdef inline void join_segments(Segments *s) noexcept nogil:
+    """Cut it into super-frames as long as IP's length field can tell. Only without a tunnel, with a checksum left."""
+    cdef uint32_t fitting = (IP_MOST + VN_ETH_HDR - s.headers) // s.gso_size
+    if fitting > 1:
+        s.joined = fitting
+
+
+cdef inline uint32_t strip_jumbo(char *payload, uint32_t length) noexcept nogil:
+    """Take out what tells the length of an IPv6 packet that is longer than its own field can tell.
+
+    `payload` is a vnet header with its frame, `length` bytes; it begins that many bytes later now. The length field
+    holds its most, so that inspect() looks at what follows.
+    """
+    cdef char *frame = payload + VN_VNET_HDR
+    cdef char *option = frame + IPV6_END
+    cdef uint16_t start = be16_host(payload + 6)
+    cdef uint32_t shift = 0
+    if length < VN_VNET_HDR + IPV6_END + JUMBO or be16(frame + 12) != 0x86DD or be16(frame + 18):
+        return 0
+    if frame[20] == 0 and option[1] == 0 and <uint8_t>option[2] == 0xC2 and option[3] == 4:
+        if start < IPV6_END + JUMBO:
+            return 0
+        start -= JUMBO
+        memcpy(payload + 6, &start, 2)
+        frame[20] = option[0]
+        memmove(payload + JUMBO, payload, VN_VNET_HDR + IPV6_END)
+        shift = JUMBO
+    put_be16(frame + shift + 18, IP_MOST)
+    return shift
 
 
 # ------------------------------------------------------------------------------------------------- one segment
@@ -201,14 +243,28 @@ cdef inline void write_checksums(const Segments *s, char *frame, uint32_t size) 
         put_checksum(frame + s.tunnel_check, sum, s.in_udp)
 
 
-cdef inline uint32_t next_segment(Segments *s, char *vnet, char *frame) noexcept nogil:
-    """Write the next segment and its vnet header, and return the segment's length; 0 when there is none left.
+cdef inline void write_vnet(const Segments *s, char *vnet, uint32_t part) noexcept nogil:
+    """The vnet header of a piece with that many bytes of payload."""
+    cdef uint16_t offset = s.check - s.transport, headers = <uint16_t>s.headers
+    memset(vnet, 0, VN_VNET_HDR)
+    if not s.leaves_checksum:
+        return
+    vnet[0] = VNET_NEEDS_CSUM
+    memcpy(vnet + 6, &s.transport, 2)
+    memcpy(vnet + 8, &offset, 2)
+    if part > s.gso_size:
+        vnet[1] = <char>s.kind
+        memcpy(vnet + 2, &headers, 2)
+        memcpy(vnet + 4, &s.gso_size, 2)
 
-    A segment is never longer than the super-frame.
+
+cdef inline uint32_t next_segment(Segments *s, char *vnet, char *frame) noexcept nogil:
+    """Write the next segment, or piece, and its vnet header; return its length without that, 0 when none is left.
+
+    It is never longer than the super-frame.
     """
-    cdef uint32_t part = min(<uint32_t>s.gso_size, s.length - s.at), size = s.headers + part
+    cdef uint32_t part = min(s.joined * s.gso_size, s.length - s.at), size = s.headers + part
     cdef bint is_last = s.at + part == s.length
-    cdef uint16_t offset = s.check - s.transport
     if s.number and s.at == s.length:
         return 0
     memcpy(frame, s.frame, s.headers)
@@ -218,16 +274,12 @@ cdef inline uint32_t next_segment(Segments *s, char *vnet, char *frame) noexcept
         write_ip(frame + s.inner, size - s.inner, s.number)
         if s.in_udp:
             put_be16(frame + s.upper + 4, size - s.upper)
-    if offset == TCP_CHECK:
+    if s.check - s.transport == TCP_CHECK:
         write_tcp(frame + s.transport, s.at - s.headers, s.number == 0, is_last)
     else:
         put_be16(frame + s.transport + 4, size - s.transport)
     write_checksums(s, frame, size)
-    memset(vnet, 0, VN_VNET_HDR)
-    if s.leaves_checksum:
-        vnet[0] = VNET_NEEDS_CSUM
-        memcpy(vnet + 6, &s.transport, 2)
-        memcpy(vnet + 8, &offset, 2)
+    write_vnet(s, vnet, part)
     s.at += part
-    s.number += 1
+    s.number += s.joined
     return size

@@ -7,7 +7,7 @@ decides before a byte stands in a ring, as whoever has that mapped sees all that
 looked at while it waits in the socket, which spares a copy of it; a short one is read into memory of our own first.
 
 A super-frame in a tunnel is cut here: its vnet header can't tell of the tunnel, so the partition's kernel would refuse
-it, or take it for another.
+it, or take it for another. So is one that is longer than a record (BIG TCP): into pieces as long as a packet can be.
 """
 
 from libc.errno cimport EINVAL, errno
@@ -22,7 +22,7 @@ from datapath.frame.inspect cimport *
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
-from datapath.frame.segment cimport Segments, is_encapsulated, next_segment, segments_begin
+from datapath.frame.segment cimport *
 from datapath.state.ring cimport *
 from datapath.link.shaper cimport may_flood, metered, queue_is_long
 from datapath.io.tap cimport BULK, HEADERS, PAYLOAD_MAX
@@ -34,7 +34,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 
 cdef enum:
-    CUT_ROOM = 2 * VN_RECORD_MAX  # that the segments of a super-frame take, with their headers
+    ROOM_MOST = VN_RING_SIZE // 4 * 3  # bytes of a ring that are waited for
 
 
 cdef inline void arrived(Engine *e, uint16_t port, uint32_t length) noexcept nogil:
@@ -79,22 +79,27 @@ cdef inline void spread(Engine *e, uint16_t port, bint to_all, const char *paylo
         deliver(e, e.linked[i], payload, length)
 
 
-cdef inline void spread_segments(Engine *e, uint16_t port, bint to_all, const char *payload,
-                                 uint32_t length) noexcept nogil:
-    """Deliver what a super-frame in a tunnel stands for, each frame on its own."""
+cdef inline uint64_t spread_pieces(Engine *e, uint16_t port, bint to_all, const char *payload,
+                                   uint32_t length) noexcept nogil:
+    """Deliver what a super-frame is cut into, each piece on its own; bytes of a ring that they take."""
     cdef Segments segments
     cdef char *frame = e.segment + VN_VNET_HDR
     cdef uint32_t size
+    cdef uint64_t took = 0
     if port == NO_PORT and not to_all:
-        return
+        return 0
     if not segments_begin(&segments, payload, payload + VN_VNET_HDR, length - VN_VNET_HDR, True):
         count_inbound(e, length)
         drop(e, port, VN_DROP_bad_frame)
-        return
+        return 0
+    if segments.inner == 0:
+        join_segments(&segments)
     size = next_segment(&segments, e.segment, frame)
     while size:
         spread(e, port, to_all, e.segment, VN_VNET_HDR + size)
+        took += span_of(VN_VNET_HDR + size)
         size = next_segment(&segments, e.segment, frame)
+    return took
 
 
 cdef inline bint claims_ours(const Engine *e, const char *frame, const Inspected *found) noexcept nogil:
@@ -156,7 +161,7 @@ cdef inline uint16_t whose(Engine *e, char *frame, uint32_t seen, uint32_t lengt
 
 cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
     """Whether a lane is left alone for now, because the ring of its port has no room."""
-    cdef uint64_t need = CUT_ROOM if lane.is_cut else VN_RECORD_MAX
+    cdef uint64_t need = max(min(lane.took, <uint64_t>ROOM_MOST), <uint64_t>VN_RECORD_MAX)
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
         note_room(link)
@@ -191,18 +196,21 @@ cdef inline Link *bulk_receiver(Engine *e, Lane *lane) noexcept nogil:
 
 cdef inline void lane_take(Engine *e, Lane *lane, Link *link, char *payload, uint32_t length) noexcept nogil:
     """Pass on a frame that was read: into the ring of `link`, where it stands already, or (NULL) from our memory."""
-    cdef char *frame = payload + VN_VNET_HDR
-    cdef uint32_t bytes = length - VN_VNET_HDR
-    cdef bint to_all
+    cdef uint32_t shift = strip_jumbo(payload, length) if length >= PAYLOAD_MAX else 0
+    cdef bint is_cut = length >= PAYLOAD_MAX, to_all
+    cdef char *frame
     cdef uint16_t port
-    lane.is_cut = is_encapsulated(payload, frame, bytes, bytes)
-    port = whose(e, frame, bytes, bytes, &to_all)
+    payload, length = payload + shift, length - shift
+    frame = payload + VN_VNET_HDR
+    is_cut = is_cut or is_encapsulated(payload, frame, length - VN_VNET_HDR, length - VN_VNET_HDR)
+    port = whose(e, frame, length - VN_VNET_HDR, length - VN_VNET_HDR, &to_all)
+    lane.took = 0
     if link == NULL:
-        if lane.is_cut:
-            spread_segments(e, port, to_all, payload, length)
+        if is_cut:
+            lane.took = spread_pieces(e, port, to_all, payload, length)
         else:
             spread(e, port, to_all, payload, length)
-    elif port != link.peer or to_all or lane.is_cut:  # changed since it was looked at: by a sender on this machine
+    elif port != link.peer or to_all or is_cut:  # changed since it was looked at: by a sender on this machine
         memset(payload, 0, length)
         drop(e, NO_PORT, VN_DROP_bad_frame)
     else:
@@ -221,21 +229,22 @@ cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
     cdef Link *link = e.links[lane.last] if lane.last != NO_PORT else NULL
     cdef char *place = NULL
     cdef char *payload
-    cdef ssize_t got
+    cdef ssize_t got, most
     if link != NULL and link.open and lane_waits(e, lane, link):
         return False
     link = bulk_receiver(e, lane) if lane.bulk else NULL
     if link != NULL:
         place = tx_reserve(&link.tx, VN_RECORD_MAX)
     payload = (place if place != NULL else e.inward) + sizeof(vn_record)
-    got = read(lane.fd, payload, PAYLOAD_MAX)
+    most = PAYLOAD_MAX if place != NULL else INWARD_MAX - <ssize_t>sizeof(vn_record)
+    got = read(lane.fd, payload, most)
     lane.bulk = got > BULK
     if got < 0 and errno == EINVAL:  # a frame that the kernel can't put in a vnet header, and has thrown away
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
     if got < 0:
         return False  # nothing there; or the NIC went down, of which the control thread hears by netlink
-    if got < HEADERS or got >= PAYLOAD_MAX:
+    if got < HEADERS or got >= most:
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
     if lane.bulk:

@@ -73,7 +73,7 @@ cdef class Loop:
             raise MemoryError
         self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
         self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
-        self.e.inward = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
+        self.e.inward = <char *>calloc(1, INWARD_MAX if relays else 1)
         self.e.segment = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
         self.e.addresses.most = ADDRESSES
         self.e.addresses.slots = <AddressSlot *>calloc(ADDRESSES, sizeof(AddressSlot))

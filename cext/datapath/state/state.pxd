@@ -15,6 +15,7 @@ cdef enum:
     TABLE_SIZE = 1024            # MAC table: a power of two, at least four times VN_MAX_PORTS
     BITMAP_WORDS = 4             # VN_MAX_PORTS / 64
     BATCH = 16                   # frames taken from one source before the next has its turn
+    INWARD_MAX = 8 * 65536 + 512  # the kernel's GSO_MAX_SIZE, with a link layer's and our own headers
 
     COMMAND_NONE = 0
     COMMAND_ATTACH = 1
@@ -89,7 +90,7 @@ cdef struct Lane:                # a packet socket that some ports' frames come 
     bint active
     uint16_t last                # the port that its last frame was for, or NO_PORT
     bint bulk                    # that was a long one: look at the next before it is read
-    bint is_cut                  # that was in a tunnel, and cut: the next will take more room
+    uint64_t took                # bytes of a ring, if that one was cut: the next will take as much
     uint64_t hold_until          # ns: its frames wait for room in that port's ring
 
 
@@ -152,8 +153,8 @@ cdef struct Engine:
     Shaper down[VN_MAX_PORTS]    # hosting daemon: from the uplink to that port
 
     char *scratch                # one record, from the TAP
-    char *inward                 # hosting daemon: one record, from the uplink
-    char *segment                # hosting daemon: a segment of it, with its vnet header
+    char *inward                 # hosting daemon: one frame from the uplink, INWARD_MAX bytes
+    char *segment                # hosting daemon: one record, a piece of that
     Pending pending
     uint16_t tap_port            # where the last frame from the TAP went
     uint64_t tap_mixed_at        # ns, when one last went elsewhere than the one before
