@@ -78,14 +78,23 @@ def test_streams_between_a_partition_and_the_world(uplinked: Uplinked, kind: str
     assert drops(uplinked.machine) == before
 
 
+def sent(end: Partition) -> tuple[int, int]:
+    """Frames and bytes that a partition has sent."""
+    (port,) = end.fabric.call("stats", name=end.name)["ports"]
+    return port["counters"]["tap_rx_frames"], port["counters"]["tap_rx_bytes"]
+
+
 @pytest.mark.parametrize("uplinked", MODES[:2], indirect=True)
 def test_streams_between_partitions(uplinked: Uplinked) -> None:
-    """What a partition sends its kernel has cut already."""
-    before = drops(uplinked.machine)
+    """What a partition sends into a tunnel its kernel has cut already."""
+    before, frames, size = drops(uplinked.machine), *sent(uplinked.web)
     with tunnel(uplinked.web, uplinked.db, "vxlan-csum") as (web, db):
         carry(web, db, db.ip, 4 * MEGABYTE)
         carry(db, web, web.ip6, 4 * MEGABYTE)
     assert drops(uplinked.machine) == before
+    now_frames, now_size = sent(uplinked.web)
+    assert now_size - size > 8 * MEGABYTE
+    assert (now_size - size) / (now_frames - frames) < 1514
 
 
 def test_streams_by_a_published_port(machine: Machine) -> None:

@@ -79,7 +79,15 @@ def uplink(fabric: Fabric) -> Json | None:
 
 
 UPLINK_COUNTERS = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
-UPLINK_DROPS = ("too_big", "over_rate", "bad_address", "uplink_down", "uplink_refused", "uplink_full")
+UPLINK_DROPS = (
+    "bad_frame",
+    "too_big",
+    "over_rate",
+    "bad_address",
+    "uplink_down",
+    "uplink_refused",
+    "uplink_full",
+)
 
 
 def links(fabric: Fabric) -> Json:

@@ -34,7 +34,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 
 cdef enum:
-    ROOM_MOST = VN_RING_SIZE // 4 * 3  # bytes of a ring that are waited for
+    ROOM_MOST = VN_RING_SIZE // 2  # bytes of a ring that are waited for: the doorbell for room rings then
 
 
 cdef inline void arrived(Engine *e, uint16_t port, uint32_t length) noexcept nogil:
