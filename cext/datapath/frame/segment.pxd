@@ -179,11 +179,12 @@ cdef inline uint32_t strip_jumbo(char *payload, uint32_t length) noexcept nogil:
     """
     cdef char *frame = payload + VN_VNET_HDR
     cdef char *option = frame + IPV6_END
-    cdef uint16_t start = be16_host(payload + 6)
+    cdef uint16_t start
     cdef uint32_t shift = 0
     if length < VN_VNET_HDR + IPV6_END + JUMBO or be16(frame + 12) != 0x86DD or be16(frame + 18):
         return 0
     if frame[20] == 0 and option[1] == 0 and <uint8_t>option[2] == 0xC2 and option[3] == 4:
+        start = be16_host(payload + 6)
         if start < IPV6_END + JUMBO:
             return 0
         start -= JUMBO
