@@ -162,7 +162,7 @@ struct vn_directory { /* owner: hosting daemon */
     X(peer_down)          /* the port it is for is not running */                                             \
     X(no_link)            /* neither a direct link nor a relay */                                             \
     X(ring_full)          /* the receiver did not keep up */                                                  \
-    X(bad_frame)          /* shorter than an Ethernet header, longer than a record, or it can't be cut */       \
+    X(bad_frame)          /* shorter than an Ethernet header, longer than a record, or it can't be cut */     \
     X(tap_down)           /* the receiving interface is down or gone */                                       \
     X(tap_refused)        /* the receiving kernel refused it (a malformed offload header, say) */             \
     X(tap_full)           /* the receiving kernel had no memory for it */                                     \
