@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 
@@ -40,8 +41,9 @@ class UplinkBench(LoopBench):
         self.loop.open(port)
 
     def addresses(self, port: int, *texts: str) -> None:
-        """Enter a port's addresses into the directory."""
+        """Enter a port's addresses into the directory, and have the loop read it before what comes next."""
         self.directory.put(port, directory.LIVE, self.macs[port], 1, 1500, texts)
+        self.loop.set_directory(directory.open_shared(os.dup(self.directory.region.fd)))
 
     def inbound(self, data: bytes, lane: int = 1, vnet: bytes = VNET) -> None:
         """A frame arrives at the NIC, in this lane."""
