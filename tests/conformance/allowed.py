@@ -317,6 +317,13 @@ def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
     return taken and step.op in ("poll", "epollwait")
 
 
+def _peeked(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A peek that waits for more keeps what it has seen, or not, while another thread takes those bytes."""
+    peeks = step.op == "recv" and bool(step.args[2] & MSG["PEEK"]) and bool(kernel.waited and direct.waited)
+    others = any(each.step.op in ("recv", *AMOUNTS) and each.step.actor != step.actor for each in before)
+    return peeks and others and kernel.result > 0 and direct.result > 0
+
+
 def _rerouted(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """An option such as IP_TOS makes the kernel look for the route anew, which it does with the next packet.
 
@@ -353,6 +360,7 @@ RULES = [
     Allowed("what TCP leaves open: how long a port stays in use", _bound),
     Allowed("what TCP leaves open: when a receive for no bytes ends", _empty),
     Allowed("what TCP leaves open: which of two waiting threads is first", _raced),
+    Allowed("what TCP leaves open: what a waiting peek sees of bytes that another thread takes", _peeked),
     Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
     Allowed("README: urgent data are not carried; sending them fails, and so does receiving them", _urgent),
 ]

@@ -79,14 +79,16 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         errno = EINVAL;
         return -1;
     }
-    bool heard = drops && conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) == 0;
+    enum phase phase = conn_phase(conn);
+    bool heard = drops && phase == CONN_BROKEN && atomic_load(&conn->own->error) == 0;
+    bool over = drops && phase == CONN_DIRECT && stream_is_closed(conn);
     if (drops)
         drop(conn);
     else if (conn->unreported && is_name && has_failed(conn, fd, &failure))
         return give_up(conn, fd, failure);
     int result = offer_connect_tcp(&conn, fd, name, length), error = errno;
-    if (heard)
-        forget_error(fd);   /* a reset of its own, by TCP; the program has heard of the first */
+    if (heard || over)
+        forget_error(fd);   /* a reset of its own, by TCP: the program has heard of the first, or there is none */
     if (conn == NULL)   /* it was dropped, or closed meanwhile */
         return result;
     progress_serve(conn, fd);
