@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +14,14 @@ import pytest
 
 from tests.integration.conftest import MakeFabric, Pair
 from tests.support.datagrams import Flow
+from tests.support.evil import neighbour
 from tests.support.fabric import Fabric
 from tests.support.frames import BROADCAST, EXPERIMENTAL, Tap, frame
 from tests.support.partition import Partition
 from tests.support.streams import connect, exchange
-from tests.support.waiting import wait_until
+from tests.support.users import program_as
+from tests.support.waiting import wait_for_output, wait_until
+from vnicd.daemon import privileges
 
 STRANGER = "02:99:99:99:99:99"
 """A MAC address that no port has."""
@@ -46,14 +53,42 @@ def user_of(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
 
-def test_no_daemon_can_signal_another(shared: Fabric, pair: Pair, red: Partition) -> None:
+def acting(partition: Partition, *words: str) -> list[str]:
+    """The command line of the neighbour's program as the user of a partition's daemon, with no other bonds."""
+    become = program_as(user_of(partition.pid), privileges.identity()[1], Path(sys.executable))
+    return [*become, "-c", Path(neighbour.__file__).read_text(), *words]
+
+
+def test_no_daemon_can_reach_another(shared: Fabric, pair: Pair, red: Partition) -> None:
     """Each has a user of its own."""
+    blue = pair[0]
     pids = [partition.pid for partition in (*pair, red)]
     users = {user_of(pid) for pid in pids}
     assert len(users) == 3 and 0 not in users
-    for pid in (*pids[1:], shared.host_pid()):
-        done = subprocess.run(["kill", "-0", str(pid)], user=user_of(pids[0]), extra_groups=[], capture_output=True)
-        assert done.returncode and b"permitted" in done.stderr
+    tries = {}
+    for pid in (*pids, shared.host_pid()):
+        done = subprocess.run(acting(blue, "reach", str(pid)), capture_output=True, text=True)
+        tries[pid] = json.loads(done.stdout)
+    own = tries.pop(blue.pid)
+    assert own["kill"] == "done", "it is tried as its user"
+    for each in tries.values():
+        assert set(each) == set(neighbour.TRIES) and set(each.values()) <= neighbour.DENIED, each
+
+
+def test_no_daemon_starves_another(shared: Fabric, pair: Pair, red: Partition) -> None:
+    """With as many descriptors in flight as its user may have: others register, and make links."""
+    blue, green = pair
+    pipe = subprocess.PIPE
+    with subprocess.Popen(acting(red, "hoard"), stdin=pipe, stdout=pipe, bufsize=0) as hoard:
+        assert hoard.stdout
+        said = wait_for_output(hoard.stdout, b"\n", 20)
+        assert said.startswith(b"ETOOMANYREFS "), said
+        former = blue.pid
+        os.kill(former, signal.SIGKILL)
+        wait_until(lambda: blue.info["pid"] not in (None, former), 10, "blue has a new daemon")
+        wait_until(lambda: blue.ping(green.ip).lost == 0, 10, "green answers blue")
+        shared.wait_path(blue, green, "direct")
+        hoard.communicate()
 
 
 Make = Callable[[Partition, Partition], tuple[str, str]]

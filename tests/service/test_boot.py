@@ -50,14 +50,18 @@ def test_the_journal_says_what_the_daemons_said(service: Service, pair: Pair) ->
 
 
 def test_daemons_are_unprivileged_and_confined(service: Service, pair: Pair) -> None:
+    users = set()
     for label in ("blue", "green"):
         status = service.container.path(f"/proc/{service.main_pid(unit(label))}/status").read_text()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert {fields[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
         assert fields["NoNewPrivs"] == "1"
         assert fields["Seccomp"] == "2"
-        user = service.container.run(["id", "--user", "vnicd"]).stdout.strip()
-        assert set(fields["Uid"].split()) == {user}
+        (user,) = set(fields["Uid"].split())
+        (group,) = set(fields["Gid"].split())
+        assert group == service.container.run(["id", "--group", "vnicd"]).stdout.strip()
+        users.add(user)
+    assert len(users) == 2 and "0" not in users
 
 
 def test_the_units_are_as_exposed_as_promised(service: Service, pair: Pair) -> None:

@@ -86,7 +86,19 @@ def test_a_partition_does_not_hang_on_the_hosting_daemon() -> None:
 def test_a_partition_has_no_capability() -> None:
     for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
         assert read(PARTITION).get("Service", key) == "", key
-    assert words(PARTITION, "Service", "User") == [privileges.USER]
+
+
+def test_a_partition_has_a_user_of_its_own() -> None:
+    """A dynamic user is named, as the unnamed one of a template is the same for all its units."""
+    said = {key: words(PARTITION, "Service", key) for key in ("DynamicUser", "User", "Group")}
+    assert said == {"DynamicUser": ["yes"], "User": ["vnicd-%i"], "Group": [privileges.USER]}
+
+
+@pytest.mark.parametrize("name", ["1", "db", "A_b-c", "x" * 25, "x" * 26, "x" * 32, "a.b", "0." * 16])
+def test_each_name_has_a_user_name(name: str) -> None:
+    """As strict as systemd is about the names of dynamic users."""
+    user = units.user_drop_in(name).removeprefix("[Service]\nUser=").strip() or f"vnicd-{name}"
+    assert re.fullmatch("[a-zA-Z_][a-zA-Z0-9_-]{0,30}", user), user
 
 
 def test_the_units_start_what_the_program_offers() -> None:

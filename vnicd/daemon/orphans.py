@@ -89,9 +89,7 @@ class Orphans:
         for daemon in orphan.daemons:
             await _end(daemon)
         if _is_default(self.root) and units.has_systemd():
-            await units.systemctl(
-                "stop", units.unit_name(orphan.name)
-            )  # which may be just about to be started again
+            await units.stop(orphan.name)  # which may be just about to be started again
         if orphan.namespace:
             sign = machine.mark(self.root, orphan.name)
             await self.actions.kernel(lambda: machine.delete_marked(orphan.name, sign))

@@ -2,8 +2,7 @@
 
 Each has a user of its own, so that a hostile one can neither signal nor trace another, nor use up what the kernel
 counts by user: descriptors in flight, processes, locked memory. It is a number that no passwd file has. Under systemd
-all have the user vnicd, as a template's dynamic user is one for all its units; there the unit's filter of system calls
-keeps them from signalling each other.
+it is a dynamic user of the unit's, which no process of ours chooses.
 """
 
 from __future__ import annotations

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import re
 from pathlib import Path
+from shutil import rmtree
 
 from vnicd.daemon.ports import Port
 from vnicd.daemon.supervisor import Supervisor
@@ -16,10 +19,26 @@ PREFIX, SUFFIX = "vnicd-partition@", ".service"
 HOST = ("vnicd.socket", "vnicd.service")
 """The socket first, or it starts the service again."""
 
+DROP_INS = Path("/run/systemd/system")
+"""Where what we add to a unit lasts until the next boot."""
+
+_FITTING = re.compile(r"[A-Za-z0-9_-]{1,25}")
+"""Names that make a user name of 31 characters at most, as the template makes it: `vnicd-NAME`."""
+
 
 def unit_name(name: str) -> str:
     """The unit of a partition; partition names need no escaping there."""
     return f"{PREFIX}{name}{SUFFIX}"
+
+
+def user_drop_in(name: str) -> str:
+    """What the unit of a partition needs beside the template to have a user of its own; empty for most names.
+
+    The user's name is a hash, which no other partition's is: systemd takes names of 31 characters, without dots.
+    """
+    if _FITTING.fullmatch(name):
+        return ""
+    return f"[Service]\nUser=vnicd_{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}\n"
 
 
 def unit_of(pid: int) -> str:
@@ -61,6 +80,32 @@ async def systemctl(*words: str) -> None:
         log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
 
 
+def drop_ins_of(name: str) -> Path:
+    """The folder of what we add to the unit of a partition."""
+    return DROP_INS / f"{unit_name(name)}.d"
+
+
+async def give_user(name: str) -> None:
+    """Add what the unit of a partition needs for a user of its own, which for most names is nothing."""
+    text, path = user_drop_in(name), drop_ins_of(name) / "user.conf"
+    try:
+        if not text or (path.exists() and path.read_text() == text):
+            return
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        log.error("%s can't be given a user: %s", unit_name(name), error)
+        return
+    await systemctl("daemon-reload")
+
+
+async def stop(name: str) -> None:
+    """Stop the unit of a partition, and take away what we added to it."""
+    await systemctl("stop", unit_name(name))
+    if user_drop_in(name):
+        rmtree(drop_ins_of(name), ignore_errors=True)
+
+
 class Units(Supervisor):
     """Starts and stops `vnicd-partition@NAME.service`; whatever process registers from within that unit is its daemon.
 
@@ -70,7 +115,16 @@ class Units(Supervisor):
     def start(self, port: Port) -> None:
         port.state = "starting"
         self.born(port)
-        self.tell(systemctl("start", "--no-block", unit_name(port.spec.name)))
+        self.tell(self._start(port.spec.name))
+
+    async def _start(self, name: str) -> None:
+        await give_user(name)
+        await systemctl("start", "--no-block", unit_name(name))
+
+    def adopt(self, port: Port, pid: int, pidfd: int) -> None:
+        """Watch it, and have its unit ready to be started anew: that of an older version had no need of a user."""
+        super().adopt(port, pid, pidfd)
+        self.tell(give_user(port.spec.name))
 
     def owns(self, port: Port, pid: int) -> bool:
         return unit_of(pid) == unit_name(port.spec.name)
@@ -81,7 +135,7 @@ class Units(Supervisor):
 
     async def end(self, port: Port) -> None:
         await self.settle()  # or a start that was asked for before may come after it
-        await systemctl("stop", unit_name(port.spec.name))
+        await stop(port.spec.name)
 
     async def end_service(self) -> None:
         await systemctl("stop", "--no-block", *HOST)
