@@ -12,6 +12,7 @@ from vnicd.daemon.links import (
     DEATH_PAUSE,
     FAULT_PAUSE,
     FAULT_PAUSE_MAX,
+    GIVEN_BACK_PAUSE,
     HUGE_OF_PORT,
     LINKS_OF_PORT,
     MAKING_MOST,
@@ -95,6 +96,7 @@ def test_a_link_from_the_first_frame_to_its_return(fabric: Fabric) -> None:
     links.attached(2, ident, "")
     assert fabric.taken() == [(1, "open", 2), (2, "open", 1)]
     assert links.links[1, 2].page_sizes == {1: 4096, 2: 2 << 20}
+    fabric.now += GIVEN_BACK_PAUSE
     links.idle(1, ident)
     links.idle(2, ident)
     assert fabric.taken() == [(1, "close", 2), (2, "close", 1)]
@@ -242,6 +244,31 @@ def test_an_end_cannot_make_and_drop_links_all_the_time(fabric: Fabric) -> None:
     fabric.links.port_down(2)
     fabric.links.port_up(2)
     fabric.join(1, 2)
+
+
+def test_an_end_cannot_make_and_give_back_links_all_the_time(fabric: Fabric) -> None:
+    """A link is idle after a while at the earliest; one that is given back before is a pause's work."""
+    for _ in range(3):
+        ident = fabric.join(1, 2)
+        fabric.links.idle(1, ident)
+        for port in (1, 2):
+            fabric.links.closed(port, ident)
+        fabric.taken()
+        fabric.links.request(1, 2)
+        assert fabric.taken() == [], "the pair has to wait"
+        fabric.now += GIVEN_BACK_PAUSE
+    assert fabric.links.pauses[1, 2][1] == 0, "and no longer each time"
+
+
+def test_a_daemon_that_connects_again_waits_on(fabric: Fabric) -> None:
+    fabric.fail(1, 2)
+    fabric.taken()
+    fabric.links.port_up(1, is_new=False)
+    fabric.links.request(1, 2)
+    assert fabric.taken() == []
+    fabric.links.port_up(1)
+    fabric.links.request(1, 2)
+    assert fabric.taken() == [(1, "make", 2), (2, "make", 1)]
 
 
 def test_few_links_are_made_at_once() -> None:

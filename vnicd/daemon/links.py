@@ -42,6 +42,9 @@ FAULT_PAUSE_MAX = 300.0
 DEATH_PAUSE = 1.0
 """Seconds before a pair may try again when an end says that the other is dead; a registration ends it."""
 
+GIVEN_BACK_PAUSE = 0.25
+"""Seconds before a pair may try again when its link was given back after less than that: making one costs both ends."""
+
 MAKING_MOST, MAKING_OF_PORT = 64, 16
 """Direct links that are being made at once, in all and of one port. The traffic of others asks again."""
 
@@ -110,9 +113,11 @@ class Links:
 
     # ------------------------------------------------------------------------------------ what ends say
 
-    def port_up(self, port: int) -> None:
-        """A daemon has registered; it does not wait for what an earlier one did."""
+    def port_up(self, port: int, is_new: bool = True) -> None:
+        """A daemon has registered; a new one does not wait for what an earlier one did."""
         self.live.add(port)
+        if not is_new:
+            return
         for key in [key for key in self.pauses if port in key]:
             del self.pauses[key]
 
@@ -201,6 +206,8 @@ class Links:
         link = self._expected(port, ident, State.UP)
         if link is not None and 0 not in link.ports:
             self.fast.discard(link.ports)
+            if self.clock() - link.since < GIVEN_BACK_PAUSE:
+                self._pause(link, GIVEN_BACK_PAUSE)
             self._step(link, State.CLOSING)
             self._order(link, "close")
 
@@ -239,9 +246,13 @@ class Links:
             length = min(max(FAULT_PAUSE, 2 * last), FAULT_PAUSE_MAX)
             self.pauses[link.ports] = (self.clock() + length, length)
         else:
-            length = self.pauses.get(link.ports, (0.0, 0.0))[1]
-            self.pauses[link.ports] = (self.clock() + DEATH_PAUSE, length)
+            self._pause(link, DEATH_PAUSE)
         self._end(link)
+
+    def _pause(self, link: Link, seconds: float) -> None:
+        """Have a pair wait without a fault, which makes later pauses no longer."""
+        length = self.pauses.get(link.ports, (0.0, 0.0))[1]
+        self.pauses[link.ports] = (self.clock() + seconds, length)
 
     def sweep(self) -> list[Pair]:
         """End the links whose ends do not answer; the pairs that it hit. Slowness is no fault: no longer pauses."""

@@ -63,6 +63,8 @@ class Registrar:
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
         self.complaints = Complaints(log)
+        self.registered: dict[int, tuple[int, int]] = {}
+        """{port: pid and start time} of the daemons that have registered: none is new because it connects again."""
 
     def listen(self) -> None:
         """Take partition daemons in from now on; again when the socket was deleted."""
@@ -215,7 +217,8 @@ class Registrar:
         handed = [self.switch.directory.region.fd]
         channel.send(welcome, handed if returning else [*handed, port.tap, port.counters.fd])
         links = self.switch.links
-        links.port_up(port.number)
+        links.port_up(port.number, self.registered.get(port.number) != (port.pid, port.started))
+        self.registered[port.number] = port.pid, port.started
         for peer, ident in messages.some(message["links"]) if returning else ():
             if int(peer) in self.ports.by_number:  # a link to a port that is no more has lost its other end
                 links.adopt(port.number, int(peer), int(ident))
