@@ -178,6 +178,23 @@ def test_descriptors_that_take_long_to_close(pair: Pair, read: bool) -> None:
     with_channel(pair[1], test)
 
 
+def test_a_connection_ends_at_little_cost() -> None:
+    """Who may connect may do so again and again; to look for all messages that there could be took 0.3 s here."""
+
+    async def end_many() -> float:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(200)]
+        channels = [Channel(ours, lambda *_: None, lambda _: None) for ours, _ in pairs]
+        begun = time.thread_time()
+        for channel in channels:
+            channel.close()
+        took = time.thread_time() - begun
+        for _, theirs in pairs:
+            theirs.close()
+        return took
+
+    assert asyncio.run(end_many()) < 0.1
+
+
 def test_a_flood_of_messages_takes_a_part_of_the_time(pair: Pair) -> None:
     """Another user of the event loop has the rest."""
 
