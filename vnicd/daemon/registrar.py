@@ -63,6 +63,8 @@ class Registrar:
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
         self.complaints = Complaints(log)
+        self.expected: dict[Channel, asyncio.TimerHandle] = {}
+        """When each of the channels has to have said who it is."""
         self.registered: dict[int, tuple[int, int]] = {}
         """{port: pid and start time} of the daemons that have registered: none is new because it connects again."""
 
@@ -136,9 +138,10 @@ class Registrar:
         for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
             other.close()
         self.channels.add(channel)
-        asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, channel)
+        self.expected[channel] = asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, channel)
 
     def _expect_hello(self, channel: Channel) -> None:
+        self.expected.pop(channel, None)
         if channel.port < 0 and not channel.waits_for_tap:
             channel.close()
 
@@ -166,6 +169,8 @@ class Registrar:
 
     def _end(self, channel: Channel) -> None:
         self.channels.discard(channel)
+        if channel in self.expected:
+            self.expected.pop(channel).cancel()  # which would keep the channel until then
         port = self.ports.by_number.get(channel.port)
         if port is not None and port.channel is channel:
             port.channel = None
