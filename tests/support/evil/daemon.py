@@ -7,8 +7,11 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 
+from tests.support.evil.ends import Ends
 from tests.support.lingering import lingering
+from tests.support.namespaces import socket_in
 from vnicd.daemon import messages, partition
 
 _pause = threading.Event()
@@ -32,11 +35,12 @@ def address(name: str) -> str:
 
 def corrupt(name: str) -> None:
     partition.Partition = _Daemon  # type: ignore[misc]
+    partition.Endpoint = Ends  # type: ignore[attr-defined]
 
 
-def tell(name: str, deed: str, *words: object) -> str:
-    """Have the daemon of a partition do something; what it says of it. For the test."""
-    with socket.socket(socket.AF_UNIX) as sock:
+def tell(netns: str, name: str, deed: str, *words: object) -> str:
+    """Have the daemon of a partition, which runs in this namespace, do something; what it says of it. For the test."""
+    with socket_in(netns, socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(60)
         sock.connect(address(name))
         sock.sendall(" ".join(map(str, (deed, *words))).encode())
@@ -69,7 +73,15 @@ def _say(message: messages.Message, fds: tuple[int, ...] = ()) -> None:
         _pause.wait(0.001)
 
 
-def _lingering() -> int:
+def _for(seconds: str) -> Iterator[int]:
+    """Numbers, for so long."""
+    end, count = time.monotonic() + float(seconds), 0
+    while time.monotonic() < end:
+        yield count
+        count += 1
+
+
+def _nested() -> int:
     """A descriptor whose last close takes seconds, in the queue of another."""
     one, other = socket.socketpair()
     slow, needs = lingering()
@@ -79,53 +91,113 @@ def _lingering() -> int:
     return other.detach()
 
 
-def linger(count: str) -> int:
-    """Such descriptors with messages, well formed and not."""
-    for number in range(int(count)):
-        fd = _lingering()
+def _large() -> int:
+    """Memory whose last close takes some tenths of a second."""
+    fd = os.memfd_create("large")
+    os.posix_fallocate(fd, 0, LARGE)
+    return fd
+
+
+LARGE = 512 << 20
+SLOW = {"lingering": _nested, "large": _large}
+
+
+def linger(seconds: str, kind: str) -> int:
+    """Descriptors that are slow to close, with messages, well formed and not."""
+    count = 0
+    for number in _for(seconds):
+        fd = SLOW[kind]()
         _say({"op": ("made", "want", "what")[number % 3], "link_id": 1, "ports": []}, (fd,))
         os.close(fd)
-    return int(count)
+        _pause.wait(0.02)
+        count = number + 1
+    return count
+
+
+def ring(seconds: str, kind: str) -> int:
+    """The same by the doorbells of all links, the host's too; how many tries, as the sockets may refuse them."""
+    count = 0
+    for _ in _for(seconds):
+        for bell in list(Ends.instance.bells.values()):
+            fd = SLOW[kind]()
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(bell)) as sock:
+                socket.send_fds(sock, [b"\1"], [fd], socket.MSG_DONTWAIT)
+            threading.Thread(target=os.close, args=(fd,)).start()  # which takes long if it was refused
+            count += 1
+        _pause.wait(0.02)
+    return count
+
+
+def _repeat(seconds: str, message: messages.Message) -> int:
+    count = 0
+    for number in _for(seconds):
+        _say(message)
+        count = number + 1
+    return count
 
 
 def shout(seconds: str) -> int:
     """Long texts for the log."""
-    end, count = time.monotonic() + float(seconds), 0
-    while time.monotonic() < end:
-        _say({"op": "gone", "peer": 1, "link_id": 1, "reason": "x\n" * 30_000})
-        count += 1
-    return count
+    return _repeat(seconds, {"op": "gone", "peer": 1, "link_id": 1, "reason": "x\n" * 30_000})
 
 
 def ask(seconds: str) -> int:
     """For links, again and again."""
-    end, count = time.monotonic() + float(seconds), 0
-    while time.monotonic() < end:
-        _say({"op": "want", "ports": list(range(1, 255))})
-        count += 1
-    return count
+    return _repeat(seconds, {"op": "want", "ports": list(range(1, 255))})
 
 
-def connect(count: str) -> int:
-    """Connections to the host that say nothing."""
-    for number in range(int(count)):
+def churn(seconds: str) -> int:
+    """Give back each link as soon as there is one, and ask for it again; how many were begun."""
+    before = Ends.instance.makes
+    for _ in _for(seconds):
+        _say({"op": "idle", "links": Ends.instance.open_links()})
+        _say({"op": "want", "ports": list(range(1, 8))})
+        _pause.wait(0.002)
+    return Ends.instance.makes - before
+
+
+def fail(seconds: str) -> int:
+    """Call each link broken as soon as there is one, ask for it again, and connect anew; how many were begun."""
+    partition.RECONNECT = 0.001
+    before = Ends.instance.makes
+    for number in _for(seconds):
+        for peer, link_id in Ends.instance.open_links():
+            _say({"op": "gone", "peer": peer, "link_id": link_id, "reason": "cursor_back"})
+        _say({"op": "want", "ports": list(range(1, 8))})
+        host = _Daemon.instance.host
+        if host is not None and number % 32 == 31:
+            with contextlib.suppress(OSError):
+                host.shutdown(socket.SHUT_WR)
+        _pause.wait(0.002)
+    return Ends.instance.makes - before
+
+
+def connect(seconds: str, most: str) -> int:
+    """Connections to the host that say nothing; how many there are by now."""
+    for _ in _for(seconds):
+        if len(kept) >= int(most):
+            break
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.setblocking(False)
         try:
             sock.connect("partition.sock")
         except OSError:
-            return number
-        kept.append(sock)
-    return int(count)
+            sock.close()
+            _pause.wait(0.001)
+        else:
+            kept.append(sock)
+    return len(kept)
 
 
-def reconnect(count: str) -> int:
+def reconnect(seconds: str) -> int:
     """Connections that each send a descriptor with what is no message."""
-    for _ in range(int(count)):
+    count = 0
+    for number in _for(seconds):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock, contextlib.suppress(OSError):
             sock.connect("partition.sock")
             socket.send_fds(sock, [b"garbage"], [0])
-    return int(count)
+        count = number + 1
+    return count
 
 
 def lose_tap(count: str) -> int:
@@ -137,4 +209,11 @@ def lose_tap(count: str) -> int:
     return int(count)
 
 
-DEEDS = {each.__name__: each for each in (linger, shout, ask, connect, reconnect, lose_tap)}
+def sip(pause: str) -> str:
+    """From now on take one record out of each new link each so many seconds, and no more."""
+    Ends.instance.sip(float(pause))
+    return "sipping"
+
+
+_ALL = (linger, ring, shout, ask, churn, fail, connect, reconnect, lose_tap, sip)
+DEEDS = {each.__name__: each for each in _ALL}

@@ -79,4 +79,7 @@ def hoard() -> None:
 
 
 if __name__ == "__main__":
-    {"reach": reach, "hoard": hoard}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "reach":
+        reach(sys.argv[2])
+    else:
+        hoard()
