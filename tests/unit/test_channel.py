@@ -183,7 +183,7 @@ def test_a_connection_ends_at_little_cost() -> None:
 
     async def end_many() -> float:
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(200)]
-        channels = [Channel(ours, lambda *_: None, lambda _: None) for ours, _ in pairs]
+        channels = [Channel(ours, lambda *_: None, lambda _: None, Allowance(0.0)) for ours, _ in pairs]
         begun = time.thread_time()
         for channel in channels:
             channel.close()

@@ -313,6 +313,7 @@ def test_a_fast_link_is_made_again_on_huge_pages(fabric: Fabric) -> None:
     fabric.taken()
     links.promote(1, large)
     assert fabric.taken() == []
+    fabric.now += 60
     links.idle(1, large)
     for port in (1, 2):
         links.closed(port, large)
