@@ -25,6 +25,7 @@ from tests.support.frames import BROADCAST, EXPERIMENTAL, frame
 from tests.support.partition import Partition
 from tests.support.uplink import NIC, Machine, add
 from tests.support.waiting import wait_until
+from vnicd.daemon.allowance import MOST_UNCLOSED
 
 ROOT = Path(__file__).parents[2]
 PLAIN = bytes(10)
@@ -159,6 +160,9 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+SLOW_TO_CLOSE = {"lingering sockets with messages"}
+"""Each takes 5 s to close, one after the other; how many wait for that is bounded."""
+
 AT_THE_UPLINK = {"tiny segments"}
 """Of those the way to the other end of the NIC's cable is watched."""
 
@@ -193,7 +197,8 @@ def test_the_others_go_on(world: World, attack: str) -> None:
     now = Holdings.of(fabric, blue, green)
     assert now.memory < before.memory + 8
     assert now.log < before.log + 8192
-    wait_until(lambda: Holdings.of(fabric, blue, green).descriptors < before.descriptors + 20, 10, "all are closed")
+    most = before.descriptors + (MOST_UNCLOSED + 100 if attack in SLOW_TO_CLOSE else 20)
+    wait_until(lambda: Holdings.of(fabric, blue, green).descriptors < most, 10, "what may be closed is closed")
     new = add(fabric, "bridge", "new", 67)
     assert new.ping(green.ip, count=5).lost == 0
     fabric.wait_path(new, green, "direct")
