@@ -174,6 +174,9 @@ def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     waited = bool(kernel.waited and direct.waited)
     if waited and step.op == "sendall" and {kernel.error, direct.error} == {errno.EBADF, errno.ECONNRESET}:
         return True  # its number was closed as well: which of the two its next write meets
+    replaced = any(each.step.op == "dup" and each.step.args[1] == step.args[0] for each in before)
+    if step.op == "sendall" and replaced and errno.ECONNRESET in (kernel.error, direct.error):
+        return True  # the same, where the number means another connection meanwhile
     return step.op == "sendall" and errors and waited and bool(read or senders - {step.actor})
 
 
