@@ -7,6 +7,12 @@ between the looks, which lets the applications run, then it arms every link, loo
 epoll. How long it polls is learnt: sleeps that end soon lengthen it up to `poll_us`, long ones shorten it to
 nothing. Each frame is published at once: holding it back for a batch costs more latency than the barrier does.
 
+Beside programs that compute, polling does harm: whoever is to answer gets no CPU while the loop polls, however soon he
+would, and the loop uses up what a sleeper keeps for when it is woken, with which it preempts such a program. So polling
+has to pay: its time is a debt, and work that it finds pays POLL_WORTH of that. With too much of a debt the loop sleeps
+as soon as there is no work, does not yield, and tries again later. One loop alone may find that it does not pay as long
+as its peers sleep. So all rest until a round number of the clock, and try at the same time.
+
 A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
 instead of losing its frames; then the frame is dropped, and further ones are dropped at once until the receiver
 moves. So one stalled receiver delays the others once, by hold_ms.
@@ -35,6 +41,10 @@ cdef enum:
     CROWD = 4                    # frames in one round that mean more than question and answer
     SHORT_GAP = 250_000          # ns; work that comes this soon is worth polling for
     POLL_LEAST = 5_000           # ns; polling for less than a wake-up takes is no use
+    POLL_WORTH = 30_000          # ns; what it saves to find work by polling, at least on an idle machine
+    DEBT_MOST = 4_000_000        # ns
+    REST_FIRST = 26              # bits of the clock in ns: up to 67 ms
+    REST_MOST = 29               # up to 0.5 s
 
 
 cdef inline int work(Engine *e) noexcept nogil:
@@ -60,17 +70,32 @@ cdef inline int work(Engine *e) noexcept nogil:
     return n
 
 
+cdef inline void pay_for_polling(Engine *e, uint64_t polled, bint found) noexcept nogil:
+    """It has polled for so many ns, and found work by it or not."""
+    e.poll_debt += <int64_t>polled - (POLL_WORTH if found else 0)
+    if e.poll_debt <= 0:
+        e.poll_debt, e.poll_rest = 0, REST_FIRST
+    elif e.poll_debt > DEBT_MOST:
+        e.poll_rests_until = ((e.now >> e.poll_rest) + 1) << e.poll_rest
+        e.poll_ns, e.poll_debt, e.poll_rest = 0, 0, min(e.poll_rest + 1, <int>REST_MOST)
+
+
 cdef inline void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
     """Learn from a sleep: `gap` is the time from the last work to the wake-up, in ns."""
-    if gap < SHORT_GAP:
-        e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
-    else:
+    if e.poll_rests_until:
+        if e.now >= e.poll_rests_until:
+            e.poll_rests_until, e.poll_ns = 0, e.poll_most
+    elif gap >= SHORT_GAP:
         e.poll_ns //= 2
+    else:
+        e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
 
 
 cdef inline void run_loop(Engine *e) noexcept nogil:
     cdef uint64_t last_work = clock_ns(), looked_at = 0
     cdef int moved
+    cdef bint polls = False
+    e.poll_rest = REST_FIRST
     prepare_thread(e)
     while not e.stop:
         e.now = clock_ns()
@@ -82,17 +107,23 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
         moved = work(e)
         count(e, VN_C_rounds, 1)
         if moved:
-            last_work = e.now
+            if polls:
+                pay_for_polling(e, e.now - last_work, True)
+            last_work, polls = e.now, False
             if moved >= CROWD:
                 e.busy_at = e.now
-            sched_yield()  # a program may have been woken by this frame, on this very CPU
+            if e.poll_rests_until == 0:
+                sched_yield()  # a program may have been woken by this frame, on this very CPU
         elif e.now - last_work >= e.poll_ns:
+            if polls:
+                pay_for_polling(e, e.now - last_work, False)
             sleep_now(e)
             e.now = clock_ns()
             tune_polling(e, e.now - last_work)
-            last_work = e.now
+            last_work, polls = e.now, False
             continue
         else:
+            polls = True
             choose_cpu(e)
             sched_yield()
         if e.now - looked_at >= LOOK_NS:

@@ -161,6 +161,9 @@ cdef struct Engine:
     uint64_t now                 # ns, CLOCK_MONOTONIC, at the beginning of the round
     uint64_t poll_ns             # polling time before the loop sleeps, as it has learnt
     uint64_t poll_most           # upper bound of that
+    int64_t poll_debt            # ns that polling has cost beyond what it has saved
+    uint64_t poll_rests_until    # ns, when it is tried again, once that was too much; 0 while it polls
+    int poll_rest                # how long it rests then: until this many bits of the clock are zero
     uint64_t busy_at             # ns, when there was last more to do than one small frame at a time
     int cpus                     # that this thread may use
     uint64_t cpu                 # 1 + where the loop runs, as its links tell their peers
