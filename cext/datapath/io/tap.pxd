@@ -3,7 +3,6 @@
 Each frame carries a virtio_net_hdr (IFF_VNET_HDR), so a 64 KiB super-frame with a partial checksum crosses
 from TAP to TAP as it is. A frame is read into memory of our own and copied into a ring when it is known whose it is:
 whoever has a ring mapped sees all that ever stood in it, so nothing that is not for him may stand there for a moment.
-The hosting daemon may see everything; so where the last frame went to it, the next is read into its ring at once.
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOBUFS, ENOMEM, errno
@@ -176,35 +175,10 @@ cdef inline bint find_neighbour(Engine *e, char *frame, uint32_t length, uint16_
     return False
 
 
-cdef inline char *relay_place(Engine *e) noexcept nogil:
-    """Where the next frame may be read to in the relay's ring, if the last one went there; else NULL."""
-    cdef Link *relay = e.links[0]
-    if e.relays or e.tap_port == NO_PORT or route(e, e.tap_port) != relay or relay == NULL:
-        return NULL
-    return tx_reserve(&relay.tx, VN_RECORD_MAX)
-
-
-cdef inline bint take_out(Engine *e, char *payload, uint32_t length, uint16_t port, bint placed) noexcept nogil:
-    """Send a frame out that was read into the relay's ring (`placed`) or into the scratch record; False as send_out()."""
-    cdef Link *relay = e.links[0]
-    if not placed or route(e, port) != relay:
-        if send_out(e, payload, length, port):
-            return True
-        if placed:
-            memcpy(e.scratch + sizeof(vn_record), payload, length)
-        return False
-    note_room(relay)
-    tx_commit(&relay.tx, length, VN_FRAME, e.port, 0)
-    publish(e, relay)
-    sent(e, relay, port, length)
-    return True
-
-
 cdef inline bint tap_read(Engine *e) noexcept nogil:
     """Move one frame from the TAP to where it goes; False when there is none."""
     cdef Link *link
-    cdef char *place = relay_place(e)
-    cdef char *payload = (place if place != NULL else e.scratch) + sizeof(vn_record)
+    cdef char *payload = e.scratch + sizeof(vn_record)
     cdef uint16_t port
     cdef int reason
     cdef ssize_t got = read(e.tap, payload, PAYLOAD_MAX)
@@ -231,7 +205,7 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
         return True
     if port != e.tap_port:
         e.tap_port, e.tap_mixed_at = port, e.now
-    if not take_out(e, payload, <uint32_t>got, port, place != NULL):
+    if not send_out(e, payload, <uint32_t>got, port):
         keep(e, <uint32_t>got, port)
     link = route(e, port)
     if link != NULL:
