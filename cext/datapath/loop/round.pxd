@@ -10,7 +10,8 @@ nothing. Each frame is published at once: holding it back for a batch costs more
 Beside programs that compute, polling does harm: whoever is to answer gets no CPU while the loop polls, however soon he
 would, and the loop uses up what a sleeper keeps for when it is woken, with which it preempts such a program. So polling
 has to pay: its time is a debt, and work that it finds pays POLL_WORTH of that. With too much of a debt the loop sleeps
-as soon as there is no work, does not yield, and tries again later. One loop alone may find that it does not pay as long
+as soon as there is no work, does not yield, and tries again later. That is for question and answer; with more to do,
+what a loop finds after a while is so much more, and polling pays anyhow. One loop alone may find that it does not pay as long
 as its peers sleep. So all rest until a round number of the clock, and try at the same time.
 
 A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
@@ -28,7 +29,7 @@ from datapath.io.uplink_rx cimport lane_pull
 from abi.abi cimport *
 from datapath.link.link cimport release
 from datapath.frame.mac_table cimport read_directory
-from datapath.loop.cpu_placement cimport choose_cpu, prepare_thread
+from datapath.loop.cpu_placement cimport BUSY_MEMORY, choose_cpu, prepare_thread
 from datapath.state.events cimport *
 from datapath.io.tap cimport retry_pending, tap_read
 from datapath.loop.sleep cimport gather, sleep_now
@@ -72,6 +73,9 @@ cdef inline int work(Engine *e) noexcept nogil:
 
 cdef inline void pay_for_polling(Engine *e, uint64_t polled, bint found) noexcept nogil:
     """It has polled for so many ns, and found work by it or not."""
+    if e.now - e.busy_at < BUSY_MEMORY:
+        e.poll_debt, e.poll_rests_until = 0, 0
+        return
     e.poll_debt += <int64_t>polled - (POLL_WORTH if found else 0)
     if e.poll_debt <= 0:
         e.poll_debt, e.poll_rest = 0, REST_FIRST
@@ -111,7 +115,7 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
                 pay_for_polling(e, e.now - last_work, True)
             last_work, polls = e.now, False
             if moved >= CROWD:
-                e.busy_at = e.now
+                e.busy_at, e.poll_rests_until = e.now, 0
             if e.poll_rests_until == 0:
                 sched_yield()  # a program may have been woken by this frame, on this very CPU
         elif e.now - last_work >= e.poll_ns:
