@@ -17,6 +17,7 @@ from vnicd.daemon.links import (
     LINKS_OF_PORT,
     MAKING_MOST,
     MAKING_OF_PORT,
+    MOST_IDENT,
     STEP_TIMEOUT,
     Links,
     State,
@@ -351,3 +352,19 @@ def test_a_port_that_has_too_many_links_gives_one_up() -> None:
     fabric.taken()
     fabric.links.request(1, last)
     assert fabric.taken() == [(1, "make", last), (last, "make", 1)]
+
+
+def test_no_link_that_was_never_made_can_be_brought_along(fabric: Fabric) -> None:
+    for ident in (0, -1, MOST_IDENT + 1):
+        fabric.links.adopt(1, 2, ident)
+    assert fabric.taken() == []
+    assert not fabric.links.links
+
+
+def test_what_is_brought_along_keeps_nobody_from_a_new_link() -> None:
+    fabric = Fabric(2 * MAKING_MOST)
+    for peer in range(2, MAKING_MOST + 10):
+        fabric.links.adopt(1, peer, 1000 + peer)
+    fabric.taken()
+    fabric.links.request(2, 3)
+    assert fabric.taken() == [(2, "make", 3), (3, "make", 2)]

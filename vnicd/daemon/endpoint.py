@@ -124,8 +124,10 @@ class Endpoint:
 
     def _drop(self, peer: int, link_id: int, fds: list[int]) -> None:
         close_all(fds)
-        if self.made.get(peer, (0, None))[0] == link_id:
-            self.made.pop(peer)[1].close()
+        made = self.made.get(peer)
+        if made is not None and made[0] == link_id:
+            del self.made[peer]
+            made[1].close()
         if self.loop.link_id(peer) == link_id:
             self._forget(peer)
 

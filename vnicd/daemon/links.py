@@ -48,6 +48,9 @@ GIVEN_BACK_PAUSE = 0.25
 MAKING_MOST, MAKING_OF_PORT = 64, 16
 """Direct links that are being made at once, in all and of one port. The traffic of others asks again."""
 
+MOST_IDENT = 1 << 62
+"""The largest id of a link; the least is 1."""
+
 LINKS_OF_PORT = 128
 """Direct links of a port. What finds none goes by relay."""
 
@@ -79,6 +82,8 @@ class Link:
     page_sizes: dict[int, int] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
     """Ends that have done the present step."""
+    adopted: bool = False
+    """An end has brought it along."""
     again: bool = False
     """It is closed to be made again, on huge pages."""
 
@@ -138,13 +143,13 @@ class Links:
             return
         if 0 not in key and (self._is_busy(key) or not self._has_place(key)):
             return
-        link = Link(key, secrets.randbits(62) + 1, State.MAKING, self.clock())
+        link = Link(key, secrets.randbelow(MOST_IDENT) + 1, State.MAKING, self.clock())
         self._add(link)
         self._order(link, "make")
 
     def _is_busy(self, key: Pair) -> bool:
         """Whether as many links are being made as may be: one end may be slow, or hostile, and answer none."""
-        making = [link.ports for link in self.unfinished.values() if 0 not in link.ports]
+        making = [link.ports for link in self.unfinished.values() if 0 not in link.ports and not link.adopted]
         return len(making) >= MAKING_MOST or any(
             sum(port in ports for ports in making) >= MAKING_OF_PORT for port in key
         )
@@ -170,10 +175,12 @@ class Links:
 
     def adopt(self, port: int, peer: int, ident: int) -> None:
         """A registering port says that it has this link already: the host was restarted under it."""
+        if not 0 < ident <= MOST_IDENT:
+            return  # none that was ever made
         key = pair(port, peer)
         link = self.links.get(key)
         if link is None and ident not in self.by_id and port != peer:
-            link = Link(key, ident, State.ATTACHING, self.clock())
+            link = Link(key, ident, State.ATTACHING, self.clock(), adopted=True)
             self._add(link)
         if link is not None and link.ident == ident and link.state in (State.MAKING, State.UP):
             self._end(link)  # an end that has lost track of it
@@ -205,7 +212,6 @@ class Links:
     def idle(self, port: int, ident: int) -> None:
         link = self._expected(port, ident, State.UP)
         if link is not None and 0 not in link.ports:
-            self.fast.discard(link.ports)
             if self.clock() - link.since < GIVEN_BACK_PAUSE:
                 self._pause(link, GIVEN_BACK_PAUSE)
             self._step(link, State.CLOSING)
@@ -315,6 +321,8 @@ class Links:
         self.unfinished.pop(link.ident, None)
         if 0 not in link.ports:
             self.direct.subtract(link.ports)
+        if not link.again:
+            self.fast.discard(link.ports)
         self._close_memory(link)
         for port in link.ports:
             if port in self.live:

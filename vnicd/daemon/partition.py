@@ -268,7 +268,7 @@ class Partition:
             )
             self.loop.detach(peer)
         fast = [(peer, self.loop.link_id(peer)) for peer in self.loop.take_fast()]
-        if fast:
+        if fast and self.endpoint is not None and self.endpoint.hugepages == "auto":
             self._reply({"op": "fast", "links": fast}, ())
         if wanted:
             self._reply({"op": "want", "ports": wanted}, ())
