@@ -81,6 +81,7 @@ class Actions:
             self.save()
         elif step is Step.STOP_DAEMON:
             await self.end_daemon(port)
+            self.supervisor.withdraw(port)
             self.supervisor.forget(port)
         elif step is Step.DELETE_INTERFACE:
             await self.kernel(lambda: machine.delete_interface(spec, port.tap))

@@ -52,6 +52,10 @@ class Supervisor(ABC):
         """End the daemon of a port; nothing happens if it has none."""
 
     @abstractmethod
+    def withdraw(self, port: Port) -> None:
+        """The partition is no more: take away what was made for its daemon to start."""
+
+    @abstractmethod
     async def end_service(self) -> None:
         """The fabric was taken down, and nobody is to start the hosting daemon again."""
 
@@ -146,6 +150,9 @@ class Children(Supervisor):
             await asyncio.to_thread(process.end, pidfd, GRACE)
         finally:
             os.close(pidfd)
+
+    def withdraw(self, port: Port) -> None:
+        """A child needs nothing that would be left."""
 
     async def end_service(self) -> None:
         """Nobody would."""

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 
 from vnicd.daemon.ports import Port
 from vnicd.daemon.supervisor import Supervisor
@@ -100,10 +100,16 @@ async def give_user(name: str) -> None:
 
 
 async def stop(name: str) -> None:
-    """Stop the unit of a partition, and take away what we added to it."""
+    """Stop the unit of a partition that is no more, and take away what we added to it."""
     await systemctl("stop", unit_name(name))
-    if user_drop_in(name):
-        rmtree(drop_ins_of(name), ignore_errors=True)
+    take_user(name)
+
+
+def take_user(name: str) -> None:
+    """Take away what give_user() has added; what others have put beside it stays."""
+    with suppress(OSError):
+        (drop_ins_of(name) / "user.conf").unlink()
+        drop_ins_of(name).rmdir()
 
 
 class Units(Supervisor):
@@ -135,7 +141,10 @@ class Units(Supervisor):
 
     async def end(self, port: Port) -> None:
         await self.settle()  # or a start that was asked for before may come after it
-        await stop(port.spec.name)
+        await systemctl("stop", unit_name(port.spec.name))
+
+    def withdraw(self, port: Port) -> None:
+        take_user(port.spec.name)  # not before: the unit may be started anew at the moment when it has ended
 
     async def end_service(self) -> None:
         await systemctl("stop", "--no-block", *HOST)
