@@ -92,12 +92,14 @@ cdef inline void sleep_now(Engine *e) noexcept nogil:
     cdef int timeout_ms = -1
     cdef Link *link
     if not arm_all(e, &timeout_ms):
+        gather(e, 0)  # what there is may wait for room, and nothing else may wait for that
         return
     if e.pending.length:
         link = route(e, e.pending.port)
         if link != NULL:
             tx_arm(&link.tx)
             if tx_room(&link.tx, VN_RECORD_MAX) >= span_of(e.pending.length):
+                gather(e, 0)
                 return
         timeout_ms = 1
     listen_to_tap(e, e.pending.length == 0)
