@@ -16,7 +16,7 @@ from tests.unit.test_loop_uplink import arp
 from vnicd import directory, ring
 
 ME, A, B = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
-BROADCAST, NOBODY = "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"
+BROADCAST, NOBODY, OUTSIDE = "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02:00:00:00:00:99"
 IP_ME, IP_A, IP_B = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 V6_ME, V6_A = "fd00::1", "fd00::2"
 
@@ -136,6 +136,24 @@ def test_the_owner_is_asked_on_its_direct_link(bench: LoopBench) -> None:
     bench.tap_send(solicitation(V6_A))
     assert bench.receive(2)[2] == mac_bytes(A) + solicitation(V6_A)[6:]
     assert bench.peers[0].receive() is None
+
+
+def test_a_probe_for_duplicates_is_for_all(bench: LoopBench) -> None:
+    """The port that should have the address may have given it up to another."""
+    assert passes(bench, question("0.0.0.0", IP_A))
+    assert passes(bench, solicitation(V6_A, "::"))
+
+
+def test_a_question_from_outside_reaches_its_port_alone() -> None:
+    with UplinkBench({1: A, 2: B}) as bench:
+        bench.addresses(1, IP_A)
+        bench.addresses(2, IP_B)
+        asked = arp(1, BROADCAST, OUTSIDE, (OUTSIDE, "10.0.0.9"), (NOBODY, IP_B))
+        bench.inbound(asked)
+        assert bench.receive(2)[2] == asked
+        assert bench.peers[1].receive() is None
+        bench.inbound(asked)
+        assert bench.receive(1)[2] == bench.receive(2)[2] == asked, "it did not answer, so another may have it now"
 
 
 def test_a_storm_is_bounded_by_its_sender() -> None:

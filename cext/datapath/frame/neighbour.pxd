@@ -19,6 +19,7 @@ cdef enum:
     ARP_ANSWER = VN_VNET_HDR + 42
     ND_ANSWER = VN_VNET_HDR + VN_ETH_HDR + 40 + 32
     NEIGHBOUR_ANSWER = ND_ANSWER
+    SOUGHT_NS = 5_000_000_000    # a port that was asked alone is not for so long: a second question is for all
     ND_SOLICITED = 0x40
     ND_OVERRIDE = 0x20
 
@@ -40,6 +41,18 @@ cdef inline uint16_t sought_port(const Engine *e, const char *frame, const Inspe
     if port == NO_PORT or port == e.port or e.port_state[port] != VN_PORT_LIVE:
         return NO_PORT
     return port
+
+
+cdef inline bint may_ask_alone(Engine *e, uint16_t holder, const char *frame, const Inspected *found) noexcept nogil:
+    """Whether a question is for the holder of the address alone, where addresses may have moved.
+
+    A second question soon after is for all, and so is one that looks for duplicates: somebody else may have it, too.
+    """
+    cdef uint64_t *sought = &e.sought[holder][found.kind == FRAME_IPV6]
+    if claims_unspecified(frame, found) or (sought[0] and e.now - sought[0] <= SOUGHT_NS):
+        return False
+    sought[0] = e.now
+    return True
 
 
 cdef inline uint32_t arp_answer(char *out, const char *frame, const char *mac) noexcept nogil:

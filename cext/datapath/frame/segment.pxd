@@ -122,6 +122,8 @@ cdef inline bint find_transport(Segments *s, const char *vnet, const Inspected *
     s.transport = be16_host(vnet + 6) if is_partial else found.upper
     if s.transport < s.upper or s.transport + size > s.length or (is_partial and be16_host(vnet + 8) != offset):
         return False
+    if s.transport + offset > 0xFFFF:
+        return False
     s.check = <uint16_t>(s.transport + offset)
     if protocol == TCP:
         size = (<uint8_t>s.frame[s.transport + 12] >> 4) * 4

@@ -13,8 +13,8 @@ from posix.unistd cimport read, write
 from datapath.frame.address_table cimport is_honest
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.frame.inspect cimport FRAME_IPV6, Inspected, PEEK, inspect
-from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, neighbour_answer, sought_port
+from datapath.frame.inspect cimport Inspected, PEEK, inspect
+from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, may_ask_alone, neighbour_answer, sought_port
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
@@ -36,7 +36,6 @@ cdef enum:
     HEADERS = VN_VNET_HDR + VN_ETH_HDR
     PAYLOAD_MAX = VN_RECORD_MAX - sizeof(vn_record)
     BULK = 8192                  # bytes; longer frames are parts of a bulk transfer
-    SOUGHT_NS = 5_000_000_000    # a port that was asked alone is not for so long: a second question is for all
 
 
 cdef inline void tap_lost(Engine *e) noexcept nogil:
@@ -156,20 +155,17 @@ cdef inline bint find_neighbour(Engine *e, char *frame, uint32_t length, uint16_
     cdef char answer[NEIGHBOUR_ANSWER]
     cdef uint16_t holder
     cdef uint32_t n
-    cdef uint64_t *sought
     inspect(frame, length if length < PEEK else PEEK, length, &found)
     holder = sought_port(e, frame, &found)
     if holder == NO_PORT:
         return False
-    sought = &e.sought[holder][found.kind == FRAME_IPV6]
     if e.flags & VN_GUARD:
         n = neighbour_answer(answer, frame, &found, <const char *>&e.port_mac[holder])
         if write(e.tap, answer, n) == <ssize_t>n:
             count(e, VN_C_tap_tx_frames, 1)
             count(e, VN_C_tap_tx_bytes, n - VN_VNET_HDR)
             return True
-    elif sought[0] == 0 or e.now - sought[0] > SOUGHT_NS:
-        sought[0] = e.now
+    elif may_ask_alone(e, holder, frame, &found):
         memcpy(frame, &e.port_mac[holder], 6)
         port[0] = holder
     return False

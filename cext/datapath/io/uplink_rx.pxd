@@ -22,6 +22,7 @@ from datapath.frame.inspect cimport *
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
+from datapath.frame.neighbour cimport may_ask_alone, sought_port
 from datapath.frame.segment cimport *
 from datapath.state.ring cimport *
 from datapath.link.shaper cimport may_flood, metered, queue_is_long
@@ -146,6 +147,7 @@ cdef inline uint16_t whose(Engine *e, char *frame, uint32_t seen, uint32_t lengt
 
     Of its `length` bytes `seen` are at hand: all of them, or at least PEEK.
     """
+    cdef Inspected found
     cdef uint16_t port
     to_all[0] = False
     if is_reserved(frame) or port_of(e, mac_at(frame + 6)) != NO_PORT:
@@ -153,6 +155,10 @@ cdef inline uint16_t whose(Engine *e, char *frame, uint32_t seen, uint32_t lengt
     if e.uplink.shared:
         return whose_in_shared(e, frame, seen, length, to_all)
     if is_group(frame):
+        inspect(frame, seen, length, &found)
+        port = sought_port(e, frame, &found)
+        if port != NO_PORT and port != 0 and may_ask_alone(e, port, frame, &found):
+            return port
         to_all[0] = True
         return NO_PORT
     port = port_of(e, mac_at(frame))
