@@ -131,7 +131,7 @@ def test_namespace_of_a_process_that_ended(shared: Fabric) -> None:
 
 
 def test_a_renamed_interface_goes_with_its_partition(shared: Fabric) -> None:
-    path = by_path(shared, "renamed")
+    path = by_path(shared, "other-name")
     before = inside(path)
     box = shared.add("box", netns=path)
     subprocess.run(["nsenter", f"--net={path}", "ip", "link", "set", box.ifname, "down"], check=True)

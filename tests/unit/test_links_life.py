@@ -13,6 +13,7 @@ from vnicd.daemon.links import (
     FAULT_PAUSE,
     FAULT_PAUSE_MAX,
     GIVEN_BACK_PAUSE,
+    HUGE_FIRST,
     HUGE_OF_PORT,
     LINKS_OF_PORT,
     MAKING_MOST,
@@ -291,46 +292,44 @@ def test_few_links_are_made_at_once() -> None:
     assert (40, 41) in fabric.links.links
 
 
-def test_a_fast_link_is_made_again_on_huge_pages(fabric: Fabric) -> None:
-    """Once: where there are none, it is left as it is."""
-    links = fabric.links
-    fabric.join(0, 1)
-    fabric.join(0, 2)
-    small = fabric.join(1, 2)
-    assert fabric.huge == {(0, 1): True, (0, 2): True, (1, 2): False}
-    fabric.taken()
-    links.promote(2, small)
-    links.promote(1, small)
-    assert fabric.taken() == [(1, "close", 2), (2, "close", 1)]
-    for port in (1, 2):
-        links.closed(port, small)
-    assert fabric.taken()[2:] == [(1, "make", 2), (2, "make", 1)]
-    assert fabric.huge[1, 2]
-    large = fabric.ident(1, 2)
-    for port in (1, 2):
-        links.made(port, large, os.memfd_create("link"), 4096)
-    for port in (1, 2):
-        links.attached(port, large, "")
-    fabric.taken()
-    links.promote(1, large)
-    assert fabric.taken() == []
+def close(fabric: Fabric, a: int, b: int) -> None:
     fabric.now += 60
-    links.idle(1, large)
-    for port in (1, 2):
-        links.closed(port, large)
-    fabric.join(1, 2)
-    assert not fabric.huge[1, 2], "one that was quiet begins anew"
+    ident = fabric.ident(a, b)
+    fabric.links.idle(a, ident)
+    for port in (a, b):
+        fabric.links.closed(port, ident)
 
 
-def test_a_port_has_a_share_of_the_huge_pages() -> None:
-    fabric = Fabric(HUGE_OF_PORT + 3)
+def test_the_first_links_of_a_port_are_on_huge_pages() -> None:
+    fabric = Fabric(HUGE_FIRST + 4)
+    fabric.join(0, 1)
+    for peer in range(2, HUGE_FIRST + 3):
+        fabric.join(1, peer)
+        assert fabric.huge[1, peer] == (peer < HUGE_FIRST + 2), "each has a share, and the relay is not of it"
+    fabric.join(2, 3)
+    assert fabric.huge == {**fabric.huge, (0, 1): True, (2, 3): True}
+    close(fabric, 1, 2)
+    fabric.join(1, HUGE_FIRST + 3)
+    assert fabric.huge[1, HUGE_FIRST + 3], "what is given back is another's"
+
+
+def test_a_fast_link_is_on_huge_pages_the_next_time() -> None:
+    """It goes on as it is: what was begun does not depend on the host."""
+    fabric = Fabric(HUGE_OF_PORT + HUGE_FIRST + 3)
     for peer in range(2, HUGE_OF_PORT + 3):
         ident = fabric.join(1, peer)
         fabric.taken()
         fabric.links.promote(1, ident)
-        assert bool(fabric.taken()) == (peer < HUGE_OF_PORT + 2)
-        for port in (1, peer):
-            fabric.links.closed(port, ident)
+        assert fabric.taken() == []
+    last = HUGE_OF_PORT + 2
+    assert not fabric.huge[1, last]
+    close(fabric, 1, last)
+    fabric.join(1, last)
+    assert fabric.huge[1, last]
+    for peer in range(2 + HUGE_FIRST, last):
+        close(fabric, 1, peer)
+        fabric.join(1, peer)
+    assert sum(fabric.huge[1, peer] for peer in range(2, last + 1)) == HUGE_OF_PORT
 
 
 def test_a_port_that_has_too_many_links_gives_one_up() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.loops import LoopBench
 from tests.support.peer import frame, mac_bytes
-from tests.support.uplinks import UplinkBench
+from tests.support.uplinks import NIC, UplinkBench
 from tests.support.waiting import wait_until
 from tests.unit.test_loop_uplink import arp
 from vnicd import directory, ring
@@ -154,6 +154,16 @@ def test_a_question_from_outside_reaches_its_port_alone() -> None:
         assert bench.peers[1].receive() is None
         bench.inbound(asked)
         assert bench.receive(1)[2] == bench.receive(2)[2] == asked, "it did not answer, so another may have it now"
+
+
+def test_a_port_is_told_of_the_machine_that_asks_for_it() -> None:
+    """Whose MAC may be another than it was."""
+    with UplinkBench({1: A, 2: B}, shared=True) as bench:
+        bench.addresses(1, IP_A)
+        asked = arp(1, BROADCAST, NIC, (NIC, "10.0.0.100"), (NOBODY, IP_A))
+        bench.tap_send(asked)
+        assert bench.receive(1)[2] == mac_bytes(A) + asked[6:]
+        assert bench.peers[2].receive() is None
 
 
 def test_a_storm_is_bounded_by_its_sender() -> None:

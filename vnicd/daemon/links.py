@@ -5,12 +5,12 @@ The life of a link, as the hosting daemon sees it (each order goes to both ends)
     request ---> MAKING: "make"  ---> both "made" (memory)  ---> ATTACHING: "attach" (the other's memory, a doorbell)
                  ---> both "attached" ---> UP: "open", from here on both ends write into it
     UP ---> an end says "idle" ---> CLOSING: "close", nobody writes any more ---> both "closed" ---> "drop"
-    UP, on small pages ---> an end says "fast" ---> CLOSING, and then made again on huge ones
     any state ---> an end dies, says "gone", or does not answer in time ---> "drop" to the other
 
-A fabric of 255 ports has 32,385 pairs, and most of them say little to each other. So a direct link begins on small
-pages, which take memory as they are used, and is made again on huge pages when it moves much; a port has at most
-LINKS_OF_PORT of them, and the one that has been quiet for longest is given up for another.
+A fabric of 255 ports has 32,385 pairs, and most of them say little to each other. So a port's first direct links are
+on huge pages, and the others on small ones, which take memory as they are used. One that moves much is so when
+it is made the next time: to make it again while it is used would have its traffic depend on the hosting daemon. A port
+has at most LINKS_OF_PORT of them, and the one that has been quiet for longest is given up for another.
 
 Both ends read a link before any end writes into it, and until it is dropped; so nothing is lost by the change
 of the way. cext/datapath/loop/deliver.pxd says how the order of a flow is kept. Each side of a link is memory that
@@ -54,8 +54,8 @@ MOST_IDENT = 1 << 62
 LINKS_OF_PORT = 128
 """Direct links of a port. What finds none goes by relay."""
 
-HUGE_OF_PORT = 32
-"""Of these, on huge pages, which take 4 MiB a link."""
+HUGE_FIRST, HUGE_OF_PORT = 4, 32
+"""Of these, on huge pages, which take 4 MiB a link: for whatever pair, and for pairs that move much."""
 
 TRIM_PAUSE = 0.5
 """Seconds between two orders to a port to give up a link."""
@@ -84,8 +84,8 @@ class Link:
     """Ends that have done the present step."""
     adopted: bool = False
     """An end has brought it along."""
-    again: bool = False
-    """It is closed to be made again, on huge pages."""
+    huge: bool = False
+    """Its ends were told to make it on huge pages."""
 
     def other(self, port: int) -> int:
         return self.ports[1] if port == self.ports[0] else self.ports[0]
@@ -109,9 +109,11 @@ class Links:
         self.pauses: dict[Pair, tuple[float, float]] = {}
         """{pair: (not before, length of the pause)} after failures."""
         self.fast: set[Pair] = set()
-        """Pairs whose link is worth huge pages."""
+        """Pairs whose next link is worth huge pages."""
         self.direct: Counter[int] = Counter()
         """How many direct links each port has."""
+        self.huge: Counter[int] = Counter()
+        """And how many of them on huge pages."""
         self.trimmed_at: dict[int, float] = {}
         self.on_up: Callable[[Link], None] = lambda link: None
         self.on_down: Callable[[Link], None] = lambda link: None
@@ -143,7 +145,7 @@ class Links:
             return
         if 0 not in key and (self._is_busy(key) or not self._has_place(key)):
             return
-        link = Link(key, secrets.randbelow(MOST_IDENT) + 1, State.MAKING, self.clock())
+        link = Link(key, secrets.randbelow(MOST_IDENT) + 1, State.MAKING, self.clock(), huge=self._may_be_huge(key))
         self._add(link)
         self._order(link, "make")
 
@@ -153,6 +155,11 @@ class Links:
         return len(making) >= MAKING_MOST or any(
             sum(port in ports for ports in making) >= MAKING_OF_PORT for port in key
         )
+
+    def _may_be_huge(self, key: Pair) -> bool:
+        """Whether a new link is to be on huge pages."""
+        most = HUGE_OF_PORT if key in self.fast else HUGE_FIRST
+        return 0 in key or all(self.huge[port] < most for port in key)
 
     def _has_place(self, key: Pair) -> bool:
         """Whether both ends may have one more; one that may not is told to give one up, for a later request."""
@@ -218,19 +225,10 @@ class Links:
             self._order(link, "close")
 
     def promote(self, port: int, ident: int) -> None:
-        """A link moves so much that it is to be on huge pages.
-
-        Nothing happens when that was tried before, or when an end has its share of them.
-        """
+        """A link moves so much that the next one of the pair is to be on huge pages."""
         link = self._expected(port, ident, State.UP)
-        if link is None or 0 in link.ports or link.ports in self.fast:
-            return
-        if any(sum(end in key for key in self.fast) >= HUGE_OF_PORT for end in link.ports):
-            return
-        self.fast.add(link.ports)
-        link.again = True
-        self._step(link, State.CLOSING)
-        self._order(link, "close")
+        if link is not None and 0 not in link.ports:
+            self.fast.add(link.ports)
 
     def closed(self, port: int, ident: int) -> None:
         link = self._expected(port, ident, State.CLOSING)
@@ -238,8 +236,6 @@ class Links:
             link.answered.add(port)
             if len(link.answered) == 2:
                 self._end(link)
-                if link.again:
-                    self.want(*link.ports)
 
     def failed(self, port: int, ident: int, fault: bool = True) -> None:
         """A link can't be made or was dropped by an end; after a fault the pair has to wait before the next."""
@@ -275,6 +271,8 @@ class Links:
         self.by_id[link.ident] = self.unfinished[link.ident] = link
         if 0 not in link.ports:
             self.direct.update(link.ports)
+        if 0 not in link.ports and link.huge:
+            self.huge.update(link.ports)
 
     def _expected(self, port: int, ident: int, state: State) -> Link | None:
         link = self.by_id.get(ident)
@@ -292,7 +290,7 @@ class Links:
         for port in link.ports:
             message: Message = {"op": op, "link_id": link.ident, "peer": link.other(port)}
             if op == "make":
-                message["huge"] = 0 in link.ports or link.ports in self.fast
+                message["huge"] = link.huge
             self.send(port, message, ())
 
     def _exchange(self, link: Link) -> None:
@@ -321,8 +319,8 @@ class Links:
         self.unfinished.pop(link.ident, None)
         if 0 not in link.ports:
             self.direct.subtract(link.ports)
-        if not link.again:
-            self.fast.discard(link.ports)
+        if 0 not in link.ports and link.huge:
+            self.huge.subtract(link.ports)
         self._close_memory(link)
         for port in link.ports:
             if port in self.live:

@@ -3,7 +3,8 @@
 The directory says whose an address is. So a request for it, which is a broadcast, need not reach every port, nor wake
 the hosting daemon for each of them: in a mesh of N that would be N^3 copies. Where each port may use its own addresses
 only (VN_GUARD), the answer is written here. Elsewhere somebody may have moved an address by hand, so the request goes
-to the port that should have it, and as a broadcast when it is repeated because that one has not answered.
+to the port that should have it, and as a broadcast when it is repeated because that one has not answered. So does one
+of the machine in any case: its MAC, which is the NIC's, may change, and who is asked learns of that by the question.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t

@@ -159,7 +159,7 @@ cdef inline bint find_neighbour(Engine *e, char *frame, uint32_t length, uint16_
     holder = sought_port(e, frame, &found)
     if holder == NO_PORT:
         return False
-    if e.flags & VN_GUARD:
+    if e.flags & VN_GUARD and e.port:
         n = neighbour_answer(answer, frame, &found, <const char *>&e.port_mac[holder])
         if write(e.tap, answer, n) == <ssize_t>n:
             count(e, VN_C_tap_tx_frames, 1)
