@@ -92,9 +92,12 @@ class Program:
         return self._errors.read().decode(errors="replace")
 
 
+_KEPT = {name: value for name, value in os.environ.items() if not name.startswith(("VNICD_", "LD_", "PYTEST_"))}
+"""Looked at once: pytest changes its own variables while our threads run."""
+
+
 def _environment(site: Site, case: Case, has_library: bool) -> dict[str, str]:
     """For one program of a case."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VNICD_", "LD_"))}
     given = {
         "CASE_ROUNDS": case.rounds,
         "CASE_SERVER": SERVER,
@@ -107,7 +110,7 @@ def _environment(site: Site, case: Case, has_library: bool) -> dict[str, str]:
     }
     if has_library:
         given |= {"LD_PRELOAD": site.library, "VNICD_BROKER": site.broker}
-    return kept | {name: str(value) for name, value in given.items()}
+    return _KEPT | {name: str(value) for name, value in given.items()}
 
 
 def _start(site: Site, case: Case, where: Namespace, has_library: bool, variables: dict[str, str]) -> Program:
