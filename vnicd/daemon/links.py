@@ -8,9 +8,9 @@ The life of a link, as the hosting daemon sees it (each order goes to both ends)
     any state ---> an end dies, says "gone", or does not answer in time ---> "drop" to the other
 
 A fabric of 255 ports has 32,385 pairs, and most of them say little to each other. So a port's first direct links are
-on huge pages, and the others on small ones, which take memory as they are used. One that moves much is so when
-it is made the next time: to make it again while it is used would have its traffic depend on the hosting daemon. A port
-has at most LINKS_OF_PORT of them, and the one that has been quiet for longest is given up for another.
+on huge pages, and the others on small ones, which take memory as they are used. When one of these moves much, the
+pair's next link is on huge pages; to make it again while it is used would have its traffic depend on the hosting
+daemon. A port has at most LINKS_OF_PORT of them, and the one that has been quiet for longest is given up for another.
 
 Both ends read a link before any end writes into it, and until it is dropped; so nothing is lost by the change
 of the way. cext/datapath/loop/deliver.pxd says how the order of a flow is kept. Each side of a link is memory that
@@ -271,8 +271,7 @@ class Links:
         self.by_id[link.ident] = self.unfinished[link.ident] = link
         if 0 not in link.ports:
             self.direct.update(link.ports)
-        if 0 not in link.ports and link.huge:
-            self.huge.update(link.ports)
+            self.huge.update(link.ports if link.huge else ())
 
     def _expected(self, port: int, ident: int, state: State) -> Link | None:
         link = self.by_id.get(ident)
@@ -319,8 +318,7 @@ class Links:
         self.unfinished.pop(link.ident, None)
         if 0 not in link.ports:
             self.direct.subtract(link.ports)
-        if 0 not in link.ports and link.huge:
-            self.huge.subtract(link.ports)
+            self.huge.subtract(link.ports if link.huge else ())
         self._close_memory(link)
         for port in link.ports:
             if port in self.live:
