@@ -35,12 +35,13 @@ _F_SETPIPE_SZ = 1031
 
 _SETTINGS = {
     "ipv4/ip_local_port_range": "2048 65000",
-    "ipv4/tcp_max_tw_buckets": "8192",
+    "ipv4/tcp_max_tw_buckets": "32768",
     "ipv4/tcp_wmem": "4096 65536 65536",
     "ipv4/tcp_rmem": "4096 131072 131072",
     "core/somaxconn": "4096",
 }
-"""Few connections in TIME_WAIT, which would use up the ports; buffers that do not grow, so that 4 MiB fill them."""
+"""Room for what a minute leaves in TIME_WAIT, as a FIN would meet a reset without it, but ports are left over; and
+buffers that do not grow, so that 4 MiB fill them."""
 
 
 class PlayerFailed(Exception):
