@@ -15,6 +15,7 @@
 
 #define ASK_BUSY_NS 100000u      /* the kernel is asked so often while direct descriptors are ready */
 #define ASK_QUIET_NS 10000u     /* and so often while nothing is */
+#define ASK_RARELY_NS 10000000u /* and so often for deaths, by who would sleep if it could */
 #define FRUITLESS 16   /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
 
 typedef int pwait2_function(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
@@ -131,11 +132,20 @@ static int look(struct wait *wait, int count) {
     return count;
 }
 
-/* Of who does not wait, before it says that there is nothing: for deaths, and for what the doorbells have brought. */
-static int look_last(struct wait *wait) {
+/* Who does not sleep hears of no death: because it does not wait, or because another connection always has something. It
+ * is asked for before the look, as one wait must not tell of a connection twice. */
+static void look_for_deaths(struct wait *wait) {
+    uint64_t last = atomic_load_explicit(&wait->epoll->asked_for_deaths, memory_order_relaxed);
+    if (wait->now - last < (wait->timeout == 0 ? ASK_BUSY_NS : ASK_RARELY_NS))
+        return;
+    atomic_store_explicit(&wait->epoll->asked_for_deaths, wait->now, memory_order_relaxed);
     epoll_look_for_deaths(wait->epoll);
     if (UNLIKELY(wait->epoll->nests > 0))
         epoll_look_for_deaths_nested(wait->epoll);
+}
+
+/* Of who does not wait, before it says that there is nothing: what the doorbells have brought. */
+static int look_last(struct wait *wait) {
     int count = look(wait, 0);
     errno = wait->saved;
     return count;
@@ -216,6 +226,7 @@ static int wait_direct(struct wait *wait) {
     wait->deadline = wait->timeout > FOR_EVER - wait->now ? FOR_EVER : wait->now + wait->timeout;
     if (UNLIKELY(atomic_load_explicit(&conn_young, memory_order_relaxed) > 0))
         epoll_serve(epoll);
+    look_for_deaths(wait);
     for (;;) {
         int count = 0;
         wait->asked = false;

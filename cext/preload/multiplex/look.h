@@ -11,7 +11,7 @@ struct looked {
     uint32_t said[MOST_NESTED];
 };
 int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked);
-void epoll_look_for_deaths(struct epoll *epoll);               /* before a wait without time says that there is nothing */
+void epoll_look_for_deaths(struct epoll *epoll);               /* for who does not sleep */
 void epoll_serve(struct epoll *epoll);                       /* connections that are not direct yet */
 void epoll_collect(struct epoll *epoll);                     /* what the doorbells have said, in those that are in it as well */
 uint64_t epoll_arrivals(struct epoll *epoll);                /* another number than before: something came since */

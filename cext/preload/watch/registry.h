@@ -66,6 +66,7 @@ struct epoll {
     _Atomic(struct watched *) touched;
     _Atomic int sleepers;
     _Atomic uint64_t asked;
+    _Atomic uint64_t asked_for_deaths;
     _Atomic uint64_t learnt;
     _Atomic bool filled;                 /* the kernel's events left no room for others last time */
     struct epoll *next;          /* of all */
