@@ -49,7 +49,7 @@ def lacking(needs: Needs) -> str:
     if needs.unavailable:
         return needs.unavailable
     missing = [*missing_debian(needs), *missing_pip(needs), *(package for _, package in missing_npm(needs))]
-    return f"not to be had here: {', '.join(missing)}" if missing else ""
+    return f"not installed here: {', '.join(missing)}" if missing else ""
 
 
 def _log(argv: list[str]) -> None:

@@ -90,7 +90,11 @@ def run(ready: dict[str, Lane], options: argparse.Namespace) -> int:
 
 def replay(ready: dict[str, Lane], file: Path) -> int:
     """Shows what differs in the programs of a file; a program that is alone in it is shown in any case."""
-    programs = parse_programs(file.read_text())
+    try:
+        programs = parse_programs(file.read_text())
+    except OSError as error:
+        print(f"conformance: cannot read {file}: {error.strerror}", file=sys.stderr)
+        return 2
     found = Counter(replay_program(ready, program, len(programs) == 1) for program in programs)
     if len(programs) > 1:
         print(f"conformance: {len(programs)} programs, {found[1]} differences, {found[2]} unsteady")
