@@ -84,13 +84,14 @@ def flooding(sender: Partition, seconds: float, per_second: int, data: bytes) ->
         assert process.stdin and process.stdout
         process.stdin.write(data)
         process.stdin.close()
+        assert process.stdout.readline() == b"begun\n"
         yield
         assert int(process.stdout.read()) > 0
 
 
-def super_frame(to: str, sender: Partition, target: str, segment: int) -> bytes:
-    """A vnet header and a TCP frame of 60,000 bytes that is to be cut into segments of this size."""
-    payload = bytes(60_000)
+def super_frame(to: str, sender: Partition, target: str, segment: int, size: int = 60_000) -> bytes:
+    """A vnet header and a TCP frame with a payload of this size that is to be cut into segments of that one."""
+    payload = bytes(size)
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(payload), 0, 0, 64, 6, 0) + packed(sender.ip) + packed(target)
     tcp = struct.pack("!HHIIBBHHH", 9, 9, 1, 0, 5 << 4, 0x10, 1000, 0, 0)
     header = struct.pack("<BBHHHH", 1, 1, 54, segment, 34, 16)  # a checksum to be finished; TCP over IPv4
@@ -131,6 +132,15 @@ def tiny_segments(world: World) -> None:
     wait_until(lambda: dropped() > before, 5, "some were dropped")
 
 
+def many_segments_at_the_end(world: World) -> None:
+    """The ring is full of them when the interface goes, and with it the link."""
+    evil, restarts = world.evil, world.evil.info["restarts"]
+    remote = world.machine.remote
+    with flooding(evil, SECONDS, 40_000, super_frame(remote.mac, evil, remote.ip, 8, 900)):
+        evil.run(["ip", "link", "delete", evil.ifname])
+    wait_until(lambda: evil.info["restarts"] > restarts and evil.info["state"] == "up", 20, "it is back")
+
+
 def unread(world: World) -> None:
     """A flood to a partition whose daemon does not run."""
     pid = world.evil.pid
@@ -156,6 +166,7 @@ ATTACKS: dict[str, Attack] = {
     "links called broken": deed("fail", least=0, most=8),
     "broadcasts": broadcast,
     "tiny segments": tiny_segments,
+    "many segments at the end": many_segments_at_the_end,
     "what is not read": unread,
 }
 
@@ -163,7 +174,7 @@ ATTACKS: dict[str, Attack] = {
 SLOW_TO_CLOSE = {"lingering sockets with messages"}
 """Each takes 5 s to close, one after the other; how many wait for that is bounded."""
 
-AT_THE_UPLINK = {"tiny segments"}
+AT_THE_UPLINK = {"tiny segments", "many segments at the end"}
 """Of those the way to the other end of the NIC's cable is watched."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.peer import VNET, frame, mac_bytes
 from tests.support.uplinks import HOST, NIC, UplinkBench
 from tests.support.waiting import holds_for, wait_until
-from vnicd import counters
+from vnicd import counters, ring
 
 A, B, OUT = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:99"
 BROADCAST, GROUP = "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb"
@@ -292,6 +292,48 @@ def test_vnet_headers_are_passed_on(bridge: UplinkBench) -> None:
     bridge.inbound(frame(A, OUT), vnet=header)
     got = wait_until(bridge.peers[1].consumer.read, 5, "the record")
     assert got is not None and got[2][: len(VNET)] == header
+
+
+def fill_with_segments(bench: UplinkBench, count: int) -> int:
+    """Frames from port 1 that the kernel would cut into 117 packets each; how long one is."""
+    data = b"\x01\x01" + struct.pack("<4H", 54, 8, 34, 16) + ipv4(OUT, A, IP_OUT, IP_A, bytes(900))
+    peer = bench.peers[1]
+    assert all(peer.producer.write(data, ring.FRAME, 1, 0) for _ in range(count))
+    peer.producer.publish()
+    return len(data) - len(VNET)
+
+
+def test_a_turn_ends_with_so_many_segments() -> None:
+    """Sixteen frames of the largest kind would be a thousand packets; here as many frames are twice that."""
+    bench = UplinkBench({1: A, 2: B})
+    fill_with_segments(bench, 20)
+    bench.peers[2].send(frame(OUT, B, b"other"))
+    with bench:
+        out = [bench.outbound() for _ in range(21)]
+    assert out.index(frame(OUT, B, b"other")) == 9
+
+
+def test_a_link_that_ends_leaves_more_segments_unsent(bridge: UplinkBench) -> None:
+    """What its ring holds goes at once, while the control thread waits."""
+    wait_until(bridge.quiet, 5, "the loop sleeps, and looks again when it is told to")
+    length = fill_with_segments(bridge, 100)
+    bridge.loop.detach(1)
+    assert [len(bridge.outbound()) for _ in range(71)] == [length] * 71
+    assert bridge.outbound_peek() is None
+    assert bridge.drops() == {"ring_full": 29}
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "passes"), [(900, 8, True), (900, 1, False), (5000, 35, False), (5000, 36, True)]
+)
+def test_many_tiny_segments_are_refused(jumbo: UplinkBench, length: int, size: int, passes: bool) -> None:
+    """No TCP has an MSS below 36, and no program sends more than 128 datagrams at once."""
+    header = b"\x01\x01" + struct.pack("<4H", 54, size, 34, 16)
+    jumbo.peers[1].send(ipv4(OUT, A, IP_OUT, IP_A, bytes(length)), vnet=header)
+    if passes:
+        assert len(jumbo.outbound()) > length
+    else:
+        jumbo.wait_for_drop("bad_frame")
 
 
 @pytest.mark.parametrize("size", [1, 8, 58])

@@ -300,6 +300,15 @@ cdef inline uint32_t segment_headers(const char *vnet, const char *frame, uint32
 
 cdef enum:
     SEGMENTS_MOST = 1024         # 64 KiB in segments of 64 bytes: smaller ones are no program's
+    TCP_LEAST = 36               # bytes in a TCP segment: the kernel takes no MSS below 48, options included
+    DATAGRAMS_MOST = 128         # that the kernel sends at once (UDP_MAX_SEGMENTS), of any size
+
+
+cdef inline uint32_t segments_of(const char *vnet, uint32_t length) noexcept nogil:
+    """Packets that the kernel cuts a frame into, the headers counted as if they were payload."""
+    cdef uint16_t gso_size
+    memcpy(&gso_size, vnet + 4, 2)
+    return 1 if vnet[1] == 0 or gso_size == 0 else 1 + length // gso_size
 
 
 cdef inline bint is_shredded(const char *vnet, uint32_t length) noexcept nogil:
@@ -307,9 +316,10 @@ cdef inline bint is_shredded(const char *vnet, uint32_t length) noexcept nogil:
 
     The kernel cuts 64 KiB into segments of one byte for whoever asks, in the thread that writes the frame: 20 ms.
     """
+    cdef uint32_t segments = segments_of(vnet, length)
     cdef uint16_t gso_size
     memcpy(&gso_size, vnet + 4, 2)
-    return vnet[1] != 0 and gso_size != 0 and length // gso_size > SEGMENTS_MOST
+    return segments > 1 + SEGMENTS_MOST or (segments > 1 + DATAGRAMS_MOST and gso_size < TCP_LEAST)
 
 
 cdef inline uint32_t segment_size(const char *vnet, const char *frame, uint32_t copied, uint32_t length) noexcept nogil:

@@ -110,7 +110,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     link.open = link.held = False
     if port == 0:
         settle_all(e)
-    pull(e, link, VN_RING_SIZE // VN_LINE)
+    pull(e, link, VN_RING_SIZE // VN_LINE, SEGMENTS_AT_END)
     count_undelivered(e, link)
     count_unread(e, link)
     unwatch(e, bell)

@@ -21,12 +21,13 @@ from datapath.state.ring cimport *
 from datapath.link.shaper cimport may_flood, queue_limit
 from datapath.io.tap cimport *
 from datapath.frame.address_table cimport is_honest
-from datapath.frame.inspect cimport is_shredded
+from datapath.frame.inspect cimport is_shredded, segments_of
 from datapath.io.uplink_tx cimport COPIED, over_rate, uplink_admits, uplink_send, wire_bytes
 
 cdef enum:
     HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost, beside its sender's rate limit
     SETTLED_NS = 1_000_000_000   # shortest time between two waits for the same peer's direct link
+    OVERFULL_A_TURN = 256        # records that are taken out of a queue that is too long
 
 
 cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
@@ -172,6 +173,7 @@ cdef inline bint forward(Engine *e, Link *link, Relayed *r) noexcept nogil:
     """A frame from a partition to where its destination is; False when it has to wait."""
     cdef const char *frame = r.headers + VN_VNET_HDR
     cdef uint16_t port
+    e.segments += segments_of(r.headers, r.record.length - VN_VNET_HDR)
     if is_group(frame):
         relay_flood(e, link, r)
         return True
@@ -213,10 +215,12 @@ cdef inline bint take_at_host(Engine *e, Link *link, const Record *record) noexc
 cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
     """Whether a link's records wait for its port's rate limit.
 
-    What makes the queue too long is taken out at its head: what is for the uplink is dropped, all else forwarded.
+    What makes the queue too long is taken out at its head: what is for the uplink is dropped, all else forwarded. That
+    is bounded, as whoever writes on and on would keep us here.
     """
     cdef Record record
     cdef uint64_t most
+    cdef int n = 0
     if link.paced_until == 0:
         return False
     if e.now >= link.paced_until or e.up[link.peer].rate == 0:
@@ -224,16 +228,23 @@ cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
         return False
     most = queue_limit(&e.up[link.peer])
     link.overfull = True
-    while rx_ready(&link.rx) > most and rx_next(&link.rx, &record) and take_at_host(e, link, &record):
+    e.segments = 0
+    while n < OVERFULL_A_TURN and e.segments < SEGMENTS_A_TURN and rx_ready(&link.rx) > most and rx_next(&link.rx, &record):
+        if not take_at_host(e, link, &record):
+            break
         rx_consume(&link.rx, &record)
+        n += 1
     link.overfull = False
     if rx_publish(&link.rx):
         ring_bell(e, link)
     return True
 
 
-cdef inline int pull(Engine *e, Link *link, int most) noexcept nogil:
-    """Take up to `most` records from a link; the number taken."""
+cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS_A_TURN) noexcept nogil:
+    """Take up to `most` records from a link, and no more once they are cut into so many; the number taken.
+
+    The kernel cuts super-frames in our thread where a NIC can't, so they are what takes time.
+    """
     cdef Record record
     cdef int n = 0
     if link.held:
@@ -244,8 +255,9 @@ cdef inline int pull(Engine *e, Link *link, int most) noexcept nogil:
         link_release(e, link)
     if is_paced(e, link):
         return 0
+    e.segments = 0
     if rx_ready(&link.rx):
-        while n < most and rx_next(&link.rx, &record):
+        while n < most and e.segments < segments and rx_next(&link.rx, &record):
             if not (take_at_host(e, link, &record) if e.relays else take_at_partition(e, link, &record)):
                 break
             rx_consume(&link.rx, &record)

@@ -15,6 +15,8 @@ cdef enum:
     TABLE_SIZE = 1024            # MAC table: a power of two, at least four times VN_MAX_PORTS
     BITMAP_WORDS = 4             # VN_MAX_PORTS / 64
     BATCH = 16                   # frames taken from one source before the next has its turn
+    SEGMENTS_A_TURN = 1024       # and packets that they are cut into: 16 of 64 KiB are 736, and take 1 ms at most
+    SEGMENTS_AT_END = 8192       # of what stands in the ring of a link that ends; of ordinary frames it holds less
     INWARD_MAX = 8 * 65536 + 512  # the kernel's GSO_MAX_SIZE, with a link layer's and our own headers
 
     COMMAND_NONE = 0
@@ -144,6 +146,7 @@ cdef struct Engine:
     const vn_directory *directory
     uint64_t directory_change    # its version when the table was built
     uint32_t flags               # of the directory
+    uint32_t segments            # that the frames of this turn are cut into, elsewhere
     Addresses addresses          # of all ports
     uint64_t sought[VN_MAX_PORTS][2]  # ns, when that port was last asked alone for the MAC of an address, by ARP and ND
     Shaper floods[VN_MAX_PORTS]  # hosting daemon: copies of broadcasts from that port; 0 is the uplink

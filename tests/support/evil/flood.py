@@ -1,6 +1,8 @@
 """Frames without end, from who is root in a partition: a program of its own, so that it takes no turn of a test's.
 
-    flood.py INTERFACE SECONDS PER_SECOND    sends the vnet header and frame on its input, and prints how often
+    flood.py INTERFACE SECONDS PER_SECOND    sends the vnet header and frame on its input;
+
+prints a line when it begins, and at the end how often it has sent it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ def flood(interface: str, seconds: float, per_second: float, data: bytes) -> int
         sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         sock.bind((interface, 0))
         sock.setblocking(False)
+        print("begun", flush=True)
         while (passed := time.monotonic() - begin) < seconds:
             while count < passed * per_second:
                 count += 1
