@@ -8,6 +8,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import pytest
 from tests.integration.conftest import MakeMachine
 from tests.support import evil
 from tests.support.calm import SECONDS, Holdings, Phase, Took, late, phase, usual
-from tests.support.evil import flood
+from tests.support.evil import asking as asking_program
+from tests.support.evil import flood, strangers
 from tests.support.evil.daemon import tell
 from tests.support.forge import IPV4, packed
 from tests.support.frames import BROADCAST, EXPERIMENTAL, frame
@@ -153,6 +155,19 @@ def unread(world: World) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def asking(*words: str) -> Attack:
+    """Thousands of programs ask the broker without end."""
+
+    def act(world: World) -> None:
+        argv = [sys.executable, asking_program.__file__, "4000", str(SECONDS), *words]
+        with world.evil.popen(argv, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"begun\n"
+            assert int(process.stdout.read()) > 4000
+
+    return act
+
+
 ATTACKS: dict[str, Attack] = {
     "a lingering socket by the doorbell": deed("ring", "lingering"),
     "large memory by the doorbell": deed("ring", "large"),
@@ -162,6 +177,8 @@ ATTACKS: dict[str, Attack] = {
     "connections that end": deed("reconnect"),
     "long texts": deed("shout"),
     "asking for links": deed("ask"),
+    "asking the broker": asking(),
+    "asking the broker without listening": asking("0"),
     "links given back": deed("churn", most=50),
     "links called broken": deed("fail", least=0, most=8),
     "broadcasts": broadcast,
@@ -257,3 +274,18 @@ def test_a_lost_interface_is_lost_once(world: World) -> None:
     world.tell("lose_tap", 200)
     wait_until(lambda: evil.info["restarts"] == 1 and evil.info["state"] == "up", 20, "there is a new daemon")
     assert lines() == before + 1
+
+
+def test_a_daemon_registers_beside_strangers(world: World) -> None:
+    """Processes that are nobody's daemon connect again and again, as our group may."""
+    fabric = world.machine.fabric
+    argv = [sys.executable, strangers.__file__, str(fabric.runtime / "partition.sock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with fabric.popen(argv, **pipes) as one, fabric.popen(argv, **pipes) as other:
+        for each in (one, other):
+            assert each.stdout and each.stdout.readline() == b"begun\n"
+        began = time.monotonic()
+        new = add(fabric, "bridge", "new", 67)
+        assert new.ping(world.green.ip, count=3).lost == 0
+        assert time.monotonic() - began < 5, "a daemon that is not taken in gives up after 10 s"
+    fabric.cli("partition", "remove", new.name)

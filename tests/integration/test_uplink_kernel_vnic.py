@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.fuzz.targets.descriptors import all_kinds
 from tests.integration.conftest import TAG
 from tests.support.wire import BLUE, GREEN, NIC, NIC_MAC, Wire, ip
 from vnicd.errors import Busy, Invalid, NotFound
@@ -203,3 +204,15 @@ def test_a_tap_that_persists_is_not_taken(wire: Wire) -> None:
     os.close(wire.inside(lambda: tap.open_tap("vnicd0")))
     with closing(Vnic(wire)) as port:
         assert port.name == "vnicd1"
+
+
+def test_a_tap_is_told_from_what_is_none(wire: Wire) -> None:
+    """Without a call that its maker could answer late."""
+    fd = wire.inside(lambda: tap.open_tap("tap0"))
+    assert tap.is_tap(fd) and tap.is_alive(fd)
+    ip("-n", wire.here, "link", "del", "tap0")
+    assert tap.is_tap(fd) and not tap.is_alive(fd)
+    with all_kinds() as kinds, open("/dev/net/tun", "rb") as bare:
+        assert not any(tap.is_tap(each) for each in (*kinds, -1))
+        assert tap.is_tap(bare.fileno()) and not tap.is_alive(bare.fileno())
+    os.close(fd)

@@ -115,6 +115,25 @@ def test_who_never_reads_is_dropped(running: subprocess.Popen[bytes], program: P
     other.close()
 
 
+@pytest.mark.usefixtures("running")
+def test_answers_that_nobody_reads_take_little_memory() -> None:
+    """There can be thousands of such programs, and each answer has a descriptor with it."""
+    other = Program(NAME)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(10_000):
+            other.send(sockets.request(Op.HELLO))
+    unread = 0
+    with suppress(ConnectionResetError):
+        while received := socket.recv_fds(other.sock, 4096, 1)[:2]:
+            if not received[0]:
+                break
+            unread += 1
+            for fd in received[1]:
+                os.close(fd)
+    assert 0 < unread <= 16
+    other.close()
+
+
 def sends(program: Program) -> bool:
     try:
         program.send(sockets.request(Op.TAKE, SOURCE, SOURCE))

@@ -21,6 +21,10 @@ GATHER = 0.01
 """Seconds that descriptors are gathered: to wake the thread for each costs more than all else that we do with it."""
 
 
+RETRY = 1.0
+"""Seconds until a thread is asked for again."""
+
+
 class Bin:
     def __init__(self) -> None:
         self.gathered: list[int] = []
@@ -45,12 +49,15 @@ class Bin:
 
     def _empty(self) -> None:
         with self.lock:  # held for moments only
+            if not self.working:
+                try:
+                    threading.Thread(target=self._work, name="bin", daemon=True).start()
+                except RuntimeError:  # there are too many threads just now
+                    asyncio.get_running_loop().call_later(RETRY, self._empty)
+                    return
+            self.working = True
             self.queue.put(self.gathered)
             self.gathered = []
-            if self.working:
-                return
-            self.working = True
-        threading.Thread(target=self._work, name="bin", daemon=True).start()
 
     def _work(self) -> None:
         while True:

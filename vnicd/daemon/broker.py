@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 
 from vnicd import sockets, table
 from vnicd.daemon.exchanges import Exchanges
+from vnicd.daemon.fair_reader import FairReader
 from vnicd.daemon.hints import Hints, has_listener
 from vnicd.daemon.station import Kernel, Place, Station
 from vnicd.daemon.visitor import Visitor
@@ -62,6 +63,7 @@ class Broker:
         self.refused: set[Identity] = set()
         """Namespaces where we could not begin, which was said once."""
         self.closed = False
+        self.reader: FairReader | None = None
         self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
             Op.HELLO: self._hello, Op.LISTEN: self._listen,
         }  # fmt: skip
@@ -101,7 +103,9 @@ class Broker:
         if self.closed or outfit.where != where:  # somebody has given the name to another one meanwhile
             outfit.close()
             return
-        station = self.stations[where] = Station(outfit, number)
+        if self.reader is None:
+            self.reader = FairReader()
+        station = self.stations[where] = Station(outfit, number, self.reader.crowd())
         self.windows.open(station)
         self.exchanges.open(station)
         loop = asyncio.get_running_loop()
@@ -142,6 +146,7 @@ class Broker:
             if sock.fileno() >= 0:
                 station.bin.put([sock.detach()])  # somebody may wait in it who has sent us something
         station.outfit.close()
+        station.crowd.close()
 
     def close(self) -> None:
         """Serve nobody any more."""
@@ -150,6 +155,8 @@ class Broker:
         for station in self.stations.values():
             self._end(station)
         self.stations.clear()
+        if self.reader is not None:
+            self.reader.close()
         self.windows.stop()
         self.exchanges.stop()
 
@@ -176,7 +183,10 @@ class Broker:
             if len(station.visitors) >= MAX_VISITORS:
                 station.bin.put([sock.detach()])
                 continue
-            station.visitors.add(Visitor(sock, station, self._request, self._gone))
+            try:
+                station.visitors.add(Visitor(sock, station, self._request, self._gone))
+            except OSError:  # the kernel watches no more descriptors for us
+                station.bin.put([sock.detach()])
 
     def _rest(self, station: Station) -> None:
         """The listener stays readable, and to try again at once would be all that we do."""

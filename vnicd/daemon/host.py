@@ -135,10 +135,10 @@ class Host:
     def _give_sign(self) -> None:
         """Tell systemd from time to time how the fabric is, and that the datapath goes on, if it does."""
         if self.notify.watchdog:
+            asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
             self._tell_status()
             if self.fabric.switch.loop.is_moving():
                 self.notify.alive()
-            asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
 
     def _files_are_whole(self) -> bool:
         return self._is_found() and self.lock.is_whole() and self.paths.registration.exists()

@@ -33,10 +33,13 @@ HELLO_S = 2.0
 """Seconds that a partition daemon has to say who it is."""
 
 REST_S = 0.5
-"""Seconds without taking anybody in, when that has failed or too many are being turned away."""
+"""Seconds without taking anybody in, when that has failed."""
 
 STRANGERS_MOST = 32
-"""Connections at once of processes that are nobody's daemon; members of our group, so they may connect."""
+"""Processes at once that are nobody's daemon and have time to read so; members of our group, so they may connect."""
+
+STRANGERS_REST_S = 0.02
+"""Seconds without taking anybody in after strangers alone have come; a daemon waits behind 256 connections at most."""
 
 ACCEPT_AT_ONCE = 16
 
@@ -95,17 +98,15 @@ class Registrar:
         if listener is self.listener:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    def _rest(self, listener: socket.socket) -> None:
+    def _rest(self, listener: socket.socket, seconds: float = REST_S) -> None:
         """It stays readable, and to try again at once would be all that we do."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(listener)
-        loop.call_later(REST_S, self._wait_for_daemons, listener)
+        loop.call_later(seconds, self._wait_for_daemons, listener)
 
     def _accept(self, listener: socket.socket) -> None:
+        strangers = 0
         for _ in range(ACCEPT_AT_ONCE):
-            if sum(channel.dismissed for channel in self.channels) >= STRANGERS_MOST:
-                self._rest(listener)
-                return
             try:
                 sock, _ = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -114,17 +115,20 @@ class Registrar:
                 self.complaints.warn(NOBODY, "a partition daemon can't be taken in: %s", error.strerror)
                 self._rest(listener)
                 return
-            self._take_in(sock)
+            if not self._take_in(sock):
+                strangers += 1
+        if strangers == ACCEPT_AT_ONCE:
+            self._rest(listener, STRANGERS_REST_S)  # or they would be all that we do
 
-    def _take_in(self, sock: socket.socket) -> None:
+    def _take_in(self, sock: socket.socket) -> bool:
         """Listen to a process that is a partition's daemon. Its new connection ends one that has said nothing."""
         pid, now = access.peer(sock)[1], asyncio.get_running_loop().time()
-        port = next((port for port in self.ports if self.supervisor.owns(port, pid)), None)
+        port = self.supervisor.owner(self.ports, pid)
         if port is None:
             channel = Channel(sock, self._message, self._end, Allowance(now))
             self.channels.add(channel)
             self._turn_away(channel)
-            return
+            return False
         if port.allowance is None:
             port.allowance = Allowance(now)
         if port.allowance.is_overdrawn:
@@ -133,12 +137,13 @@ class Registrar:
             )
             port.allowance.bin.put([sock.detach()])
             self.keeper.replace(port)
-            return
+            return True
         channel = Channel(sock, self._message, self._end, port.allowance)
         for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
             other.close()
         self.channels.add(channel)
         self.expected[channel] = asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, channel)
+        return True
 
     def _expect_hello(self, channel: Channel) -> None:
         self.expected.pop(channel, None)
@@ -166,6 +171,8 @@ class Registrar:
     def _turn_away(self, channel: Channel) -> None:
         self.complaints.warn(NOBODY, "process %d is not the daemon of a partition", channel.pid)
         channel.dismiss({"op": "stop"})
+        if sum(channel.dismissed for channel in self.channels) > STRANGERS_MOST:
+            channel.close()
 
     def _end(self, channel: Channel) -> None:
         self.channels.discard(channel)
@@ -179,22 +186,17 @@ class Registrar:
         """Take a partition daemon in, if it is the process that serves the partition it names."""
         if channel.waits_for_tap:
             raise ValueError("it has said so already")
-        port = self.ports.by_name.get(message["name"])
-        if (
-            message["op"] != "hello"
-            or port is None
-            or port.removing
-            or not self.supervisor.owns(port, channel.pid)
-        ):
+        port = self._named(channel, message)
+        if port is None:
             self._turn_away(channel)
             return
+        returning = _is_returning(fds)
         if port.pid != channel.pid:  # somebody else has started it anew, under systemd
             self.supervisor.adopt(port, channel.pid, os.pidfd_open(channel.pid))
             self.keeper.remember()
         if port.channel is not None:
             port.channel.close()
         channel.port, port.channel = port.number, channel
-        returning = len(fds) == 2
         if not tap.is_alive(fds[0] if returning else port.tap):
             # deleted, or never handed over, while there was no hosting daemon
             channel.port, port.channel = -1, None
@@ -229,6 +231,13 @@ class Registrar:
                 links.adopt(port.number, int(peer), int(ident))
         links.request(0, port.number)
 
+    def _named(self, channel: Channel, message: Message) -> Port | None:
+        """The port whose daemon this is, if it is that of the partition that it names."""
+        port = self.ports.by_name.get(message["name"])
+        if message["op"] != "hello" or port is None or port.removing:
+            return None
+        return port if self.supervisor.owns(port, channel.pid) else None
+
     def _greet(self, channel: Channel, message: Message) -> None:
         """The interface is there that a daemon has waited for, if it still waits."""
         channel.waits_for_tap = False
@@ -256,3 +265,12 @@ class Registrar:
         port.tap = fds[0]
         fds[:] = fds[1:]
         return True
+
+
+def _is_returning(fds: list[int]) -> bool:
+    """Whether a daemon has brought back the TAP and the counters that the last hosting daemon has handed it."""
+    if len(fds) != 2:
+        return False
+    if not tap.is_tap(fds[0]):
+        raise ValueError("it brings back what is no TAP")
+    return True

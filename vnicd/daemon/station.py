@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from vnicd.daemon.bin import Bin
+from vnicd.daemon.fair_reader import Crowd
 from vnicd.kernel.direct import Outfit
 from vnicd.sockets import Address
 
@@ -31,8 +32,10 @@ class Place(NamedTuple):
 class Station:
     """The broker in one namespace, which may have several partitions; it goes by the number of one of them."""
 
-    def __init__(self, outfit: Outfit, number: int) -> None:
+    def __init__(self, outfit: Outfit, number: int, crowd: Crowd) -> None:
         self.outfit = outfit
+        self.crowd = crowd
+        """Reads its programs."""
         self.number = number
         self.window = -1
         """Its index, if it has one."""

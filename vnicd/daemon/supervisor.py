@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from vnicd.config import Paths
@@ -42,6 +42,10 @@ class Supervisor(ABC):
     @abstractmethod
     def owns(self, port: Port, pid: int) -> bool:
         """Whether a process is the daemon of this port."""
+
+    def owner(self, ports: Iterable[Port], pid: int) -> Port | None:
+        """The port whose daemon this process is, if it is one's."""
+        return next((port for port in ports if self.owns(port, pid)), None)
 
     @abstractmethod
     def has_daemon(self, port: Port) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -134,6 +135,11 @@ class Units(Supervisor):
 
     def owns(self, port: Port, pid: int) -> bool:
         return unit_of(pid) == unit_name(port.spec.name)
+
+    def owner(self, ports: Iterable[Port], pid: int) -> Port | None:
+        """With one look at /proc, as processes that are nobody's daemon may ask for it again and again."""
+        unit = unit_of(pid)
+        return next((port for port in ports if unit_name(port.spec.name) == unit), None)
 
     def has_daemon(self, port: Port) -> bool:
         """Always: a unit whose daemon has died is started again by systemd, unless it was told to stop."""

@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -251,9 +252,10 @@ class Uplink:
         """Look for the cable, of which the kernel's news may be late."""
         if self.watch is None:
             return
-        if self.facts is not None and self.facts.up and watch.has_link(self.facts.name) != self.facts.carrier:
-            self._soon(0)
         self.glance = asyncio.get_running_loop().call_later(GLANCE, self._glance)
+        with suppress(OSError):  # there is no descriptor to ask with just now
+            if self.facts is not None and self.facts.up and watch.has_link(self.facts.name) != self.facts.carrier:
+                self._soon(0)
 
     def _news(self) -> None:
         if self.watch is not None and watch.drain(self.watch):

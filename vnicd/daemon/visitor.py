@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
 
 ROOM = socket.CMSG_SPACE(253 * 4)
 """For as many descriptors as a message can have: what there is no room for, the kernel would close at once."""
+
+
+SEND_BUFFER = 4096
+"""Bytes of answers, with the kernel's own, that wait to be read: some, as nobody asks before the last one has come."""
 
 
 class Visitor:
@@ -36,9 +39,9 @@ class Visitor:
         self.on_request, self.on_end = on_request, on_end
         self.is_waiting = False
         """It has asked what takes its time, and asks nothing else before that is answered."""
-        self.loop = asyncio.get_running_loop()
         sock.setblocking(False)
-        self.loop.add_reader(sock, self._readable)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        station.crowd.add(sock.fileno(), self._readable)
 
     @property
     def bin(self) -> Bin:
@@ -56,7 +59,7 @@ class Visitor:
         """End the connection; twice is once."""
         if self.sock.fileno() < 0:
             return
-        self.loop.remove_reader(self.sock)
+        self.station.crowd.remove(self.sock.fileno())
         self.bin.put([self.sock.detach()])  # what we have not read may have descriptors with it
         self.on_end(self)
 

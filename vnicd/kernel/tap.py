@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import struct
+from pathlib import Path
 
 import pytun
 
@@ -71,6 +72,22 @@ def name_of(fd: int) -> str:
     except OSError:
         return ""
     return os.fsdecode(request[:16].rstrip(b"\0"))  # the partition's root may have given it any bytes
+
+
+def is_tap(fd: int) -> bool:
+    """Whether the fd, which a stranger may have sent, is of a TAP at all; it may have lost its device.
+
+    Each call on the fd itself is answered by whoever has made such a file, as late as he likes (FUSE). So the kernel is
+    asked, and only about what has a path (any, as seen from another mount namespace): to tell all about an epoll or a
+    fanotify group, which have none, takes it as long as others have put into them.
+    """
+    try:
+        if not str(Path(f"/proc/self/fd/{fd}").readlink()).startswith("/"):
+            return False
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+            return any(line.startswith(b"iff:") for line in info)
+    except OSError:
+        return False
 
 
 def is_alive(fd: int) -> bool:
