@@ -61,6 +61,18 @@ def _urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     return step.op in ("send", "recv") and bool(step.args[2] & OOB) and refused
 
 
+def _interrupted_by_urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A receive ended where urgent data came; a direct connection has refused them."""
+    ended_by = [each.step for each in before if each.number == kernel.finished_at and each.step.op == "send"]
+    return step.op == "recv" and any(each.args[2] & OOB for each in ended_by)
+
+
+def _judged(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """The kernel finds out that a buffer is bad when there is room for its bytes."""
+    full = any(each.step.op in ("fill", "sendall") for each in before)
+    return step.op == "badio" and full and kernel.state == BLOCKED and direct.error == errno.EFAULT
+
+
 def _held(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """Some bytes were sent that TCP holds back, for 0.2 s at most."""
     return any(
@@ -352,6 +364,8 @@ RULES = [
     Allowed("what TCP leaves open: what a waiting peek sees of bytes that another thread takes", _peeked),
     Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
     Allowed("README: urgent data are not carried; sending them fails, and so does receiving them", _urgent),
+    Allowed("README: urgent data are not carried, so they end no receive", _interrupted_by_urgent),
+    Allowed("direct-sockets.md: a bad pointer is refused at once", _judged),
 ]
 
 

@@ -155,6 +155,23 @@ assert child.wait() == 0
 """)
 
 
+def test_a_shell_hands_its_connection_on(run: Run) -> None:
+    """Each of its children reads a part, and the next one begins where it has ended."""
+    run("""
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+script = f"exec 3<>/dev/tcp/127.0.0.1/{port}; head -c 5 <&3; echo -n '|'; cat <&3; echo bye >&3"
+for _ in range(5):
+    shell = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE)
+    accepted = listener.accept()[0]
+    accepted.sendall(b"12345abcde")
+    accepted.shutdown(socket.SHUT_WR)
+    assert receive(accepted) == b"bye\\n"
+    assert shell.communicate()[0] == b"12345|abcde"
+    accepted.close()
+""")
+
+
 def test_stdio_on_a_standard_stream(run: Run) -> None:
     """As bash does it with /dev/tcp: the connection becomes standard output, and C's stdio writes to it."""
     run("""

@@ -145,3 +145,34 @@ for _ in range(2):
 def test_exclusive(run: Run, flags: str) -> None:
     """Of several epolls that have a listener or a connection in common, one at least is told, and not all."""
     run(f"import select\nflags = {flags}\n{EXCLUSIVE}")
+
+
+def test_a_low_water_mark_above_what_is_on_the_way(run: Run) -> None:
+    """The kernel makes its buffer larger for it; a poll must tell of the bytes in either case."""
+    run("""
+import select, threading
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 600_000)
+def write():
+    client.sendall(bytes(1_000_000))
+    client.shutdown(socket.SHUT_WR)
+writer = threading.Thread(target=write)
+writer.start()
+poll = select.poll()
+poll.register(server, select.POLLIN)
+assert poll.poll(20_000)
+assert len(receive(server)) == 1_000_000
+writer.join()
+""")
+
+
+@pytest.mark.parametrize("request_number", ["0x8901", "0x8902"], ids=["FIOSETOWN", "SIOCSPGRP"])
+def test_the_owner_of_signals_is_set_by_ioctl(run: Run, request_number: str) -> None:
+    """After O_ASYNC was: there was no owner then."""
+    run(f"""
+import fcntl, signal, struct
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.ioctl(server, 0x5452, struct.pack("i", 1))
+fcntl.ioctl(server, {request_number}, struct.pack("i", os.getpid()))
+client.sendall(b"x")
+assert signal.sigtimedwait([signal.SIGIO], 10) is not None
+""")

@@ -35,8 +35,8 @@ MAX_VISITORS = 4096
 
 ACCEPT_AT_ONCE = 32
 
-OFFER_TIMEOUT_S = 60.0
-"""How long an offer waits to be taken."""
+OFFER_TIMEOUT_S = 600.0
+"""How long an offer waits to be taken. What a client wrote and a server accepts later is lost if the client is quiet."""
 
 Served = dict[Identity, dict[int, tuple[str, ...]]]
 """The addresses of each partition, by the namespace that it is in."""

@@ -1,6 +1,7 @@
 /* The environment variables that the library reads. */
 #include "base/settings.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,17 @@ static bool is_set_to(const char *name, const char *value) {
     return text != NULL && strcmp(text, value) == 0;
 }
 
+/* A program that connects in order to hand the connection to one child after the other, each of which reads a part: for
+ * that, relays are not exact enough, nor are they worth it. What it starts has the library. */
+static bool is_shell(void) {
+    static const char *const names[] = {"bash", "gawk", "ksh", "ksh93", "rbash", "sh", "zsh"};
+    const char *own = program_invocation_short_name;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (strcmp(own + (*own == '-'), names[i]) == 0)   /* a login shell's begins so */
+            return true;
+    return false;
+}
+
 /* Allocates nothing: the first call of a hook may come from within malloc, as jemalloc opens files by `syscall`. */
 void settings_read(void) {
     static char own[108];   /* sun_path's room */
@@ -30,7 +42,7 @@ void settings_read(void) {
     if (fits)
         strcpy(own, broker);
     settings.broker = fits && *own != '\0' ? own : VN_BROKER_NAME;
-    settings.off = is_set_to("VNICD_DIRECT", "0") || (broker != NULL && !fits);
+    settings.off = is_set_to("VNICD_DIRECT", "0") || (broker != NULL && !fits) || is_shell();
     settings.loopback = is_set_to("VNICD_LOOPBACK", "1");
     settings.io_uring = is_set_to("VNICD_IO_URING", "1");
     settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;

@@ -199,6 +199,8 @@ static int ioctl_direct(struct conn *conn, int fd, unsigned long request, void *
         atomic_store(&conn->own->nonblocking, *(int *)argument != 0);
     if (result == 0 && request == FIOASYNC)
         doorbell_want_signals(conn, fd, *(int *)argument != 0);
+    if (result == 0 && (request == FIOSETOWN || request == SIOCSPGRP))
+        owner_set(conn, fd);
     return result;
 }
 

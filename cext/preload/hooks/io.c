@@ -70,9 +70,9 @@ static inline void rearm_signals(struct conn *conn) {
 
 /* How many bytes a receive waits for. */
 static size_t target_of(const struct conn *conn, size_t want, int flags) {
-    size_t low_water = atomic_load_explicit(&conn->own->low_water, memory_order_relaxed);
     if (UNLIKELY(flags & MSG_WAITALL))
         return want;
+    size_t low_water = stream_low_water(conn);
     return LIKELY(low_water <= 1) ? 1 : low_water < want ? low_water : want;
 }
 

@@ -231,9 +231,13 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
         result = get_tcp_info(conn, fd, value, length);
     else if (own && is_mtu(level, option))
         result = get_mtu(conn, fd, level, option, value, length);
+    else if (own && level == IPPROTO_TCP && option == TCP_ZEROCOPY_RECEIVE)
+        result = -1;   /* the kernel would say that there is nothing */
     else
         result = real_getsockopt(fd, level, option, value, length);
     conn_release(conn);
+    if (result < 0 && level == IPPROTO_TCP && option == TCP_ZEROCOPY_RECEIVE)
+        errno = ENOPROTOOPT;
     return result;
 }
 

@@ -416,9 +416,17 @@ static unsigned events_when_broken(struct conn *conn) {
     return atomic_load(&conn->own->error) != 0 ? events | POLLERR : events;
 }
 
+/* The kernel makes a buffer larger for it. Here it means no more than a writer that polls will have written: see has_room. */
+size_t stream_low_water(const struct conn *conn) {
+    size_t set = atomic_load_explicit(&conn->own->low_water, memory_order_relaxed);
+    if (LIKELY(set <= 1) || conn->peer == NULL)
+        return set;
+    size_t most = (size_t)stream_bound(conn->peer, conn->own) / 4 * 3;
+    return set < most ? set : most;
+}
+
 static bool has_enough(const struct conn *conn, uint64_t bytes) {
-    uint32_t low_water = atomic_load_explicit(&conn->own->low_water, memory_order_relaxed);
-    return bytes != 0 && (LIKELY(low_water == 0) || bytes >= low_water);
+    return bytes != 0 && bytes >= stream_low_water(conn);
 }
 
 /* More than a ring unread is nonsense that the next write reports: see write_once. */

@@ -37,6 +37,7 @@ ssize_t stream_pass(struct conn *conn, void *buffer, size_t most,
 size_t stream_readable(struct conn *conn);           /* bytes (0 also for end of file) */
 bool stream_is_closed(struct conn *conn);            /* both FINs have come: nobody is there whom a reset could find */
 size_t stream_not_arrived(struct conn *conn);        /* what TCP would still have at this end */
+size_t stream_low_water(const struct conn *conn);    /* bytes that SO_RCVLOWAT waits for; 0 or 1 if it is not set */
 size_t stream_unread_by_peer(struct conn *conn);     /* bytes that were written and not read */
 
 /* What of `wanted`, and of POLLHUP and POLLERR, is true now, from memory: POLLIN, POLLRDHUP and POLLOUT, also as POLLRDNORM
