@@ -36,7 +36,7 @@ MAX_VISITORS = 4096
 ACCEPT_AT_ONCE = 32
 
 OFFER_TIMEOUT_S = 600.0
-"""How long an offer waits to be taken. What a client wrote and a server accepts later is lost if the client is quiet."""
+"""How long an offer waits to be taken. If the server accepts later, a quiet client's bytes are lost."""
 
 Served = dict[Identity, dict[int, tuple[str, ...]]]
 """The addresses of each partition, by the namespace that it is in."""
