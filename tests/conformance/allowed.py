@@ -61,6 +61,12 @@ def _urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     return step.op in ("send", "recv") and bool(step.args[2] & OOB) and refused
 
 
+def _signalled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A signal came while calls filled the buffers: one that has sent some is followed by the next, else they end."""
+    waits = BLOCKED in (kernel.state, direct.state)
+    return step.op in AMOUNTS and waits and errno.EINTR in (kernel.error, direct.error)
+
+
 def _interrupted_by_urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """A receive ended where urgent data came; a direct connection has refused them."""
     ended_by = [each.step for each in before if each.number == kernel.finished_at and each.step.op == "send"]
@@ -347,6 +353,7 @@ RULES = [
     Allowed("direct-sockets.md, known faults: a close under a call that was left by a jump", _jumped),
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
     Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),
+    Allowed("direct-sockets.md: buffers hold other amounts, so a signal meets another call", _signalled),
     Allowed("direct-sockets.md: buffers hold other amounts, so more bytes make an edge", _fits),
     Allowed("direct-sockets.md: buffers hold other amounts, whatever SO_SNDBUF asks for", _has_room),
     Allowed("direct-sockets.md: buffers hold other amounts, so another call waits for room", _told_once),
