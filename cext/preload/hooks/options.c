@@ -244,10 +244,6 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
 /* ------------------------------------------------------------------------------------------------- shutdown */
 
 static int shut(struct conn *conn, int fd, int how) {
-    if (how < SHUT_RD || how > SHUT_RDWR) {
-        errno = EINVAL;
-        return -1;
-    }
     conn_has_ended(conn, fd);
     if (!stream_is_connected(conn)) {
         errno = ENOTCONN;
@@ -269,6 +265,8 @@ static int shut(struct conn *conn, int fd, int how) {
 
 EXPORT int shutdown(int fd, int how) {
     READY();
+    if (how < SHUT_RD || how > SHUT_RDWR)   /* changes nothing */
+        return real_shutdown(fd, how);
     HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
     if (conn == NULL)
@@ -283,7 +281,7 @@ EXPORT int shutdown(int fd, int how) {
     int saved = errno;
     if (early && conn_phase(conn) == CONN_BROKEN && result != 0 && saved == ENOTCONN)
         conn->disconnecting = true;
-    if (conn->watchers != 0 && (result == 0 || saved != EINVAL))
+    if (conn->watchers != 0)
         watch_touch_anew(conn);   /* as TCP: whatever was shut, or was before */
     conn_release(conn);
     errno = saved;
