@@ -136,8 +136,8 @@ static int set_direct(struct conn *conn, int fd, int level, int option, const vo
         if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {   /* who waits for room may have it */
             kick_all();
             bool anew = option == SO_RCVLOWAT && stream_events(conn, POLLIN) & POLLIN;   /* as TCP, whatever it was before */
-            if (conn->watchers != 0)
-                (anew ? watch_touch_anew : watch_touch)(conn);
+            if (conn->watchers != 0)   /* the kernel wakes those who wait for data, and no others */
+                watch_touch_anew(conn, anew ? EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND : 0);
         }
     }
     return result;
@@ -282,7 +282,7 @@ EXPORT int shutdown(int fd, int how) {
     if (early && conn_phase(conn) == CONN_BROKEN && result != 0 && saved == ENOTCONN)
         conn->disconnecting = true;
     if (conn->watchers != 0)
-        watch_touch_anew(conn);   /* as TCP: whatever was shut, or was before */
+        watch_touch_anew(conn, ~0u);   /* as TCP: whatever was shut, or was before */
     conn_release(conn);
     errno = saved;
     return result;

@@ -175,13 +175,13 @@ void watch_drain(struct epoll *epoll) {
     }
 }
 
-static void touch(struct conn *conn, bool anew) {
+static void touch(struct conn *conn, uint32_t anew) {
     mutex_lock(&touch_lock);
     for (struct watched *each = *bucket(conn->serial); each != NULL; each = each->same) {
         if (each->conn != conn)
             continue;
         struct epoll *epoll = each->epoll;
-        if (anew)
+        if (each->events & anew)
             atomic_store(&each->anew, true);
         if (!atomic_exchange(&each->touched, true)) {
             each->touched_next = atomic_load(&epoll->touched);
@@ -194,11 +194,11 @@ static void touch(struct conn *conn, bool anew) {
 }
 
 void watch_touch(struct conn *conn) {
-    touch(conn, false);
+    touch(conn, 0);
 }
 
-void watch_touch_anew(struct conn *conn) {
-    touch(conn, true);
+void watch_touch_anew(struct conn *conn, uint32_t events) {
+    touch(conn, events);
 }
 
 void active_before_fork(void) {
