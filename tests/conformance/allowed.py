@@ -159,8 +159,9 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return _told_without(events, step, kernel) == _told_without(events, step, direct)
     if step.op == "send":
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
-        ended = direct.error in (errno.EPIPE, errno.ECONNRESET) or 0 < direct.result < kernel.result
-        return full or (kernel.result > 0 and ended)
+        lost = {errno.EPIPE, errno.ECONNRESET}  # the second where the FIN, behind all bytes, had not come
+        ended = direct.error in lost or 0 < direct.result < kernel.result
+        return full or (kernel.result > 0 and ended) or {kernel.error, direct.error} == lost
     if step.op in ("sendall", "fill"):
         shut = any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
         return shut and (step.op == "sendall" or kernel.result == direct.result)
