@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.users import NOBODY, connect, open_folder
-from vnicd.daemon import access, host
+from vnicd.daemon import access, host, unix_sockets
 from vnicd.daemon.access import RULES, Rule, check
 from vnicd.errors import Invalid, NotPermitted
 from vnicd.protocol import MAX_REQUEST
@@ -111,7 +111,7 @@ def test_the_kernel_tells_who_connects(uid: int, gid: int) -> None:
         listener.listen()
         for who, group in ((uid, gid), (0, 0)):
             with connect(path, who, group)[0], listener.accept()[0] as accepted:
-                assert access.peer(accepted) == (who, os.getpid())
+                assert unix_sockets.peer(accepted) == (who, os.getpid())
 
 
 @needs_root

@@ -17,7 +17,7 @@ from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import wait_until
 from tests.unit.test_loop_uplink import arp, ipv4
 from vnicd import directory, ring
-from vnicd.daemon import access
+from vnicd.daemon import unix_sockets
 from vnicd.daemon.links import Links
 
 ME, A, B = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
@@ -67,7 +67,7 @@ def test_a_doorbell_that_refuses_descriptors() -> None:
     """What the hosting daemon hands out does, where the kernel can."""
     with socket.socket(socket.AF_UNIX) as any_socket:
         try:
-            any_socket.setsockopt(socket.SOL_SOCKET, access.SO_PASSRIGHTS, 0)
+            any_socket.setsockopt(socket.SOL_SOCKET, unix_sockets.SO_PASSRIGHTS, 0)
         except OSError:
             pytest.skip("this kernel's sockets can't refuse descriptors (Linux 6.16)")
     orders: dict[int, list[int]] = {}

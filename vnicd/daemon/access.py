@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
-import socket
-import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,6 @@ GROUP = "vnicd"
 
 MAX_READING_REQUEST = 4096
 """Longest request line in bytes of somebody who may only read; root's is MAX_REQUEST."""
-
-SO_PASSRIGHTS = 83
-"""Linux 6.16 and later: whether others can send us descriptors. Python has no name for it yet."""
 
 TYPE_NAMES = {str: "a text", bool: "true or false", dict: "an object"}
 
@@ -77,22 +71,6 @@ def check(uid: int, method: str, params: Mapping[str, Any], rules: Mapping[str, 
 
 def longest_request(uid: int) -> int:
     return MAX_REQUEST if uid == ROOT else MAX_READING_REQUEST
-
-
-def peer(sock: socket.socket) -> tuple[int, int]:
-    """User and process that have connected a Unix socket, as the kernel tells it."""
-    pid, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(uid), int(pid)
-
-
-def refuse_descriptors(sock: socket.socket) -> None:
-    """Let nobody send descriptors to this socket, or to what connects to it if it listens.
-
-    Without this the kernel closes them when we read what they came with; and to close one can take as long as
-    its owner likes, such as a TCP socket that lingers. Older kernels can't refuse them.
-    """
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
 
 
 def group_id() -> int:

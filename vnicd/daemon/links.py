@@ -28,8 +28,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from vnicd.daemon.access import refuse_descriptors
 from vnicd.daemon.messages import Message
+from vnicd.daemon.unix_sockets import refuse_descriptors
 
 STEP_TIMEOUT = 3.0
 """Seconds that an end has for each step; one that is stopped or hung loses the link, not the fabric."""

@@ -14,7 +14,7 @@ import socket
 
 from vnicd import counters
 from vnicd.config import Options, Paths
-from vnicd.daemon import access, messages, privileges
+from vnicd.daemon import messages, privileges, unix_sockets
 from vnicd.daemon.allowance import Allowance
 from vnicd.daemon.channel import Channel
 from vnicd.daemon.complaints import NOBODY, Complaints, quoted
@@ -122,7 +122,7 @@ class Registrar:
 
     def _take_in(self, sock: socket.socket) -> bool:
         """Listen to a process that is a partition's daemon. Its new connection ends one that has said nothing."""
-        pid, now = access.peer(sock)[1], asyncio.get_running_loop().time()
+        pid, now = unix_sockets.peer(sock)[1], asyncio.get_running_loop().time()
         port = self.supervisor.owner(self.ports, pid)
         if port is None:
             channel = Channel(sock, self._message, self._end, Allowance(now))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from vnicd import protocol
-from vnicd.daemon import access
+from vnicd.daemon import access, unix_sockets
 from vnicd.daemon.access import ROOT, Rule
 from vnicd.daemon.session import Session
 from vnicd.errors import NotPermitted, Resources, VnicdError
@@ -90,7 +90,7 @@ class Server:
         else:
             listener = where
         listener.setblocking(False)
-        access.refuse_descriptors(listener)
+        unix_sockets.refuse_descriptors(listener)
         self.listener = listener
         self._wait_for_clients(listener)
 
@@ -132,7 +132,7 @@ class Server:
 
     def _take_in(self, sock: socket.socket) -> None:
         try:
-            uid, pid = access.peer(sock)
+            uid, pid = unix_sockets.peer(sock)
             owner = uid, pid if uid == ROOT else 0
             if not self._has_place(owner):
                 error = Resources("the hosting daemon has too many clients already", "try again")

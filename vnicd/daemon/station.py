@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from vnicd.daemon.bin import Bin
 from vnicd.daemon.fair_reader import Crowd
 from vnicd.kernel.direct import Outfit
 from vnicd.sockets import Address
-
-if TYPE_CHECKING:
-    from vnicd.daemon.visitor import Visitor
 
 T = TypeVar("T")
 
@@ -20,6 +17,12 @@ class Kernel(Protocol):
     """Runs blocking work elsewhere."""
 
     def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
+
+
+class Closable(Protocol):
+    """A program's connection, as far as the namespace knows it."""
+
+    def close(self) -> None: ...
 
 
 class Place(NamedTuple):
@@ -46,7 +49,7 @@ class Station:
         self.numbers: dict[int, set[bytes]] = {}
         """The addresses of each partition."""
         self.addresses: set[bytes] = set()
-        self.visitors: set[Visitor] = set()
+        self.visitors: set[Closable] = set()
         self.listeners = outfit.listeners
         """Where its programs listen with the provider, and perhaps some that have ended; None: not known."""
         self.heard: set[Address] = set()
