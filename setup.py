@@ -35,13 +35,17 @@ if os.environ.get("VNICD_SANITIZE"):
     LDFLAGS += SANITIZE
 
 
+TESTING = "vnicd.native.testing"
+"""Modules that serve tests alone: built in place, and not installed."""
+
+
 def extensions() -> list[Extension]:
     if os.environ.get("VNICD_NO_EXTENSION"):  # scripts/setup installs first and compiles afterwards, in place
         return []
     headers = [str(path) for pattern in ("*.h", "*.pxd") for path in sorted(Path("cext").rglob(pattern))]
     return [
         Extension(
-            f"vnicd.{path.stem}",
+            f"{TESTING if path.parent.name == 'testing' else 'vnicd.native'}.{path.stem}",
             [str(path)],
             include_dirs=["cext"],
             depends=[each for each in headers if not each.startswith("cext/preload/")],
@@ -83,6 +87,8 @@ class Build(build_ext):
     """The modules, and the provider: a library of plain C that programs preload, beside the modules."""
 
     def run(self) -> None:
+        if not self.inplace and not SANITIZE:
+            self.extensions = [each for each in self.extensions if not each.name.startswith(TESTING)]
         super().run()
         package = Path("vnicd") if self.inplace else Path(self.build_lib, "vnicd")
         provider = self.get_finalized_command("build_provider")
@@ -151,8 +157,8 @@ class BuildProvider(Command):
 
 setup(
     cmdclass={"build_ext": Build, "build_provider": BuildProvider},
-    packages=find_packages(include=["vnicd", "vnicd.*"]),
-    package_data={"vnicd": ["py.typed", "*.pyi"]},
+    packages=find_packages(include=["vnicd", "vnicd.*"], exclude=[TESTING]),
+    package_data={"vnicd": ["py.typed"], "vnicd.native": ["*.pyi"]},
     install_requires=INSTALL_REQUIRES,
     ext_modules=cythonize(
         extensions(),

@@ -47,17 +47,18 @@ def run(words: list[str]) -> int:
     """Do what the words say; the exit code."""
     command, rest = (words[0], words[1:]) if words else ("", [])
     if command == "partition" and len(rest) == 1:
-        from vnicd.daemon import partition
+        from vnicd.partition.main import main as serve_partition
 
-        return partition.main(rest[0])
+        return serve_partition(rest[0])
     if command == "host":
         return run_host(rest)
     if command == "teardown" and not rest:
         from vnicd.config import Options, Paths
-        from vnicd.daemon import host, state
+        from vnicd.host.main import main as serve_fabric
+        from vnicd.host.ports import state_file
 
-        units = state.has_units(Paths.from_environment().state)
-        host.main(Options(hugepages="auto", units=units), take_down=True)
+        units = state_file.has_units(Paths.from_environment().state)
+        serve_fabric(Options(hugepages="auto", units=units), take_down=True)
         return 0
     if command == "check" and rest in ([], ["--json"]):
         from vnicd.kernel import checks
@@ -67,17 +68,17 @@ def run(words: list[str]) -> int:
         import json
 
         from vnicd.config import Paths
-        from vnicd.daemon import orphans
+        from vnicd.host.partitions import leftovers
 
-        print(json.dumps({"checks": orphans.findings(Paths.from_environment())}))
+        print(json.dumps({"checks": leftovers.findings(Paths.from_environment())}))
         return 0
     print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
     return 0 if command in ("--help", "-h") else 2
 
 
 def run_host(words: list[str]) -> int:
-    from vnicd.daemon.handed import refuse_waiting
-    from vnicd.daemon.notify import listening_sockets
+    from vnicd.host.control.socket_activation import refuse_waiting
+    from vnicd.process.systemd_notify import listening_sockets
 
     known = ("--config", "--hugepages", "--idle-timeout", "--poll-us")
     units = "--units" in words
@@ -98,11 +99,11 @@ def run_host(words: list[str]) -> int:
 def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) -> None:
     from pathlib import Path
 
-    from vnicd import fabricfile
     from vnicd.config import Options, make_options
     from vnicd.errors import Invalid
+    from vnicd.spec import fabric_file
 
-    declared = fabricfile.load(Path(given["--config"])) if "--config" in given else None
+    declared = fabric_file.load(Path(given["--config"])) if "--config" in given else None
     base = declared.options if declared is not None else Options()
     try:
         idle_timeout = float(given.get("--idle-timeout", base.idle_timeout))
@@ -110,9 +111,9 @@ def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) 
     except ValueError as error:
         raise Invalid(f"this is not a number: {error}") from error
     chosen = make_options(given.get("--hugepages", base.hugepages), idle_timeout, poll_us, units)
-    from vnicd.daemon import host
+    from vnicd.host.main import main as serve_fabric
 
-    host.main(chosen, declared=declared, handed=handed)
+    serve_fabric(chosen, declared=declared, handed=handed)
 
 
 if __name__ == "__main__":

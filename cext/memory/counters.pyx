@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from abi.abi cimport *
 
-from vnicd import memory
+from vnicd.native import memory
 
 PORT_NAMES = tuple(vn_port_counter_names[i].decode() for i in range(VN_PORT_COUNTER_COUNT))
 PEER_NAMES = tuple(vn_peer_counter_names[i].decode() for i in range(VN_PEER_COUNTER_COUNT))

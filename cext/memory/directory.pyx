@@ -7,7 +7,7 @@ from abi.abi cimport *
 
 import ipaddress
 
-from vnicd import memory
+from vnicd.native import memory
 
 FREE, LIVE, DOWN = VN_PORT_FREE, VN_PORT_LIVE, VN_PORT_DOWN
 UPLINK, GUARD = VN_UPLINK, VN_GUARD

@@ -24,7 +24,7 @@ cdef extern from "abi/socket_layout.h" nogil:
         uint32_t *clients
         vn_table_entry *entries
 
-from vnicd import memory
+from vnicd.native import memory
 
 SIZE = sizeof(vn_table)
 

@@ -25,7 +25,7 @@ import time
 
 from tests.fuzz.target import Target, again, search
 from tests.fuzz.targets import TARGETS
-from vnicd import netns
+from vnicd.native import netns
 
 SECONDS = 3.0
 

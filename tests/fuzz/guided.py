@@ -17,7 +17,7 @@ import atheris
 
 with atheris.instrument_imports(include=["vnicd", "tomllib"]):
     from tests.fuzz.targets import TARGETS
-    from vnicd import netns
+    from vnicd.native import netns
 
 
 def main() -> None:

@@ -25,12 +25,12 @@ from tests.support.fabric import VNICCTL, Fabric
 from tests.support.prober import Prober
 from tests.support.users import NOBODY, connect, program_as
 from tests.support.waiting import wait_until
-from vnicd.daemon import access
-from vnicd.daemon.server import MAX_OF_OWNER
 from vnicd.errors import BY_CODE
-from vnicd.model import PartitionSpec
-from vnicd.protocol import request
-from vnicd.uplink import UplinkSpec
+from vnicd.host.control import access
+from vnicd.host.control.server import MAX_OF_OWNER
+from vnicd.protocol.control import request
+from vnicd.spec.partition import PartitionSpec
+from vnicd.spec.uplink import UplinkSpec
 
 READS = ["status", "stats", "stats {blue}", "links", "partition list", "partition show {blue}", "uplink show",
          "status --json"]  # fmt: skip

@@ -20,8 +20,8 @@ from tests.support.namespaces import in_namespace, socket_in
 from tests.support.partition import Partition
 from tests.support.provider import Program, address_of
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.sockets import BROKER_NAME, Address, Op, Why
+from vnicd.sockets import abi
+from vnicd.sockets.abi import BROKER_NAME, Address, Op, Why
 
 TCP_CLOSE = 7
 
@@ -123,11 +123,11 @@ def test_a_listener_in_another_partition_does_not_count(shared: Fabric, pair: Pa
     blue, green = pair
     client = program(blue)
     with listening(blue) as listener:
-        target = Address(sockets.packed(green.ip), address_of(listener).port)
-        source = Address(sockets.packed(blue.ip), 30009)
+        target = Address(abi.packed(green.ip), address_of(listener).port)
+        source = Address(abi.packed(blue.ip), 30009)
         assert client.offer(source, target)[0].why == Why.NO_PROVIDER
     with listening(green) as listener:
-        stranger = Address(sockets.packed(green.ip), 9)
+        stranger = Address(abi.packed(green.ip), 9)
         assert client.offer(stranger, address_of(listener))[0].why == Why.NOT_A_PARTITION
         with tcp(blue, source.port) as sock:
             assert client.offer(source, address_of(listener), sock)[0].why == Why.DIRECT
@@ -296,7 +296,7 @@ def test_a_namespace_without_a_name_is_served_on(fabric: Fabric) -> None:
 @contextmanager
 def pretended(client: Partition, server: Partition) -> Iterator[tuple[int, int]]:
     """Two programs that have each a half of one connection, and a page about themselves; their pids."""
-    ends = Address(sockets.packed(client.ip), 40000), Address(sockets.packed(server.ip), 6379)
+    ends = Address(abi.packed(client.ip), 40000), Address(abi.packed(server.ip), 6379)
     with ExitStack() as stack:
         pids = []
         for partition, order, accepted in ((client, ends, False), (server, ends[::-1], True)):
@@ -341,7 +341,7 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
 
 def test_programs_elsewhere_are_not_looked_at(shared: Fabric, pair: Pair) -> None:
     fd = provider.make_half()
-    with mmap.mmap(fd, sockets.HALF_BYTES) as own:
-        own[: sockets.CONTROL_BYTES] = provider.half_page(sockets.NOWHERE, sockets.NOWHERE)
+    with mmap.mmap(fd, abi.HALF_BYTES) as own:
+        own[: abi.CONTROL_BYTES] = provider.half_page(abi.NOWHERE, abi.NOWHERE)
         assert shared.call("sockets.list") == {"connections": [], "processes": [], "truncated": False}
     os.close(fd)

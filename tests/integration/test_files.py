@@ -16,7 +16,7 @@ from tests.support.beside import side_by_side
 from tests.support.fabric import Fabric
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
-from vnicd import protocol
+from vnicd.protocol import control
 
 BACK_WITHIN = 8.0
 """Seconds; it takes one to notice, and the rest is for a loaded machine."""
@@ -112,7 +112,7 @@ def test_down_does_not_wait_for_clients(fabric: Fabric, pair: Pair) -> None:
     for number in range(4):
         client = socket.socket(socket.AF_UNIX)
         client.connect(str(fabric.runtime / "control.sock"))
-        client.send(protocol.request(1, "partition.add", {"name": fabric.name(f"q{number}")}))
+        client.send(control.request(1, "partition.add", {"name": fabric.name(f"q{number}")}))
         clients.append(client)
     fabric.cli("down", timeout=15)
     assert fabric.left_behind() == []

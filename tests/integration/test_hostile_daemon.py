@@ -27,7 +27,7 @@ from tests.support.frames import BROADCAST, EXPERIMENTAL, frame
 from tests.support.partition import Partition
 from tests.support.uplink import NIC, Machine, add
 from tests.support.waiting import wait_until
-from vnicd.daemon.allowance import MOST_UNCLOSED
+from vnicd.host.ports.allowance import MOST_UNCLOSED
 
 ROOT = Path(__file__).parents[2]
 PLAIN = bytes(10)

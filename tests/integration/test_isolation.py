@@ -21,7 +21,7 @@ from tests.support.partition import Partition
 from tests.support.streams import connect, exchange
 from tests.support.users import program_as
 from tests.support.waiting import wait_for_output, wait_until
-from vnicd.daemon import privileges
+from vnicd.process import privileges
 
 STRANGER = "02:99:99:99:99:99"
 """A MAC address that no port has."""

@@ -21,7 +21,7 @@ from tests.support.machine import hugepages_in_use
 from tests.support.namespaces import socket_in
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
-from vnicd.daemon.links import HUGE_FIRST
+from vnicd.host.links.manager import HUGE_FIRST
 
 SIZES = (64, 255) if LONG else (8,)
 

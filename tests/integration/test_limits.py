@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fabric import Fabric
 from tests.support.machine import daemons
-from vnicd.kernel import neighbours
+from vnicd.kernel.limits import neighbours
 
 LIMITS = [limit.limit for limit in neighbours.limits() if limit.limit.exists()]
 LEAST = {limit.limit: limit.least for limit in neighbours.limits()}

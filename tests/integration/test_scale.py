@@ -14,7 +14,7 @@ from tests.support.datagrams import udp
 from tests.support.fabric import Fabric
 from tests.support.partition import Partition
 from tests.support.waiting import holds_for, wait_until
-from vnicd.daemon.links import HUGE_FIRST
+from vnicd.host.links.manager import HUGE_FIRST
 
 MANY = 24
 

@@ -15,7 +15,7 @@ from tests.support.frames import ETH_P_ALL, SOL_PACKET
 from tests.support.namespaces import NETNS, socket_in
 from tests.support.superframes import ACK, CWR, FIN, PSH, TCP, UDP, Super
 from tests.support.waiting import wait_until
-from vnicd import packets
+from vnicd.native.testing import packets
 
 PACKET_VNET_HDR = 15
 SO_RCVBUFFORCE = 33

@@ -19,9 +19,9 @@ from tests.support.fabric import Fabric
 from tests.support.namespaces import socket_in
 from tests.support.partition import Partition
 from tests.support.waiting import wait_until
-from vnicd import near, sockets
-from vnicd.daemon.hints import MOST_LISTENERS
-from vnicd.sockets import BROKER_NAME
+from vnicd.host.broker.presence import MOST_LISTENERS
+from vnicd.sockets import abi, presence_names
+from vnicd.sockets.abi import BROKER_NAME
 
 PORT = 7301
 PORT_NAME = f"\0vnicd-near/port/{PORT}".encode()
@@ -110,18 +110,18 @@ def test_no_provider_is_told_at_the_window(small: Ends) -> None:
     decides(small, small.server.ip, "no_provider", has_table=False)
 
 
-@pytest.mark.parametrize("count", [near.NAMED_PORTS + 1, MOST_LISTENERS + 1])
+@pytest.mark.parametrize("count", [presence_names.NAMED_PORTS + 1, MOST_LISTENERS + 1])
 def test_with_many_listeners_the_window_tells_it(small: Ends, count: int) -> None:
     """Of all, or of one partition, whose listeners are looked for again when programs have gone."""
-    assert is_bound(small.client.partition, near.PORTS)
+    assert is_bound(small.client.partition, presence_names.PORTS)
     with small.server.running([sys.executable, "-c", MANY, small.server.ip, str(count)]) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
-        assert not is_bound(small.client.partition, near.PORTS)
+        assert not is_bound(small.client.partition, presence_names.PORTS)
         decides(small, small.server.ip, "no_provider", has_table=True)
         with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
             assert becomes_direct(small)
-    wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names again")
+    wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names again")
     with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
         assert becomes_direct(small)
 
@@ -130,7 +130,7 @@ def test_a_listener_is_known_to_the_next_broker(small: Ends) -> None:
     with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
         os.kill(small.fabric.host_pid(), signal.SIGKILL)
         small.fabric.up()
-        wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names")
+        wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names")
         assert becomes_direct(small)
 
 
@@ -139,10 +139,10 @@ def test_listeners_that_have_ended_make_room(small: Ends) -> None:
     with small.server.running([sys.executable, "-c", MANY, small.server.ip, "100"]) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == b"ready\n"
-        assert not is_bound(small.client.partition, near.PORTS)
+        assert not is_bound(small.client.partition, presence_names.PORTS)
         process.stdin.write(b"\n")
         process.stdin.flush()
-        wait_until(lambda: is_bound(small.client.partition, near.PORTS), 10, "ports have names again")
+        wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names again")
 
 
 def test_listeners_that_begin_while_the_host_has_no_time(small: Ends) -> None:
@@ -187,15 +187,15 @@ def test_in_a_large_fabric_the_window_tells_it(small: Ends) -> None:
     many = [f"10.77.1.{number}/16" for number in range(1, 17)]
     for label, ips in (("one", many), ("two", [ip.replace("77.1", "77.2") for ip in many])):
         small.fabric.add(label, *ips)
-    assert len(many) * 2 + 2 > near.NAMED_ADDRESSES
+    assert len(many) * 2 + 2 > presence_names.NAMED_ADDRESSES
     wait_until(
-        lambda: not is_bound(small.client.partition, near.EXACT), 10, "addresses have no names any more"
+        lambda: not is_bound(small.client.partition, presence_names.EXACT), 10, "addresses have no names any more"
     )
     decides(small, "10.77.0.9", "not_a_partition", has_table=True)
     with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
         assert becomes_direct(small)
     small.fabric.cli("partition", "remove", small.fabric.name("two"))
-    wait_until(lambda: is_bound(small.client.partition, near.EXACT), 10, "addresses have names again")
+    wait_until(lambda: is_bound(small.client.partition, presence_names.EXACT), 10, "addresses have names again")
     decides(small, "10.77.0.9", "not_a_partition", has_table=False)
 
 
@@ -208,7 +208,7 @@ def test_without_a_window_the_broker_is_asked(fabric: Fabric) -> None:
     fabric.up()
     name = fabric.namespace("taken")
     with socket_in(f"/run/netns/{name}", socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:
-        squatter.bind(f"\0{BROKER_NAME}{sockets.WINDOW}")  # and nobody listens
+        squatter.bind(f"\0{BROKER_NAME}{abi.WINDOW}")  # and nobody listens
         blue = fabric.add("blue", "10.77.0.1/24", netns=name)
         green = fabric.add("green", "10.77.0.2/24")
         ends = Ends(End(blue, True), End(green, True))

@@ -30,10 +30,10 @@ from tests.support.hostile import (
     program,
 )
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.sockets import Op
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Op
 
-RING = sockets.RING_BYTES
+RING = abi.RING_BYTES
 HUGE = 1 << 63
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY}: run scripts/setup")
 
@@ -77,7 +77,7 @@ def origins(liar: Liar) -> None:
 
 def rings(liar: Liar) -> None:
     liar.lie(has_large=1)
-    for number, start in enumerate((0, 1, 500, HUGE, -1, sockets.LARGE_BYTES, sockets.HALF_BYTES)):
+    for number, start in enumerate((0, 1, 500, HUGE, -1, abi.LARGE_BYTES, abi.HALF_BYTES)):
         for mode in (1, 2, 0):
             liar.lie(mode=mode, large_from=start, large_origin=start - 7, head=number * 1000 + mode)
     liar.lie(mode=3, head=9000)
@@ -97,7 +97,7 @@ def bell_noise(liar: Liar) -> None:
         folder = os.open("/", os.O_RDONLY)
         for _ in range(50):
             liar.send_fds(b"garbage", [file.fileno(), folder, liar.memfd])
-            liar.send_fds(ANSWER.pack(ANSWER_MAGIC, sockets.VERSION), [file.fileno()] * 100)
+            liar.send_fds(ANSWER.pack(ANSWER_MAGIC, abi.VERSION), [file.fileno()] * 100)
         os.close(folder)
 
 
@@ -158,12 +158,12 @@ def test_server_reads_what_was_sent_and_nothing_else(broker: str) -> None:
     liar = Liar()
     with echo_server("wait", VNICD_BROKER=broker) as (_, port), connected(broker, port, liar):
         assert liar.memory
-        liar.memory[sockets.CONTROL_BYTES : sockets.SMALL_BYTES] = b"\x5a" * RING
+        liar.memory[abi.CONTROL_BYTES : abi.SMALL_BYTES] = b"\x5a" * RING
         liar.answered()
         liar.lie(origin=HUGE + 77, head=RING)
         wait_until(lambda: liar.far_head() > 0, 5, "an echo")
         assert liar.far
-        echo = liar.far[sockets.CONTROL_BYTES : sockets.CONTROL_BYTES + liar.far_head()]
+        echo = liar.far[abi.CONTROL_BYTES : abi.CONTROL_BYTES + liar.far_head()]
         assert echo == b"\x5a" * len(echo)
 
 
@@ -215,7 +215,7 @@ def impostor(broker: str) -> Iterator[tuple[int, Callable[[], tuple[socket.socke
 
         def take() -> tuple[socket.socket, list[int]]:
             tcp = stack.enter_context(listener.accept()[0])
-            source = sockets.address(*tcp.getpeername())
+            source = abi.address(*tcp.getpeername())
             reply, fds = us.ask(Op.TAKE, source, provider.address_of(listener), [tcp.fileno()])
             assert reply.why == 0 and len(fds) == 2
             return stack.enter_context(socket.socket(fileno=fds[0])), fds[1:]
@@ -225,7 +225,7 @@ def impostor(broker: str) -> Iterator[tuple[int, Callable[[], tuple[socket.socke
 
 def answers(half: int) -> Iterator[tuple[str, bytes, list[int]]]:
     """What an impostor may say instead of an answer."""
-    good = ANSWER.pack(ANSWER_MAGIC, sockets.VERSION) + b"x"
+    good = ANSWER.pack(ANSWER_MAGIC, abi.VERSION) + b"x"
     for make in WRONG:
         fd = make()
         yield make.__name__, good, [fd]

@@ -15,7 +15,7 @@ from tests.support.direct import LIBRARY, preloading
 from tests.support.honest import LOCAL
 from tests.support.hostile import Asking, echo_server, program
 from tests.support.waiting import wait_for_output, wait_until
-from vnicd import sockets
+from vnicd.sockets import abi
 
 MOST_LARGE = 32
 """Of one process; cext/preload/stream/large.c."""
@@ -85,7 +85,7 @@ def large(pid: int, access: str) -> int:
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         if "vnicd-half" in line and line.split()[1] == access:
             first, _, last = line.split()[0].partition("-")
-            found += int(last, 16) - int(first, 16) == sockets.HALF_BYTES
+            found += int(last, 16) - int(first, 16) == abi.HALF_BYTES
     return found
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.direct import LIBRARY, preloading
 from tests.support.waiting import wait_for_output
-from vnicd import sockets
-from vnicd.sockets import EXCHANGE, WINDOW, Reply, Why
+from vnicd.sockets import abi
+from vnicd.sockets.abi import EXCHANGE, WINDOW, Reply, Why
 
 SQUATTER = """
 import os, socket, sys
@@ -97,6 +97,6 @@ def test_a_broker_of_another_version_is_left_alone() -> None:
                 with suppress(TimeoutError, BrokenPipeError), broker.accept()[0] as visitor:
                     asked += 1
                     visitor.recv(4096)
-                    visitor.send(Reply(Why.UNSUPPORTED, version=sockets.VERSION + 1).pack())
+                    visitor.send(Reply(Why.UNSUPPORTED, version=abi.VERSION + 1).pack())
         assert process.returncode == 0
     assert 1 <= asked < 10

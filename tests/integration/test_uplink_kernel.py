@@ -30,9 +30,9 @@ from tests.support.wire import (
     ip,
 )
 from vnicd.errors import NotFound
-from vnicd.kernel import packet
+from vnicd.kernel import packet_socket
 from vnicd.kernel.interface import index_of
-from vnicd.lanes import GROUP, program
+from vnicd.packet.fanout_filter import GROUP, program
 
 MACS = {BLUE: 2, GREEN: 3}
 BRIDGE = program(False, NIC_MAC, MACS, {})
@@ -106,7 +106,7 @@ def test_frames_are_spread_by_their_addresses(wire: Wire, open_lanes: OpenLanes)
 
 def test_another_program(wire: Wire, open_lanes: OpenLanes) -> None:
     lanes = open_lanes(BRIDGE)
-    packet.set_program(lanes.fds[1], program(False, NIC_MAC, {BLUE: 3}, {}))
+    packet_socket.set_program(lanes.fds[1], program(False, NIC_MAC, {BLUE: 3}, {}))
     with closing(wire.listen()) as far:
         far.send(frame(GREEN, STRANGER))
         far.send(frame(BLUE, STRANGER))
@@ -138,7 +138,7 @@ def test_nothing_is_in_a_wrong_lane_from_the_first_frame_on(wire: Wire) -> None:
 
 def test_what_leaves_is_not_read_back(wire: Wire, open_lanes: OpenLanes) -> None:
     lanes = open_lanes(BRIDGE)
-    transmit = wire.inside(lambda: packet.open_transmit(NIC))
+    transmit = wire.inside(lambda: packet_socket.open_transmit(NIC))
     try:
         with closing(wire.listen()) as far:
             for to in (BLUE, BROADCAST):
@@ -187,7 +187,7 @@ def test_super_frames_come_whole(wire: Wire, open_lanes: OpenLanes) -> None:
     start = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + 30000, 0, 0, 64, 6, 0, bytes(4), bytes([10, 0, 0, 5]))
     data = frame(BLUE, STRANGER, b"")[:12] + b"\x08\x00" + start + tcp + bytes(30000)
     lanes = open_lanes(BRIDGE)
-    sender = in_namespace(str(NETNS / wire.remote), lambda: packet.open_transmit(REMOTE))
+    sender = in_namespace(str(NETNS / wire.remote), lambda: packet_socket.open_transmit(REMOTE))
     try:
         os.write(sender, header + data)
         got = wait_until(lambda: readable(lanes.fds[2]), 5, "the super-frame")
@@ -215,13 +215,13 @@ def test_memberships(wire: Wire, open_lanes: OpenLanes) -> None:
 
     lanes = open_lanes(BRIDGE)
     assert state() == (0, 0)
-    two = packet.set_memberships(lanes.fds[1], index, {BLUE, GREEN}, set(), True)
+    two = packet_socket.set_memberships(lanes.fds[1], index, {BLUE, GREEN}, set(), True)
     assert state() == (1, 1)
-    one = packet.set_memberships(lanes.fds[1], index, {GREEN, STRANGER}, two, True)
+    one = packet_socket.set_memberships(lanes.fds[1], index, {GREEN, STRANGER}, two, True)
     assert state() == (1, 1)
-    none = packet.set_memberships(lanes.fds[1], index, set(), one)
+    none = packet_socket.set_memberships(lanes.fds[1], index, set(), one)
     assert (none, state()) == (set(), (0, 0))
-    packet.set_memberships(lanes.fds[1], index, {BLUE}, none, True)
+    packet_socket.set_memberships(lanes.fds[1], index, {BLUE}, none, True)
     assert state() == (1, 1)
 
 
@@ -229,7 +229,7 @@ def test_all_ends_with_the_descriptors(wire: Wire) -> None:
     before = open_fds()
     index = wire.inside(lambda: index_of(NIC)) or 0
     with closing(Lanes(wire, BRIDGE)) as lanes:
-        packet.set_memberships(lanes.fds[1], index, {BLUE}, set(), True)
+        packet_socket.set_memberships(lanes.fds[1], index, {BLUE}, set(), True)
     (link,) = wire.show("link", "show", NIC)
     assert (link["promiscuity"], link["allmulti"]) == (0, 0)
     assert len(wire.run("cat", "/proc/net/packet").splitlines()) == 1, "no socket but the heading"
@@ -239,14 +239,14 @@ def test_all_ends_with_the_descriptors(wire: Wire) -> None:
 def test_memberships_of_a_nic_that_is_gone_can_be_dropped(wire: Wire, open_lanes: OpenLanes) -> None:
     index = wire.inside(lambda: index_of(NIC)) or 0
     lanes = open_lanes(BRIDGE)
-    old = packet.set_memberships(lanes.fds[1], index, {BLUE}, set(), True)
+    old = packet_socket.set_memberships(lanes.fds[1], index, {BLUE}, set(), True)
     ip("-n", wire.here, "link", "del", NIC)
-    assert packet.set_memberships(lanes.fds[1], index, set(), old) == set()
+    assert packet_socket.set_memberships(lanes.fds[1], index, set(), old) == set()
 
 
 def test_no_such_nic(wire: Wire) -> None:
     before = open_fds()
-    for work in (lambda: packet.open_lanes("nope", 3, BRIDGE), lambda: packet.open_transmit("nope")):
+    for work in (lambda: packet_socket.open_lanes("nope", 3, BRIDGE), lambda: packet_socket.open_transmit("nope")):
         with pytest.raises(NotFound, match="no interface nope"):
             wire.inside(work)
     assert open_fds() == before

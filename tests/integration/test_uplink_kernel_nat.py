@@ -14,10 +14,10 @@ from tests.support.namespaces import NETNS, socket_in
 from tests.support.waiting import holds_for
 from tests.support.wire import NIC, Wire, ip
 from vnicd.errors import Unsupported
-from vnicd.kernel import firewall
+from vnicd.kernel import nftables
 from vnicd.kernel.forwarding import Forwarding
-from vnicd.nat import bypass, ruleset
-from vnicd.uplink import make_uplink
+from vnicd.packet.nft_rules import bypass, ruleset
+from vnicd.spec.uplink import make_uplink
 
 TABLE = "vnicd-test"
 INSIDE = "vnicd0"
@@ -58,9 +58,9 @@ def claimed(wire: Wire, partition: str) -> Iterator[Forwarding]:
     """The machine forwards, and has the rules."""
     claim = wire.inside(lambda: Forwarding(INSIDE, NIC, True))
     wire.inside(claim.claim)
-    wire.inside(lambda: firewall.load(RULES))
+    wire.inside(lambda: nftables.load(RULES))
     yield claim
-    wire.inside(lambda: firewall.remove(TABLE))
+    wire.inside(lambda: nftables.remove(TABLE))
     wire.inside(claim.release)
 
 
@@ -162,7 +162,7 @@ def test_in_shared_mode_the_machine_does_not_forward_what_the_lanes_have_seen(
             inside.settimeout(3)
             far.sendto(b"forwarded", (address, 90))
             assert inside.recv(100) == b"forwarded"
-            wire.inside(lambda rules=rules: firewall.load(bypass(TABLE, NIC, rules)))
+            wire.inside(lambda rules=rules: nftables.load(bypass(TABLE, NIC, rules)))
             inside.setblocking(False)
             far.sendto(b"forwarded", (address, 90))
             holds_for(lambda inside=inside: not received(inside), 0.1, "nothing comes")
@@ -172,26 +172,26 @@ def test_in_shared_mode_the_machine_does_not_forward_what_the_lanes_have_seen(
 def test_tables_come_and_go(wire: Wire) -> None:
     before = wire.run("nft", "list", "ruleset")
     for script in (RULES, RULES, bypass(TABLE, NIC, ["10.0.0.5", "fd00::5"]), bypass(TABLE, NIC, [])):
-        wire.inside(lambda script=script: firewall.load(script))
-        assert wire.inside(lambda: firewall.present(TABLE))
-        assert not wire.inside(lambda: firewall.present(f"{TABLE}-2"))
+        wire.inside(lambda script=script: nftables.load(script))
+        assert wire.inside(lambda: nftables.present(TABLE))
+        assert not wire.inside(lambda: nftables.present(f"{TABLE}-2"))
     for _ in range(2):
-        wire.inside(lambda: firewall.remove(TABLE))
-        assert not wire.inside(lambda: firewall.present(TABLE))
+        wire.inside(lambda: nftables.remove(TABLE))
+        assert not wire.inside(lambda: nftables.present(TABLE))
     assert wire.run("nft", "list", "ruleset") == before
 
 
 def test_what_the_kernel_refuses(wire: Wire) -> None:
     with pytest.raises(Unsupported, match=r"nftables: .*No such file or directory"):
-        wire.inside(lambda: firewall.load(f"add rule inet {TABLE} nope drop\n"))
+        wire.inside(lambda: nftables.load(f"add rule inet {TABLE} nope drop\n"))
     with pytest.raises(Unsupported, match="nftables: syntax error"):
-        wire.inside(lambda: firewall.load("this is not a script\n"))
-    assert not wire.inside(lambda: firewall.present(TABLE))
+        wire.inside(lambda: nftables.load("this is not a script\n"))
+    assert not wire.inside(lambda: nftables.present(TABLE))
 
 
 def test_no_nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unsupported, match="nft is not installed") as caught:
-        firewall.load(RULES)
+        nftables.load(RULES)
     assert "apt install" in caught.value.hint
-    firewall.remove(TABLE)
+    nftables.remove(TABLE)

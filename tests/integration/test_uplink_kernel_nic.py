@@ -20,7 +20,7 @@ from tests.support.packets import open_fds
 from tests.support.waiting import wait_for_output, wait_until
 from tests.support.wire import NIC, NIC_MAC, REMOTE, Wire, ip
 from vnicd.errors import Busy
-from vnicd.kernel import nic, watch
+from vnicd.kernel import link_events, nic
 
 
 @pytest.fixture
@@ -134,10 +134,10 @@ def test_a_claim_ends_with_its_process(wire: Wire) -> None:
 
 
 def test_changes_are_news(wire: Wire) -> None:
-    sock = wire.inside(watch.open_watch)
+    sock = wire.inside(link_events.open_watch)
     with closing(sock):
-        watch.drain(sock)
-        assert not watch.drain(sock)
+        link_events.drain(sock)
+        assert not link_events.drain(sock)
         changes = [
             ("link", "set", NIC, "mtu", "1400"),
             ("addr", "add", "10.0.0.2/24", "dev", NIC),
@@ -146,14 +146,14 @@ def test_changes_are_news(wire: Wire) -> None:
         ]
         for change in changes:
             ip("-n", wire.here, *change)
-            assert wait_until(lambda: watch.drain(sock), 5, f"news of {change}")
+            assert wait_until(lambda: link_events.drain(sock), 5, f"news of {change}")
 
 
 def test_too_much_news_is_news(wire: Wire) -> None:
-    sock = wire.inside(watch.open_watch)
+    sock = wire.inside(link_events.open_watch)
     with closing(sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         for mtu in range(1300, 1320):
             ip("-n", wire.here, "link", "set", NIC, "mtu", str(mtu))
-        assert watch.drain(sock)
-        assert not watch.drain(sock)
+        assert link_events.drain(sock)
+        assert not link_events.drain(sock)

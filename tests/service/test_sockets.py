@@ -13,11 +13,11 @@ from tests.support.namespaces import in_namespace
 from tests.support.partition import Partition
 from tests.support.provider import Program
 from tests.support.waiting import wait_until
-from vnicd import sockets
 from vnicd.cli import library
-from vnicd.sockets import BROKER_NAME
+from vnicd.sockets import abi
+from vnicd.sockets.abi import BROKER_NAME
 
-ENDS = sockets.address("10.77.0.2", 40000), sockets.address("10.77.0.3", 6379)
+ENDS = abi.address("10.77.0.2", 40000), abi.address("10.77.0.3", 6379)
 
 
 def addresses(partition: Partition) -> set[str]:

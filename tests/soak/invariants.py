@@ -16,9 +16,9 @@ from tests.support.machine import memfds, open_files
 from tests.support.namespaces import in_namespace, named
 from tests.support.uplink import NIC
 from tests.support.waiting import wait_until
-from vnicd import near
 from vnicd.errors import NotRunning
-from vnicd.sockets import packed
+from vnicd.sockets import presence_names
+from vnicd.sockets.abi import packed
 
 PARTITION_FILES, HOST_FILES = 13, 29
 """Descriptors of a daemon that has no link and no partition."""
@@ -142,7 +142,7 @@ def _zombies(parent: int) -> Iterator[str]:
 def _descriptors(
     world: World, host: int, ports: list[dict[str, Any]], links: list[dict[str, Any]]
 ) -> Iterator[str]:
-    named_near = near.names({packed(text) for port in ports for text in port["addresses"]}, ())
+    named_near = presence_names.names({packed(text) for port in ports for text in port["addresses"]}, ())
     count = len(open_files(host))
     most = HOST_FILES + (PORT_FILES + len(named_near)) * len(ports) + SLACK
     if world.uplink:

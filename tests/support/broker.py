@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.support.waiting import wait_for_output, wait_until
-from vnicd.daemon.broker import OFFER_TIMEOUT_S, Broker
-from vnicd.daemon.station import Place
+from vnicd.host.broker.broker import OFFER_TIMEOUT_S, Broker
+from vnicd.host.broker.namespace import Place
 
 T = TypeVar("T")
 

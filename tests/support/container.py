@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.waiting import wait_until
-from vnicd.kernel.hugepages import Overcommit
+from vnicd.kernel.limits.hugepages import Overcommit
 
 SCRIPT = Path(__file__).with_name("container.sh")
 ROOT = Path(__file__).parents[2]

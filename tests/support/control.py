@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.packets import open_fds
 from tests.support.users import connect, open_folder
-from vnicd.daemon import server
-from vnicd.daemon.access import Rule
-from vnicd.daemon.server import Server
+from vnicd.host.control import server
+from vnicd.host.control.access import Rule
+from vnicd.host.control.server import Server
 
 ANSWER = {"id": 0, "result": {}}
 ASK = b'{"method": "small"}\n'

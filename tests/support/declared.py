@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from vnicd.config import make_options
-from vnicd.fabricfile import Declared
-from vnicd.model import PartitionSpec, make_partition
-from vnicd.uplink import UplinkSpec, make_uplink
+from vnicd.spec.fabric_file import Declared
+from vnicd.spec.partition import PartitionSpec, make_partition
+from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 NAMES = ("web", "db", "a.b", "7_x-")
 POOL = [f"10.78.0.{n}/24" for n in range(1, 6)] + [f"fd78::{n}/64" for n in range(1, 5)] + ["10.9.0.1/16"]

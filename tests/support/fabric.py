@@ -16,7 +16,7 @@ from tests.support.machine import daemons, memfds, paths_below
 from tests.support.namespaces import NETNS, named
 from tests.support.partition import Argv, Partition
 from tests.support.waiting import wait_until
-from vnicd.protocol import Client
+from vnicd.protocol.control import Client
 
 VNICCTL = Path(sys.executable).with_name("vnicctl")
 

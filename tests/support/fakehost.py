@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vnicd import protocol
 from vnicd.errors import VnicdError
+from vnicd.protocol import control
 
 Answer = Any | VnicdError | Callable[[dict[str, Any]], Any]
 
@@ -172,7 +172,7 @@ class FakeHost:
                     sock.sendall(self._reply(line))
 
     def _reply(self, line: bytes) -> bytes:
-        ident, method, params = protocol.parse_request(line)
+        ident, method, params = control.parse_request(line)
         self.requests.append((method, params))
         answer = self.answers[method]
         if callable(answer):
@@ -180,7 +180,7 @@ class FakeHost:
         if isinstance(answer, bytes):
             return answer
         return (
-            protocol.failure(ident, answer)
+            control.failure(ident, answer)
             if isinstance(answer, VnicdError)
-            else protocol.result(ident, answer)
+            else control.result(ident, answer)
         )

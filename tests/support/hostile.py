@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.support import honest, provider
 from tests.support.direct import preloading
 from tests.support.honest import LOCAL
-from vnicd import sockets
-from vnicd.sockets import Op
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Op
 
 PROGRAMS = Path(honest.__file__)
 ANSWER_MAGIC = 0x72776E41
@@ -107,7 +107,7 @@ class Liar:
         """Other values for fields of our half, and the bell."""
         assert self.memory is not None
         for name, value in fields.items():
-            at = (sockets.OFFSETS | provider.HALF_OFFSETS)[name]
+            at = (abi.OFFSETS | provider.HALF_OFFSETS)[name]
             wide = name not in ("state", "decision", "mode", "has_large")
             struct.pack_into(
                 "=Q" if wide else "=I", self.memory, at, value & ((1 << (64 if wide else 32)) - 1)
@@ -125,13 +125,13 @@ class Liar:
     def answered(self) -> None:
         """Take the far end's answer: its half."""
         data, fds, _, _ = socket.recv_fds(self.ours, ANSWER.size, 4)
-        assert ANSWER.unpack(data) == (ANSWER_MAGIC, sockets.VERSION)
+        assert ANSWER.unpack(data) == (ANSWER_MAGIC, abi.VERSION)
         self.far = mmap.mmap(fds[0], 0, mmap.MAP_SHARED, mmap.PROT_READ)
         os.close(fds[0])
 
     def far_head(self) -> int:
         assert self.far is not None
-        return int(struct.unpack_from("=Q", self.far, sockets.OFFSETS["head"])[0])
+        return int(struct.unpack_from("=Q", self.far, abi.OFFSETS["head"])[0])
 
     def close(self) -> None:
         self.ours.close()
@@ -140,8 +140,8 @@ class Liar:
             os.close(self.memfd)
 
 
-def where(port: int) -> sockets.Address:
-    return sockets.address(LOCAL, port)
+def where(port: int) -> abi.Address:
+    return abi.address(LOCAL, port)
 
 
 @contextmanager

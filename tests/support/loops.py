@@ -10,8 +10,9 @@ from types import TracebackType
 
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import wait_until
-from vnicd import counters, directory, ring
-from vnicd.loop import Loop
+from vnicd.native import counters, directory
+from vnicd.native.loop import Loop
+from vnicd.native.testing import ring
 
 
 class LoopBench:

@@ -8,8 +8,9 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from vnicd import memory, ring
-from vnicd.loop import Loop
+from vnicd.native import memory
+from vnicd.native.loop import Loop
+from vnicd.native.testing import ring
 
 VNET = bytes(ring.VNET_HEADER)
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from vnicd.protocol import Client
+from vnicd.protocol.control import Client
 
 
 class Prober:

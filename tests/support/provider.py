@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vnicd import sockets
-from vnicd.sockets import Address, Op, Reply
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Reply
 
 TABLE_COUNT, TABLE_EPOCH, TABLE_OFFERS = 12, 16, 24
-TABLE_CLIENTS = TABLE_OFFERS + 4 * sockets.TABLE_PORTS
-TABLE_ROWS = TABLE_CLIENTS + 4 * sockets.TABLE_PORTS
+TABLE_CLIENTS = TABLE_OFFERS + 4 * abi.TABLE_PORTS
+TABLE_ROWS = TABLE_CLIENTS + 4 * abi.TABLE_PORTS
 """Where these fields of struct vn_table are."""
 
 HALF_OFFSETS = {
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 F_ADD_SEALS, SHRINK, GROW, FUTURE_WRITE = 1033, 0x2, 0x4, 0x10
 
 
-def make_half(size: int = sockets.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half") -> int:
+def make_half(size: int = abi.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half") -> int:
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
     fcntl.fcntl(fd, F_ADD_SEALS, seals)
@@ -45,25 +45,25 @@ def make_half(size: int = sockets.HALF_BYTES, seals: int = SHRINK | GROW, name: 
 
 def half_page(local: Address, remote: Address, **facts: int | str | bool) -> bytes:
     """A control page; `facts` are fields of struct vn_half."""
-    page = bytearray(sockets.CONTROL_BYTES)
-    head = struct.pack("=IIiI", sockets.HALF_MAGIC, sockets.VERSION, facts.pop("pid", os.getpid()),
+    page = bytearray(abi.CONTROL_BYTES)
+    head = struct.pack("=IIiI", abi.HALF_MAGIC, abi.VERSION, facts.pop("pid", os.getpid()),
                        facts.pop("accepted", False))  # fmt: skip
     program = str(facts.pop("program", "python")).encode()
-    ends = sockets.pack_address(local) + sockets.pack_address(remote)
+    ends = abi.pack_address(local) + abi.pack_address(remote)
     page[:80] = head + ends + program.ljust(16, b"\0")
     for name, value in facts.items():
-        struct.pack_into("=I" if name == "state" else "=Q", page, sockets.OFFSETS[name], value)
+        struct.pack_into("=I" if name == "state" else "=Q", page, abi.OFFSETS[name], value)
     return bytes(page)
 
 
 def process_page(program: str, decisions: Sequence[tuple[Address, int]], pid: int = 0) -> bytes:
     """What a process tells that has made these decisions, each of which has its own place in time."""
     decided = [0] * 16
-    rows = [b""] * sockets.RECENT
+    rows = [b""] * abi.RECENT
     for index, (target, why) in enumerate(decisions):
         decided[why] += 1
-        rows[index % sockets.RECENT] = sockets.pack_address(target) + struct.pack("=IiQ", why, -1, index + 1)
-    head = struct.pack("=IIiI16s16Q", sockets.PROCESS_MAGIC, sockets.VERSION, pid or os.getpid(),
+        rows[index % abi.RECENT] = abi.pack_address(target) + struct.pack("=IiQ", why, -1, index + 1)
+    head = struct.pack("=IIiI16s16Q", abi.PROCESS_MAGIC, abi.VERSION, pid or os.getpid(),
                        len(decisions), program.encode(), *decided)  # fmt: skip
     return (head + b"".join(row.ljust(40, b"\0") for row in rows)).ljust(4096, b"\0")
 
@@ -96,8 +96,8 @@ class Program:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(10)
         self.sock.connect(f"\0{broker}")
-        is_one = broker.endswith((sockets.EXCHANGE, sockets.WINDOW))
-        self.exchange = self if is_one else Program(broker + sockets.EXCHANGE)
+        is_one = broker.endswith((abi.EXCHANGE, abi.WINDOW))
+        self.exchange = self if is_one else Program(broker + abi.EXCHANGE)
         self.offered: list[tuple[Address, Address]] = []
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
@@ -106,17 +106,17 @@ class Program:
     def ask(
         self,
         op: Op,
-        source: Address = sockets.NOWHERE,
-        target: Address = sockets.NOWHERE,
+        source: Address = abi.NOWHERE,
+        target: Address = abi.NOWHERE,
         fds: Sequence[int] = (),
     ) -> tuple[Reply, list[int]]:
         where = self.exchange if op in EXCHANGED else self
-        where.send(sockets.request(op, source, target), fds)
+        where.send(abi.request(op, source, target), fds)
         return where.reply()
 
     def catch_up(self) -> None:
         """The exchange has read what was sent to it before, by whomever."""
-        assert self.ask(Op.TAKE)[0].why == sockets.Why.NO_DESCRIPTORS
+        assert self.ask(Op.TAKE)[0].why == abi.Why.NO_DESCRIPTORS
 
     def reply(self) -> tuple[Reply, list[int]]:
         """EOFError when the broker has ended the connection."""
@@ -126,7 +126,7 @@ class Program:
             raise EOFError from error
         if not data:
             raise EOFError
-        return sockets.parse_reply(data), fds
+        return abi.parse_reply(data), fds
 
     def offer(
         self, source: Address, target: Address, sock: socket.socket | None = None
@@ -163,7 +163,7 @@ class Program:
         return False
 
     def forget(self, source: Address, target: Address) -> None:
-        self.exchange.send(sockets.request(Op.FORGET, source, target))
+        self.exchange.send(abi.request(Op.FORGET, source, target))
 
     def close(self) -> None:
         """Withdraw all offers and go."""
@@ -203,8 +203,8 @@ def entries(table: mmap.mmap) -> dict[str, int]:
     count = struct.unpack_from("=I", table, TABLE_COUNT)[0]
     found = {}
     for index in range(count):
-        at = TABLE_ROWS + index * sockets.ENTRY.size
-        family, _, _, ip, port, _ = sockets.ENTRY.unpack_from(table, at)
+        at = TABLE_ROWS + index * abi.ENTRY.size
+        family, _, _, ip, port, _ = abi.ENTRY.unpack_from(table, at)
         found[socket.inet_ntop(family, ip[:4] if family == socket.AF_INET else ip)] = port
     return found
 
@@ -218,7 +218,7 @@ def marker(target: Address, name: str = "") -> Iterator[None]:
 
 
 def address_of(sock: socket.socket) -> Address:
-    return sockets.address(*sock.getsockname()[:2])
+    return abi.address(*sock.getsockname()[:2])
 
 
 def command(local: Address, remote: Address, accepted: bool) -> list[str]:
@@ -228,14 +228,14 @@ def command(local: Address, remote: Address, accepted: bool) -> list[str]:
 
 
 def main() -> None:
-    local, remote = (sockets.address(text.split(",")[0], int(text.split(",")[1])) for text in sys.argv[1:3])
+    local, remote = (abi.address(text.split(",")[0], int(text.split(",")[1])) for text in sys.argv[1:3])
     accepted = bool(int(sys.argv[3]))
-    half = mmap.mmap(make_half(), sockets.HALF_BYTES)
+    half = mmap.mmap(make_half(), abi.HALF_BYTES)
     head = 20 if accepted else 10
     facts = {"program": "pretender", "head": head, "rings": 3}
-    half[: sockets.CONTROL_BYTES] = half_page(local, remote, accepted=accepted, **facts)
-    page = mmap.mmap(make_half(sockets.CONTROL_BYTES, name="vnicd-process"), sockets.CONTROL_BYTES)
-    page[:] = process_page("pretender", [(remote, int(sockets.Why.NO_PROVIDER))])
+    half[: abi.CONTROL_BYTES] = half_page(local, remote, accepted=accepted, **facts)
+    page = mmap.mmap(make_half(abi.CONTROL_BYTES, name="vnicd-process"), abi.CONTROL_BYTES)
+    page[:] = process_page("pretender", [(remote, int(abi.Why.NO_PROVIDER))])
     print("ready", flush=True)
     sys.stdin.read()
 

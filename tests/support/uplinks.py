@@ -8,7 +8,7 @@ import socket
 
 from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer
-from vnicd import directory
+from vnicd.native import directory
 
 HOST, NIC = "02:00:00:00:00:10", "02:00:00:00:00:11"
 

@@ -20,7 +20,7 @@ from tests.support.fakehost import FakeHost
 from tests.support.packets import Pair, open_fds
 from tests.support.provider import Program, address_of, marker
 from tests.support.waiting import wait_until
-from vnicd.kernel.hugepages import Overcommit
+from vnicd.kernel.limits.hugepages import Overcommit
 
 FAKE_VNICD = [sys.executable, "-m", "tests.support.fakevnicd"]
 

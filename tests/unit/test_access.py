@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from tests.support.users import NOBODY, connect, open_folder
-from vnicd.daemon import access, host, unix_sockets
-from vnicd.daemon.access import RULES, Rule, check
 from vnicd.errors import Invalid, NotPermitted
-from vnicd.protocol import MAX_REQUEST
+from vnicd.host import main
+from vnicd.host.control import access
+from vnicd.host.control.access import RULES, Rule, check
+from vnicd.process import unix_sockets
+from vnicd.protocol.control import MAX_REQUEST
 
 READING = {"fabric.check", "fabric.ping", "status", "links", "stats", "partition.list", "partition.show", "uplink.show",
            "config.export", "sockets.list"}  # fmt: skip
@@ -26,7 +28,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes som
 
 def methods_of_host() -> set[str]:
     """The names that the hosting daemon answers to."""
-    tree = ast.parse(Path(host.__file__).read_text())
+    tree = ast.parse(Path(main.__file__).read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     server = next(call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Server")
     methods = server.args[0]

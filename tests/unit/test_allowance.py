@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from vnicd.daemon.allowance import CREDIT_S, MOST_UNCLOSED, SHARE, Allowance
-from vnicd.daemon.channel import Channel
-from vnicd.daemon.messages import Message
+from vnicd.host.ports.allowance import CREDIT_S, MOST_UNCLOSED, SHARE, Allowance
+from vnicd.host.ports.channel import Channel
+from vnicd.protocol.registration import Message
 
 
 def test_the_credit_is_used_up_and_comes_back() -> None:

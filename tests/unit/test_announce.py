@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-from vnicd import announce, packets
+from vnicd.native.testing import packets
+from vnicd.packet import announcement
 
 MAC = "02:00:00:00:00:07"
 
 
 def test_an_ipv4_address_is_announced_by_arp() -> None:
-    data = announce.frame(MAC, "10.0.0.5")
+    data = announcement.frame(MAC, "10.0.0.5")
     found = packets.inspect(data)
     assert found["kind"] == packets.FRAME_ARP and len(data) == 42
     assert data[:6] == b"\xff" * 6 and packets.arp_sender_is(data, bytes.fromhex("020000000007"))
@@ -20,7 +21,7 @@ def test_an_ipv4_address_is_announced_by_arp() -> None:
 
 
 def test_an_ipv6_address_is_announced_by_an_advertisement() -> None:
-    data = announce.frame(MAC, "2001:db8::5")
+    data = announcement.frame(MAC, "2001:db8::5")
     found = packets.inspect(data)
     assert (found["kind"], found["icmp6"]) == (packets.FRAME_IPV6, packets.ND_NA)
     own = ipaddress.ip_address("2001:db8::5").packed
@@ -28,4 +29,4 @@ def test_an_ipv6_address_is_announced_by_an_advertisement() -> None:
     assert data[claimed : claimed + 16] == own == data[22:38]
     assert data.endswith(b"\x02\x01" + bytes.fromhex("020000000007"))
     pseudo = data[22:54] + struct.pack(">II", len(data) - 54, 58)
-    assert announce.checksum(pseudo + data[54:]) == 0, "a checksum over all with its checksum is zero"
+    assert announcement.checksum(pseudo + data[54:]) == 0, "a checksum over all with its checksum is zero"

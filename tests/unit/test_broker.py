@@ -13,11 +13,11 @@ import pytest
 from tests.support import broker, provider
 from tests.support.broker import NAME
 from tests.support.provider import Program, address_of, marker
-from vnicd import sockets
-from vnicd.sockets import Address, Op, Why
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Why
 
-SOURCE = sockets.address("127.0.0.1", 30001)
-OWN = sockets.address("10.9.9.1", 30007)
+SOURCE = abi.address("127.0.0.1", 30001)
+OWN = abi.address("10.9.9.1", 30007)
 
 
 def test_hello_gives_the_table(program: Program) -> None:
@@ -54,7 +54,7 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
         other = Program(NAME)
         reply, fds = other.ask(Op.TAKE, source, target, [accepted.fileno()])
     assert reply.why == Why.DIRECT
-    assert os.fstat(fds[1]).st_size == sockets.HALF_BYTES
+    assert os.fstat(fds[1]).st_size == abi.HALF_BYTES
     theirs = socket.socket(fileno=fds[0])
     ours.send(b"hello")
     assert theirs.recv(9) == b"hello"
@@ -74,8 +74,8 @@ def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: 
         assert program.ask(Op.TAKE, SOURCE, target, [sock.fileno()])[0].why == Why.NO_OFFER
     with socket.socket(type=socket.SOCK_DGRAM) as fake:  # what it is called is anybody's choice
         fake.connect((SOURCE.text, SOURCE.port))
-        other = Program(NAME + sockets.EXCHANGE)
-        other.send(sockets.request(Op.TAKE, SOURCE, target), [fake.fileno()])
+        other = Program(NAME + abi.EXCHANGE)
+        other.send(abi.request(Op.TAKE, SOURCE, target), [fake.fileno()])
         assert other.is_dropped()
         other.close()
     client.close()
@@ -95,9 +95,9 @@ def test_a_listener_elsewhere_is_none(program: Program) -> None:
     for other in ("127.0.0.2", "::1"):
         with marker(Address(SOURCE.ip, 7002), other):
             assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].why == Why.NO_PROVIDER
-    with marker(sockets.address("::1", 7003), "0.0.0.0"):
-        target = sockets.address("::1", 7003)
-        assert program.offer(sockets.address("::1", 30001), target)[0].why == Why.NO_PROVIDER
+    with marker(abi.address("::1", 7003), "0.0.0.0"):
+        target = abi.address("::1", 7003)
+        assert program.offer(abi.address("::1", 30001), target)[0].why == Why.NO_PROVIDER
 
 
 def test_a_program_speaks_for_its_partition_alone(program: Program, listener: socket.socket) -> None:
@@ -106,10 +106,10 @@ def test_a_program_speaks_for_its_partition_alone(program: Program, listener: so
         assert program.offer(OWN, OWN)[0].why == Why.DIRECT
         assert program.offer(OWN, target)[0].why == Why.DIRECT
         for stranger in ("10.9.9.2", "fe80::1", "0.0.0.0"):
-            assert program.offer(sockets.address(stranger, 30009), OWN)[0].why == Why.NOT_A_PARTITION
-            assert program.offer(sockets.address(stranger, 30009), target)[0].why == Why.NOT_A_PARTITION
+            assert program.offer(abi.address(stranger, 30009), OWN)[0].why == Why.NOT_A_PARTITION
+            assert program.offer(abi.address(stranger, 30009), target)[0].why == Why.NOT_A_PARTITION
     for stranger in ("10.9.9.2", "192.0.2.1", "fd09::2"):
-        assert program.offer(OWN, sockets.address(stranger, 9))[0].why == Why.NOT_A_PARTITION
+        assert program.offer(OWN, abi.address(stranger, 9))[0].why == Why.NOT_A_PARTITION
     assert program.offer(Address(SOURCE.ip, 0), target)[0].why == Why.UNSUPPORTED
 
 
@@ -119,7 +119,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
         with marker(target, "::"), socket.socket() as client:
             client.bind(("127.0.0.1", 0))
             source = address_of(client)
-            _, bell = program.offer(source, sockets.address("::ffff:127.0.0.1", target.port), client)
+            _, bell = program.offer(source, abi.address("::ffff:127.0.0.1", target.port), client)
             client.connect((target.text, target.port))
             accepted, _ = listener.accept()
             assert accepted.getpeername()[0] == "::ffff:127.0.0.1"

@@ -13,13 +13,13 @@ from tests.support import provider
 from tests.support.broker import NAME, descriptors, stopped
 from tests.support.provider import Program, address_of, bound, lingering, make_half
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.sockets import Op, Why
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Op, Why
 
-SOURCE = sockets.address("127.0.0.1", 30003)
+SOURCE = abi.address("127.0.0.1", 30003)
 
 
-def memfd(size: int = sockets.HALF_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
+def memfd(size: int = abi.HALF_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
     return make_half(size, seals)
 
 
@@ -28,13 +28,13 @@ def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socke
     bell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
     pipe, file = os.pipe(), os.open(__file__, os.O_RDONLY)
     good = memfd()
-    wrong = [memfd(sockets.HALF_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
+    wrong = [memfd(abi.HALF_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
     pairs = [(bell[0].fileno(), half) for half in (*wrong, pipe[0], file, bell[0].fileno())]
     pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
     own = bound("", SOURCE.port)
     for pair in pairs:
-        other = Program(NAME + sockets.EXCHANGE)
-        other.send(sockets.request(Op.OFFER, SOURCE, target), [*pair, own.fileno()])
+        other = Program(NAME + abi.EXCHANGE)
+        other.send(abi.request(Op.OFFER, SOURCE, target), [*pair, own.fileno()])
         assert other.is_dropped(), pair
         other.close()
     for each in (*bell, *datagram, tcp, own):
@@ -47,15 +47,15 @@ def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socke
     "data",
     [
         b"x",
-        sockets.request(Op.HELLO)[:-1],
-        sockets.request(Op.HELLO) + b"x",
-        sockets.Request(sockets.VERSION, 99, SOURCE, SOURCE).pack(),
-        sockets.request(Op.OFFER, SOURCE, SOURCE)[:8]
+        abi.request(Op.HELLO)[:-1],
+        abi.request(Op.HELLO) + b"x",
+        abi.Request(abi.VERSION, 99, SOURCE, SOURCE).pack(),
+        abi.request(Op.OFFER, SOURCE, SOURCE)[:8]
         + b"\xff\xff"
-        + sockets.request(Op.OFFER, SOURCE, SOURCE)[10:],
+        + abi.request(Op.OFFER, SOURCE, SOURCE)[10:],
     ],
 )
-@pytest.mark.parametrize("where", ["", sockets.EXCHANGE], ids=["broker", "exchange"])
+@pytest.mark.parametrize("where", ["", abi.EXCHANGE], ids=["broker", "exchange"])
 @pytest.mark.usefixtures("running")
 def test_what_is_no_request_ends_the_connection(data: bytes, where: str) -> None:
     other = Program(NAME + where)
@@ -66,17 +66,17 @@ def test_what_is_no_request_ends_the_connection(data: bytes, where: str) -> None
 
 def test_another_version_is_told_so(program: Program) -> None:
     for each, op in ((program, Op.HELLO), (program.exchange, Op.OFFER)):
-        each.send(sockets.Request(sockets.VERSION + 1, op, SOURCE, SOURCE).pack())
+        each.send(abi.Request(abi.VERSION + 1, op, SOURCE, SOURCE).pack())
         reply, fds = each.reply()
-        assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, sockets.VERSION, [])
+        assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, abi.VERSION, [])
     assert program.table()[0] == 1
     program.catch_up()
 
 
 def test_each_request_has_its_place(program: Program) -> None:
-    for where, op in (("", Op.OFFER), ("", Op.TAKE), ("", Op.FORGET), (sockets.EXCHANGE, Op.HELLO)):
+    for where, op in (("", Op.OFFER), ("", Op.TAKE), ("", Op.FORGET), (abi.EXCHANGE, Op.HELLO)):
         other = Program(NAME + where)
-        other.send(sockets.request(op, SOURCE, SOURCE))
+        other.send(abi.request(op, SOURCE, SOURCE))
         assert other.is_dropped()
         other.close()
     program.catch_up()
@@ -91,10 +91,10 @@ def test_surplus_descriptors_are_closed(program: Program, running: subprocess.Po
     program.table()  # it has taken us in
     program.catch_up()
     before = descriptors(running.pid)
-    for where, op in (("", Op.HELLO), (sockets.EXCHANGE, Op.OFFER), (sockets.EXCHANGE, Op.TAKE)):
+    for where, op in (("", Op.HELLO), (abi.EXCHANGE, Op.OFFER), (abi.EXCHANGE, Op.TAKE)):
         other = Program(NAME + where)
         read, write = os.pipe()
-        other.send(sockets.request(op, SOURCE, SOURCE), [write] * 200)
+        other.send(abi.request(op, SOURCE, SOURCE), [write] * 200)
         os.close(write)
         assert os.read(read, 1) == b"", "nobody has the pipe any more"
         os.close(read)
@@ -103,7 +103,7 @@ def test_surplus_descriptors_are_closed(program: Program, running: subprocess.Po
 
 
 def test_who_never_reads_is_dropped(running: subprocess.Popen[bytes], program: Program) -> None:
-    other = Program(NAME + sockets.EXCHANGE)
+    other = Program(NAME + abi.EXCHANGE)
     other.sock.setblocking(False)
     asked = 0
     with suppress(BrokenPipeError, ConnectionResetError):
@@ -121,7 +121,7 @@ def test_answers_that_nobody_reads_take_little_memory() -> None:
     other = Program(NAME)
     with suppress(BrokenPipeError, ConnectionResetError):
         for _ in range(10_000):
-            other.send(sockets.request(Op.HELLO))
+            other.send(abi.request(Op.HELLO))
     unread = 0
     with suppress(ConnectionResetError):
         while received := socket.recv_fds(other.sock, 4096, 1)[:2]:
@@ -136,13 +136,13 @@ def test_answers_that_nobody_reads_take_little_memory() -> None:
 
 def sends(program: Program) -> bool:
     try:
-        program.send(sockets.request(Op.TAKE, SOURCE, SOURCE))
+        program.send(abi.request(Op.TAKE, SOURCE, SOURCE))
     except BlockingIOError:
         return False
     return True
 
 
-@pytest.mark.parametrize("where", ["", sockets.EXCHANGE], ids=["broker", "exchange"])
+@pytest.mark.parametrize("where", ["", abi.EXCHANGE], ids=["broker", "exchange"])
 def test_a_close_that_blocks_holds_up_nobody(
     program: Program, running: subprocess.Popen[bytes], where: str
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_close_that_blocks_holds_up_nobody(
     with lingering() as client:
         other = Program(NAME + where)
         with stopped(running):  # so that the last close is the broker's
-            other.send(sockets.request(op), [client.fileno()])
+            other.send(abi.request(op), [client.fileno()])
             client.close()
         for fd in other.reply()[1]:
             os.close(fd)

@@ -17,10 +17,10 @@ from tests.support import broker
 from tests.support.broker import NAME
 from tests.support.provider import Program, address_of, marker
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.daemon.broker import Broker
-from vnicd.daemon.station import Place
-from vnicd.sockets import Address, Op, Why
+from vnicd.host.broker.broker import Broker
+from vnicd.host.broker.namespace import Place
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Why
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def test_who_does_not_wait_for_the_answer_has_to_go(program: Program, where: Add
         other = Program(NAME)
         for _ in range(200):
             try:
-                other.send(sockets.request(Op.LISTEN, where))
+                other.send(abi.request(Op.LISTEN, where))
             except OSError:
                 break
         other.end()
@@ -91,7 +91,7 @@ def test_the_second_at_a_port_waits_for_its_name_as_well(slow: tuple[Broker, Eve
     with marker(where), marker(where, "::"):
         programs = [Program(own.name) for _ in range(2)]
         for program, ip in zip(programs, (where.ip, bytes(16)), strict=True):
-            program.send(sockets.request(Op.LISTEN, Address(ip, where.port)))
+            program.send(abi.request(Op.LISTEN, Address(ip, where.port)))
         (station,) = own.stations.values()
         wait_until(lambda: len(station.heard) == 2, 10, "both were heard")
         assert select.select([program.sock for program in programs], [], [], 0.05)[0] == []

@@ -12,10 +12,10 @@ from tests.support import broker, provider
 from tests.support.broker import NAME
 from tests.support.provider import Program, address_of, bound, make_half
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.sockets import Address, Op, Why
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Why
 
-SOURCE = sockets.address("127.0.0.1", 30002)
+SOURCE = abi.address("127.0.0.1", 30002)
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def test_who_offers_has_the_port(
         source = own if any(own.ip) else Address(SOURCE.ip, own.port)
         assert program.ask(Op.OFFER, source, target, [*end, sock.fileno()])[0].why == Why.DIRECT
         program.forget(source, target)
-        for wrong in (Address(source.ip, own.port - 1), sockets.address("127.0.0.2", own.port)):
+        for wrong in (Address(source.ip, own.port - 1), abi.address("127.0.0.2", own.port)):
             if not any(own.ip) and wrong.port == own.port:
                 continue  # bound to all of them
-            other = Program(NAME + sockets.EXCHANGE)
-            other.send(sockets.request(Op.OFFER, wrong, target), [*end, sock.fileno()])
+            other = Program(NAME + abi.EXCHANGE)
+            other.send(abi.request(Op.OFFER, wrong, target), [*end, sock.fileno()])
             assert other.is_dropped(), wrong
             other.close()
 
@@ -115,8 +115,8 @@ def test_what_is_no_tcp_socket_has_no_port(
     with socket.socket(type=socket.SOCK_DGRAM) as datagram, socket.socket() as free, open(__file__) as file:
         datagram.bind(("127.0.0.1", SOURCE.port))
         for wrong in (datagram.fileno(), free.fileno(), file.fileno(), *end):
-            other = Program(NAME + sockets.EXCHANGE)
-            other.send(sockets.request(Op.OFFER, SOURCE, target), [*end, wrong])
+            other = Program(NAME + abi.EXCHANGE)
+            other.send(abi.request(Op.OFFER, SOURCE, target), [*end, wrong])
             assert other.is_dropped()
             other.close()
 

@@ -15,11 +15,11 @@ import pytest
 from tests.support.lingering import lingering
 from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered
 from tests.support.waiting import wait_until
-from vnicd.daemon import channel as module
-from vnicd.daemon import messages
-from vnicd.daemon.allowance import Allowance
-from vnicd.daemon.channel import Channel
-from vnicd.daemon.messages import Message
+from vnicd.host.ports import channel as module
+from vnicd.host.ports.allowance import Allowance
+from vnicd.host.ports.channel import Channel
+from vnicd.protocol import registration
+from vnicd.protocol.registration import Message
 
 
 class Listener:
@@ -79,20 +79,20 @@ def test_a_full_socket_delivers_later_in_order_with_descriptors(pair: Pair) -> N
     total = 2000
 
     def read_all() -> list[tuple[int, int]]:
-        got = [messages.receive(pair[1]) for _ in range(total)]
+        got = [registration.receive(pair[1]) for _ in range(total)]
         return [(item[0]["n"], number_in(item[1][0]) if item[1] else -1) for item in got if item]
 
     async def test(listener: Listener) -> None:
         for n in range(total):
             fds = [numbered(n)] if n % 20 == 0 else []
             listener.channel.send({"op": "x", "n": n, "fill": "x" * 200}, fds)
-            messages.close_all(fds)
+            registration.close_all(fds)
         assert listener.channel.queue, "the test is of a full socket"
         seen = await asyncio.to_thread(read_all)
         assert seen == [(n, n if n % 20 == 0 else -1) for n in range(total)]
         assert not listener.channel.queue
         listener.channel.send({"op": "after", "n": 0})
-        assert messages.receive(pair[1]) == ({"op": "after", "n": 0}, [])
+        assert registration.receive(pair[1]) == ({"op": "after", "n": 0}, [])
 
     with_channel(pair[0], test)
 
@@ -112,7 +112,7 @@ def test_a_peer_that_never_reads_is_cut_off(pair: Pair, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("data", [*GARBAGE, DEEP, b""])
 def test_garbage_ends_the_channel_and_not_the_host(pair: Pair, data: bytes) -> None:
     async def test(listener: Listener) -> None:
-        messages.send(pair[1], {"op": "good"})
+        registration.send(pair[1], {"op": "good"})
         socket.send_fds(pair[1], [data], [0])
         await listener.until(lambda: listener.ends)
 
@@ -126,9 +126,9 @@ def test_a_last_message_arrives_though_the_peer_has_said_something(
     monkeypatch.setattr(module, "LAST_WORD", 0.05)
 
     async def test(listener: Listener) -> None:
-        messages.send(pair[1], {"op": "hello"})
+        registration.send(pair[1], {"op": "hello"})
         listener.channel.dismiss({"op": "stop"})
-        assert messages.receive(pair[1]) == ({"op": "stop"}, [])
+        assert registration.receive(pair[1]) == ({"op": "stop"}, [])
         await listener.until(lambda: listener.ends)
         assert not listener.got
 

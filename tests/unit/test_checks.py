@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from vnicd import memory
 from vnicd.kernel import checks
 from vnicd.kernel.checks import Finding
+from vnicd.native import memory
 
 
 def no_memory(*args: object, **options: object) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.fakehost import FakeHost
 from tests.unit.conftest import ErrorLine
 from vnicd.cli.main import main
-from vnicd.fabricfile import from_json, parse
+from vnicd.spec.fabric_file import from_json, parse
 
 Captured = pytest.CaptureFixture[str]
 
@@ -84,7 +84,7 @@ def test_a_pipe_of_the_shells_is_a_file(host: FakeHost, file: Path, words: str) 
 
 def test_the_file_of_the_machine_is_no_pipe(error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reload, which is an apply of systemd's, would wait for ever."""
-    monkeypatch.setattr("vnicd.fabricfile.DEFAULT_FILE", "/dev/zero")
+    monkeypatch.setattr("vnicd.spec.fabric_file.DEFAULT_FILE", "/dev/zero")
     assert main(["apply", "/dev/zero"]) == 7
     assert error_line() == "/dev/zero is not a regular file"
 

@@ -99,7 +99,7 @@ def test_doctor_names_no_stranger(
     """Nobody answers, as under systemd while a daemon starts; the number of the last one may be another's by now."""
     fabric_dir.mkdir()
     for name in ("FABRIC_TIMEOUT", "UPLINK_TIMEOUT"):
-        monkeypatch.setattr(f"vnicd.cli.doctor.{name}", 0.2)
+        monkeypatch.setattr(f"vnicd.cli.commands.doctor.{name}", 0.2)
     words = ["sleep", "100"] if not is_ours else ["sh", "-c", "read line", "vnicd"]
     with (
         subprocess.Popen(words, stdin=subprocess.PIPE) as process,

@@ -145,7 +145,7 @@ def test_unexpected_errors(
         raise error
 
     monkeypatch.setattr("vnicd.cli.output.emit", fail)
-    monkeypatch.setattr("vnicd.cli.status.call", lambda _: {})
+    monkeypatch.setattr("vnicd.cli.commands.status.call", lambda _: {})
     assert main(["status"]) == code
     assert error_line() == line
 
@@ -177,7 +177,7 @@ def test_debug_shows_where(host: FakeHost, capsys: Captured, monkeypatch: pytest
 def test_a_host_that_hangs(host: FakeHost, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     host.answers["partition.remove"] = lambda _: release.wait(10)
-    monkeypatch.setattr("vnicd.cli.partition.CHANGE_TIMEOUT", 0.1)
+    monkeypatch.setattr("vnicd.cli.commands.partition.CHANGE_TIMEOUT", 0.1)
     assert main(["partition", "rm", "blue"]) == 13
     error_line()
     release.set()

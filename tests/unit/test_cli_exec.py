@@ -26,7 +26,7 @@ if place := os.environ.pop("LIBRARY", ""):
     library.place = lambda: pathlib.Path(place)
     if preloaded := os.environ.pop("PRELOADED", ""):
         os.environ["LD_PRELOAD"] = preloaded
-sys.modules["vnicd.netns"] = types.SimpleNamespace(enter=enter)
+sys.modules["vnicd.native.netns"] = types.SimpleNamespace(enter=enter)
 from vnicd.cli.main import main
 sys.exit(main())
 """

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vnicd.cli import units
-from vnicd.model import RATE_MAX, RATE_MIN, check_rate
+from vnicd.spec.partition import RATE_MAX, RATE_MIN, check_rate
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_netns() -> None:
 
 @pytest.mark.parametrize("module", ["partition", "uplink", "exec"])
 def test_quick_commands_import_little(module: str) -> None:
-    code = f"import sys, vnicd.cli.app, vnicd.cli.{module}, vnicd.model; print(*sys.modules)"
+    code = f"import sys, vnicd.cli.app, vnicd.cli.commands.{module}, vnicd.spec.partition; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -10,7 +10,7 @@ from tests.support.fakehost import FakeHost, uplink
 from tests.unit.conftest import ErrorLine
 from vnicd.cli.main import main
 from vnicd.errors import Busy, NotFound
-from vnicd.uplink import DEFAULT_SUBNETS, make_uplink
+from vnicd.spec.uplink import DEFAULT_SUBNETS, make_uplink
 
 Captured = pytest.CaptureFixture[str]
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.fakehost import FakeHost, uplink
 from vnicd.cli.main import main
-from vnicd.uplink import make_uplink
+from vnicd.spec.uplink import make_uplink
 
 VNICCTL = [sys.executable, "-m", "vnicd.cli.main"]
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from vnicd.daemon.complaints import EVERY_S, Complaints, quoted
+from vnicd.host.ports.complaints import EVERY_S, Complaints, quoted
 
 
 def test_a_text_is_short_and_in_one_line() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vnicd import counters, directory, memory
+from vnicd.native import counters, directory, memory
 
 # Offsets of cext/abi/link_layout.h.
 VALUES, DROPS, PEERS, PEER_SIZE, PEER_DROPS = 64, 320, 512, 256, 96

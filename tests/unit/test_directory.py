@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vnicd import counters, directory, memory
-from vnicd.model import MAX_ADDRESSES
+from vnicd.native import counters, directory, memory
+from vnicd.spec.partition import MAX_ADDRESSES
 
 CHANGE = 64
 """Offset of vn_directory.change."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vnicd import counters
-from vnicd.daemon.endpoint import Endpoint
-from vnicd.loop import Loop
+from vnicd.link.endpoint import Endpoint
+from vnicd.native import counters
+from vnicd.native.loop import Loop
 
 
 @pytest.mark.parametrize("op", ["drop", "open", "close", "attach"])

@@ -16,10 +16,10 @@ from tests.support import broker, provider
 from tests.support.broker import NAME, stopped
 from tests.support.provider import Program, address_of, lingering, make_half
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.sockets import Address, Op, Why
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Why
 
-SOURCE = sockets.address("127.0.0.1", 30005)
+SOURCE = abi.address("127.0.0.1", 30005)
 CLIENTS = 4096
 
 
@@ -35,7 +35,7 @@ def send_offer(program: Program, source: Address, target: Address, tcp: socket.s
     """Without waiting for the answer; our end of the doorbell."""
     ours, theirs = socket.socketpair()
     half = make_half()
-    program.exchange.send(sockets.request(Op.OFFER, source, target), [theirs.fileno(), half, tcp.fileno()])
+    program.exchange.send(abi.request(Op.OFFER, source, target), [theirs.fileno(), half, tcp.fileno()])
     theirs.close()
     os.close(half)
     ours.settimeout(5)
@@ -55,9 +55,9 @@ def test_a_take_that_is_read_before_its_offer_gets_it(
         other.catch_up()
         source, target = address_of(client), address_of(listener)
         with stopped(running):
-            program.exchange.send(sockets.request(Op.TAKE, source, target), [accepted.fileno()])
+            program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
             for _ in range(50):  # which are served first
-                other.exchange.send(sockets.request(Op.FORGET, source, target))
+                other.exchange.send(abi.request(Op.FORGET, source, target))
             bell = send_offer(other, source, target, client)
         reply, fds = program.exchange.reply()
         assert reply.why == Why.DIRECT
@@ -76,8 +76,8 @@ def test_an_offer_by_a_program_that_is_not_known_yet_is_found(
     with connection(listener) as (client, accepted):
         source, target = address_of(client), address_of(listener)
         with stopped(running):
-            program.exchange.send(sockets.request(Op.TAKE, source, target), [accepted.fileno()])
-            other = Program(NAME + sockets.EXCHANGE)
+            program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
+            other = Program(NAME + abi.EXCHANGE)
             bell = send_offer(other, source, target, client)
         reply, fds = program.exchange.reply()
         assert reply.why == Why.DIRECT
@@ -96,7 +96,7 @@ def test_a_take_does_not_wait_for_those_who_ask_without_end(
     def ask(other: Program) -> None:
         with suppress(OSError):
             while not end.is_set():
-                other.exchange.send(sockets.request(Op.FORGET, SOURCE, SOURCE))
+                other.exchange.send(abi.request(Op.FORGET, SOURCE, SOURCE))
 
     threads = [threading.Thread(target=ask, args=[other]) for other in others]
     with connection(listener) as (client, accepted):
@@ -117,7 +117,7 @@ def test_a_take_does_not_wait_for_those_who_ask_without_end(
 def test_a_program_that_asks_on_is_answered_in_order(program: Program, listener: socket.socket) -> None:
     with connection(listener) as (client, accepted):
         source, target = address_of(client), address_of(listener)
-        program.exchange.send(sockets.request(Op.TAKE, source, target), [accepted.fileno()])
+        program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
         bell = send_offer(program, source, target, client)
         assert program.exchange.reply()[0].why == Why.NO_OFFER
         assert program.exchange.reply()[0].why == Why.DIRECT
@@ -154,7 +154,7 @@ def test_who_has_gone_is_not_served(
         other = Program(NAME)
         other.catch_up()
         with stopped(running):
-            other.exchange.send(sockets.request(Op.TAKE, source, target), [accepted.fileno()])
+            other.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
             other.end()
             bell = send_offer(program, source, target, client)
         assert program.exchange.reply()[0].why == Why.DIRECT
@@ -167,8 +167,8 @@ def test_what_is_no_tcp_socket_takes_nothing(program: Program) -> None:
     bell, half = socket.socketpair(), make_half()
     with open(__file__) as file, socket.socket(type=socket.SOCK_DGRAM) as datagram:
         for wrong in (bell[0].fileno(), half, file.fileno(), datagram.fileno()):
-            with closing(Program(NAME + sockets.EXCHANGE)) as other:
-                other.send(sockets.request(Op.TAKE, SOURCE, SOURCE), [wrong])
+            with closing(Program(NAME + abi.EXCHANGE)) as other:
+                other.send(abi.request(Op.TAKE, SOURCE, SOURCE), [wrong])
                 assert other.is_dropped()
     os.close(half)
     for each in bell:
@@ -191,9 +191,9 @@ def test_programs_are_limited() -> None:
         pytest.skip("the limit of descriptors is too low")
     name = f"{NAME}-exchange-many"
     with broker.start(name) as process:
-        others = [Program(name + sockets.EXCHANGE) for _ in range(CLIENTS)]
+        others = [Program(name + abi.EXCHANGE) for _ in range(CLIENTS)]
         others[-1].catch_up()
-        late = Program(name + sockets.EXCHANGE)
+        late = Program(name + abi.EXCHANGE)
         assert late.is_dropped()
         others.pop().close()
         wait_until(lambda: is_served(name), 5, "there is a place again")
@@ -204,7 +204,7 @@ def test_programs_are_limited() -> None:
 
 
 def is_served(name: str) -> bool:
-    with closing(Program(name + sockets.EXCHANGE)) as one, suppress(EOFError, OSError):
+    with closing(Program(name + abi.EXCHANGE)) as one, suppress(EOFError, OSError):
         one.sock.settimeout(0.5)
         one.catch_up()
         return True
@@ -215,10 +215,10 @@ def test_what_waits_to_be_closed_is_limited() -> None:
     """A namespace in which a close blocks is not served for that time, if its programs send ever more."""
     name = f"{NAME}-overfull"
     with broker.start(name) as process, ExitStack() as stack:
-        other = Program(name + sockets.EXCHANGE)
+        other = Program(name + abi.EXCHANGE)
         with lingering() as client:
             with stopped(process):  # so that the last close is the broker's
-                other.send(sockets.request(Op.TAKE), [client.fileno()])
+                other.send(abi.request(Op.TAKE), [client.fileno()])
                 client.close()
             assert other.reply()[0].why == Why.NO_OFFER
             read, write = os.pipe()

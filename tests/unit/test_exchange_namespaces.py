@@ -15,13 +15,14 @@ from tests.support import provider
 from tests.support.broker import HERE, NAME, at_once
 from tests.support.provider import Program, address_of, bound, make_half, marker
 from tests.support.waiting import wait_until
-from vnicd import sockets, table
-from vnicd.daemon.broker import Broker
-from vnicd.exchange import Exchange
-from vnicd.kernel import direct
-from vnicd.sockets import Address, Op, Why
+from vnicd.host.broker.broker import Broker
+from vnicd.kernel.sockets import broker_sockets
+from vnicd.native import table
+from vnicd.native.exchange import Exchange
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Why
 
-SOURCE = sockets.address("127.0.0.1", 30008)
+SOURCE = abi.address("127.0.0.1", 30008)
 
 
 def test_the_offers_of_a_namespace_end_with_it(listener: socket.socket) -> None:
@@ -60,15 +61,15 @@ class Served:
         self.indexes = []
         for number, name in enumerate(("blue", "green"), 1):
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-            listener.bind(f"\0{NAME}-{name}{sockets.EXCHANGE}")
+            listener.bind(f"\0{NAME}-{name}{abi.EXCHANGE}")
             listener.listen()
             self.listeners.append(listener)
             self.indexes.append(self.open(listener, number))
-        pairs = [(sockets.packed(f"10.9.8.{1 + at}"), index) for at, index in enumerate(self.indexes)]
-        self.exchange.settle(sockets.pack_entries(pairs))
+        pairs = [(abi.packed(f"10.9.8.{1 + at}"), index) for at, index in enumerate(self.indexes)]
+        self.exchange.settle(abi.pack_entries(pairs))
 
     def open(self, listener: socket.socket, number: int) -> int:
-        cookie = direct.cookie(listener)
+        cookie = broker_sockets.cookie(listener)
         return self.exchange.open(listener.fileno(), self.probe.fileno(), cookie, number)
 
     def close(self) -> None:
@@ -87,12 +88,12 @@ def served() -> Iterator[Served]:
 PORT = 20000 + os.getpid() % 10000
 """Another one for each test run, as the names of listeners are shared."""
 
-BLUE, GREEN = sockets.address("10.9.8.1", PORT), sockets.address("10.9.8.2", PORT)
+BLUE, GREEN = abi.address("10.9.8.1", PORT), abi.address("10.9.8.2", PORT)
 
 
 def test_an_offer_outlives_the_namespace_of_its_program(served: Served) -> None:
     """It ends with that of the program that it is for."""
-    with closing(Program(f"{NAME}-blue{sockets.EXCHANGE}")) as one, marker(GREEN):
+    with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
         reply, bell = one.offer(BLUE, GREEN)
         assert reply.why == Why.DIRECT
         blue, green = served.indexes
@@ -111,7 +112,7 @@ def test_an_offer_outlives_the_namespace_of_its_program(served: Served) -> None:
 
 
 def test_counts_follow_the_number_of_a_partition(served: Served) -> None:
-    with closing(Program(f"{NAME}-blue{sockets.EXCHANGE}")) as one, marker(GREEN):
+    with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
         _, bell = one.offer(BLUE, GREEN)
         served.exchange.renumber(served.indexes[1], 7)
         assert [served.writer.offers(number) for number in (1, 2, 7)] == [0, 0, 1]
@@ -124,14 +125,14 @@ def test_counts_follow_the_number_of_a_partition(served: Served) -> None:
 
 def test_of_two_namespaces_with_an_address_the_last_has_it(served: Served) -> None:
     blue, green = served.indexes
-    shared = sockets.packed(BLUE.text)
-    served.exchange.settle(sockets.pack_entries([(shared, blue), (shared, green)]))
-    with closing(Program(f"{NAME}-blue{sockets.EXCHANGE}")) as one, marker(BLUE):
+    shared = abi.packed(BLUE.text)
+    served.exchange.settle(abi.pack_entries([(shared, blue), (shared, green)]))
+    with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(BLUE):
         _, bell = one.offer(BLUE, BLUE)  # from one of its own to itself
         assert served.exchange.counts(blue)[1] == 1
         bell.close()
     served.exchange.settle(b"")
-    with closing(Program(f"{NAME}-green{sockets.EXCHANGE}")) as one, marker(BLUE):
+    with closing(Program(f"{NAME}-green{abi.EXCHANGE}")) as one, marker(BLUE):
         reply, bell = one.offer(GREEN, BLUE)
         assert reply.why == Why.NOT_A_PARTITION
         bell.close()
@@ -142,7 +143,7 @@ def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
     served.exchange.close(blue)
     listener = served.listeners[0]
     assert served.open(listener, 3) == blue
-    with closing(Program(f"{NAME}-blue{sockets.EXCHANGE}")) as one, marker(GREEN):
+    with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
         reply, bell = one.offer(BLUE, GREEN)
         assert reply.why == Why.NOT_A_PARTITION
         bell.close()
@@ -150,7 +151,7 @@ def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
 
 def test_all_offers_together_are_limited(served: Served) -> None:
     bell, half = socket.socketpair(), make_half()
-    with closing(Program(f"{NAME}-blue{sockets.EXCHANGE}")) as one, marker(GREEN), ExitStack() as stack:
+    with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN), ExitStack() as stack:
         whys = []
         for _ in range(101):
             tcp = stack.enter_context(bound(""))  # open until the end: each has a port of its own
@@ -183,7 +184,7 @@ def test_without_its_thread_nobody_waits_at_the_exchange(caplog: pytest.LogCaptu
 
         def is_refused() -> bool:
             with suppress(ConnectionRefusedError):
-                Program(name + sockets.EXCHANGE).close()
+                Program(name + abi.EXCHANGE).close()
                 return False
             return True
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.support.declared import fabrics
 from vnicd.config import Options
 from vnicd.errors import Invalid, NotFound, VnicdError
-from vnicd.fabricfile import Declared, from_json, load, parse, rate_text, render, to_json
-from vnicd.model import check_rate, make_partition
-from vnicd.tomlines import line_of
-from vnicd.uplink import make_uplink
+from vnicd.spec.fabric_file import Declared, from_json, load, parse, rate_text, render, to_json
+from vnicd.spec.partition import check_rate, make_partition
+from vnicd.spec.toml_lines import line_of
+from vnicd.spec.uplink import make_uplink
 
 FULL = """\
 hugepages = "never"

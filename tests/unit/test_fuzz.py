@@ -11,7 +11,7 @@ import pytest
 
 from tests.fuzz.libfuzzer.__main__ import why_not
 from tests.fuzz.targets import TARGETS
-from vnicd import fuzz
+from vnicd.native.testing import fuzz
 
 ROOT = Path(__file__).parents[2]
 COUNT = 300_000

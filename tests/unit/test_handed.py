@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.daemon.handed import is_at, refuse_waiting
 from vnicd.errors import Invalid
-from vnicd.protocol import Client, request
+from vnicd.host.control.socket_activation import is_at, refuse_waiting
+from vnicd.protocol.control import Client, request
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.kernel.hugepages import Overcommit
-from vnicd.memory import HUGE_PAGE
+from vnicd.kernel.limits.hugepages import Overcommit
+from vnicd.native.memory import HUGE_PAGE
 
 MOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // HUGE_PAGE // 2
 

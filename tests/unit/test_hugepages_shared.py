@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import wait_for_output
-from vnicd.kernel.hugepages import Overcommit
-from vnicd.memory import HUGE_PAGE
+from vnicd.kernel.limits.hugepages import Overcommit
+from vnicd.native.memory import HUGE_PAGE
 
 MOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // HUGE_PAGE // 2
 
 HOLDER = """
 import sys
 from pathlib import Path
-from vnicd.kernel.hugepages import Overcommit
+from vnicd.kernel.limits.hugepages import Overcommit
 claim = Overcommit(Path(sys.argv[1]), Path(sys.argv[2]))
 for word in sys.stdin:
     getattr(claim, word.strip())()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vnicd import packets
+from vnicd.native.testing import packets
 
 NIC = bytes.fromhex("020000000001")
 WEB = bytes.fromhex("52540000abcd")

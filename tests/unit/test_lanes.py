@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vnicd.lanes import GROUP, MAX_INSTRUCTIONS, TAKE_NOTHING, WASTE, assign, program
+from vnicd.packet.fanout_filter import GROUP, MAX_INSTRUCTIONS, TAKE_NOTHING, WASTE, assign, program
 
 SO_ATTACH_FILTER = 26
 

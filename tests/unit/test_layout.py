@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vnicd import counters, directory, memory, ring
-from vnicd.model import MAX_ADDRESSES
+from vnicd.native import counters, directory, memory
+from vnicd.native.testing import ring
+from vnicd.spec.partition import MAX_ADDRESSES
 
 LAYOUT = (Path(__file__).parents[2] / "cext/abi/link_layout.h").read_text()
 

@@ -11,8 +11,8 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from vnicd.daemon.links import STEP_TIMEOUT, Link, Links, State, pair
-from vnicd.daemon.messages import Message
+from vnicd.host.links.manager import STEP_TIMEOUT, Link, Links, State, pair
+from vnicd.protocol.registration import Message
 
 PORTS = st.integers(0, 2)
 IDS = st.integers(0, 5)

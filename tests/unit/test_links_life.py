@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.daemon.links import (
+from vnicd.host.links.manager import (
     DEATH_PAUSE,
     FAULT_PAUSE,
     FAULT_PAUSE_MAX,
@@ -23,7 +23,7 @@ from vnicd.daemon.links import (
     Links,
     State,
 )
-from vnicd.daemon.messages import Message
+from vnicd.protocol.registration import Message
 
 
 def open_fds() -> int:

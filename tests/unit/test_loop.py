@@ -12,8 +12,9 @@ import pytest
 from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import holds_for, wait_until
-from vnicd import counters, directory, memory, ring
-from vnicd.loop import queue_ms
+from vnicd.native import counters, directory, memory
+from vnicd.native.loop import queue_ms
+from vnicd.native.testing import ring
 
 ME, A, B, NOBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03", "02:00:00:00:00:99"
 BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -13,7 +13,8 @@ from tests.support.peer import frame, mac_bytes
 from tests.support.uplinks import NIC, UplinkBench
 from tests.support.waiting import wait_until
 from tests.unit.test_loop_uplink import arp
-from vnicd import directory, ring
+from vnicd.native import directory
+from vnicd.native.testing import ring
 
 ME, A, B = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
 BROADCAST, NOBODY, OUTSIDE = "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02:00:00:00:00:99"

@@ -13,7 +13,8 @@ import pytest
 from tests.support.loops import LoopBench
 from tests.support.peer import Peer, frame
 from tests.support.waiting import wait_until
-from vnicd import memory, ring
+from vnicd.native import memory
+from vnicd.native.testing import ring
 
 ME, A, B = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
 HEADER = struct.Struct("<IHHQ")

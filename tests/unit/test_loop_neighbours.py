@@ -16,9 +16,10 @@ from tests.support.loops import LoopBench
 from tests.support.peer import VNET, Peer, frame
 from tests.support.waiting import wait_until
 from tests.unit.test_loop_uplink import arp, ipv4
-from vnicd import directory, ring
-from vnicd.daemon import unix_sockets
-from vnicd.daemon.links import Links
+from vnicd.host.links.manager import Links
+from vnicd.native import directory
+from vnicd.native.testing import ring
+from vnicd.process import unix_sockets
 
 ME, A, B = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
 

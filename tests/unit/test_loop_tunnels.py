@@ -10,7 +10,8 @@ from tests.support.peer import frame, mac_bytes
 from tests.support.superframes import OUTER, Super
 from tests.support.uplinks import NIC, UplinkBench
 from tests.support.waiting import wait_until
-from vnicd import counters, packets, ring
+from vnicd.native import counters
+from vnicd.native.testing import packets, ring
 
 A, B, OUT, GROUP = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:99", "01:00:5e:00:00:fb"
 PAYLOAD = bytes(index * 31 % 251 for index in range(20_000))

@@ -11,7 +11,8 @@ import pytest
 from tests.support.peer import VNET, frame, mac_bytes
 from tests.support.uplinks import HOST, NIC, UplinkBench
 from tests.support.waiting import holds_for, wait_until
-from vnicd import counters, ring
+from vnicd.native import counters
+from vnicd.native.testing import ring
 
 A, B, OUT = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:99"
 BROADCAST, GROUP = "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vnicd import memory
-from vnicd.kernel.hugepages import Overcommit
+from vnicd.kernel.limits.hugepages import Overcommit
+from vnicd.native import memory
 
 
 @contextmanager

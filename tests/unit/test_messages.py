@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered, open_fds
-from vnicd import memory
-from vnicd.daemon import messages
-from vnicd.daemon.links import Links
-from vnicd.daemon.messages import MAX_FDS, MAX_MESSAGE, Message
-from vnicd.daemon.switch import Switch
+from vnicd.host.links.manager import Links
+from vnicd.host.links.relay import Switch
+from vnicd.native import memory
+from vnicd.protocol import registration
+from vnicd.protocol.registration import MAX_FDS, MAX_MESSAGE, Message
 
 
 def test_a_message_with_descriptors_arrives(pair: Pair) -> None:
     fds = [numbered(n) for n in range(MAX_FDS)]
-    messages.send(pair[0], {"op": "welcome", "port": 7}, fds)
-    messages.close_all(fds)
-    got = messages.receive(pair[1])
+    registration.send(pair[0], {"op": "welcome", "port": 7}, fds)
+    registration.close_all(fds)
+    got = registration.receive(pair[1])
     assert got is not None
     message, received = got
     assert message == {"op": "welcome", "port": 7}
@@ -30,11 +30,11 @@ def test_a_message_with_descriptors_arrives(pair: Pair) -> None:
 
 def test_received_descriptors_are_not_for_children(pair: Pair) -> None:
     """socket.recv_fds of Python 3.11 takes flags such as MSG_CMSG_CLOEXEC, and does not use them."""
-    messages.send(pair[0], {"op": "a"}, [0])
-    got = messages.receive(pair[1])
+    registration.send(pair[0], {"op": "a"}, [0])
+    got = registration.receive(pair[1])
     assert got is not None
     inheritable = [os.get_inheritable(fd) for fd in got[1]]
-    messages.close_all(got[1])
+    registration.close_all(got[1])
     assert inheritable == [False]
 
 
@@ -43,40 +43,40 @@ def test_what_is_no_message_is_a_value_error_and_its_descriptors_are_closed(pair
     pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     socket.send_fds(pair[0], [data], [0, 1])
     with pytest.raises(ValueError):
-        messages.receive(pair[1])
+        registration.receive(pair[1])
 
 
 def test_a_message_nested_too_deep_is_a_value_error_and_its_descriptors_are_closed(pair: Pair) -> None:
     """Otherwise a hostile partition daemon makes the host lose four descriptors with each message."""
     socket.send_fds(pair[0], [DEEP], [0, 1])
     with pytest.raises(ValueError):
-        messages.receive(pair[1])
+        registration.receive(pair[1])
 
 
 def test_as_many_descriptors_as_can_be_sent_are_the_callers(pair: Pair) -> None:
     """None is left for the kernel to close in our thread."""
-    messages.send(pair[0], {"op": "a"}, [0] * MAX_FDS)
+    registration.send(pair[0], {"op": "a"}, [0] * MAX_FDS)
     with pytest.raises(OSError):
-        messages.send(pair[0], {"op": "a"}, [0] * (MAX_FDS + 1))
-    got = messages.receive(pair[1])
+        registration.send(pair[0], {"op": "a"}, [0] * (MAX_FDS + 1))
+    got = registration.receive(pair[1])
     assert got is not None and len(got[1]) == MAX_FDS
-    messages.close_all(got[1])
+    registration.close_all(got[1])
 
 
 def test_descriptors_of_what_is_no_message_are_discarded(pair: Pair) -> None:
     discarded: list[int] = []
     socket.send_fds(pair[0], [b"no message"], [0, 0])
     with pytest.raises(ValueError):
-        messages.receive(pair[1], discarded.extend)
+        registration.receive(pair[1], discarded.extend)
     assert len(discarded) == 2
-    messages.close_all(discarded)
+    registration.close_all(discarded)
 
 
 def test_the_end_of_a_connection(pair: Pair) -> None:
-    messages.send(pair[0], {"op": "last"})
+    registration.send(pair[0], {"op": "last"})
     pair[0].close()
-    assert messages.receive(pair[1]) == ({"op": "last"}, [])
-    assert messages.receive(pair[1]) is None
+    assert registration.receive(pair[1]) == ({"op": "last"}, [])
+    assert registration.receive(pair[1]) is None
 
 
 BAD_REPORTS: list[Message] = [
@@ -102,7 +102,7 @@ def test_a_report_that_is_not_well_formed_is_refused_and_loses_no_descriptor(rep
         with pytest.raises((KeyError, TypeError, ValueError, OverflowError, OSError)):
             Switch.take(switch, 1, report, fds)
     finally:
-        messages.close_all(fds)
+        registration.close_all(fds)
     assert open_fds() == before
 
 

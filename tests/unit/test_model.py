@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vnicd import directory
 from vnicd.errors import Invalid, VnicdError
-from vnicd.model import (
+from vnicd.native import directory
+from vnicd.spec.partition import (
     MAX_ADDRESSES,
     MTU_DEFAULT,
     RATE_MAX,

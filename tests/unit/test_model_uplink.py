@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vnicd.errors import Invalid
-from vnicd.model import RATE_MAX, RATE_MIN, PartitionSpec, check_rate, make_partition
+from vnicd.spec.partition import RATE_MAX, RATE_MIN, PartitionSpec, check_rate, make_partition
 
 
 @pytest.mark.parametrize(

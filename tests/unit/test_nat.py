@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vnicd.errors import Invalid
-from vnicd.nat import bypass, removal, ruleset
-from vnicd.uplink import UplinkSpec, make_uplink
+from vnicd.packet.nft_rules import bypass, removal, ruleset
+from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 PARTITIONS = {
     "web": ("10.78.0.5/24", "fd78::5/64"),

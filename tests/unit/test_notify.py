@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.notifysocket import NotifySocket
-from vnicd.daemon.notify import Notifier, listening_sockets
+from vnicd.process.systemd_notify import Notifier, listening_sockets
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vnicd.model import PartitionSpec
-from vnicd.plan import Action, Actual, Step, plan
+from vnicd.spec.partition import PartitionSpec
+from vnicd.spec.plan import Action, Actual, Step, plan
 
 State = dict[str, Actual]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 
 from tests.support.declared import fabrics
 from vnicd.config import Options
-from vnicd.fabricfile import Declared, parse, render
-from vnicd.plan import Change, changes, left_empty, settle
-from vnicd.uplink import UplinkSpec
+from vnicd.spec.fabric_file import Declared, parse, render
+from vnicd.spec.plan import Change, changes, left_empty, settle
+from vnicd.spec.uplink import UplinkSpec
 
 
 def carried_out(desired: Declared, actual: Declared) -> Declared:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnicd import directory
-from vnicd.daemon.ports import Port, Ports
-from vnicd.daemon.state import Saved
 from vnicd.errors import Exists, NotFound, Resources, Taken, VnicdError
-from vnicd.model import default_mac, make_partition
+from vnicd.host.ports.port import Port, Ports
+from vnicd.host.ports.state_file import Saved
+from vnicd.native import directory
+from vnicd.spec.partition import default_mac, make_partition
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 ADDRESSES = st.sampled_from(["10.0.0.1/24", "10.0.0.1/16", "10.0.0.2/24", "fd00::1/64", "fd00::2/64"])

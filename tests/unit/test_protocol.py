@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnicd import protocol
 from vnicd.errors import BY_CODE, NotRunning, TimedOut, VnicdError
-from vnicd.protocol import Client, parse_request
+from vnicd.protocol import control
+from vnicd.protocol.control import Client, parse_request
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -27,14 +27,14 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 @given(st.integers(), st.text(), st.dictionaries(st.text(), JSON))
 def test_a_request_comes_back_as_it_was(ident: int, method: str, params: dict[str, Any]) -> None:
-    line = protocol.request(ident, method, params)
+    line = control.request(ident, method, params)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert parse_request(line) == (ident, method, params)
 
 
 @given(JSON)
 def test_a_result_is_one_line(value: Any) -> None:
-    line = protocol.result(7, value)
+    line = control.result(7, value)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert json.loads(line) == {"id": 7, "result": value}
 
@@ -106,7 +106,7 @@ def test_the_result_arrives_in_however_many_parts(path: Path) -> None:
 @pytest.mark.parametrize("code", BY_CODE)
 def test_each_error_comes_back_as_its_class(path: Path, code: str) -> None:
     error = BY_CODE[code]("what is wrong", "what to do")
-    with host(path, answer(protocol.failure(1, error))) as client, pytest.raises(VnicdError) as caught:
+    with host(path, answer(control.failure(1, error))) as client, pytest.raises(VnicdError) as caught:
         client.call("a")
     assert (type(caught.value), caught.value.line()) == (BY_CODE[code], "what is wrong; what to do")
 
@@ -164,7 +164,7 @@ def test_a_host_that_trickles_does_not_hold_the_client_for_longer_than_its_timeo
 def test_an_error_that_comes_before_the_request_was_taken_is_told(path: Path) -> None:
     """The host refuses a line that is too long before it has read all of it."""
     with (
-        host(path, lambda peer: peer.sendall(protocol.failure(0, VnicdError("too long")))) as client,
+        host(path, lambda peer: peer.sendall(control.failure(0, VnicdError("too long")))) as client,
         pytest.raises(VnicdError, match="too long"),
     ):
         client.call("a", {"name": "x" * 5_000_000})

@@ -8,7 +8,8 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vnicd import memory, ring
+from vnicd.native import memory
+from vnicd.native.testing import ring
 
 
 class Ends:

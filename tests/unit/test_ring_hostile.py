@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vnicd import memory, ring
+from vnicd.native import memory
+from vnicd.native.testing import ring
 
 HEADER = struct.Struct("<IHHQ")
 

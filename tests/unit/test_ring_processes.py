@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vnicd import memory, ring
+from vnicd.native import memory
+from vnicd.native.testing import ring
 
 SEEDS = [1, 2]
 RECORDS = 60_000

@@ -21,7 +21,7 @@ from tests.support.superframes import (
     Super,
     ones_sum,
 )
-from vnicd import packets
+from vnicd.native.testing import packets
 
 PAYLOAD = bytes(index * 31 % 251 for index in range(5000))
 PLAIN = [Super(PAYLOAD, 1400, outer=version, transport=kind) for version in (4, 6) for kind in (TCP, UDP)]

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import wait_until
-from vnicd.daemon.access import Rule, longest_request
-from vnicd.daemon.server import Server
 from vnicd.errors import Exists, VnicdError
-from vnicd.protocol import Client
+from vnicd.host.control.access import Rule, longest_request
+from vnicd.host.control.server import Server
+from vnicd.protocol.control import Client
 
 MAX_REQUEST = longest_request(os.getuid())
 

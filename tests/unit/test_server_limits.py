@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.control import ANSWER, ASK, CHANGE, Bench, needs_root, serve
 from tests.support.users import NOBODY
-from vnicd.daemon.access import MAX_READING_REQUEST
+from vnicd.host.control.access import MAX_READING_REQUEST
 
 
 @pytest.mark.parametrize("start", [b"", b'{"method": "sm', ASK])

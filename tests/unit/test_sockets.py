@@ -16,43 +16,44 @@ from hypothesis import strategies as st
 
 from tests.support import provider
 from tests.support.libraries import EMULATOR
-from vnicd import near, sockets, table
-from vnicd.connections import Own, Told, pair, processes
-from vnicd.sockets import Address, Op, Reply, Why
+from vnicd.native import table
+from vnicd.sockets import abi, presence_names
+from vnicd.sockets.abi import Address, Op, Reply, Why
+from vnicd.sockets.connections import Own, Told, pair, processes
 
 CEXT = Path(__file__).parents[2] / "cext"
 HEADER = (CEXT / "abi/socket_layout.h").read_text()
 
-CLIENT = sockets.address("10.77.0.1", 40000)
-SERVER = sockets.address("10.77.0.2", 6379)
+CLIENT = abi.address("10.77.0.1", 40000)
+SERVER = abi.address("10.77.0.2", 6379)
 
 EXPECTED = {
-    "VN_SOCKETS_VERSION": sockets.VERSION,
-    "VN_CONTROL_BYTES": sockets.CONTROL_BYTES,
-    "VN_RING_BYTES": sockets.RING_BYTES,
-    "VN_LARGE_BYTES": sockets.LARGE_BYTES,
-    "VN_SMALL_BYTES": sockets.SMALL_BYTES,
-    "VN_HALF_BYTES": sockets.HALF_BYTES,
-    "VN_HALF_MAGIC": sockets.HALF_MAGIC,
-    "VN_PROCESS_MAGIC": sockets.PROCESS_MAGIC,
-    "VN_TABLE_ENTRIES": sockets.TABLE_ENTRIES,
-    "VN_TABLE_PORTS": sockets.TABLE_PORTS,
-    "VN_RECENT": sockets.RECENT,
+    "VN_SOCKETS_VERSION": abi.VERSION,
+    "VN_CONTROL_BYTES": abi.CONTROL_BYTES,
+    "VN_RING_BYTES": abi.RING_BYTES,
+    "VN_LARGE_BYTES": abi.LARGE_BYTES,
+    "VN_SMALL_BYTES": abi.SMALL_BYTES,
+    "VN_HALF_BYTES": abi.HALF_BYTES,
+    "VN_HALF_MAGIC": abi.HALF_MAGIC,
+    "VN_PROCESS_MAGIC": abi.PROCESS_MAGIC,
+    "VN_TABLE_ENTRIES": abi.TABLE_ENTRIES,
+    "VN_TABLE_PORTS": abi.TABLE_PORTS,
+    "VN_RECENT": abi.RECENT,
     "VN_WHY_COUNT": len(Why),
-    "VN_FIN": sockets.FIN,
-    "VN_CLOSED": sockets.CLOSED,
-    "VN_RESET": sockets.RESET,
+    "VN_FIN": abi.FIN,
+    "VN_CLOSED": abi.CLOSED,
+    "VN_RESET": abi.RESET,
     "VN_HELLO": Op.HELLO,
     "VN_OFFER": Op.OFFER,
     "VN_TAKE": Op.TAKE,
     "VN_FORGET": Op.FORGET,
     "VN_ASK": Op.ASK,
     "VN_LISTEN": Op.LISTEN,
-    "sizeof(struct vn_address)": sockets.ADDRESS.size,
-    "sizeof(struct vn_request)": sockets.REQUEST.size,
+    "sizeof(struct vn_address)": abi.ADDRESS.size,
+    "sizeof(struct vn_request)": abi.REQUEST.size,
     "offsetof(struct vn_request, source)": 8,
-    "offsetof(struct vn_request, target)": 8 + sockets.ADDRESS.size,
-    "sizeof(struct vn_reply)": sockets.REPLY.size,
+    "offsetof(struct vn_request, target)": 8 + abi.ADDRESS.size,
+    "sizeof(struct vn_reply)": abi.REPLY.size,
     "offsetof(struct vn_reply, port)": 8,
     "sizeof(struct vn_table)": table.SIZE,
     "offsetof(struct vn_table, count)": provider.TABLE_COUNT,
@@ -60,14 +61,14 @@ EXPECTED = {
     "offsetof(struct vn_table, offers)": provider.TABLE_OFFERS,
     "offsetof(struct vn_table, clients)": provider.TABLE_CLIENTS,
     "offsetof(struct vn_table, entries)": provider.TABLE_ROWS,
-    "sizeof(((struct vn_table *)0)->entries[0])": sockets.ENTRY.size,
-    "sizeof(struct vn_process)": sockets.PROCESS_BYTES,
-    "offsetof(struct vn_process, recent)": sockets.PROCESS_BYTES - 40 * sockets.RECENT,
+    "sizeof(((struct vn_table *)0)->entries[0])": abi.ENTRY.size,
+    "sizeof(struct vn_process)": abi.PROCESS_BYTES,
+    "offsetof(struct vn_process, recent)": abi.PROCESS_BYTES - 40 * abi.RECENT,
     "offsetof(struct vn_half, local)": 16,
     "offsetof(struct vn_half, program)": 64,
     **{
         f"offsetof(struct vn_half, {name})": at
-        for name, at in (sockets.OFFSETS | provider.HALF_OFFSETS).items()
+        for name, at in (abi.OFFSETS | provider.HALF_OFFSETS).items()
     },
 }
 
@@ -90,33 +91,33 @@ def test_c_lays_out_the_same(compiler: str, tmp_path: Path) -> None:
 
 
 def test_a_half_and_a_process_fit_their_pages() -> None:
-    assert max(sockets.OFFSETS.values()) + 8 <= sockets.CONTROL_BYTES
-    assert sockets.PROCESS_BYTES <= sockets.CONTROL_BYTES
+    assert max(abi.OFFSETS.values()) + 8 <= abi.CONTROL_BYTES
+    assert abi.PROCESS_BYTES <= abi.CONTROL_BYTES
 
 
 def test_reasons_have_the_same_names() -> None:
     listed = re.search(r"#define VN_WHYS\(X\)(.*?)\nenum", HEADER, re.DOTALL)
     assert listed
-    assert re.findall(r"X\((\w+)\)", listed[1]) == [sockets.why_word(why) for why in Why]
-    assert set(sockets.WORDS) == set(Why)
-    assert sockets.why_word(99) == "99"
+    assert re.findall(r"X\((\w+)\)", listed[1]) == [abi.why_word(why) for why in Why]
+    assert set(abi.WORDS) == set(Why)
+    assert abi.why_word(99) == "99"
 
 
 def test_names_are_those_of_the_header() -> None:
-    assert f'"{sockets.BROKER_NAME}"' in HEADER
-    assert f'VN_WINDOW_NAME "{sockets.WINDOW}"' in HEADER
-    assert f'VN_EXCHANGE_NAME "{sockets.EXCHANGE}"' in HEADER
+    assert f'"{abi.BROKER_NAME}"' in HEADER
+    assert f'VN_WINDOW_NAME "{abi.WINDOW}"' in HEADER
+    assert f'VN_EXCHANGE_NAME "{abi.EXCHANGE}"' in HEADER
     assert 'VN_NEAR_NAME "vnicd-near/"' in HEADER
-    assert f'VN_NEAR_EXACT "{near.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
-    assert f'VN_NEAR_PORTS "{near.PORTS.rpartition(b"/")[2].decode()}"' in HEADER
+    assert f'VN_NEAR_EXACT "{presence_names.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
+    assert f'VN_NEAR_PORTS "{presence_names.PORTS.rpartition(b"/")[2].decode()}"' in HEADER
     assert 'VN_NEAR_PORT "port/%u"' in HEADER
     form = re.search(r'VN_LISTENER_NAME "(.*?)"', HEADER)
     assert form
-    assert sockets.listener_names(SERVER) == [
+    assert abi.listener_names(SERVER) == [
         b"\0" + (form[1].replace("%u", "6379").replace("%s", text)).encode()
         for text in ("10.77.0.2", "0.0.0.0", "::")
     ]
-    assert sockets.listener_names(sockets.address("fd77::1", 80)) == [
+    assert abi.listener_names(abi.address("fd77::1", 80)) == [
         f"\0vnicd-listener/80/{text}".encode() for text in ("fd77::1", "::")
     ]
 
@@ -135,7 +136,7 @@ def test_listeners_are_found_in_the_kernels_table() -> None:
     )
     table = "Num       RefCount Protocol Flags    Type St Inode Path\n"
     table += f"{row}\n" + "".join(f"{row} {name}\n" for name in names)
-    assert sockets.listeners(table.encode()) == {SERVER, sockets.address("::", 80)}
+    assert abi.listeners(table.encode()) == {SERVER, abi.address("::", 80)}
 
 
 # ----------------------------------------------------------------------------------------------------- messages
@@ -143,75 +144,77 @@ def test_listeners_are_found_in_the_kernels_table() -> None:
 addresses = st.one_of(
     st.builds(Address, st.binary(min_size=4, max_size=4), st.integers(0, 65535)),
     st.builds(Address, st.binary(min_size=16, max_size=16), st.integers(0, 65535)).filter(
-        lambda each: not each.ip.startswith(sockets.MAPPED)
+        lambda each: not each.ip.startswith(abi.MAPPED)
     ),
-    st.just(sockets.NOWHERE),
+    st.just(abi.NOWHERE),
 )
 
 
 @given(st.sampled_from(Op), addresses, addresses)
 def test_a_request_is_what_was_sent(op: Op, source: Address, target: Address) -> None:
-    assert sockets.parse_request(sockets.request(op, source, target)) == (sockets.VERSION, op, source, target)
-    assert sockets.parse_address(sockets.pack_address(source)) == source
+    assert abi.parse_request(abi.request(op, source, target)) == (abi.VERSION, op, source, target)
+    assert abi.parse_address(abi.pack_address(source)) == source
 
 
 @given(st.binary(max_size=80))
 def test_bytes_are_a_request_or_refused(data: bytes) -> None:
     try:
-        assert len(sockets.parse_request(data)) == 4
+        assert len(abi.parse_request(data)) == 4
     except ValueError:
         pass
 
 
 def test_a_mapped_address_is_ipv4() -> None:
-    assert sockets.address("::ffff:10.77.0.1", 40000) == CLIENT
-    assert sockets.address("fe80::1%eth0", 1) == sockets.address("fe80::1", 1)
+    assert abi.address("::ffff:10.77.0.1", 40000) == CLIENT
+    assert abi.address("fe80::1%eth0", 1) == abi.address("fe80::1", 1)
     family = socket.AF_INET6.to_bytes(2, "little") + (40000).to_bytes(2, "little") + bytes(4)
-    assert sockets.parse_address(family + sockets.MAPPED + CLIENT.ip) == CLIENT
+    assert abi.parse_address(family + abi.MAPPED + CLIENT.ip) == CLIENT
     with pytest.raises(ValueError, match="family"):
-        sockets.parse_address(b"\x63" + bytes(23))
+        abi.parse_address(b"\x63" + bytes(23))
 
 
 def test_replies() -> None:
-    assert sockets.parse_reply(Reply(Why.NO_OFFER, 7).pack()) == (Why.NO_OFFER, 7, sockets.VERSION)
+    assert abi.parse_reply(Reply(Why.NO_OFFER, 7).pack()) == (Why.NO_OFFER, 7, abi.VERSION)
 
 
 def test_addresses_as_texts() -> None:
     assert str(CLIENT) == "10.77.0.1:40000"
-    assert str(sockets.address("fd77::1", 80)) == "[fd77::1]:80"
-    assert sockets.packed("10.77.0.1/24") == sockets.packed("10.77.0.1") == CLIENT.ip
-    assert sockets.address("127.9.9.9", 1).is_loopback
-    assert sockets.address("::1", 1).is_loopback
+    assert str(abi.address("fd77::1", 80)) == "[fd77::1]:80"
+    assert abi.packed("10.77.0.1/24") == abi.packed("10.77.0.1") == CLIENT.ip
+    assert abi.address("127.9.9.9", 1).is_loopback
+    assert abi.address("::1", 1).is_loopback
     assert not SERVER.is_loopback
 
 
 # -------------------------------------------------------------------------------------------- pages and connections
 
 
-def half(accepted: bool, **facts: int | str | bool) -> sockets.Half:
+def half(accepted: bool, **facts: int | str | bool) -> abi.Half:
     ends = (SERVER, CLIENT) if accepted else (CLIENT, SERVER)
-    return sockets.parse_half(provider.half_page(*ends, accepted=accepted, **facts))
+    return abi.parse_half(provider.half_page(*ends, accepted=accepted, **facts))
 
 
 def test_a_half_is_read() -> None:
     page = provider.half_page(
         CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, rings=2, sleeps=4
     )
-    assert sockets.parse_half(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
+    assert abi.parse_half(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
 
 
-@pytest.mark.parametrize("page", [b"", bytes(4096), provider.half_page(CLIENT, SERVER)[:100]])
+@pytest.mark.parametrize(
+    "page", [b"", bytes(4096), provider.half_page(CLIENT, SERVER)[:100]], ids=["empty", "zeros", "cut short"]
+)
 def test_what_is_no_half_is_refused(page: bytes) -> None:
     with pytest.raises(ValueError):
-        sockets.parse_half(page)
+        abi.parse_half(page)
     with pytest.raises(ValueError):
-        sockets.parse_process(page)
+        abi.parse_process(page)
 
 
 def test_a_program_cannot_name_itself_into_the_terminal() -> None:
     page = bytearray(provider.half_page(CLIENT, SERVER))
     page[64:70] = b"\x1b[2J\xff\n"
-    assert sockets.parse_half(bytes(page)).program == "?[2J\ufffd?"
+    assert abi.parse_half(bytes(page)).program == "?[2J\ufffd?"
 
 
 @given(st.randoms(use_true_random=False))
@@ -219,7 +222,7 @@ def test_any_page_is_read_or_refused(random: Random) -> None:
     noise = random.randbytes(4088)
     half_page = provider.half_page(CLIENT, SERVER)[:8] + noise
     process_page = provider.process_page("x", [])[:8] + noise
-    for parse, page in ((sockets.parse_half, half_page), (sockets.parse_process, process_page)):
+    for parse, page in ((abi.parse_half, half_page), (abi.parse_process, process_page)):
         try:
             parse(page)
         except ValueError:
@@ -243,13 +246,13 @@ def test_two_halves_are_a_connection() -> None:
     ("states", "state"),
     [
         ((0, 0), "up"),
-        ((sockets.FIN, 0), "closing"),
-        ((0, sockets.CLOSED), "closing"),
-        ((sockets.FIN, sockets.FIN), "closed"),
-        ((sockets.FIN, sockets.RESET), "reset"),
+        ((abi.FIN, 0), "closing"),
+        ((0, abi.CLOSED), "closing"),
+        ((abi.FIN, abi.FIN), "closed"),
+        ((abi.FIN, abi.RESET), "reset"),
         ((0, None), "offered"),
         ((None, 0), "half-known"),
-        ((sockets.CLOSED, None), "closed"),
+        ((abi.CLOSED, None), "closed"),
     ],
 )
 def test_the_state_of_a_connection(states: tuple[int | None, int | None], state: str) -> None:
@@ -262,9 +265,9 @@ def test_the_state_of_a_connection(states: tuple[int | None, int | None], state:
 
 
 def test_loopback_is_another_place_in_each_partition() -> None:
-    ends = sockets.address("127.0.0.1", 1), sockets.address("127.0.0.1", 2)
+    ends = abi.address("127.0.0.1", 1), abi.address("127.0.0.1", 2)
     pages = [
-        sockets.parse_half(provider.half_page(*order, accepted=bool(accepted)))
+        abi.parse_half(provider.half_page(*order, accepted=bool(accepted)))
         for accepted, order in enumerate((ends, ends[::-1]))
     ]
     own = [Own(number, name, (number,), page) for number, (name, page) in enumerate(
@@ -282,7 +285,7 @@ def test_what_a_process_decided() -> None:
         (SERVER, int(Why.DIRECT)),
         (CLIENT, int(Why.NOT_A_PARTITION)),
     ]
-    page = sockets.parse_process(provider.process_page("curl", decisions, pid=5))
+    page = abi.parse_process(provider.process_page("curl", decisions, pid=5))
     (row,) = processes([Told("web", 5, page)], now_ns=2_000_000_003)
     assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_provider": 1}
     assert row["recent"] == [
@@ -295,6 +298,6 @@ def test_what_a_process_decided() -> None:
 
 def test_only_the_latest_decisions_are_kept() -> None:
     decisions = [(Address(SERVER.ip, port), int(Why.NO_OFFER)) for port in range(1, 101)]
-    page = sockets.parse_process(provider.process_page("x", decisions))
+    page = abi.parse_process(provider.process_page("x", decisions))
     assert [each.target.port for each in page.recent] == list(range(37, 101))
     assert page.decided == {"no_offer": 100}

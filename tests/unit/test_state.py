@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.daemon.state import Saved, has_units, load, save
 from vnicd.errors import Resources, VnicdError
-from vnicd.model import make_partition
-from vnicd.uplink import make_uplink
+from vnicd.host.ports.state_file import Saved, has_units, load, save
+from vnicd.spec.partition import make_partition
+from vnicd.spec.uplink import make_uplink
 
 BLUE = Saved(
     make_partition("blue", ["10.77.0.1/24", "fd00::1/64"], "02:00:00:00:00:01", 9000), 1, False, 4001, 77

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from vnicd import sockets
+from vnicd.sockets import abi
 
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 500  # a file holds one subject; none is cut for its length alone
@@ -127,4 +127,4 @@ def test_readme_says_what_to_do_about_each_reason() -> None:
     """But of that a connection is direct."""
     table = (ROOT / "README.md").read_text().partition("| reason | what to do |")[2]
     rows = {line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()[2:]}
-    assert rows == {word for why, word in sockets.WORDS.items() if why is not sockets.Why.DIRECT}
+    assert rows == {word for why, word in abi.WORDS.items() if why is not abi.Why.DIRECT}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnicd import packets
+from vnicd.native.testing import packets
 
 ROUTER = bytes.fromhex("020000000001")
 WEB = bytes.fromhex("52540000abcd")

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from vnicd.config import DEFAULT_RUNTIME_DIR, Options, Paths
-from vnicd.daemon import privileges, units
-from vnicd.fabricfile import DEFAULT_FILE, parse
+from vnicd.host.partitions import systemd_units
 from vnicd.kernel import netns
+from vnicd.process import privileges
+from vnicd.spec.fabric_file import DEFAULT_FILE, parse
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
-HOST, PARTITION, SOCKET = "vnicd.service", units.unit_name(""), "vnicd.socket"
+HOST, PARTITION, SOCKET = "vnicd.service", systemd_units.unit_name(""), "vnicd.socket"
 PROGRAM = "/opt/vnicd/bin/"
 MOST_EXPOSED = {HOST: 4.0, PARTITION: 2.0}
 
@@ -97,7 +98,7 @@ def test_a_partition_has_a_user_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["1", "db", "A_b-c", "x" * 25, "x" * 26, "x" * 32, "a.b", "0." * 16])
 def test_each_name_has_a_user_name(name: str) -> None:
     """As strict as systemd is about the names of dynamic users."""
-    user = units.user_drop_in(name).removeprefix("[Service]\nUser=").strip() or f"vnicd-{name}"
+    user = systemd_units.user_drop_in(name).removeprefix("[Service]\nUser=").strip() or f"vnicd-{name}"
     assert re.fullmatch("[a-zA-Z_][a-zA-Z0-9_-]{0,30}", user), user
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.test_model import JSON
 from vnicd.errors import Invalid, VnicdError
-from vnicd.model import make_partition, parse_address
-from vnicd.uplink import (
+from vnicd.spec.partition import make_partition, parse_address
+from vnicd.spec.uplink import (
     DEFAULT_SUBNETS,
     MAX_PUBLISHED,
     Publish,

@@ -15,22 +15,22 @@ from tests.support import provider
 from tests.support.broker import HERE, NAME, at_once, descriptors, stopped
 from tests.support.provider import Program, lingering, marker
 from tests.support.waiting import wait_until
-from vnicd import sockets
-from vnicd.daemon.broker import Broker
-from vnicd.daemon.windows import MAX_WASTE
-from vnicd.sockets import Address, Op, Reply, Why
-from vnicd.window import Window
+from vnicd.host.broker.broker import Broker
+from vnicd.host.broker.resolver import MAX_WASTE
+from vnicd.native.window import Window
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Reply, Why
 
-OWN = sockets.address("10.9.9.1", 7101)
-OWN6 = sockets.address("fd09::1", 7101)
+OWN = abi.address("10.9.9.1", 7101)
+OWN6 = abi.address("fd09::1", 7101)
 SILENT = 64
 
 
 def visit() -> Program:
-    return Program(NAME + sockets.WINDOW)
+    return Program(NAME + abi.WINDOW)
 
 
-def asked(target: Address = sockets.NOWHERE) -> Reply:
+def asked(target: Address = abi.NOWHERE) -> Reply:
     """The answer at the window, which has the table with it."""
     one = visit()
     reply, fds = one.ask(Op.ASK, target=target)
@@ -44,7 +44,7 @@ def asked(target: Address = sockets.NOWHERE) -> Reply:
 
 @pytest.mark.usefixtures("program")
 @pytest.mark.parametrize(
-    "target", [OWN, OWN6, sockets.address("127.0.0.1", 7102), sockets.address("::1", 7102)]
+    "target", [OWN, OWN6, abi.address("127.0.0.1", 7102), abi.address("::1", 7102)]
 )
 def test_a_listener_with_the_provider_is_known(target: Address) -> None:
     names = [target.text, "::"] + (["0.0.0.0"] if len(target.ip) == 4 else [])
@@ -59,18 +59,18 @@ def test_a_listener_with_the_provider_is_known(target: Address) -> None:
 @pytest.mark.usefixtures("program")
 def test_what_is_no_partition() -> None:
     for text in ("10.9.9.2", "192.0.2.1", "fd09::2"):
-        assert asked(sockets.address(text, 80)).why == Why.NOT_A_PARTITION
+        assert asked(abi.address(text, 80)).why == Why.NOT_A_PARTITION
     assert asked().why == Why.DIRECT, "nothing was asked but the table"
 
 
 WRONG = [
     b"",
     b"x",
-    sockets.request(Op.ASK)[:-1],
-    sockets.request(Op.ASK) + b"x",
-    sockets.request(Op.HELLO),
-    sockets.request(Op.OFFER, OWN, OWN),
-    sockets.Request(sockets.VERSION, 99, OWN, OWN).pack(),
+    abi.request(Op.ASK)[:-1],
+    abi.request(Op.ASK) + b"x",
+    abi.request(Op.HELLO),
+    abi.request(Op.OFFER, OWN, OWN),
+    abi.Request(abi.VERSION, 99, OWN, OWN).pack(),
     bytes(100_000),
 ]
 
@@ -87,7 +87,7 @@ def test_what_is_no_question_is_not_answered(data: bytes) -> None:
 
 @pytest.mark.usefixtures("program")
 def test_a_family_that_nobody_knows_has_no_partition() -> None:
-    data = bytearray(sockets.request(Op.ASK, target=OWN))
+    data = bytearray(abi.request(Op.ASK, target=OWN))
     data[32:34] = b"\xff\xff"
     other = visit()
     other.send(bytes(data))
@@ -100,9 +100,9 @@ def test_a_family_that_nobody_knows_has_no_partition() -> None:
 @pytest.mark.usefixtures("program")
 def test_another_version_is_told_so() -> None:
     other = visit()
-    other.send(sockets.Request(sockets.VERSION + 1, Op.ASK, OWN, OWN).pack())
+    other.send(abi.Request(abi.VERSION + 1, Op.ASK, OWN, OWN).pack())
     reply, fds = other.reply()
-    assert (reply.why, reply.version) == (Why.UNSUPPORTED, sockets.VERSION)
+    assert (reply.why, reply.version) == (Why.UNSUPPORTED, abi.VERSION)
     os.close(fds[0])
     other.close()
 
@@ -111,7 +111,7 @@ def test_another_version_is_told_so() -> None:
 def test_descriptors_are_not_taken_in() -> None:
     read, write = os.pipe()
     other = visit()
-    other.send(sockets.request(Op.ASK), [write] * 200)
+    other.send(abi.request(Op.ASK), [write] * 200)
     os.close(write)
     assert other.is_dropped()
     assert os.read(read, 1) == b"", "nobody has the pipe any more"
@@ -142,7 +142,7 @@ def test_many_who_do_not_read_are_closed(program: Program, running: subprocess.P
         for _ in range(500):
             one = visit()
             stack.callback(one.close)
-            one.send(sockets.request(Op.ASK, target=OWN))
+            one.send(abi.request(Op.ASK, target=OWN))
         assert asked(OWN).why == Why.NO_PROVIDER
         wait_until(lambda: descriptors(running.pid) <= before, 5, "its own ends are closed")
     assert program.table()[0] == 1
@@ -153,8 +153,8 @@ def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subproce
     with lingering() as client:
         others = [visit(), visit()]
         with stopped(running):  # so that the last close is the broker's
-            others[0].send(sockets.request(Op.ASK), [client.fileno()])
-            others[1].send(sockets.request(Op.ASK))
+            others[0].send(abi.request(Op.ASK), [client.fileno()])
+            others[1].send(abi.request(Op.ASK))
             others[1].send(b"more", [client.fileno()])
             client.close()
         assert others[0].is_dropped()
@@ -196,7 +196,7 @@ def test_what_is_stuck_costs_one_timer() -> None:
         await broker.update(HERE)
         loop = asyncio.get_running_loop()
         (station,) = broker.stations.values()
-        visitors = [Program(name + sockets.WINDOW) for _ in range(20)]
+        visitors = [Program(name + abi.WINDOW) for _ in range(20)]
         await asyncio.to_thread(ask_and_go, visitors.pop())
         plain = loop.call_later
         later = lambda delay, work, *words: timers.append(work) or plain(3600, work, *words)  # noqa: E731
@@ -224,7 +224,7 @@ def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.Log
 
     def is_refused() -> bool:
         try:
-            Program(name + sockets.WINDOW).close()
+            Program(name + abi.WINDOW).close()
         except ConnectionRefusedError:
             return True
         return False

@@ -13,19 +13,19 @@ NAME = "vnicctl"
 COMPLETE_VARIABLE = "_VNICCTL_COMPLETE"
 
 COMMANDS = {
-    "up": "vnicd.cli.up:up",
-    "down": "vnicd.cli.down:down",
-    "partition": "vnicd.cli.partition:partition",
-    "uplink": "vnicd.cli.uplink:uplink",
-    "apply": "vnicd.cli.apply:apply",
-    "config": "vnicd.cli.config:config",
-    "exec": "vnicd.cli.exec:exec_",
-    "status": "vnicd.cli.status:status",
-    "links": "vnicd.cli.links:links",
-    "sockets": "vnicd.cli.sockets:sockets",
-    "stats": "vnicd.cli.stats:stats",
-    "doctor": "vnicd.cli.doctor:doctor",
-    "completion": "vnicd.cli.completion:completion",
+    "up": "vnicd.cli.commands.up:up",
+    "down": "vnicd.cli.commands.down:down",
+    "partition": "vnicd.cli.commands.partition:partition",
+    "uplink": "vnicd.cli.commands.uplink:uplink",
+    "apply": "vnicd.cli.commands.apply:apply",
+    "config": "vnicd.cli.commands.config:config",
+    "exec": "vnicd.cli.commands.exec:exec_",
+    "status": "vnicd.cli.commands.status:status",
+    "links": "vnicd.cli.commands.links:links",
+    "sockets": "vnicd.cli.commands.sockets:sockets",
+    "stats": "vnicd.cli.commands.stats:stats",
+    "doctor": "vnicd.cli.commands.doctor:doctor",
+    "completion": "vnicd.cli.commands.completion:completion",
 }
 """The commands in the order of the help, each with the object that it is."""
 

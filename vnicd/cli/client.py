@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vnicd.cli.report import os_reason
+from vnicd.cli.errors import os_reason
 from vnicd.config import Paths
 from vnicd.errors import VnicdError
-from vnicd.protocol import DEFAULT_TIMEOUT, Client
+from vnicd.protocol.control import DEFAULT_TIMEOUT, Client
 
 
 def call(method: str, params: dict[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Any:

@@ -43,7 +43,7 @@ def _guarded(step: Callable[[], int]) -> int:
 
 
 def _report(error: Exception) -> int:
-    from vnicd.cli.report import line_and_code
+    from vnicd.cli.errors import line_and_code
 
     line, code = line_and_code(error)
     if sys.stderr is None:

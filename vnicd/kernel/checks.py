@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vnicd import memory, netns
-from vnicd.kernel import neighbours, tap
-from vnicd.kernel.hugepages import OVERCOMMIT
+from vnicd.kernel import tap
+from vnicd.kernel.limits import neighbours
+from vnicd.kernel.limits.hugepages import OVERCOMMIT
 from vnicd.kernel.netns import inside
+from vnicd.native import memory, netns
 
 KERNEL_MIN = (5, 15)
 

@@ -5,10 +5,10 @@ the whole machine or nothing, and a machine that forwards ignores router adverti
 it keeps the routes it has from them, this is set first.
 
 The settings belong to the machine, and its old values must come back also when a hosting daemon is killed. So they are
-kept in a file, the ledger, as in vnicd.kernel.limits: every daemon that needs the settings holds a shared lock on it,
-the last one out puts the old values back, and a ledger that nobody holds is made up for by whoever comes by next. Each
-network namespace has ledgers of its own, as it has settings of its own. A value that is no longer what we set is the
-user's, and stays.
+kept in a file, the ledger, as in vnicd.kernel.limits.raised: every daemon that needs the settings holds a shared lock
+on it, the last one out puts the old values back, and a ledger that nobody holds is made up for by whoever comes by
+next. Each network namespace has ledgers of its own, as it has settings of its own. A value that is no longer what we
+set is the user's, and stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vnicd.kernel.limits import open_ledger
+from vnicd.kernel.limits.raised import open_ledger
 from vnicd.kernel.nic import namespace
 
 CONF = Path("/proc/sys/net")

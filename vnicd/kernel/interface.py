@@ -14,7 +14,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vnicd.errors import Invalid
-from vnicd.model import Interface
+from vnicd.spec.partition import Interface
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

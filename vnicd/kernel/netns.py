@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from vnicd import netns
 from vnicd.errors import NoNamespace, Unsupported, VnicdError
+from vnicd.native import netns
 
 T = TypeVar("T")
 

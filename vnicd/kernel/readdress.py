@@ -19,7 +19,7 @@ from vnicd.kernel.interface import (
     disable_detection,
     index_of,
 )
-from vnicd.model import Interface
+from vnicd.spec.partition import Interface
 
 TABLE_MAIN = 254
 

@@ -24,7 +24,7 @@ from vnicd.kernel.interface import (
     family_of,
     index_of,
 )
-from vnicd.model import Interface
+from vnicd.spec.partition import Interface
 
 TUNSETCARRIER = 0x400454E2
 IFA_F_NOPREFIXROUTE = 0x200

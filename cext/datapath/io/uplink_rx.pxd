@@ -1,6 +1,6 @@
 """The uplink, inward: frames read from the real NIC, into the ring of the partition that they are for.
 
-The kernel has spread the frames over the lanes by what they are for (vnicd/lanes.py). A lane is not read while the
+The kernel has spread the frames over the lanes by what they are for (vnicd/packet/fanout_filter.py). A lane is not read while the
 port of its last frame has no room: then the frames wait in the lane's socket, and overflow there at no other port's
 cost. Only the exact look here decides what is whose; the filter in front of the lanes may let through too much. And it
 decides before a byte stands in a ring, as whoever has that mapped sees all that ever stood there: a long frame is

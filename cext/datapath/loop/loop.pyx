@@ -8,7 +8,7 @@ rings an eventfd.
 import os
 import threading
 
-from vnicd import memory
+from vnicd.native import memory
 
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free

@@ -23,13 +23,13 @@ from tests.fuzz.targets.turns import turn
 from tests.support.broker import at_once
 from tests.support.packets import open_fds
 from tests.support.provider import address_of, make_half, marker
-from vnicd import sockets
-from vnicd.daemon.broker import Broker
-from vnicd.daemon.station import Place
-from vnicd.sockets import Address, Op, Request, Why
+from vnicd.host.broker.broker import Broker
+from vnicd.host.broker.namespace import Place
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Address, Op, Request, Why
 
 NAME = f"vnicd-fuzz-{os.getpid()}"
-SERVED = ("", "", sockets.WINDOW, sockets.EXCHANGE, sockets.EXCHANGE, sockets.EXCHANGE)
+SERVED = ("", "", abi.WINDOW, abi.EXCHANGE, abi.EXCHANGE, abi.EXCHANGE)
 OWN = ("127.0.0.1", "::1", "10.9.9.1", "fd09::1")
 FAMILIES = (socket.AF_INET, socket.AF_INET6, 0, socket.AF_UNIX, 65535)
 OFFER_S = 0.02
@@ -64,7 +64,7 @@ class _Program:
                     os.close(fd)
                 if not data:
                     break
-                found.append(sockets.parse_reply(data).why)
+                found.append(abi.parse_reply(data).why)
         return found
 
     def close(self) -> None:
@@ -85,8 +85,8 @@ class _Broker:
         bound = stack.enter_context(socket.socket())
         bound.bind(("127.0.0.1", 0))
         self.tcp = [listener.fileno(), client.fileno(), accepted.fileno(), bound.fileno()]
-        self.addresses = [self.listening, self.connecting, address_of(bound), sockets.NOWHERE]
-        for where in (self.listening, sockets.address("10.9.9.1", 80)):
+        self.addresses = [self.listening, self.connecting, address_of(bound), abi.NOWHERE]
+        for where in (self.listening, abi.address("10.9.9.1", 80)):
             stack.enter_context(marker(where))
         self.bells = socket.socketpair()
         for bell in self.bells:
@@ -112,7 +112,7 @@ class _Broker:
 
     def _address(self, choices: Choices) -> Address:
         if choices.one_in(4):
-            return sockets.address(choices.pick((*OWN, "192.0.2.1", "0.0.0.0", "::")), choices.below(65536))
+            return abi.address(choices.pick((*OWN, "192.0.2.1", "0.0.0.0", "::")), choices.below(65536))
         return choices.pick(self.addresses)
 
     def _request(self, choices: Choices) -> tuple[bytes, list[int]]:
@@ -120,8 +120,8 @@ class _Broker:
         if kind <= 2:  # what may be right
             op = choices.pick((Op.OFFER, Op.OFFER, Op.TAKE, Op.TAKE, Op.FORGET))
             fds = [self.bells[0].fileno(), self.half, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
-            return sockets.request(op, self.connecting, self.listening), fds
-        version = sockets.VERSION if not choices.one_in(16) else choices.below(65536)
+            return abi.request(op, self.connecting, self.listening), fds
+        version = abi.VERSION if not choices.one_in(16) else choices.below(65536)
         op_number = choices.pick(tuple(Op)) if not choices.one_in(16) else choices.below(65536)
         data = Request(version, op_number, self._address(choices), self._address(choices)).pack()
         if choices.one_in(8):
@@ -171,9 +171,9 @@ class _Broker:
     def check_service(self) -> None:
         """An honest program is served at all three places."""
         asked = (
-            ("", sockets.request(Op.HELLO), Why.DIRECT),
-            (sockets.WINDOW, sockets.request(Op.ASK, target=self.listening), Why.DIRECT),
-            (sockets.EXCHANGE, sockets.request(Op.TAKE), Why.NO_DESCRIPTORS),
+            ("", abi.request(Op.HELLO), Why.DIRECT),
+            (abi.WINDOW, abi.request(Op.ASK, target=self.listening), Why.DIRECT),
+            (abi.EXCHANGE, abi.request(Op.TAKE), Why.NO_DESCRIPTORS),
         )
         for where, request, why in asked:
             self.check_answer(where, request, why)

@@ -21,10 +21,10 @@ from tests.fuzz.targets.turns import turn
 from tests.fuzz.targets.words import check_line, partition, uplink
 from tests.support.packets import open_fds
 from vnicd.config import Options, Paths
-from vnicd.daemon.access import RULES
-from vnicd.daemon.host import Host
-from vnicd.daemon.lock import HostLock
 from vnicd.errors import from_code
+from vnicd.host.control.access import RULES
+from vnicd.host.lock import HostLock
+from vnicd.host.main import Host
 
 CHECKING = ("partition.add", "uplink.set", "fabric.apply")
 METHODS = (*RULES, *CHECKING * 6, "partition", "")

@@ -11,11 +11,11 @@ from typing import Any
 
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.targets.descriptors import some_of
-from vnicd import counters, memory
-from vnicd.daemon import messages
-from vnicd.daemon.endpoint import Endpoint
-from vnicd.daemon.messages import Message
-from vnicd.loop import Loop
+from vnicd.link.endpoint import Endpoint
+from vnicd.native import counters, memory
+from vnicd.native.loop import Loop
+from vnicd.protocol import registration
+from vnicd.protocol.registration import Message
 
 
 def connected(path: str) -> socket.socket:
@@ -31,12 +31,12 @@ class Honest:
     def __init__(self, name: str, path: str) -> None:
         self.sock = connected(path)
         self.endpoint: Endpoint | None = None
-        messages.send(self.sock, {"op": "hello", "name": name, "generation": 1, "links": []})
+        registration.send(self.sock, {"op": "hello", "name": name, "generation": 1, "links": []})
 
     def serve(self) -> None:
         """Obey all that has come."""
         with suppress(BlockingIOError):
-            while (got := messages.receive(self.sock)) is not None:
+            while (got := registration.receive(self.sock)) is not None:
                 self._take(*got)
 
     def _take(self, message: Message, fds: list[int]) -> None:
@@ -44,12 +44,12 @@ class Honest:
             self.counters = counters.open_shared(fds[2], writable=True)
             self.loop = Loop(message["port"], self.counters)
             self.endpoint = Endpoint(message["port"], self.loop, "never", self._reply)
-            messages.close_all(fds[:2])
+            registration.close_all(fds[:2])
         elif self.endpoint is not None:
             self.endpoint.handle(message, fds)
 
     def _reply(self, message: Message, fds: Sequence[int]) -> None:
-        messages.send(self.sock, message, fds)
+        registration.send(self.sock, message, fds)
 
     def has_open(self, peer: int) -> bool:
         return self.endpoint is not None and self.loop.is_open(peer)
@@ -73,15 +73,15 @@ class Hostile:
     def listen(self) -> None:
         """Learn what was said, and have nothing of it kept but one's own TAP and counters."""
         with suppress(OSError):
-            while (got := messages.receive(self.sock)) is not None:
+            while (got := registration.receive(self.sock)) is not None:
                 message, fds = got
                 if message["op"] == "welcome" and len(fds) == 3:
-                    messages.close_all(self.own)
+                    registration.close_all(self.own)
                     self.port, self.own = message["port"], fds[1:]
                     fds = fds[:1]
                 elif "link_id" in message:
                     self.orders.append(message)
-                messages.close_all(fds)
+                registration.close_all(fds)
 
     def say(self, choices: Choices) -> None:
         message, fds = self._message(choices)
@@ -93,7 +93,7 @@ class Hostile:
             data = damaged(choices, data)
         with suppress(OSError):
             socket.send_fds(self.sock, [data or b"{"], [*made, *fds])
-        messages.close_all(made)
+        registration.close_all(made)
 
     def _side(self, choices: Choices, ident: Any) -> list[int]:
         """Our side of a link, as it is to be, or with a wrong identity in it."""
@@ -145,7 +145,7 @@ class Hostile:
 
     def close(self) -> None:
         self.sock.close()
-        messages.close_all(self.own)
+        registration.close_all(self.own)
         self.own = []
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.fuzz.choices import Choices
 from tests.support.provider import FUTURE_WRITE, GROW, SHRINK, make_half
-from vnicd import memory
+from vnicd.native import memory
 
 SEAL = 0x1
 F_ADD_SEALS = 1033

@@ -16,11 +16,11 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, some_of
 from tests.support.packets import open_fds
-from vnicd import counters, memory
-from vnicd.daemon import messages
-from vnicd.daemon.endpoint import Endpoint
-from vnicd.daemon.messages import Message
-from vnicd.loop import Loop
+from vnicd.link.endpoint import Endpoint
+from vnicd.native import counters, memory
+from vnicd.native.loop import Loop
+from vnicd.protocol import registration
+from vnicd.protocol.registration import Message
 
 OWN, PEERS, IDENTS = 1, 5, 4
 OPS = ("make", "make", "attach", "attach", "attach", "open", "close", "drop", "stop")
@@ -58,12 +58,12 @@ class _Daemon:
             )
         fds = [os.dup(fd) for fd in some_of(choices, self.kinds)]
         if op == "attach" and not choices.one_in(4):
-            messages.close_all(fds)
+            registration.close_all(fds)
             fds = self.attached(choices, peer, ident)
         self.replies.clear()
         message: Message = {"op": op, "link_id": ident, "peer": peer}
         if not self.endpoint.handle(message, fds):
-            messages.close_all(fds)
+            registration.close_all(fds)
         told = [each["op"] for each in self.replies]
         assert told == [REPLIES[op]] if op in REPLIES else not told, f"{told} to {op}"
         self.check(op, peer, ident)

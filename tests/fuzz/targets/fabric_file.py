@@ -11,8 +11,8 @@ from typing import Any
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.words import check_line, partition, uplink
-from vnicd import fabricfile
 from vnicd.errors import Invalid
+from vnicd.spec import fabric_file
 
 NAME = "fabric.toml"
 TOKENS = (
@@ -84,18 +84,18 @@ def _text(choices: Choices) -> str:
     return text
 
 
-def _check(declared: fabricfile.Declared) -> None:
-    again = fabricfile.parse(fabricfile.render(declared), NAME)
-    assert again == declared, f"written and read again it is another: {fabricfile.render(declared)}"
-    tree = json.loads(json.dumps(fabricfile.to_json(declared)))
-    assert fabricfile.from_json(tree) == declared, f"as JSON it is another: {tree}"
+def _check(declared: fabric_file.Declared) -> None:
+    again = fabric_file.parse(fabric_file.render(declared), NAME)
+    assert again == declared, f"written and read again it is another: {fabric_file.render(declared)}"
+    tree = json.loads(json.dumps(fabric_file.to_json(declared)))
+    assert fabric_file.from_json(tree) == declared, f"as JSON it is another: {tree}"
 
 
 def attempt(data: bytes) -> int:
     choices = Choices(data)
     text = _text(choices)
     try:
-        declared = fabricfile.parse(text, NAME)
+        declared = fabric_file.parse(text, NAME)
     except Invalid as error:
         check_line(error)
         place = re.match(rf"{NAME}:(\d+): ", error.line())
@@ -111,7 +111,7 @@ def attempt_json(data: bytes) -> int:
     choices = Choices(data)
     tree = make_tree(choices) if not choices.one_in(8) else choices.value(5)
     try:
-        declared = fabricfile.from_json(tree)
+        declared = fabric_file.from_json(tree)
     except Invalid as error:
         check_line(error)
         return 1

@@ -18,11 +18,11 @@ from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, some_of
 from tests.fuzz.targets.silence import silenced
 from tests.support.packets import open_fds
-from vnicd import memory
-from vnicd.daemon.complaints import Complaints
-from vnicd.daemon.links import MAKING_OF_PORT, Links, State
-from vnicd.daemon.messages import Message
-from vnicd.daemon.switch import Switch
+from vnicd.host.links.manager import MAKING_OF_PORT, Links, State
+from vnicd.host.links.relay import Switch
+from vnicd.host.ports.complaints import Complaints
+from vnicd.native import memory
+from vnicd.protocol.registration import Message
 
 HONEST, HOSTILE = (0, 1, 2), (3, 4)
 PAIRS = [(0, 1), (0, 2), (1, 2)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.fuzz.target import Target, Try
-from vnicd import fuzz
+from vnicd.native.testing import fuzz
 
 AT_ONCE = 100_000
 

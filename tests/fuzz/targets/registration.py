@@ -23,14 +23,15 @@ from tests.fuzz.targets.descriptors import all_kinds, fd_names
 from tests.fuzz.targets.silence import silenced
 from tests.fuzz.targets.turns import turn
 from tests.support.packets import open_fds
-from vnicd import memory
 from vnicd.config import Options, Paths
-from vnicd.daemon import allowance, channel, report
-from vnicd.daemon.fabric import Fabric
-from vnicd.daemon.links import State
-from vnicd.daemon.ports import Port
+from vnicd.host import status
+from vnicd.host.fabric import Fabric
+from vnicd.host.links.manager import State
+from vnicd.host.ports import allowance, channel
+from vnicd.host.ports.port import Port
 from vnicd.kernel import process, tap
-from vnicd.model import make_partition
+from vnicd.native import memory
+from vnicd.spec.partition import make_partition
 
 HONEST, HOSTILE = ("one", "two"), ("three", "four")
 NAMES = (*HONEST, *HOSTILE, *HOSTILE, *HOSTILE, "nobody")
@@ -136,10 +137,10 @@ class _Fabric:
 
     def check_shown(self) -> None:
         """What vnicctl is told is of a size, and says what is so."""
-        status, links = report.status(self.fabric), report.links(self.fabric)
-        size = len(json.dumps([status, links, report.stats(self.fabric, None)]))
+        shown, links = status.status(self.fabric), status.links(self.fabric)
+        size = len(json.dumps([shown, links, status.stats(self.fabric, None)]))
         assert size <= STATUS_MOST, f"status has {size} bytes"
-        sizes = {each["page_size"] for each in (*status["ports"], *links["links"])}
+        sizes = {each["page_size"] for each in (*shown["ports"], *links["links"])}
         assert sizes <= {None, memory.SMALL_PAGE}, f"pages have {sizes} bytes"
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from vnicd.sockets import BROKER_NAME, Op, request
+from vnicd.sockets.abi import BROKER_NAME, Op, request
 
 
 def connected(count: int) -> list[socket.socket]:

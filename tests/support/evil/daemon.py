@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from tests.support.evil.ends import Ends
 from tests.support.lingering import lingering
 from tests.support.namespaces import socket_in
-from vnicd.daemon import messages, partition
+from vnicd.partition import main
+from vnicd.protocol import registration
 
 _pause = threading.Event()
 
@@ -20,7 +21,7 @@ kept: list[object] = []
 """What must live as long as the daemon does."""
 
 
-class _Daemon(partition.Partition):
+class _Daemon(main.Partition):
     instance: _Daemon
 
     def run(self) -> int:
@@ -34,8 +35,8 @@ def address(name: str) -> str:
 
 
 def corrupt(name: str) -> None:
-    partition.Partition = _Daemon  # type: ignore[misc]
-    partition.Endpoint = Ends  # type: ignore[attr-defined]
+    main.Partition = _Daemon  # type: ignore[misc]
+    main.Endpoint = Ends  # type: ignore[attr-defined]
 
 
 def tell(netns: str, name: str, deed: str, *words: object) -> str:
@@ -62,13 +63,13 @@ def _serve(where: str) -> None:
             sock.sendall(said.encode())
 
 
-def _say(message: messages.Message, fds: tuple[int, ...] = ()) -> None:
+def _say(message: registration.Message, fds: tuple[int, ...] = ()) -> None:
     """To the host, with which the honest part connects again each time that it has had enough of us."""
     while True:
         host = _Daemon.instance.host
         with contextlib.suppress(OSError):
             if host is not None:
-                messages.send(host, message, fds)
+                registration.send(host, message, fds)
                 return
         _pause.wait(0.001)
 
@@ -128,7 +129,7 @@ def ring(seconds: str, kind: str) -> int:
     return count
 
 
-def _repeat(seconds: str, message: messages.Message) -> int:
+def _repeat(seconds: str, message: registration.Message) -> int:
     count = 0
     for number in _for(seconds):
         _say(message)
@@ -158,7 +159,7 @@ def churn(seconds: str) -> int:
 
 def fail(seconds: str) -> int:
     """Call each link broken as soon as there is one, ask for it again, and connect anew; how many were begun."""
-    partition.RECONNECT = 0.001
+    main.RECONNECT = 0.001
     before = Ends.instance.makes
     for number in _for(seconds):
         for peer, link_id in Ends.instance.open_links():
@@ -205,7 +206,7 @@ def lose_tap(count: str) -> int:
     host = _Daemon.instance.host
     with contextlib.suppress(OSError):
         for _ in range(int(count) if host is not None else 0):
-            messages.send(host, {"op": "tap_gone"})
+            registration.send(host, {"op": "tap_gone"})
     return int(count)
 
 

@@ -6,10 +6,11 @@ import os
 import threading
 from collections.abc import Sequence
 
-from vnicd import memory, ring
 from vnicd.config import HugepageMode
-from vnicd.daemon.endpoint import Endpoint, Reply
-from vnicd.loop import Loop
+from vnicd.link.endpoint import Endpoint, Reply
+from vnicd.native import memory
+from vnicd.native.loop import Loop
+from vnicd.native.testing import ring
 
 
 class Ends(Endpoint):

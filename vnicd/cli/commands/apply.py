@@ -1,0 +1,108 @@
+"""vnicctl apply: makes the running fabric what a file declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vnicd.cli import output
+from vnicd.cli.client import call
+from vnicd.cli.params import json_option
+from vnicd.errors import from_code
+
+SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"), "replace": ("~", "yellow")}
+
+UNSET = {"rate": "unlimited", "mtu": "the uplink's", "mac": "its own", "netns": "its own"}
+"""What a field that is not set stands for."""
+
+PATIENCE, PATIENCE_EACH = 30.0, 5.0
+"""Seconds that all may take, and each partition in addition; on an idle machine it is a tenth of a second each."""
+
+
+@click.command()
+@click.argument("file", default="/etc/vnicd/vnicd.toml", type=click.Path())
+@click.option("--dry-run", is_flag=True, help="Only show the changes.")
+@json_option
+def apply(file: str, dry_run: bool, as_json: bool) -> None:
+    """Make the running fabric what FILE declares.
+
+    FILE is /etc/vnicd/vnicd.toml if none is named, and standard input if it is -.
+    Only what differs is changed; the traffic of everything else goes on, and so do
+    connections of a partition whose rate, addresses, gateways or MTU change. With
+    another mac, ifname or netns it is made anew.
+
+    \b
+    An example of a file:
+      [uplink]
+      nic = "eth1"
+      mode = "nat"
+      [partitions.web]
+      rate = "100mbit"
+      publish = ["8080:80"]
+      [partitions.db]
+      addresses = ["10.78.0.20/24"]
+
+    \b
+    Examples:
+      vnicctl apply --dry-run
+      vnicctl apply lab.toml
+      vnicctl config export | vnicctl apply -
+    """
+    from vnicd.spec import fabric_file
+
+    streams = file != fabric_file.DEFAULT_FILE  # that one is applied by systemd as well
+    declared = fabric_file.load(fabric_file.STDIN if file == "-" else Path(file), streams)
+    params = {"declared": fabric_file.to_json(declared), "dry_run": dry_run}
+    timeout = PATIENCE + PATIENCE_EACH * len(declared.partitions)
+    answer = call("fabric.apply", params, timeout=timeout)
+    output.emit(answer, as_json, _show)
+    failed = next((each["error"] for each in answer["changes"] if each["error"]), None)
+    if failed is not None:
+        raise from_code(failed["code"], failed["message"], failed["hint"])
+    if dry_run and answer["changes"] and not as_json:
+        output.note("nothing was changed: this was a dry run")
+
+
+def _show(answer: dict[str, Any]) -> None:
+    """A line for each change."""
+    if not answer["changes"]:
+        click.echo("nothing to change")
+    for change in answer["changes"]:
+        click.echo(_line(change))
+
+
+def _line(change: dict[str, Any]) -> str:
+    sign, colour = SIGNS[change["op"]]
+    what = change["kind"] if change["kind"] == "uplink" else f"{change['kind']} {change['name']}"
+    if change["kind"] == "uplink" and change["op"] != "change":
+        what += f" {change['name']}"
+    if change["op"] in ("change", "replace"):
+        fields = (_field(change["kind"], key, *values) for key, values in change["fields"].items())
+        what += f": {', '.join(fields)}"
+    notes = ["is made anew"] * (change["op"] == "replace") + [change["note"]] * bool(change["note"])
+    line = click.style(f"{sign} {what}", fg=colour) + (f" ({', '.join(notes)})" if notes else "")
+    return line + (
+        click.style(f": failed: {change['error']['message']}", fg="red") if change["error"] else ""
+    )
+
+
+def _field(kind: str, key: str, old: Any, new: Any) -> str:
+    """rate 100mbit -> 200mbit; of lists only what comes and goes; without the name of an option, which is there."""
+    if isinstance(old or new, list):
+        before, after = old or [], new or []
+        gone = [f"-{each}" for each in before if each not in after]
+        return " ".join([key, *gone, *(f"+{each}" for each in after if each not in before)])
+    values = f"{_value(key, old)} -> {_value(key, new)}"
+    return values if kind == "option" else f"{key} {values}"
+
+
+def _value(key: str, value: Any) -> str:
+    from vnicd.spec.fabric_file import rate_text
+
+    if value is None:
+        return UNSET.get(key, "none")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return rate_text(value) if key == "rate" else f"{value:g}" if isinstance(value, float) else str(value)

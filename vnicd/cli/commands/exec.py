@@ -1,0 +1,131 @@
+"""vnicctl exec: becomes a command that runs in a partition's namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from vnicd.cli import library
+from vnicd.cli.client import call
+from vnicd.cli.errors import line_and_code
+from vnicd.cli.params import partition_names
+from vnicd.errors import VnicdError
+
+FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127
+"""Exit codes of ours, out of the way of a command's own: as env, docker and the shells have them."""
+
+
+class _Exec(click.Command):
+    """A command whose own errors, usage included, cannot be taken for those of what it runs."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)
+        except click.UsageError as error:
+            raise _failure(line_and_code(error)[0], FAILED) from error
+
+
+def _completion(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Programs for the command's first word, then files."""
+    from click.shell_completion import CompletionItem
+
+    words = [word for word in context.params.get("command") or () if word not in ("--", "--direct")]
+    if words or "/" in incomplete or not incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    found: set[str] = set()
+    for directory in os.get_exec_path():
+        with contextlib.suppress(OSError):
+            found.update(path.name for path in Path(directory).iterdir() if path.name.startswith(incomplete))
+    return sorted(found)
+
+
+@click.command(
+    name="exec",
+    cls=_Exec,
+    context_settings={"allow_interspersed_args": False},  # from NAME on, all words are the command's
+    options_metavar="[--direct]",
+)
+@click.option(
+    "--direct", is_flag=True, help="Its TCP connections to other partitions skip the protocol stack."
+)
+@click.argument("name", shell_complete=partition_names)
+@click.argument(
+    "command",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="-- COMMAND...",
+    shell_complete=_completion,
+)
+def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
+    """Run a command in a partition's namespace.
+
+    The exit code and signals are the command's own; 127 when there is no such
+    command, 126 when it can't be run, 125 when vnicctl itself fails.
+
+    With --direct, before NAME or right after it, the command's TCP connections with
+    programs of other partitions that were started so carry their bytes through shared
+    memory. See: vnicctl sockets
+
+    \b
+    Examples:
+      vnicctl exec blue -- ping -c 3 10.77.0.2
+      vnicctl exec blue -- bash
+      vnicctl exec blue --direct -- redis-server --bind 10.77.0.1
+    """
+    words = command
+    if words[:1] == ("--direct",):  # no program is called that
+        direct, words = True, words[1:]
+    if words[:1] == ("--",):
+        words = words[1:]
+    try:
+        if words and words == command and words[0].startswith("-"):
+            raise VnicdError(f"no such option {words[0]}", "try: vnicctl exec --help")
+        if not words:
+            raise VnicdError("missing the command to run", f"for example: vnicctl exec {name} -- bash")
+        preload = library.preload(os.environ) if direct else None
+        _enter(call("partition.show", {"name": name})["netns"])
+        if preload is not None:
+            os.environ[library.PRELOAD] = preload
+    except Exception as error:
+        raise _failure(line_and_code(error)[0], FAILED) from error
+    _become(words)
+
+
+def _enter(path: str) -> None:
+    # The extension is not for the commands that only ask the host.
+    from vnicd.native.netns import enter
+
+    try:
+        enter(path)
+    except PermissionError as error:
+        raise VnicdError(f"not allowed to enter the namespace {path}", "run vnicctl as root") from error
+    except FileNotFoundError as error:
+        raise VnicdError(f"the namespace {path} is gone") from error
+
+
+def _become(words: tuple[str, ...]) -> NoReturn:
+    # Python ignores these two, and what is ignored stays so in the command.
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    try:
+        os.execvp(words[0], words)
+    except FileNotFoundError as error:
+        raise _failure(f"{words[0]}: command not found", NOT_FOUND) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise _failure(f"cannot run {words[0]}: {reason}", CANNOT_RUN) from error
+
+
+def _failure(line: str, exit_code: int) -> VnicdError:
+    error = VnicdError(line)
+    error.exit_code = exit_code
+    return error

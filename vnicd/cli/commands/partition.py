@@ -1,0 +1,171 @@
+"""vnicctl partition: add, remove, list and show partitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vnicd.cli import output, units
+from vnicd.cli.client import call
+from vnicd.cli.groups import Group
+from vnicd.cli.params import json_option, name_argument
+
+CHANGE_TIMEOUT = 30.0
+"""Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
+
+HEADERS = ("NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "NAMESPACE", "RATE", "GATEWAYS", "ADDRESSES")
+
+
+@click.group(cls=Group, aliases={"rm": "remove", "del": "remove", "ls": "list"})
+def partition() -> None:
+    """Add, remove and look at partitions."""
+
+
+@partition.command()
+@click.argument("name")
+@click.option(
+    "--address", "addresses", metavar="CIDR", multiple=True, help="IPv4 or IPv6 address; repeatable."
+)
+@click.option("--mac", metavar="MAC", help="MAC address; by default one made from the name.")
+@click.option(
+    "--mtu",
+    metavar="N",
+    type=int,
+    help="Largest packet in bytes, 576 to 65000; by default that of the uplink's NIC, or else 1500.",
+)
+@click.option(
+    "--gateway",
+    "gateways",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Where its default route leads; one for IPv4, one for IPv6.",
+)
+@click.option(
+    "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it: 100mbit."
+)
+@click.option("--ifname", metavar="NAME", default="vnic0", show_default=True, help="Its interface's name.")
+@click.option("--netns", metavar="NAME|PATH", help="Attach this namespace instead of making one called NAME.")
+def add(
+    *,
+    name: str,
+    addresses: tuple[str, ...],
+    mac: str | None,
+    mtu: int | None,
+    gateways: tuple[str, ...],
+    rate: str | None,
+    ifname: str,
+    netns: str | None,
+) -> None:
+    """Give a network namespace a NIC of the fabric.
+
+    Without --netns the namespace is made, and goes when the partition is removed.
+    Without --address it has none, but behind an uplink in nat mode it is given
+    addresses and gateways.
+
+    \b
+    Examples:
+      vnicctl partition add blue --address 10.77.0.1/24 --address fd00:77::1/64
+      vnicctl partition add jumbo --mtu 9000 --mac 02:00:00:00:00:07
+      vnicctl partition add web --netns /proc/4711/ns/net --ifname vnic0
+      vnicctl partition add db --address 10.0.0.5/24 --gateway 10.0.0.1 --rate 100mbit
+    """
+    from vnicd.spec.partition import make_partition
+
+    spec = make_partition(name, addresses, mac, mtu, ifname, netns, gateways, rate)
+    added = call("partition.add", spec.to_json(), timeout=CHANGE_TIMEOUT)
+    where = units.netns(added["netns"])
+    words = [f"{added['ifname']} in namespace {where}", added["mac"], f"MTU {added['mtu']}"]
+    if not spec.addresses:
+        words += added["addresses"]
+    click.echo(f"{added['name']}: {', '.join(words)}")
+
+
+@partition.command()
+@name_argument()
+def remove(name: str) -> None:
+    """Take a partition's NIC away.
+
+    Its namespace goes too if vnicd made it.
+
+    \b
+    Examples:
+      vnicctl partition remove blue
+      vnicctl partition rm blue
+    """
+    call("partition.remove", {"name": name}, timeout=CHANGE_TIMEOUT)
+
+
+@partition.command(name="list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the partitions.
+
+    \b
+    Examples:
+      vnicctl partition list
+      vnicctl partition ls --json | jq -r '.partitions[].name'
+    """
+    output.emit(call("partition.list"), as_json, _show_list)
+
+
+@partition.command()
+@name_argument()
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show all there is to know about one partition.
+
+    \b
+    Examples:
+      vnicctl partition show blue
+      vnicctl partition show blue --json | jq -r .netns
+    """
+    output.emit(call("partition.show", {"name": name}), as_json, _show_one)
+
+
+def _show_list(data: dict[str, Any]) -> None:
+    """Rates and gateways have columns when a partition has one."""
+    partitions = data["partitions"]
+    rows = [
+        [
+            each["name"],
+            each["state"],
+            str(each["pid"] or units.NONE),
+            each["ifname"],
+            each["mac"],
+            str(each["mtu"]),
+            units.netns(each["netns"]),
+            units.rate(each.get("rate")),
+            ", ".join(each.get("gateways") or ()) or units.NONE,
+            ", ".join(each["addresses"]) or units.NONE,
+        ]
+        for each in partitions
+    ]
+    hidden = {key.upper() for key in ("rate", "gateways") if not any(each.get(key) for each in partitions)}
+    kept = [index for index, header in enumerate(HEADERS) if header not in hidden]
+    output.table(
+        [HEADERS[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        right=("PID", "MTU", "RATE"),
+    )
+
+
+def _show_one(data: dict[str, Any]) -> None:
+    owned = "made by vnicd" if data["netns_owned"] else "attached"
+    output.columns(
+        [
+            ("name", data["name"]),
+            ("port", str(data["port"])),
+            ("state", data["state"]),
+            ("pid", str(data["pid"] or units.NONE)),
+            ("interface", data["ifname"]),
+            ("mac", data["mac"]),
+            ("mtu", str(data["mtu"])),
+            *(("address", address) for address in data["addresses"]),
+            *(("gateway", gateway) for gateway in data.get("gateways") or ()),
+            *([("rate", f"{units.rate(data['rate'])} each way")] if data.get("rate") else []),
+            ("namespace", f"{data['netns']} ({owned})"),
+            ("pages", units.size(data["page_size"])),
+            ("restarts", str(data["restarts"])),
+        ]
+    )

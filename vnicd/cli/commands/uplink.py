@@ -1,0 +1,206 @@
+"""vnicctl uplink: set, show and clear the real NIC that the partitions share."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, get_args
+
+import click
+
+from vnicd.cli import output, units
+from vnicd.cli.client import call
+from vnicd.cli.groups import Group
+from vnicd.cli.params import json_option, partition_names
+from vnicd.errors import Busy
+
+CHANGE_TIMEOUT = 30.0
+"""Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
+
+DEFAULT_ROUTE = (
+    "{nic} carries this machine's default route, and partitions share it: "
+    "a mistake here can cut you off; keep another way in"
+)
+
+
+def _nics(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The interfaces that could be meant: not the loopback one, and none of vnicd's own."""
+    names = sorted(name for _, name in socket.if_nameindex() if name.startswith(incomplete))
+    return [name for name in names if name != "lo" and not name.removeprefix("vnicd").isdigit()]
+
+
+def _modes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from vnicd.spec.uplink import Mode
+
+    return [mode for mode in get_args(Mode) if mode.startswith(incomplete)]
+
+
+def _backends(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from vnicd.spec.uplink import Backend
+
+    return [backend for backend in get_args(Backend) if backend.startswith(incomplete)]
+
+
+def _published(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The partition after the machine's port; bash makes a word end at the colon, other shells don't."""
+    head, _, name = incomplete.rpartition(":")
+    if not head.rpartition(":")[2].isdigit():
+        return []
+    return [f"{head}:{found}:" for found in partition_names(context, parameter, name)]
+
+
+@click.group(cls=Group, aliases={"ls": "show", "unset": "clear", "del": "clear"})
+def uplink() -> None:
+    """Share a real NIC with the partitions."""
+
+
+@uplink.command(name="set")
+@click.argument("nic", shell_complete=_nics)
+@click.option(
+    "--mode",
+    metavar="MODE",
+    default="bridge",
+    show_default=True,
+    shell_complete=_modes,
+    help="bridge, shared or nat.",
+)
+@click.option(
+    "--backend",
+    metavar="KIND",
+    default="auto",
+    show_default=True,
+    shell_complete=_backends,
+    help="How frames go to the NIC: auto or packet.",
+)
+@click.option(
+    "--subnet",
+    "subnets",
+    metavar="CIDR",
+    multiple=True,
+    help="nat: the partitions' network, one for IPv4 and one for IPv6; by default 10.78.0.0/24 and fd78::/64.",
+)
+@click.option(
+    "--publish",
+    metavar="[ADDRESS:]PORT:NAME:PORT[/udp]",
+    multiple=True,
+    shell_complete=_published,
+    help="nat: a port of the machine that leads to one of a partition; repeatable.",
+)
+@click.option("--propagate-link", is_flag=True, help="The partitions' carrier follows the NIC's.")
+def set_(
+    *,
+    nic: str,
+    mode: str,
+    backend: str,
+    subnets: tuple[str, ...],
+    publish: tuple[str, ...],
+    propagate_link: bool,
+) -> None:
+    """Let the partitions reach the world by way of a NIC.
+
+    The machine goes on using the NIC itself. Setting an uplink again replaces all of
+    its settings.
+
+    \b
+    Modes:
+      bridge  each partition's own MAC address is on the wire
+      shared  all have the NIC's MAC: for clouds and Wi-Fi, which drop others
+      nat     this machine is the partitions' gateway, and stands for all of them
+
+    \b
+    Examples:
+      vnicctl uplink set eth1
+      vnicctl uplink set eth1 --mode shared
+      vnicctl uplink set eth1 --mode nat --subnet 10.9.0.0/24 --publish 8080:web:80
+    """
+    from vnicd.spec.uplink import make_uplink
+
+    spec = make_uplink(nic, mode, backend, subnets, publish, propagate_link)
+    data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
+    if data is None:
+        raise Busy("another request has cleared the uplink meanwhile", "see: vnicctl uplink show")
+    click.echo(f"uplink: {', '.join(_summary(data))}")
+    if data["default_route"]:
+        click.echo(f"warning: {DEFAULT_ROUTE.format(nic=data['nic'])}", err=True)
+
+
+@uplink.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Show the uplink, what its NIC can do and what it carried.
+
+    \b
+    Examples:
+      vnicctl uplink show
+      vnicctl uplink show --json | jq .uplink.offloads
+    """
+    output.emit(call("uplink.show"), as_json, _show)
+
+
+@uplink.command()
+def clear() -> None:
+    """Give the NIC back as it was.
+
+    Partitions go on talking to each other, but to nobody else.
+
+    \b
+    Examples:
+      vnicctl uplink clear
+    """
+    call("uplink.clear", timeout=CHANGE_TIMEOUT)
+
+
+def _summary(data: dict[str, Any]) -> list[str]:
+    """What a user wants to know at once."""
+    words = [f"{data['nic']} ({data['mode']})"]
+    if data["state"] != "up":
+        words.append(data["state"])
+    if data["mtu"]:
+        words.append(f"MTU {data['mtu']}")
+    if data["speed_mbit"]:
+        words.append(_speed(data))
+    words.append(f"machine's side {data['ifname']}")
+    return [*words, *(f"gateway {subnet}" for subnet in data["subnets"])]
+
+
+def _show(answer: dict[str, Any]) -> None:
+    data = answer["uplink"]
+    if data is None:
+        click.echo("no uplink is set")
+        return
+    counters = data["counters"]
+    output.columns(
+        [
+            ("nic", data["nic"]),
+            ("mode", data["mode"]),
+            ("state", f"{data['state']}: {data['reason']}" if data["reason"] else data["state"]),
+            ("backend", data["backend"]),
+            ("mac", data["mac"] or units.NONE),
+            ("mtu", str(data["mtu"] or units.NONE)),
+            ("speed", _speed(data)),
+            ("offloads", _offloads(data["offloads"])),
+            ("default route", "yes, the machine's own" if data["default_route"] else "no"),
+            ("machine's side", data["ifname"] or units.NONE),
+            *(("gateway", subnet) for subnet in data["subnets"]),
+            *(("publish", each) for each in data["publish"]),
+            ("propagate link", "yes" if data["propagate_link"] else "no"),
+            ("sent", _traffic(counters["tx_frames"], counters["tx_bytes"])),
+            ("received", _traffic(counters["rx_frames"], counters["rx_bytes"])),
+            ("drops", units.drops(data["drops"])),
+        ]
+    )
+
+
+def _speed(data: dict[str, Any]) -> str:
+    return units.rate((data["speed_mbit"] or 0) * 10**6)
+
+
+def _offloads(offloads: dict[str, bool]) -> str:
+    """Those that the NIC has, and in brackets those that it lacks."""
+    off = [name for name, is_on in offloads.items() if not is_on]
+    lacking = f"(off: {', '.join(off)})" if off else ""
+    on = ", ".join(name for name, is_on in offloads.items() if is_on)
+    return " ".join(filter(None, (on, lacking))) or units.NONE
+
+
+def _traffic(frames: int, size: int) -> str:
+    return f"{units.count(frames)} frames, {units.size(size)}"

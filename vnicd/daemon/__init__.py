@@ -1,1 +1,0 @@
-"""The hosting daemon and the partition daemon."""

@@ -1,0 +1,251 @@
+"""The broker of direct sockets: serves the namespaces of the partitions, and shares the table of their addresses.
+
+Theory of operation. In each partition's namespace it listens at an abstract name, so whoever connects is in that
+partition and speaks for it. Programs get the table here (HELLO) and tell of their listeners (LISTEN). Whether a
+connection can be direct is asked at the resolver (windows.py), and the ends of connections are brought together by
+the exchange (exchanges.py): both have a name of their own in each namespace and a native thread that answers there.
+
+Programs are strangers. Each request is judged by itself, is answered at once or the program has to go, and costs its
+partition alone: places and the closing of its descriptors (bin.py) are counted by partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+
+from vnicd.errors import NoNamespace
+from vnicd.host.broker.client_session import Visitor
+from vnicd.host.broker.exchange import Exchanges
+from vnicd.host.broker.namespace import Kernel, Place, Station
+from vnicd.host.broker.presence import Hints, has_listener
+from vnicd.host.broker.resolver import MAX_WASTE, REST, Windows
+from vnicd.kernel import netns
+from vnicd.kernel.netns import Identity
+from vnicd.kernel.sockets import broker_sockets
+from vnicd.native import table
+from vnicd.process.fair_reader import FairReader
+from vnicd.sockets import abi
+from vnicd.sockets.abi import Op, Reply, Request, Why
+
+log = logging.getLogger(__name__)
+
+MAX_VISITORS = 4096
+"""Programs of one namespace that are connected at a time."""
+
+ACCEPT_AT_ONCE = 32
+
+OFFER_TIMEOUT_S = 600.0
+"""How long an offer waits to be taken. If the server accepts later, a quiet client's bytes are lost."""
+
+Served = dict[Identity, dict[int, tuple[str, ...]]]
+"""The addresses of each partition, by the namespace that it is in."""
+
+
+class Broker:
+    """`update` tells it the partitions; nothing is served before, nor after `close`."""
+
+    def __init__(
+        self, kernel: Kernel, name: str = abi.BROKER_NAME, timeout: float = OFFER_TIMEOUT_S
+    ) -> None:
+        self.kernel = kernel
+        self.name = name
+        self.table = table.Writer()
+        self.windows = Windows(self.table.region.fd)
+        self.exchanges = Exchanges(self.table.region, timeout)
+        self.stations: dict[Identity, Station] = {}
+        """By what tells their namespaces."""
+        self.hints = Hints(kernel, self.stations)
+        self.by_ip: dict[bytes, Station] = {}
+        self.entries = b""
+        self.served: Served = {}
+        """What the last update was told."""
+        self.refused: set[Identity] = set()
+        """Namespaces where we could not begin, which was said once."""
+        self.closed = False
+        self.reader: FairReader | None = None
+        self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
+            Op.HELLO: self._hello, Op.LISTEN: self._listen,
+        }  # fmt: skip
+
+    # ----------------------------------------------------------------------------------- partitions
+
+    async def update(self, places: Mapping[int, Place]) -> None:
+        """Serve these partitions from now on, and no others; one call at a time."""
+        found = _by_namespace(places)
+        for where in self.stations.keys() - found:
+            self._end(self.stations.pop(where))
+        self.refused &= found.keys()
+        for where, here in found.items():
+            if where not in self.stations and not self.closed:
+                await self._begin(where, here)
+            if where in self.stations:
+                self._settle(self.stations[where], here)
+        self._write()
+        await self.hints.tell()
+        self.served = _addresses(found)
+
+    def is_up_to_date(self, found: Served) -> bool:
+        """Whether an update would change nothing if this is what there is, and has nothing to try again."""
+        return self.hints.whole and not self.refused and found == self.served
+
+    async def _begin(self, where: Identity, here: dict[int, Place]) -> None:
+        number = min(here)
+        path = here[number].netns
+        try:
+            outfit = await self.kernel(lambda: broker_sockets.equip(path, self.name))
+        except (OSError, NoNamespace) as error:
+            if where not in self.refused:
+                log.warning("partition %d gets no direct sockets: %s", number, error)
+            self.refused.add(where)
+            return
+        self.refused.discard(where)
+        if self.closed or outfit.where != where:  # somebody has given the name to another one meanwhile
+            outfit.close()
+            return
+        if self.reader is None:
+            self.reader = FairReader()
+        station = self.stations[where] = Station(outfit, number, self.reader.crowd())
+        self.windows.open(station)
+        self.exchanges.open(station)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(outfit.listener, self._accept, station)
+        for watch in outfit.watches:
+            loop.add_reader(watch, self._news, watch)
+
+    def _settle(self, station: Station, here: dict[int, Place]) -> None:
+        station.numbers = {
+            number: {abi.packed(text) for text in place.addresses} for number, place in here.items()
+        }
+        station.addresses = set().union(*station.numbers.values())
+        if station.number not in here:  # its programs know it by the number that they were told
+            for visitor in list(station.visitors):
+                visitor.close()
+            station.number = min(here)
+
+    def _write(self) -> None:
+        self.by_ip = {ip: station for station in self.stations.values() for ip in station.addresses}
+        pairs = sorted((ip, station.number) for ip, station in self.by_ip.items())
+        entries = abi.pack_entries(pairs[: abi.TABLE_ENTRIES])
+        self.hints.addresses = self.by_ip.keys()
+        self.windows.settle(self.stations.values())
+        self.exchanges.settle(self.stations.values())
+        if entries != self.entries:
+            self.entries = entries
+            self.table.put(entries)
+
+    def _end(self, station: Station) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in (station.outfit.listener, *station.outfit.watches):
+            loop.remove_reader(sock)
+        for visitor in list(station.visitors):
+            visitor.close()
+        self.windows.close(station)
+        self.exchanges.close(station)
+        for sock in filter(None, (station.outfit.listener, station.outfit.window, station.outfit.exchange)):
+            if sock.fileno() >= 0:
+                station.bin.put([sock.detach()])  # somebody may wait in it who has sent us something
+        station.outfit.close()
+        station.crowd.close()
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        self.closed = True
+        self.hints.close()
+        for station in self.stations.values():
+            self._end(station)
+        self.stations.clear()
+        if self.reader is not None:
+            self.reader.close()
+        self.windows.stop()
+        self.exchanges.stop()
+
+    def _news(self, watch: socket.socket) -> None:
+        self.table.bump()
+        broker_sockets.drain(watch)
+
+    # ------------------------------------------------------------------------------------- visitors
+
+    def _accept(self, station: Station) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            if station.bin.fill > MAX_WASTE:
+                self._rest(station)
+                return
+            try:
+                sock, _ = station.outfit.listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                loop = asyncio.get_running_loop()
+                loop.call_exception_handler({"message": "a program can't be taken in", "exception": error})
+                self._rest(station)
+                return
+            if len(station.visitors) >= MAX_VISITORS:
+                station.bin.put([sock.detach()])
+                continue
+            try:
+                station.visitors.add(Visitor(sock, station, self._request, self._gone))
+            except OSError:  # the kernel watches no more descriptors for us
+                station.bin.put([sock.detach()])
+
+    def _rest(self, station: Station) -> None:
+        """The listener stays readable, and to try again at once would be all that we do."""
+        loop = asyncio.get_running_loop()
+        listener = station.outfit.listener
+        loop.remove_reader(listener)
+
+        def again() -> None:
+            if listener.fileno() >= 0:
+                loop.add_reader(listener, self._accept, station)
+
+        loop.call_later(REST, again)
+
+    def _gone(self, visitor: Visitor) -> None:
+        visitor.station.visitors.discard(visitor)
+        self.hints.look_soon()
+
+    def _request(self, visitor: Visitor, data: bytes, fds: list[int]) -> bool:
+        """Answer one request; False when the program is to go."""
+        try:
+            request = abi.parse_request(data)
+        except ValueError:
+            return False
+        if request.version != abi.VERSION:
+            return visitor.answer(Reply(Why.UNSUPPORTED))
+        method = self.methods.get(request.op)
+        return method is not None and not visitor.is_waiting and method(visitor, request, fds)
+
+    def _hello(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
+        return visitor.answer(Reply(Why.DIRECT, visitor.station.number), [self.table.region.fd])
+
+    def _listen(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
+        station, where = visitor.station, request.source
+        if not where.port or not has_listener(station, where):
+            return visitor.answer(Reply(Why.UNSUPPORTED))
+        if self.hints.add(station, where):
+            return visitor.answer(Reply(Why.DIRECT))
+
+        def answer() -> None:
+            visitor.is_waiting = False
+            if not visitor.answer(Reply(Why.DIRECT)):
+                visitor.close()
+
+        visitor.is_waiting = True
+        self.hints.tell_soon(answer)
+        return True
+
+
+def _by_namespace(places: Mapping[int, Place]) -> dict[Identity, dict[int, Place]]:
+    found: dict[Identity, dict[int, Place]] = {}
+    for number, place in sorted(places.items()):
+        if (where := netns.identity(place.netns or netns.OWN)) is not None:
+            found.setdefault(where, {})[number] = place
+    return found
+
+
+def _addresses(found: Mapping[Identity, Mapping[int, Place]]) -> Served:
+    return {
+        where: {number: place.addresses for number, place in here.items()} for where, here in found.items()
+    }

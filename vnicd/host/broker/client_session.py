@@ -1,0 +1,79 @@
+"""One program's connection to the broker: reads its requests, and does not block."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from vnicd.process.fd_reaper import Bin
+from vnicd.protocol.registration import received_fds
+from vnicd.sockets.abi import REQUEST, Reply
+
+if TYPE_CHECKING:
+    from vnicd.host.broker.namespace import Station
+
+ROOM = socket.CMSG_SPACE(253 * 4)
+"""For as many descriptors as a message can have: what there is no room for, the kernel would close at once."""
+
+
+SEND_BUFFER = 4096
+"""Bytes of answers, with the kernel's own, that wait to be read: some, as nobody asks before the last one has come."""
+
+
+class Visitor:
+    """`on_request(visitor, data, fds)` is True unless the visitor is to go; descriptors left in `fds` are thrown away.
+
+    `on_end(visitor)` is called once.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        station: Station,
+        on_request: Callable[[Visitor, bytes, list[int]], bool],
+        on_end: Callable[[Visitor], None],
+    ) -> None:
+        self.sock = sock
+        self.station = station
+        self.on_request, self.on_end = on_request, on_end
+        self.is_waiting = False
+        """It has asked what takes its time, and asks nothing else before that is answered."""
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        station.crowd.add(sock.fileno(), self._readable)
+
+    @property
+    def bin(self) -> Bin:
+        return self.station.bin
+
+    def answer(self, reply: Reply, fds: Sequence[int] = ()) -> bool:
+        """False when it does not take it: who never reads has no place here."""
+        try:
+            socket.send_fds(self.sock, [reply.pack()], list(fds), socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the connection; twice is once."""
+        if self.sock.fileno() < 0:
+            return
+        self.station.crowd.remove(self.sock.fileno())
+        self.bin.put([self.sock.detach()])  # what we have not read may have descriptors with it
+        self.on_end(self)
+
+    def _readable(self) -> None:
+        """One request; a program waits for the answer before it asks again, and others have their turn."""
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(REQUEST.size + 1, ROOM, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        fds = received_fds(ancillary)
+        stays = bool(data) and self.on_request(self, data, fds)
+        self.bin.put(fds)
+        if not stays:
+            self.close()

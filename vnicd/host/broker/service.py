@@ -1,0 +1,129 @@
+"""The broker of a fabric: follows its partitions, and tells which connections are direct."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from vnicd.host.broker.broker import Broker, Served
+from vnicd.host.broker.namespace import Kernel, Place, Station
+from vnicd.host.ports.port import Port, Ports
+from vnicd.kernel import tap
+from vnicd.kernel.sockets import stream_regions
+from vnicd.kernel.sockets.stream_regions import Found
+from vnicd.sockets import connections
+from vnicd.sockets.connections import Own, Told
+
+log = logging.getLogger(__name__)
+
+
+class Brokerage:
+    def __init__(self, ports: Ports, kernel: Kernel) -> None:
+        self.ports = ports
+        self.broker = Broker(kernel)
+        self.thread = ThreadPoolExecutor(1, "halves")
+        self.looking: asyncio.Future[Found] | None = None
+        self.following = asyncio.Lock()
+        self.next: asyncio.Task[None] | None = None
+        """That has not begun yet."""
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------------------------ partitions
+
+    async def look(self) -> None:
+        """Follow the partitions where one has gone elsewhere and nobody has told us."""
+        found: Served = {}
+        for port in self._present():
+            if (where := tap.whereabouts(port.tap)) is not None:
+                found.setdefault(where, {})[port.number] = port.spec.addresses
+        if not self.broker.is_up_to_date(found):
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Bring the broker in line with the partitions; all who ask before it has begun are served at once."""
+        await asyncio.shield(self.follow_soon())
+
+    def follow_soon(self) -> asyncio.Task[None]:
+        if self.next is None:
+            self.next = asyncio.get_running_loop().create_task(self._follow())
+            self.tasks.add(self.next)
+            self.next.add_done_callback(self.tasks.discard)
+        return self.next
+
+    async def _follow(self) -> None:
+        async with self.following:
+            self.next = None
+            with ExitStack() as stack:
+                try:
+                    await self.broker.update(self._places(stack))
+                except OSError as error:  # no descriptors, no memory: the next look makes up for it
+                    log.warning("direct sockets can't follow the partitions: %s", error)
+
+    async def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+        self.broker.close()
+        self.thread.shutdown(wait=False, cancel_futures=True)
+
+    def _places(self, stack: ExitStack) -> dict[int, Place]:
+        """The partitions that have their interface, each in the namespace where that is.
+
+        The interface tells it also when the path is gone that a partition was attached by, or leads elsewhere now.
+        The paths given here last as long as the stack.
+        """
+        found = {}
+        for port in self._present():
+            with suppress(OSError):
+                namespace = tap.namespace(port.tap)
+                stack.callback(os.close, namespace)
+                found[port.number] = Place(f"/proc/self/fd/{namespace}", port.spec.addresses)
+        return found
+
+    def _present(self) -> Iterator[Port]:
+        """The partitions that have their interface, and are to keep it."""
+        return (port for port in self.ports if port.tap >= 0 and not port.adding and not port.removing)
+
+    # --------------------------------------------------------------------------------------- telling
+
+    async def list(self) -> dict[str, Any]:
+        """The direct connections, and what each program with the provider has decided."""
+        stations = dict(self.broker.stations)
+        found = await self._look(stations)
+
+        def partition(pid: int, ip: bytes = b"") -> str:
+            station = stations.get(found.namespaces[pid])
+            return self._name(station, ip) if station else ""
+
+        own = [
+            Own(inode, partition(pids[0], found.halves[inode].local.ip), tuple(pids), found.halves[inode])
+            for inode, pids in found.holders.items()
+        ]
+        told = [Told(partition(pid), pid, page) for pid, page in found.processes.items()]
+        return {
+            "connections": connections.pair(own),
+            "processes": connections.processes(told, time.monotonic_ns()),
+            "truncated": found.truncated,
+        }
+
+    async def _look(self, stations: dict[tuple[int, int], Station]) -> Found:
+        """What there is right now; all who ask while a look is under way get what it finds."""
+        if self.looking is None or self.looking.done():
+            loop = asyncio.get_running_loop()
+            self.looking = loop.run_in_executor(self.thread, stream_regions.find, stations)
+        return await asyncio.shield(self.looking)
+
+    def _name(self, station: Station, ip: bytes) -> str:
+        """The partition of a station that has an address; of several without it, that which it goes by."""
+        here = [self.ports.by_number[number] for number in station.numbers if number in self.ports.by_number]
+        for port in here:
+            if ip in station.numbers[port.number]:
+                return port.spec.name
+        return min(here, key=lambda port: port.number != station.number).spec.name if here else ""

@@ -1,0 +1,1 @@
+"""The control socket: who may use it, and how requests are taken and answered."""

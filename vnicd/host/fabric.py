@@ -1,0 +1,346 @@
+"""A fabric at run time: partitions are added and removed, and found again after a restart of the hosting daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from vnicd.config import Options, Paths
+from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
+from vnicd.host.broker.service import Brokerage
+from vnicd.host.links.relay import Switch
+from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions.executor import Actions
+from vnicd.host.partitions.leftovers import Orphans
+from vnicd.host.partitions.reconciler import Keeper
+from vnicd.host.partitions.registration import Registrar
+from vnicd.host.partitions.supervisor import Children, Supervisor
+from vnicd.host.partitions.systemd_units import Units
+from vnicd.host.ports import state_file
+from vnicd.host.ports.port import Following, Port, Ports
+from vnicd.host.reconfigure import Alteration
+from vnicd.host.uplink.controller import Uplink
+from vnicd.kernel import process, tap
+from vnicd.kernel.limits import neighbours
+from vnicd.kernel.limits.hugepages import Overcommit
+from vnicd.kernel.limits.raised import SharedLimit
+from vnicd.kernel.sockets import tcp
+from vnicd.native import directory
+from vnicd.spec.partition import PartitionSpec
+from vnicd.spec.plan import Action, plan
+from vnicd.spec.uplink import UplinkSpec
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+REGISTRATION = 10.0
+"""Seconds that a new partition daemon has to register."""
+
+RETURN = 3.0
+"""Seconds that daemons which outlived a hosting daemon have to come back before `up` goes on without them."""
+
+
+class Fabric:
+    """`on_change()` is called after what was asked for was done, or has failed, and when a daemon came or went."""
+
+    def __init__(self, paths: Paths, options: Options, on_change: Callable[[], None]) -> None:
+        self.paths = paths
+        self.options = options
+        self.on_change = on_change
+        self.ports = Ports(str(paths.root))
+        self.switch = Switch(self.ports, options, self._port_up)
+        kind = Units if options.units else Children
+        self.supervisor: Supervisor = kind(paths, self._daemon_died)
+        self.actions = Actions(self.switch, self.supervisor, self._save)
+        self.orphans = Orphans(paths.root, self.ports, self.actions)
+        self.keeper = Keeper(self.ports, self.actions, self._save)
+        self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
+        self.switch.on_lost_tap = self.uplink.lost_interface
+        self.brokerage = Brokerage(self.ports, self.actions.kernel)
+        self.alteration = Alteration(self.ports, self.actions, self.uplink)
+        self.registrar = Registrar(paths, options, self.ports, self.switch, self.supervisor, self.keeper)
+        self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
+        self.limits += neighbours.limits()
+        self.ready = False
+        self.down = False
+        self.changes: set[asyncio.Task[Any]] = set()
+        """Requests that make or remove a partition."""
+
+    # --------------------------------------------------------------------------------- start and end
+
+    async def start(self, revive: bool = True) -> None:
+        """Take up what an earlier hosting daemon has left and, unless it is to be removed at once, revive it."""
+        self.switch.start()
+        partitions, uplink = state_file.load(self.paths.state)
+        found = [self._remember(saved) for saved in partitions]
+        await self.uplink.clean()
+        if not revive:
+            return
+        if uplink is not None:
+            await self.uplink.restore(uplink)
+        self.registrar.listen()
+        for port in [port for port in found if port.adding]:
+            await self._discard(port)
+        await _all_up([port for port in found if port.pid and not port.adding], RETURN)
+        dead = [port for port in found if not port.adding and not port.pid]
+        for port in dead:
+            await self.keeper.revive(port)
+        await _all_up([port for port in dead if port.state == "starting"], REGISTRATION)
+        self.keeper.start()
+        self.ready = True
+
+    def claim_limits(self) -> None:
+        """Raise what the machine limits too low for us; where that is not allowed, we do with what there is."""
+        for limit in self.limits:
+            try:
+                limit.acquire()
+            except OSError as error:
+                log.warning("%s can't be raised to %d: %s", limit.limit, limit.least, error.strerror)
+
+    def release_limits(self) -> None:
+        for limit in self.limits:
+            try:
+                limit.release()
+            except OSError as error:
+                log.error("%s can't be put back: %s", limit.limit, error.strerror)
+
+    def _remember(self, saved: state_file.Saved) -> Port:
+        """A port of an earlier hosting daemon, and its daemon if that still lives."""
+        port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
+        port.following = Following(self.uplink.mtu(saved.spec))
+        pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
+        if pidfd is not None:
+            self.supervisor.adopt(port, saved.pid, pidfd)
+        self.switch.announce(port, directory.LIVE if pidfd is not None else directory.DOWN)
+        return port
+
+    async def take_down(self) -> None:
+        """Remove all partitions; what is left then are files, and stop() is next."""
+        if self.down:
+            raise NotRunning("the fabric is being taken down already")
+        self.down = True
+        for task in self.changes:
+            task.cancel()
+        if self.changes:
+            await asyncio.wait(self.changes)
+        await self.keeper.stop()
+        attached = [port.spec for port in self.ports if not port.spec.owns_netns]
+        outcomes = await asyncio.gather(
+            *(self._discard(port) for port in list(self.ports)), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                log.error("a partition can't be taken away: %s", outcome)
+        await self.uplink.clear()
+        await self.orphans.remove_all(attached)
+        self.release_limits()
+
+    async def stop(self) -> None:
+        """End the hosting daemon; the partition daemons go on unless the fabric was taken down."""
+        for task in self.changes:
+            task.cancel()  # what is half made is unmade
+        if self.changes:
+            await asyncio.wait(self.changes)
+        await self.keeper.stop()
+        await self.brokerage.stop()
+        await self.supervisor.settle()
+        await self.uplink.stop()
+        for port in self.ports:
+            port.removing = True
+        self.registrar.close()
+        self.switch.stop()
+        self.actions.thread.shutdown()
+
+    def restore_files(self) -> None:
+        """Our files were deleted under us: make them anew."""
+        self.registrar.listen()
+        self._save()
+
+    # ------------------------------------------------------------------------------- add and remove
+
+    async def add(self, spec: PartitionSpec, is_whole: bool = False) -> Port:
+        """Make a partition; when it can't be finished, all that was made of it is taken away again.
+
+        What is there before the state says that the partition is being added is not ours. So a hosting daemon
+        that is killed here leaves nothing: the next one finds the state and takes away all that it names. The
+        uplink gives it what is missing unless the spec `is_whole`.
+        """
+        return await self._change(self._add(spec, is_whole))
+
+    async def _add(self, spec: PartitionSpec, is_whole: bool) -> Port:
+        if is_whole:
+            self.uplink.check(spec)
+        async with self.orphans.room_for(spec):
+            port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
+        port.following = Following(self.uplink.mtu(port.spec))
+        done: list[Action] = []
+        try:
+            await self.actions.kernel(lambda: kernel_ops.check_free(port.spec))
+            self._save()
+            await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
+            await asyncio.wait_for(port.up.wait(), REGISTRATION)
+            await self.uplink.admit()
+            port.adding = False
+            self._save()
+            await self.brokerage.follow()
+        except BaseException as error:
+            port.removing = True
+            await self.actions.undo(done, port)
+            self._forget(port)
+            if isinstance(error, TimeoutError):
+                text = f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
+                raise TimedOut(text) from error
+            raise
+        return port
+
+    async def alter(self, port: Port, spec: PartitionSpec) -> None:
+        """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
+        await self._change(self.alteration.alter(port, spec))
+        await self.brokerage.follow()
+
+    async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:
+        async def work() -> None:
+            async with self.uplink.changing:
+                await self.uplink.set(spec, absent)
+                self._save()
+
+        await self._change(work())
+
+    async def clear_uplink(self) -> None:
+        async def work() -> None:
+            async with self.uplink.changing:
+                if self.uplink.spec is None:
+                    raise NotFound("no uplink is set", "set one with: vnicctl uplink set NIC")
+                await self.uplink.clear()
+                self._save()
+
+        await self._change(work())
+
+    async def remove(self, port: Port) -> None:
+        """Take a partition away; Busy while another request is at it."""
+        if port.removing or port.adding:
+            raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
+        await self._change(self._remove(port))
+
+    async def _remove(self, port: Port) -> None:
+        try:
+            await self._discard(port)
+        except BaseException:
+            port.removing = False  # so that it can be tried again
+            raise
+
+    async def _change(self, work: Coroutine[Any, Any, R]) -> R:
+        """Do something that take_down() ends before it begins, in a task of its own."""
+        try:
+            self.check_ready()
+        except NotRunning:
+            work.close()
+            raise
+        task = asyncio.get_running_loop().create_task(work)
+        self.changes.add(task)
+        task.add_done_callback(self._changed)
+        try:
+            return await asyncio.shield(task)  # it goes on when the client is gone
+        except asyncio.CancelledError as error:
+            if self.down:
+                raise NotRunning("the fabric is being taken down") from error
+            raise
+
+    def _changed(self, task: asyncio.Task[Any]) -> None:
+        self.changes.discard(task)
+        self.on_change()
+
+    def check_ready(self) -> None:
+        """NotRunning while nothing can be changed."""
+        if self.down or not self.ready:
+            raise NotRunning("the fabric is being taken down" if self.down else "the fabric is not ready yet")
+
+    async def _discard(self, port: Port) -> None:
+        """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""
+        port.removing = True
+        self._save()
+        await self.brokerage.follow()
+        async with port.lock:
+            actual = await self.actions.kernel(lambda: kernel_ops.leftover(port.spec, port.tap))
+            actual = replace(actual, daemon=self.supervisor.has_daemon(port))
+            is_ours = port.spec.owns_netns or tap.is_in(port.tap, port.spec.netns_path)
+            if actual.namespace and is_ours:
+                # direct ones need no interface, and would go on; the daemon is there to carry the resets
+                await self.actions.kernel(lambda: tcp.abort(port.spec.netns_path, port.spec.addresses))
+            await self.actions.execute(plan({}, {port.spec.name: actual}), port)
+            self._forget(port)
+
+    def _forget(self, port: Port) -> None:
+        """The partition is no more: peers, directory, state and log."""
+        self.switch.withdraw(port)
+        if port.channel is not None:
+            port.channel.close()
+        if port.tap >= 0:
+            tap.let_go(port.tap)
+            port.tap = -1
+        port.counters.close()
+        self.ports.discard(port)
+        port.up.set()  # who still waits for it, as start() may, waits for nothing
+        self.uplink.look_again()
+        self.paths.log(port.spec.name).unlink(missing_ok=True)
+        try:
+            self._save()
+        except VnicdError as error:  # the next change that can be written makes up for it
+            log.error("%s", error.line())
+
+    def _save(self) -> None:
+        if not self.down:
+            partitions = [port.saved for port in self.ports]
+            state_file.save(self.paths.state, partitions, self.uplink.spec, self.options.units)
+
+    # ---------------------------------------------------------------------------------------- events
+
+    def _port_up(self, port: Port) -> None:
+        port.state, port.reason = "up", ""
+        self.switch.announce(port, directory.LIVE)
+        if not port.adding:
+            self.uplink.look_again()
+            self.brokerage.follow_soon()
+        port.up.set()
+        self.on_change()
+
+    def _daemon_died(self, port: Port) -> None:
+        """A partition daemon has ended by itself: its peers are told, and it is started again."""
+        self.switch.links.port_down(port.number)
+        if port.channel is not None:  # what a dead daemon has left unread is not its successor's word
+            port.channel.close()
+        if port.allowance is not None:
+            port.allowance.renew()
+        if port.removing or self.down:
+            return
+        port.state = "down"
+        port.restarts += 1
+        self.switch.announce(port, directory.DOWN)
+        log.warning("the daemon of partition %s has died", port.spec.name)
+        self.keeper.task(self.keeper.revive(port, self.supervisor.delay(port)))
+        self.on_change()
+
+
+async def _all_up(ports: list[Port], timeout: float) -> None:
+    """Wait until all these ports are up, or for `timeout` seconds."""
+    if ports:
+        waits: list[Awaitable[Any]] = [asyncio.ensure_future(port.up.wait()) for port in ports]
+        _, late = await asyncio.wait(waits, timeout=timeout)  # type: ignore[type-var]
+        for wait in late:
+            wait.cancel()  # type: ignore[attr-defined]
+
+
+def remove_files(paths: Paths) -> None:
+    """Remove the fabric's files but for the control socket and, when nothing else is in it, its directory."""
+    scratch = paths.state.with_suffix(".new")
+    for path in (paths.state, scratch, paths.host_lock, paths.registration):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(paths.logs, ignore_errors=True)
+    try:
+        paths.root.rmdir()
+    except OSError:
+        pass  # something of the user's is in it

@@ -1,0 +1,49 @@
+"""What is wrong with the fabric right now, in words: for `vnicctl doctor`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vnicd.errors import VnicdError
+from vnicd.host.fabric import Fabric
+from vnicd.host.partitions import kernel_ops
+from vnicd.host.ports.port import Port
+from vnicd.kernel import process
+
+Finding = dict[str, Any]
+
+
+async def examine(fabric: Fabric) -> list[Finding]:
+    """A finding for each partition that is not as it should be; none when all is well."""
+    ports = list(fabric.ports)
+    down = await fabric.actions.kernel(lambda: {port.number for port in ports if _is_down(port)})
+    return [
+        {"name": "partition", "status": "warn", "detail": f"{port.spec.name} {detail}", "remedy": remedy}
+        for port in ports
+        for detail, remedy in _complaints(port, port.number in down)
+    ]
+
+
+def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
+    name = port.spec.name
+    if port.adding or port.removing:
+        return []
+    if port.state == "failed":
+        return [(f"can't be brought back: {port.reason}", f"mend that, or: vnicctl partition remove {name}")]
+    if port.state != "up":
+        return [(f"is {port.state}", "wait a moment; if it stays so, look at its log")]
+    if process.is_stopped(port.pid):
+        return [(f"does not move: its daemon, pid {port.pid}, is stopped", f"kill -CONT {port.pid}")]
+    if interface_down:
+        where = f"ip netns exec {name} " if port.spec.owns_netns else ""
+        return [
+            (f"has its interface {port.spec.ifname} set down", f"{where}ip link set {port.spec.ifname} up")
+        ]
+    return []
+
+
+def _is_down(port: Port) -> bool:
+    try:
+        return port.state == "up" and not kernel_ops.is_up(port.spec, port.tap)
+    except (VnicdError, OSError):
+        return False  # the namespace is gone, which the keeper is about to mend

@@ -1,0 +1,1 @@
+"""Who has a link with whom, and the hosting daemon's own datapath."""

@@ -1,0 +1,307 @@
+"""The hosting daemon: one for each fabric; its life, and the methods that it answers to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+from dataclasses import fields
+from typing import Any
+
+from vnicd import __version__
+from vnicd.config import Options, Paths
+from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
+from vnicd.host import health, status
+from vnicd.host.apply import Applier
+from vnicd.host.control import access
+from vnicd.host.control.server import Method, Server
+from vnicd.host.control.socket_activation import is_at
+from vnicd.host.fabric import Fabric, remove_files
+from vnicd.host.lock import HostLock
+from vnicd.native import memory
+from vnicd.process.systemd_notify import Notifier
+from vnicd.process.ticks import until_look
+from vnicd.spec.fabric_file import Declared
+from vnicd.spec.partition import PartitionSpec, make_partition
+from vnicd.spec.uplink import UplinkSpec, make_uplink
+
+log = logging.getLogger(__name__)
+
+SPEC_FIELDS = {field.name for field in fields(PartitionSpec)}
+UPLINK_FIELDS = {field.name for field in fields(UplinkSpec)}
+
+
+class Host:
+    def __init__(
+        self,
+        paths: Paths,
+        options: Options,
+        lock: HostLock,
+        declared: Declared | None = None,
+        handed: socket.socket | None = None,
+    ) -> None:
+        self.fabric = Fabric(paths, options, self._tell_status)
+        self.applier = Applier(self.fabric)
+        self.declared = declared
+        self.lock = lock
+        self.paths = paths
+        self.options = options
+        self.done = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set when the fabric is what it was, and what the file declares: from then on it can be changed."""
+        self.notify = Notifier()
+        self.handed = handed
+        """The control socket, when systemd has opened it."""
+        self.server = Server(
+            {
+                "fabric.ping": self._ping,
+                "fabric.down": self._down,
+                "fabric.check": self._check,
+                "status": self._status,
+                "links": self._links,
+                "sockets.list": self._list_sockets,
+                "stats": self._stats,
+                "partition.add": self._when_settled(self._add),
+                "partition.remove": self._when_settled(self._remove),
+                "partition.list": self._list,
+                "partition.show": self._show,
+                "uplink.set": self._when_settled(self._set_uplink),
+                "uplink.show": self._show_uplink,
+                "uplink.clear": self._when_settled(self._clear_uplink),
+                "fabric.apply": self._when_settled(self._apply),
+                "config.export": self.applier.export_method,
+            }
+        )
+
+    async def run(self, take_down: bool) -> None:
+        """Serve until stopped; with `take_down` only find what is left of a fabric and remove it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.done.set)
+        loop.set_exception_handler(Complaints().take)
+        try:
+            self.fabric.claim_limits()
+            self._check_hugepages()
+            if not take_down:
+                await self._listen()
+            else:
+                await self.fabric.orphans.end_hosts()
+            await self.fabric.start(revive=not take_down)
+            nothing_to_do = take_down or self.fabric.down
+            if self.declared is not None and self.declared.is_something and not nothing_to_do:
+                await self.applier.apply_at_start(self.declared, self.done)
+            if not self.done.is_set():
+                self.settled.set()
+            log.info("ready")
+            self.notify.ready(status.line(self.fabric))
+            self._give_sign()
+            if take_down:
+                await self.fabric.take_down()
+                await self.fabric.supervisor.end_service()
+            else:
+                await self._serve()
+        finally:
+            self.notify.stopping()
+            is_own = self._owns_control()
+            self.server.close()
+            await self.fabric.stop()
+            if not self.paths.state.exists():  # no partition needs them: the start failed, or none was made
+                self.fabric.release_limits()
+            if not self.lock.is_lost():
+                self._remove_files(is_own)
+
+    async def _listen(self) -> None:
+        if self.handed is not None and is_at(self.handed, self.paths.control):
+            await self.server.listen(self.handed.dup())
+            return
+        self.paths.control.unlink(missing_ok=True)
+        await self.server.listen(str(self.paths.control))
+        access.open_to_group(self.paths.control)
+
+    async def _serve(self) -> None:
+        """Until we are told to stop; meanwhile make anew what was deleted of our files, which nobody tells us."""
+        while not self.done.is_set():
+            try:
+                await asyncio.wait_for(self.done.wait(), until_look())
+            except TimeoutError:
+                if not self.fabric.down and not self._files_are_whole():
+                    await self._restore_files()
+                await self.fabric.brokerage.look()
+
+    def _tell_status(self) -> None:
+        self.notify.status(status.line(self.fabric))
+
+    def _give_sign(self) -> None:
+        """Tell systemd from time to time how the fabric is, and that the datapath goes on, if it does."""
+        if self.notify.watchdog:
+            asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
+            self._tell_status()
+            if self.fabric.switch.loop.is_moving():
+                self.notify.alive()
+
+    def _files_are_whole(self) -> bool:
+        return self._is_found() and self.lock.is_whole() and self.paths.registration.exists()
+
+    def _is_found(self) -> bool:
+        """Whether clients that come by the path come to us."""
+        listener = self.server.listener
+        return listener is not None and is_at(listener, self.paths.control)
+
+    async def _restore_files(self) -> None:
+        log.warning("files in %s were deleted; they are made anew", self.paths.root)
+        if not self.lock.is_whole():
+            self.lock.renew()
+        if not self._is_found():  # or clients that are connected would be dropped for nothing
+            self.server.close()
+            await self._listen()
+        self.fabric.restore_files()
+
+    def _owns_control(self) -> bool:
+        """Whether the control socket's file is ours to remove: not that of systemd, at which clients go on to wait."""
+        if self.handed is not None and is_at(self.handed, self.paths.control):
+            return False
+        listener = self.server.listener
+        return listener is None or is_at(listener, self.paths.control)
+
+    def _remove_files(self, is_own: bool) -> None:
+        """The sockets, and all else after a `down`."""
+        if is_own:
+            self.paths.control.unlink(missing_ok=True)
+        self.paths.registration.unlink(missing_ok=True)
+        if self.fabric.down:
+            self.paths.control.unlink(missing_ok=True)
+            remove_files(self.paths)
+
+    def _check_hugepages(self) -> None:
+        if self.options.hugepages == "require" and not memory.huge_pages_available():
+            raise NoHugepages(
+                "no 2 MiB hugepage can be had", "see vnicctl doctor, or use: vnicctl up --hugepages auto"
+            )
+
+    # -------------------------------------------------------------------------------------- methods
+
+    def _when_settled(self, method: Method) -> Method:
+        """The method for clients that may be early, as is who has woken us by connecting to systemd's socket."""
+
+        async def waiting(params: dict[str, Any]) -> Any:
+            await self.settled.wait()
+            return await method(params)
+
+        return waiting
+
+    async def _ping(self, params: dict[str, Any]) -> Any:
+        starting = [port.spec.name for port in self.fabric.ports if port.state == "starting"]
+        return {"ready": self.fabric.ready, "pid": os.getpid(), "version": __version__, "starting": starting}
+
+    async def _down(self, params: dict[str, Any]) -> Any:
+        await self.fabric.take_down()
+        await self.fabric.supervisor.end_service()
+        asyncio.get_running_loop().call_later(0.01, self.done.set)
+        return {}
+
+    async def _check(self, params: dict[str, Any]) -> Any:
+        return {"checks": await health.examine(self.fabric)}
+
+    async def _apply(self, params: dict[str, Any]) -> Any:
+        """For systemd it is a reload, also when nobody has asked systemd for it."""
+        if params.get("dry_run"):
+            return await self.applier.apply_method(params)
+        with self.notify.reload(lambda: status.line(self.fabric)):
+            return await self.applier.apply_method(params)
+
+    async def _status(self, params: dict[str, Any]) -> Any:
+        return status.status(self.fabric)
+
+    async def _links(self, params: dict[str, Any]) -> Any:
+        return status.links(self.fabric)
+
+    async def _list_sockets(self, params: dict[str, Any]) -> Any:
+        return await self.fabric.brokerage.list()
+
+    async def _stats(self, params: dict[str, Any]) -> Any:
+        return status.stats(self.fabric, params.get("name"))
+
+    async def _add(self, params: dict[str, Any]) -> Any:
+        unknown = set(params) - SPEC_FIELDS
+        if unknown:
+            raise Invalid(f"a partition has no {', '.join(sorted(unknown))}")
+        return (await self.fabric.add(make_partition(**{"name": None, **params}))).to_json()
+
+    async def _remove(self, params: dict[str, Any]) -> Any:
+        await self.fabric.remove(self.fabric.ports.get(params.get("name")))
+        return {}
+
+    async def _list(self, params: dict[str, Any]) -> Any:
+        return {"partitions": [port.to_json() for port in self.fabric.ports]}
+
+    async def _show(self, params: dict[str, Any]) -> Any:
+        return self.fabric.ports.get(params.get("name")).to_json()
+
+    async def _set_uplink(self, params: dict[str, Any]) -> Any:
+        unknown = set(params) - UPLINK_FIELDS
+        if unknown:
+            raise Invalid(f"an uplink has no {', '.join(sorted(unknown))}")
+        await self.fabric.set_uplink(make_uplink(**{"nic": None, **params}))
+        return {"uplink": status.uplink(self.fabric)}
+
+    async def _show_uplink(self, params: dict[str, Any]) -> Any:
+        return {"uplink": status.uplink(self.fabric)}
+
+    async def _clear_uplink(self, params: dict[str, Any]) -> Any:
+        await self.fabric.clear_uplink()
+        return {}
+
+
+class Complaints:
+    """What goes wrong in the event loop, such as too few descriptors to accept a client: one line in five seconds."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+
+    def take(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if loop.time() - self.last > 5:
+            self.last = loop.time()
+            log.error("%s: %r", context.get("message"), context.get("exception"))
+
+
+def main(
+    options: Options,
+    take_down: bool = False,
+    declared: Declared | None = None,
+    handed: socket.socket | None = None,
+) -> None:
+    """Run the hosting daemon of the fabric in VNICD_RUNTIME_DIR; VnicdError when it can't start.
+
+    What is `declared` is applied as soon as it is ready. `handed` is the control socket, if it is open already.
+    """
+    if os.geteuid() != 0:
+        raise NotPermitted("the hosting daemon needs root")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    os.umask(0o022)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    paths = Paths.from_environment()
+    lock = HostLock(paths)
+    os.chdir("/")
+    try:
+        asyncio.run(_run(paths, options, lock, take_down, declared, handed))
+    except OSError as error:
+        raise Resources(f"the hosting daemon can't go on: {error}") from error
+    finally:
+        if not lock.is_lost() and not paths.state.exists():
+            remove_files(paths)  # a start that failed, or a fabric that never had a partition, leaves none
+        lock.close()
+
+
+async def _run(
+    paths: Paths,
+    options: Options,
+    lock: HostLock,
+    take_down: bool,
+    declared: Declared | None,
+    handed: socket.socket | None,
+) -> None:
+    await Host(paths, options, lock, declared, handed).run(take_down)

@@ -1,0 +1,1 @@
+"""Partitions made, watched, brought back and taken away."""

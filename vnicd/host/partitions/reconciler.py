@@ -1,0 +1,148 @@
+"""The keeper: brings partitions back to what they should be when something of them died or was deleted.
+
+Theory of operation. There is one way back for everything: the partition daemon ends (by itself, or because we
+end it), its peers are told by the closing of their doorbells and by us, and then the planner compares what
+should be with what there is and names what is missing: namespace, interface, daemon. What is in order stays. A
+TAP persists without a daemon, with its addresses and routes, so the death of a daemon costs only the frames
+that were in its hands.
+
+A hosting daemon that was killed is not missed by partition daemons that have their links: they keep TAP,
+counters and open links, look for a new hosting daemon every 100 ms, and bring all three along when they
+register again. The new one knows from state.json which process serves which partition (by pid and start time,
+so a reused pid deceives nobody), takes back what they bring, and revives those that did not live on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from vnicd.errors import VnicdError
+from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions.executor import Actions
+from vnicd.host.ports.port import Port, Ports
+from vnicd.kernel import netns, tap
+from vnicd.process.ticks import until_look
+from vnicd.spec.plan import plan
+
+log = logging.getLogger(__name__)
+
+RETRY = 1.0
+"""Least seconds before a partition that could not be brought back is tried again."""
+
+
+class Keeper:
+    """`save()` writes the state."""
+
+    def __init__(self, ports: Ports, actions: Actions, save: Callable[[], None]) -> None:
+        self.ports = ports
+        self.save = save
+        self.actions = actions
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.ending: set[int] = set()
+        """Ports whose daemon is being ended."""
+
+    def start(self) -> None:
+        self.task(self._watch_namespaces())
+
+    async def stop(self) -> None:
+        """Leave everything as it is from now on."""
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    def lost_tap(self, port: Port) -> None:
+        """The interface was deleted from outside: end the daemon, and its restart makes the interface anew."""
+        if self.replace(port):
+            log.warning("the interface of partition %s is gone", port.spec.name)
+
+    def replace(self, port: Port) -> bool:
+        """End a daemon that we can't work with: its restart makes it one of ours. False when that is under way."""
+        if port.number in self.ending:
+            return False
+        self.ending.add(port.number)
+
+        async def work() -> None:
+            try:
+                await self.actions.end_daemon(port)
+            finally:
+                self.ending.discard(port.number)
+
+        self.task(work())
+        return True
+
+    def remember(self) -> None:
+        """A daemon that we did not start serves a partition: a next hosting daemon must know it."""
+        try:
+            self.save()
+        except VnicdError as error:
+            log.error("%s", error.line())
+
+    def give_tap(self, port: Port, then: Callable[[], None]) -> None:
+        """A new daemon is there for a partition whose interface we do not have in hand; do the rest when we have."""
+
+        async def work() -> None:
+            try:
+                async with port.lock:
+                    if port.removing:
+                        return
+                    have = await self.actions.kernel(lambda: kernel_ops.observe(port.spec, port.tap, True))
+                    await self.actions.execute(
+                        plan({port.spec.name: port.spec}, {port.spec.name: have}), port
+                    )
+            except (VnicdError, OSError) as error:
+                log.warning("partition %s has no interface: %s", port.spec.name, error)
+                await self.actions.end_daemon(port)  # and begin anew, as often as it takes
+            else:
+                then()
+
+        self.task(work())
+
+    async def revive(self, port: Port, delay: float = 0.0) -> None:
+        """Make what is missing of a partition and start its daemon; try again later when that fails."""
+        await asyncio.sleep(delay)
+        try:
+            async with port.lock:
+                if port.removing:
+                    return
+                port.up.clear()
+                have = port.pidfd >= 0
+                actual = await self.actions.kernel(lambda: kernel_ops.observe(port.spec, port.tap, have))
+                await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+        except (VnicdError, OSError) as error:
+            port.state = "failed"
+            port.reason = error.line() if isinstance(error, VnicdError) else str(error)
+            log.error("partition %s can't be brought back: %s", port.spec.name, port.reason)
+            self.task(self.revive(port, max(RETRY, self.actions.supervisor.delay(port))))
+
+    def task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside everything else; what goes wrong is logged."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("a task failed")
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _watch_namespaces(self) -> None:
+        """A partition whose namespace has lost its name, or got another under it, is made anew there.
+
+        Nobody tells us, so we look. Only where the namespace is ours: an attached one goes on without the path
+        that it was found by.
+        """
+        while True:
+            await asyncio.sleep(until_look())
+            for port in list(self.ports):
+                if not port.spec.owns_netns or port.state != "up" or port.removing or port.tap < 0:
+                    continue
+                where = tap.whereabouts(port.tap)
+                if where is not None and where != netns.identity(port.spec.netns_path):
+                    log.warning("the namespace of partition %s is gone", port.spec.name)
+                    await self.actions.end_daemon(port)

@@ -1,0 +1,168 @@
+"""Partition daemons as processes: started, watched by pidfd, started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from vnicd.config import Paths
+from vnicd.host.ports.port import Port
+from vnicd.kernel import process
+from vnicd.process import privileges
+
+BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0
+"""Seconds before a daemon that died young is started again; doubles each time."""
+
+GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+LIVED = 5.0
+"""Seconds after which a daemon's death counts as its first."""
+
+
+class Supervisor(ABC):
+    """Watches partition daemons; `on_death(port)` is called when one has ended. How they start is a subclass's."""
+
+    def __init__(self, paths: Paths, on_death: Callable[[Port], None]) -> None:
+        self.paths = paths
+        self.on_death = on_death
+        self.births: dict[str, float] = {}
+        self.backoffs: dict[str, float] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    def start(self, port: Port) -> None:
+        """Start the daemon of a port, which is to outlive us. It registers by itself."""
+
+    @abstractmethod
+    def owns(self, port: Port, pid: int) -> bool:
+        """Whether a process is the daemon of this port."""
+
+    def owner(self, ports: Iterable[Port], pid: int) -> Port | None:
+        """The port whose daemon this process is, if it is one's."""
+        return next((port for port in ports if self.owns(port, pid)), None)
+
+    @abstractmethod
+    def has_daemon(self, port: Port) -> bool:
+        """Whether there is, or may soon be, something for end() to end."""
+
+    @abstractmethod
+    async def end(self, port: Port) -> None:
+        """End the daemon of a port; nothing happens if it has none."""
+
+    @abstractmethod
+    def withdraw(self, port: Port) -> None:
+        """The partition is no more: take away what was made for its daemon to start."""
+
+    @abstractmethod
+    async def end_service(self) -> None:
+        """The fabric was taken down, and nobody is to start the hosting daemon again."""
+
+    def adopt(self, port: Port, pid: int, pidfd: int) -> None:
+        """Watch a daemon that an earlier hosting daemon has started, or somebody else."""
+        self.forget(port)
+        port.pid, port.started = pid, process.start_time(pid) or 0
+        self.watch(port, pidfd)
+
+    def forget(self, port: Port) -> None:
+        """Watch it no longer."""
+        if port.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(port.pidfd)
+            os.close(port.pidfd)
+            port.pidfd = -1
+        port.pid = port.started = 0
+
+    def born(self, port: Port) -> None:
+        """Note the time of a start, from which the next delay follows."""
+        self.births[port.spec.name] = asyncio.get_running_loop().time()
+
+    def delay(self, port: Port) -> float:
+        """Seconds to wait before the next start: none for the first death, more for each that follows closely."""
+        name, now = port.spec.name, asyncio.get_running_loop().time()
+        if now - self.births.get(name, -LIVED) >= LIVED:
+            self.backoffs[name] = 0.0
+        wait = self.backoffs.get(name, 0.0)
+        self.backoffs[name] = min(max(BACKOFF_FIRST, 2 * wait), BACKOFF_MAX)
+        return wait
+
+    def watch(self, port: Port, pidfd: int) -> None:
+        port.pidfd = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._ended, port, pidfd)
+
+    def tell(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something without waiting for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait for what was begun without waiting for it."""
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    def _ended(self, port: Port, pidfd: int) -> None:
+        if port.pidfd == pidfd:
+            self.forget(port)
+            self.on_death(port)
+
+
+class Children(Supervisor):
+    """Partition daemons as children of ours, each in a session of its own."""
+
+    def __init__(self, paths: Paths, on_death: Callable[[Port], None]) -> None:
+        super().__init__(paths, on_death)
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, port: Port) -> None:
+        name = port.spec.name
+        self.paths.logs.mkdir(mode=0o755, exist_ok=True)
+        with self.paths.log(name).open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "vnicd", "partition", name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "VNICD_RUNTIME_DIR": str(self.paths.root),
+                    privileges.VARIABLE: str(privileges.user_of(self.paths.root, port.number)),
+                },
+            )
+        self.children[child.pid] = child
+        self.born(port)
+        port.pid, port.started = child.pid, process.start_time(child.pid) or 0
+        port.state = "starting"
+        self.watch(port, os.pidfd_open(child.pid))
+
+    def owns(self, port: Port, pid: int) -> bool:
+        return pid == port.pid and process.start_time(pid) == port.started
+
+    def has_daemon(self, port: Port) -> bool:
+        return port.pidfd >= 0
+
+    async def end(self, port: Port) -> None:
+        if port.pidfd < 0:
+            return
+        pidfd = os.dup(port.pidfd)
+        try:
+            await asyncio.to_thread(process.end, pidfd, GRACE)
+        finally:
+            os.close(pidfd)
+
+    def withdraw(self, port: Port) -> None:
+        """A child needs nothing that would be left."""
+
+    async def end_service(self) -> None:
+        """Nobody would."""
+
+    def forget(self, port: Port) -> None:
+        child = self.children.pop(port.pid, None)
+        super().forget(port)
+        if child is not None:
+            child.poll()

@@ -1,0 +1,156 @@
+"""Partition daemons as systemd units: systemd starts, confines and watches them, and we tell it which there are."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from vnicd.errors import VnicdError
+from vnicd.host.partitions.supervisor import Supervisor
+from vnicd.host.ports.port import Port
+
+log = logging.getLogger(__name__)
+
+PREFIX, SUFFIX = "vnicd-partition@", ".service"
+HOST = ("vnicd.socket", "vnicd.service")
+"""The socket first, or it starts the service again."""
+
+DROP_INS = Path("/run/systemd/system")
+"""Where what we add to a unit lasts until the next boot."""
+
+_FITTING = re.compile(r"[A-Za-z0-9_-]{1,25}")
+"""Names that make a user name of 31 characters at most, as the template makes it: `vnicd-NAME`."""
+
+
+def unit_name(name: str) -> str:
+    """The unit of a partition; partition names need no escaping there."""
+    return f"{PREFIX}{name}{SUFFIX}"
+
+
+def user_drop_in(name: str) -> str:
+    """What the unit of a partition needs beside the template to have a user of its own; empty for most names.
+
+    The user's name is a hash, which no other partition's is: systemd takes names of 31 characters, without dots.
+    """
+    if _FITTING.fullmatch(name):
+        return ""
+    return f"[Service]\nUser=vnicd_{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}\n"
+
+
+def unit_of(pid: int) -> str:
+    """The unit that a process belongs to, by its control group, which only root can change; empty when unknown."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    groups = [line.split(":", 2)[2] for line in lines if line.startswith("0::")]
+    parts = groups[0].split("/") if groups else []
+    return next((part for part in reversed(parts) if part.endswith(SUFFIX)), "")
+
+
+async def stop_unit_of(pid: int) -> bool:
+    """Stop the unit of ours that a daemon is in, which systemd would start again else; False when it is in none."""
+    unit = unit_of(pid)
+    if unit not in HOST and not unit.startswith(PREFIX):
+        return False
+    await systemctl("stop", *(HOST if unit in HOST else (unit,)))
+    return True
+
+
+def has_systemd() -> bool:
+    """Whether this machine was booted with systemd (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+async def systemctl(*words: str) -> None:
+    null = asyncio.subprocess.DEVNULL
+    pipe = asyncio.subprocess.PIPE
+    try:
+        child = await asyncio.create_subprocess_exec(
+            "systemctl", *words, stdin=null, stdout=null, stderr=pipe
+        )
+    except OSError as error:
+        raise VnicdError(f"systemctl can't be run: {error.strerror}") from error
+    _, complaint = await child.communicate()
+    if child.returncode:
+        log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
+
+
+def drop_ins_of(name: str) -> Path:
+    """The folder of what we add to the unit of a partition."""
+    return DROP_INS / f"{unit_name(name)}.d"
+
+
+async def give_user(name: str) -> None:
+    """Add what the unit of a partition needs for a user of its own, which for most names is nothing."""
+    text, path = user_drop_in(name), drop_ins_of(name) / "user.conf"
+    try:
+        if not text or (path.exists() and path.read_text() == text):
+            return
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        log.error("%s can't be given a user: %s", unit_name(name), error)
+        return
+    await systemctl("daemon-reload")
+
+
+async def stop(name: str) -> None:
+    """Stop the unit of a partition that is no more, and take away what we added to it."""
+    await systemctl("stop", unit_name(name))
+    take_user(name)
+
+
+def take_user(name: str) -> None:
+    """Take away what give_user() has added; what others have put beside it stays."""
+    with suppress(OSError):
+        (drop_ins_of(name) / "user.conf").unlink()
+        drop_ins_of(name).rmdir()
+
+
+class Units(Supervisor):
+    """Starts and stops `vnicd-partition@NAME.service`; whatever process registers from within that unit is its daemon.
+
+    So a unit that was restarted by systemd, or by hand, is taken in again without a word from us.
+    """
+
+    def start(self, port: Port) -> None:
+        port.state = "starting"
+        self.born(port)
+        self.tell(self._start(port.spec.name))
+
+    async def _start(self, name: str) -> None:
+        await give_user(name)
+        await systemctl("start", "--no-block", unit_name(name))
+
+    def adopt(self, port: Port, pid: int, pidfd: int) -> None:
+        """Watch it, and have its unit ready to be started anew: that of an older version had no need of a user."""
+        super().adopt(port, pid, pidfd)
+        self.tell(give_user(port.spec.name))
+
+    def owns(self, port: Port, pid: int) -> bool:
+        return unit_of(pid) == unit_name(port.spec.name)
+
+    def owner(self, ports: Iterable[Port], pid: int) -> Port | None:
+        """With one look at /proc, as processes that are nobody's daemon may ask for it again and again."""
+        unit = unit_of(pid)
+        return next((port for port in ports if unit_name(port.spec.name) == unit), None)
+
+    def has_daemon(self, port: Port) -> bool:
+        """Always: a unit whose daemon has died is started again by systemd, unless it was told to stop."""
+        return True
+
+    async def end(self, port: Port) -> None:
+        await self.settle()  # or a start that was asked for before may come after it
+        await systemctl("stop", unit_name(port.spec.name))
+
+    def withdraw(self, port: Port) -> None:
+        take_user(port.spec.name)  # not before: the unit may be started anew at the moment when it has ended
+
+    async def end_service(self) -> None:
+        await systemctl("stop", "--no-block", *HOST)

@@ -1,0 +1,52 @@
+"""Changes a partition that goes on: addresses, gateways, rate, MTU; its interface and its connections stay."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from vnicd.errors import Busy, VnicdError
+from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions.executor import Actions
+from vnicd.host.ports.port import Port, Ports
+from vnicd.host.uplink.controller import Uplink
+from vnicd.native import directory
+from vnicd.spec.partition import PartitionSpec
+
+
+class Alteration:
+    def __init__(self, ports: Ports, actions: Actions, uplink: Uplink) -> None:
+        self.ports = ports
+        self.actions = actions
+        self.uplink = uplink
+
+    async def alter(self, port: Port, spec: PartitionSpec) -> None:
+        """Bring a partition in line with a spec; when that fails it is as it was."""
+        async with port.lock:
+            if port.removing or port.adding:
+                raise Busy(f"the partition {spec.name} is being {'removed' if port.removing else 'added'}")
+            old = port.spec
+            self.uplink.check(spec)
+            self.ports.check_addresses(spec)
+            try:
+                await self._make_so(port, old, spec)
+                self.actions.save()
+            except BaseException:
+                with suppress(VnicdError, OSError):  # the first error tells more than a second one
+                    await self._make_so(port, spec, old)
+                raise
+
+    async def _make_so(self, port: Port, old: PartitionSpec, new: PartitionSpec) -> None:
+        """The rate, the interface, the directory, the uplink, the neighbours; what is so is not touched."""
+        switch, kernel = self.actions.switch, self.actions.kernel
+        port.spec = new
+        switch.set_rate(port)
+        wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
+        if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
+            return
+        await kernel(lambda: kernel_ops.alter(old, new, port.tap, wanted, have))
+        port.following = wanted
+        switch.announce(port, directory.LIVE if port.state == "up" else directory.DOWN)
+        await self.uplink.admit()
+        if added := set(new.addresses) - set(old.addresses):
+            await kernel(lambda: kernel_ops.announce_addresses(new, added, port.tap))

@@ -1,0 +1,1 @@
+"""The uplink: the machine's NIC, as the partitions share it."""

@@ -1,0 +1,234 @@
+"""What an uplink holds of this machine, brought in line with what is wanted. Blocking; run in the kernel thread.
+
+Theory of operation. There is one way for all changes: bring() looks at the NIC and makes everything so as it
+should be now - the lock on the NIC, port 0's interface with its addresses and routes, packet sockets with their
+program and memberships, firewall table, forwarding. It is called when the user sets an uplink, when a partition
+comes or goes, and whenever the kernel tells of a change of an interface or address; what is in order is not
+touched. All that the kernel does not take back by itself when we are killed (firewall table, forwarding) can be
+found again by its name, so that the next hosting daemon, or `down`, makes up for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from vnicd.kernel import nftables, nic, packet_socket, tap, vnic
+from vnicd.kernel.forwarding import Forwarding, forwards, settle
+from vnicd.kernel.interface import index_of
+from vnicd.kernel.nic import Facts
+from vnicd.packet import announcement, fanout_filter, nft_rules
+from vnicd.spec.addresses import alone, check_uplink, host, link_local, within
+from vnicd.spec.partition import MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_MIN_IPV6
+from vnicd.spec.uplink import UplinkSpec
+
+log = logging.getLogger(__name__)
+
+LANES = 32
+"""Packet sockets that inbound frames are spread over (MAX_LANES in cext/datapath/state/state.pxd)."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The uplink and the partitions that use it."""
+
+    spec: UplinkSpec
+    own_mac: str
+    """Of port 0's interface in nat mode; else it has the NIC's."""
+    macs: Mapping[int, str]
+    addresses: Mapping[int, tuple[str, ...]]
+    """CIDR texts of each port."""
+    names: Mapping[str, int]
+
+    def mac(self, facts: Facts | None) -> str:
+        """Of port 0's interface."""
+        return self.own_mac if self.spec.mode == "nat" or facts is None else facts.mac
+
+    @property
+    def hosts(self) -> dict[str, int]:
+        """The port of each address, without prefix length."""
+        return {host(text): port for port, texts in self.addresses.items() for text in texts}
+
+
+@dataclass
+class Gear:
+    """`table` names the firewall table, which is this fabric's own."""
+
+    table: str
+    lock: int = -1
+    locked: int = 0
+    """Index of the NIC that the lock is for."""
+    vnic: int = -1
+    ifname: str = ""
+    sockets: list[int] = field(default_factory=list)
+    """The lanes and, last, the transmitting socket."""
+    bound: tuple[int, bool] = (0, False)
+    """Index and mode (shared) of the NIC that the sockets are for."""
+    program: bytes = b""
+    memberships: set[str] = field(default_factory=set)
+    router: tuple[str, bool] = ("", False)
+    """A NIC, and whether the machine forwarded what came in by it."""
+    announced: set[tuple[str, str]] = field(default_factory=set)
+    """MAC and address that the network was told of."""
+    script: str = ""
+    firewall_mode: str = ""
+    forwarding: Forwarding | None = None
+    between: tuple[str, str, bool] = ("", "", False)
+    """What `forwarding` is for: port 0's interface, the NIC, IPv6 as well or not."""
+    retired: list[int] = field(default_factory=list)
+    """Descriptors that the loop may still use; whoever has told it of the new ones closes them."""
+
+    def bring(self, wanted: Wanted) -> Facts | None:
+        """Make all as it is wanted; what was found of the NIC, None when it is not there."""
+        facts = nic.look(wanted.spec.nic)
+        self._hold(facts)
+        if facts is not None:
+            macs = wanted.macs.values()
+            check_uplink(wanted.spec, wanted.mac(facts), facts.addresses, macs, wanted.hosts)
+        self._make_vnic(wanted, facts)
+        if facts is None or wanted.spec.mode == "nat":
+            self._close_sockets()
+        else:
+            self._open_sockets(wanted, facts)
+        self._load_firewall(wanted)
+        self._forward(wanted, facts)
+        return facts
+
+    def release(self) -> None:
+        """Give everything back; the loop must not use the sockets and the interface any more."""
+        self._close_sockets()
+        self.close_retired()
+        if self.vnic >= 0:
+            os.close(self.vnic)
+            self.vnic, self.ifname = -1, ""
+        if self.script:
+            nftables.remove(self.table)
+            self.script = ""
+        if self.forwarding is not None:
+            self.forwarding.release()
+            self.forwarding = None
+        self._hold(None)
+
+    def leave(self) -> None:
+        """The hosting daemon ends and the uplink stays set: let the next one have the NIC."""
+        if self.lock >= 0:
+            nic.release(self.lock)
+            self.lock, self.locked = -1, 0
+
+    def close_retired(self) -> None:
+        """All at once: for each packet socket the kernel waits some 20 ms until no CPU uses it any more."""
+        if self.retired:
+            with ThreadPoolExecutor(len(self.retired)) as pool:
+                list(pool.map(os.close, self.retired))
+            self.retired.clear()
+
+    def _hold(self, facts: Facts | None) -> None:
+        """Be the only fabric on this NIC."""
+        index = facts.index if facts is not None else 0
+        if index == self.locked:
+            return
+        lock = nic.claim(index, facts.name) if facts is not None else -1
+        if self.lock >= 0:
+            nic.release(self.lock)
+        self.lock, self.locked = lock, index
+
+    def _make_vnic(self, wanted: Wanted, facts: Facts | None) -> None:
+        """Port 0's interface: in nat mode the gateway; else as if it were the NIC, for the partitions only."""
+        self.ifname = tap.name_of(self.vnic)
+        if index_of(self.ifname) is None:  # deleted, or moved to where we can't use it
+            if self.vnic >= 0:
+                self.retired.append(self.vnic)
+            self.vnic, self.ifname = vnic.make_vnic()
+        is_nat = wanted.spec.mode == "nat"
+        own = wanted.spec.subnets if is_nat else alone(facts.addresses if facts else ())
+        subnets = [gateway.network for gateway in wanted.spec.gateways]
+        routes = [each for each in wanted.hosts if not any(within(each, subnet) for subnet in subnets)]
+        least = MTU_MIN_IPV6 if any(":" in each for each in (*own, *routes)) else MTU_MIN
+        mtu = min(MTU_MAX, max(least, facts.mtu)) if facts is not None else MTU_DEFAULT
+        vnic.configure_vnic(self.ifname, wanted.mac(facts), mtu, tuple(own), tuple(routes))
+
+    def _open_sockets(self, wanted: Wanted, facts: Facts) -> None:
+        shared = wanted.spec.mode == "shared"
+        lane = fanout_filter.assign(wanted.macs, LANES)
+        macs = {} if shared else {mac: lane[port] for port, mac in wanted.macs.items()}
+        hosts = {each: lane[port] for each, port in wanted.hosts.items()} if shared else {}
+        for port, mac in wanted.macs.items() if shared else ():
+            hosts[link_local(mac)] = lane[port]
+        program = fanout_filter.program(shared, facts.mac, macs, hosts)
+        if self.bound != (facts.index, shared) or not self.sockets:
+            self._close_sockets()
+            self.sockets = packet_socket.open_lanes(wanted.spec.nic, LANES, program)
+            self.sockets.append(packet_socket.open_transmit(wanted.spec.nic))
+            self.bound = (facts.index, shared)
+        elif program != self.program:
+            packet_socket.set_program(self.sockets[0], program)
+        self.program = program
+        receive = self.sockets[0]
+        self.memberships = packet_socket.set_memberships(receive, facts.index, set(macs), self.memberships, True)
+        self._announce(wanted, facts)
+
+    def _announce(self, wanted: Wanted, facts: Facts) -> None:
+        """Tell the network of each address that is new, or is at another MAC or behind another cable than before."""
+        if not facts.carrier:
+            self.announced = set()
+            return
+        shared = wanted.spec.mode == "shared"
+        now = {(facts.mac if shared else wanted.macs[port], each) for each, port in wanted.hosts.items()}
+        for mac, each in sorted(now - self.announced):
+            try:
+                os.write(self.sockets[-1], bytes(tap.VNET_HEADER) + announcement.frame(mac, each))
+            except OSError as error:
+                log.warning("%s can't be announced on %s: %s", each, facts.name, error.strerror)
+        self.announced = now
+
+    def _close_sockets(self) -> None:
+        self.retired += self.sockets
+        self.sockets, self.memberships, self.bound, self.program = [], set(), (0, False), b""
+        self.announced = set()
+
+    def _load_firewall(self, wanted: Wanted) -> None:
+        spec = wanted.spec
+        if spec.mode == "nat":
+            by_name = {name: wanted.addresses[port] for name, port in wanted.names.items()}
+            script = nft_rules.ruleset(self.table, self.ifname, spec.nic, spec, by_name, self._is_router(spec.nic))
+        elif spec.mode == "shared":
+            script = nft_rules.bypass(self.table, spec.nic, list(wanted.hosts))
+        else:
+            script = ""
+        if script == self.script:
+            return
+        if self.script and self.firewall_mode != spec.mode:
+            nftables.remove(self.table)
+            self.script = ""
+        if script:
+            nftables.load(script)
+        self.script, self.firewall_mode = script, spec.mode
+
+    def _is_router(self, name: str) -> bool:
+        """Whether the machine forwarded what came in by the NIC before we made it."""
+        if self.router[0] != name:
+            self.router = (name, forwards(name))
+        return self.router[1]
+
+    def _forward(self, wanted: Wanted, facts: Facts | None) -> None:
+        """nat mode needs a machine that forwards between port 0's interface and the NIC."""
+        needed = wanted.spec.mode == "nat" and facts is not None
+        ipv6 = any(gateway.version == 6 for gateway in wanted.spec.gateways)
+        between = (self.ifname, wanted.spec.nic, ipv6)
+        if self.forwarding is not None and (not needed or self.between != between):
+            self.forwarding.release()
+            self.forwarding = None
+        if needed:
+            self.forwarding = self.forwarding or Forwarding(*between)
+            self.between = between
+            self.forwarding.claim()
+
+
+def clean(table: str) -> None:
+    """Take away what a hosting daemon that was killed has left of an uplink, whatever the state says of it."""
+    nftables.remove(table)
+    settle()
+    nic.sweep()

@@ -1,0 +1,1 @@
+"""Limits of the machine that are raised while a fabric runs."""

@@ -1,0 +1,1 @@
+"""What direct sockets need of the kernel."""

@@ -1,0 +1,1 @@
+"""One end of the links of a port."""

@@ -1,0 +1,1 @@
+"""The compiled modules, made of cext, with their stubs."""

@@ -1,0 +1,1 @@
+"""Compiled modules that serve tests alone; they are not installed."""

@@ -1,0 +1,1 @@
+"""What any daemon needs as a process: notifications to systemd, dropped privileges, common wake-ups."""

@@ -1,0 +1,63 @@
+"""A partition daemon needs no privilege once it runs: what it works on, it was handed as descriptors.
+
+Each has a user of its own, so that a hostile one can neither signal nor trace another, nor use up what the kernel
+counts by user: descriptors in flight, processes, locked memory. It is a number that no passwd file has. Under systemd
+it is a dynamic user of the unit's, which no process of ours chooses.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from vnicd.native import hardening
+
+USER = "vnicd"
+NOBODY = 65534
+"""Stands in where there is no such user."""
+
+
+FIRST_USER = 0x7000_0000
+"""Far above what systems give to people, services and containers: systemd's own users of containers end below it."""
+
+VARIABLE = "VNICD_USER"
+"""By this a hosting daemon tells a partition daemon that it starts which user to become."""
+
+
+def user_of(root: Path, port: int) -> int:
+    """The user of the daemon at a port of the fabric with this runtime directory."""
+    fabric = zlib.crc32(os.fsencode(root)) & 0xFFFF
+    return FIRST_USER | fabric << 8 | port
+
+
+def identity() -> tuple[int, int]:
+    """User and group that partition daemons run as."""
+    try:
+        entry = pwd.getpwnam(USER)
+    except KeyError:
+        return NOBODY, NOBODY
+    return entry.pw_uid, entry.pw_gid
+
+
+def drop() -> None:
+    """Become unprivileged for good; under systemd we are so from the start.
+
+    Where the limit for it is endless, as under systemd, memory stays in memory. A smaller limit would not only
+    be too small for all: it would make later mappings fail.
+    """
+    if os.geteuid() == 0:
+        user, group = identity()
+        os.setgroups([])
+        os.setresgid(group, group, group)
+        with suppress(KeyError, ValueError, OSError):  # in a user namespace few users can be had
+            own = int(os.environ[VARIABLE])
+            os.setresuid(own, own, own)
+    if os.geteuid() == 0:
+        os.setresuid(user, user, user)
+    hardening.no_new_privileges()
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
+        hardening.lock_memory()

@@ -1,0 +1,1 @@
+"""What a user declares: partitions, uplinks, addresses, and the file that holds them. Pure."""

@@ -1,0 +1,58 @@
+"""Questions about addresses that the uplink asks: pure, on texts with and without prefix lengths."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+from vnicd.errors import Invalid, Taken
+from vnicd.spec.uplink import Network, UplinkSpec
+
+
+def host(text: str) -> str:
+    """An address without its prefix length."""
+    return text.partition("/")[0]
+
+
+def alone(texts: Iterable[str]) -> tuple[str, ...]:
+    """Addresses as subnets of their own: /32 and /128."""
+    return tuple(str(ipaddress.ip_network(host(text))) for text in texts)
+
+
+def within(address: str, network: Network) -> bool:
+    return ipaddress.ip_address(address) in network  # False also for another family
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 address that the kernel makes of a MAC address (EUI-64)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))
+
+
+def check_uplink(
+    spec: UplinkSpec,
+    mac: str,
+    nic_addresses: Iterable[str],
+    macs: Iterable[str],
+    hosts: Mapping[str, int],
+) -> None:
+    """Taken or Invalid when the machine and its partitions would be in each other's way.
+
+    `hosts` are the partitions' addresses without prefix lengths, `macs` their MAC addresses, `mac` is that of port 0.
+    """
+    machine = [ipaddress.ip_interface(text) for text in nic_addresses]
+    for own in (*machine, *spec.gateways):
+        if str(own.ip) in hosts:
+            raise Taken(
+                f"a partition has the address {own.ip}, which is this machine's", "give it another one"
+            )
+    if mac in macs:
+        raise Taken(f"a partition has the MAC address {mac}, which is this machine's", "give it another one")
+    for gateway in spec.gateways:
+        for own in machine:
+            if own.version == gateway.version and own.network.overlaps(gateway.network):
+                raise Invalid(
+                    f"the subnet {gateway.network} overlaps with {own.network} of {spec.nic}",
+                    "choose another --subnet",
+                )

@@ -1,0 +1,229 @@
+"""The planner: from what should be and what is to the actions that lead there; pure.
+
+plan() is for the parts of one partition, changes() for a whole fabric as a file declares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from ipaddress import ip_interface
+from typing import Any, Literal
+
+from vnicd.errors import Invalid
+from vnicd.spec.fabric_file import OPTION_KEYS, UPLINK_KEYS, Declared
+from vnicd.spec.partition import PartitionSpec
+from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
+
+
+class Step(Enum):
+    """One change to the machine; `undo` names the one that takes it back."""
+
+    MAKE_NAMESPACE = "make namespace"
+    MAKE_INTERFACE = "make interface"
+    START_DAEMON = "start daemon"
+    STOP_DAEMON = "stop daemon"
+    DELETE_INTERFACE = "delete interface"
+    DELETE_NAMESPACE = "delete namespace"
+
+    @property
+    def undo(self) -> Step | None:
+        return _UNDO.get(self)
+
+
+_UNDO = {
+    Step.MAKE_NAMESPACE: Step.DELETE_NAMESPACE,
+    Step.MAKE_INTERFACE: Step.DELETE_INTERFACE,
+    Step.START_DAEMON: Step.STOP_DAEMON,
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    step: Step
+    spec: PartitionSpec
+
+
+@dataclass(frozen=True)
+class Actual:
+    """What there is of one partition."""
+
+    spec: PartitionSpec
+    namespace: bool = False
+    interface: bool = False
+    """Whether the hosting daemon has its TAP in hand, or the partition daemon has."""
+    daemon: bool = False
+
+
+def plan(desired: Mapping[str, PartitionSpec], actual: Mapping[str, Actual]) -> list[Action]:
+    """The fewest actions, removals first, that turn `actual` into `desired`.
+
+    A partition whose spec has changed is removed and made again. What is in order is not touched.
+    """
+    gone = [have for name, have in actual.items() if desired.get(name) != have.spec]
+    actions = [action for have in gone for action in _removal(have)]
+    for name, spec in desired.items():
+        have = actual.get(name)
+        if have is None or have.spec != spec:
+            have = Actual(spec, namespace=not spec.owns_netns)
+        actions += _creation(have)
+    return actions
+
+
+def _creation(have: Actual) -> Iterable[Action]:
+    if not have.namespace and have.spec.owns_netns:
+        yield Action(Step.MAKE_NAMESPACE, have.spec)
+    if not (have.namespace and have.interface):
+        yield Action(Step.MAKE_INTERFACE, have.spec)
+    if not have.daemon:
+        yield Action(Step.START_DAEMON, have.spec)
+
+
+def _removal(have: Actual) -> Iterable[Action]:
+    if have.daemon:
+        yield Action(Step.STOP_DAEMON, have.spec)
+    if have.interface and have.namespace:
+        yield Action(Step.DELETE_INTERFACE, have.spec)
+    if have.namespace and have.spec.owns_netns:
+        yield Action(Step.DELETE_NAMESPACE, have.spec)
+
+
+# --------------------------------------------------------------------------------------- a whole fabric
+
+Op = Literal["add", "remove", "change", "replace"]
+Kind = Literal["partition", "uplink", "option"]
+Fields = dict[str, tuple[Any, Any]]
+
+LIVE_FIELDS = ("addresses", "gateways", "rate", "mtu")
+"""Of a partition that goes on while they change; another one can only be made anew with the others."""
+
+FIXED_FIELDS = ("mac", "ifname", "netns")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference of a fabric. `fields` are those that differ, old and new, as they are in JSON."""
+
+    op: Op
+    kind: Kind
+    name: str
+    fields: Fields = field(default_factory=dict)
+    partition: PartitionSpec | None = None
+    """What it is to be, with what the uplink gives it."""
+
+
+def changes(desired: Declared, actual: Declared) -> list[Change]:
+    """The fewest changes, in the order of removals, uplink, changes, additions, that turn `actual` into `desired`.
+
+    In nat mode a partition keeps what it has of that which `desired` leaves to the uplink, as long as it suits.
+    """
+    wanted, have = settle(desired, actual), actual.partitions
+    found = [Change("remove", "partition", name) for name in have if name not in wanted]
+    found += _uplink_change(desired.uplink, actual.uplink)
+    for name, spec in wanted.items():
+        if name in have and (fields := _partition_fields(have[name], spec)):
+            op: Op = "replace" if any(each in FIXED_FIELDS for each in fields) else "change"
+            found.append(Change(op, "partition", name, fields, spec))
+    for name, spec in wanted.items():
+        if name not in have:
+            found.append(Change("add", "partition", name, _partition_fields(PartitionSpec(name), spec), spec))
+    for name in OPTION_KEYS:
+        old, new = (getattr(each.options, name) for each in (actual, desired))
+        if old != new:
+            found.append(Change("change", "option", name, {name: (old, new)}))
+    return found
+
+
+def _uplink_change(desired: UplinkSpec | None, actual: UplinkSpec | None) -> Iterable[Change]:
+    if desired == actual:
+        return
+    if desired is None:
+        yield Change("remove", "uplink", actual.nic if actual else "")
+        return
+    old = (actual or UplinkSpec("")).to_json()
+    new = desired.to_json()
+    fields = {key: (old[key] if actual else None, new[key]) for key in UPLINK_KEYS if old[key] != new[key]}
+    yield Change("add" if actual is None else "change", "uplink", desired.nic, fields)
+
+
+def _partition_fields(old: PartitionSpec, new: PartitionSpec) -> Fields:
+    """Those that differ; the order of addresses says nothing."""
+    before, after = old.to_json(), new.to_json()
+    return {
+        key: (before[key], after[key])
+        for key in (*LIVE_FIELDS, *FIXED_FIELDS)
+        if (set(before[key]) != set(after[key]) if key == "addresses" else before[key] != after[key])
+    }
+
+
+def settle(desired: Declared, actual: Declared) -> dict[str, PartitionSpec]:
+    """The desired partitions with the addresses and gateways that an uplink in nat mode gives them.
+
+    What can't be given stays open: whoever adds the partition finds out why.
+    """
+    uplink = desired.uplink
+    settled = dict(desired.partitions)
+    if uplink is None or uplink.mode != "nat":
+        return settled
+    is_open = [
+        name
+        for name, spec in settled.items()
+        if not spec.addresses and (name, "addresses") not in desired.empty
+    ]
+    taken = [text for spec in settled.values() for text in spec.addresses]
+    for name in is_open:
+        have = actual.partitions.get(name)
+        kept = _suitable(uplink, have.addresses if have is not None else (), taken)
+        settled[name] = replace(settled[name], addresses=kept)
+        taken += kept
+    for name in is_open:
+        kept = settled[name].addresses
+        try:
+            given = _complete(uplink, kept, free_addresses(uplink, taken))
+        except Invalid:
+            continue
+        settled[name] = replace(settled[name], addresses=given)
+        taken += given
+    for name, spec in settled.items():
+        if not spec.gateways and (name, "gateways") not in desired.empty:
+            settled[name] = replace(spec, gateways=default_gateways(uplink, spec.addresses))
+    return settled
+
+
+def left_empty(
+    uplink: UplinkSpec | None, partitions: Mapping[str, PartitionSpec]
+) -> frozenset[tuple[str, str]]:
+    """What these partitions do not have though the uplink would give it to new ones (Declared.empty)."""
+    if uplink is None or uplink.mode != "nat":
+        return frozenset()
+    bare = {(name, "addresses") for name, spec in partitions.items() if not spec.addresses}
+    return frozenset(bare) | {
+        (name, "gateways")
+        for name, spec in partitions.items()
+        if not spec.gateways and default_gateways(uplink, spec.addresses)
+    }
+
+
+def _suitable(uplink: UplinkSpec, addresses: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
+    """Of these addresses one for each subnet that an uplink in nat mode could have given."""
+    used = {ip_interface(text).ip for text in taken}
+    found = []
+    for gateway in uplink.gateways:
+        fitting = (
+            text
+            for text in addresses
+            if ip_interface(text).network == gateway.network
+            and ip_interface(text).ip not in {gateway.ip, *used}
+        )
+        found += list(fitting)[:1]
+    return tuple(found)
+
+
+def _complete(uplink: UplinkSpec, kept: tuple[str, ...], free: tuple[str, ...]) -> tuple[str, ...]:
+    """For each subnet the address that is kept, or else the free one."""
+    networks = [ip_interface(text).network for text in kept]
+    return tuple(
+        kept[networks.index(gateway.network)] if gateway.network in networks else given
+        for gateway, given in zip(uplink.gateways, free, strict=True)
+    )

@@ -1,0 +1,234 @@
+"""What an uplink is - the real NIC that partitions share - and the checks that a user's words for it must pass."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from vnicd.errors import Invalid
+from vnicd.spec.partition import Interface, check_name, parse_address
+
+Mode = Literal["bridge", "shared", "nat"]
+Backend = Literal["auto", "packet"]
+
+MAX_PUBLISHED = 256
+
+_NIC = re.compile(r"[^\s/:]{1,15}")
+_PORT = "([0-9]{1,5})"
+_PUBLISH = re.compile(rf"(?:([0-9.]+|\[[0-9a-fA-F:.]+\]):)?{_PORT}:([^:/]+):{_PORT}(?:/(tcp|udp))?")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Publish:
+    """A port of the machine that leads to one of a partition."""
+
+    port: int
+    name: str
+    """Of the partition, which need not exist yet."""
+    target: int
+    protocol: str = "tcp"
+    address: str = ""
+    """Of the machine; empty for all of them."""
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        suffix = "" if self.protocol == "tcp" else f"/{self.protocol}"
+        return f"{address + ':' if address else ''}{self.port}:{self.name}:{self.target}{suffix}"
+
+
+@dataclass(frozen=True)
+class UplinkSpec:
+    """An uplink as it was asked for: all of it is checked and normal."""
+
+    nic: str
+    mode: Mode = "bridge"
+    backend: Backend = "auto"
+    subnets: tuple[str, ...] = ()
+    """nat only: the gateway's address with the prefix length, at most one of each family: 10.78.0.1/24."""
+    publish: tuple[Publish, ...] = ()
+    """nat only."""
+    propagate_link: bool = False
+
+    @property
+    def guards_addresses(self) -> bool:
+        """Whether a partition may only send from the addresses that it was given."""
+        return self.mode != "bridge"
+
+    @property
+    def gateways(self) -> tuple[Interface, ...]:
+        """The hosting partition's own addresses in nat mode."""
+        return tuple(ipaddress.ip_interface(text) for text in self.subnets)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.__dict__,
+            "subnets": list(self.subnets),
+            "publish": [str(each) for each in self.publish],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> UplinkSpec:
+        return make_uplink(**data)
+
+
+def make_uplink(
+    nic: object,
+    mode: object = None,
+    backend: object = None,
+    subnets: Iterable[object] | None = None,
+    publish: Iterable[object] | None = None,
+    propagate_link: object = False,
+) -> UplinkSpec:
+    """An UplinkSpec from a user's words; Invalid tells which one is wrong."""
+    mode = _one_of("mode", mode, get_args(Mode))
+    backend = _one_of("backend", backend, get_args(Backend))
+    for what, words in (("subnet", subnets), ("publish", publish)):
+        if words is not None and not isinstance(words, list | tuple):
+            raise Invalid(f"{what} must be a list")
+        if words and mode != "nat":
+            raise Invalid(f"--{what} is for the nat mode", "add: --mode nat")
+    if not isinstance(propagate_link, bool):
+        raise Invalid("propagate_link must be true or false")
+    return UplinkSpec(
+        check_nic(nic),
+        cast(Mode, mode),
+        cast(Backend, backend),
+        _subnets(subnets or ()) if mode == "nat" else (),
+        _published(publish or ()),
+        propagate_link,
+    )
+
+
+UNUSABLE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/3",
+        "::/16",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+"""Networks whose addresses no partition can have."""
+
+DEFAULT_SUBNETS = ("10.78.0.1/24", "fd78::1/64")
+
+
+def check_nic(name: object) -> str:
+    if not isinstance(name, str) or not _NIC.fullmatch(name) or not name.isprintable() or name in (".", ".."):
+        raise Invalid(f"{name!r} is not an interface name")
+    if len(name.encode()) > 15:
+        raise Invalid(f"{name!r} is longer than the 15 bytes of an interface name")
+    if name == "lo":
+        raise Invalid("the loopback interface leads nowhere", "name a network adapter; see: ip link")
+    return name
+
+
+def _one_of(what: str, word: object, choices: tuple[str, ...]) -> str:
+    if word is None:
+        return choices[0]
+    if word not in choices:
+        raise Invalid(f"the {what} must be {', '.join(choices[:-1])} or {choices[-1]}, not {word}")
+    return str(word)
+
+
+def _subnets(words: Iterable[object]) -> tuple[str, ...]:
+    """The gateway's addresses: the first of a network unless one is named. DEFAULT_SUBNETS when none is given."""
+    found: dict[int, str] = {}
+    for text in words:
+        gateway = _gateway(text)
+        if gateway.version in found:
+            raise Invalid(f"there can be one IPv4 and one IPv6 subnet, and {text} is another")
+        found[gateway.version] = str(gateway)
+    return tuple(found[version] for version in (4, 6) if version in found) or DEFAULT_SUBNETS
+
+
+def _gateway(text: object) -> Interface:
+    try:
+        if not isinstance(text, str) or "/" not in text or "%" in text:
+            raise ValueError
+        given = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise Invalid(f"{text} is not a subnet", "write it as 10.78.0.0/24 or fd78::/64") from error
+    network = given.network
+    longest = 30 if given.version == 4 else 126
+    if not 8 <= network.prefixlen <= longest:
+        raise Invalid(f"the prefix length of the subnet {text} must be 8 to {longest}")
+    if any(network.version == each.version and network.overlaps(each) for each in UNUSABLE):
+        raise Invalid(f"partitions can't have addresses of {network}")
+    ip = given.ip if given.ip != network.network_address else network.network_address + 1
+    return parse_address(f"{ip}/{network.prefixlen}")
+
+
+def _published(words: Iterable[object]) -> tuple[Publish, ...]:
+    found = tuple(parse_publish(text) for text in words)
+    if len(found) > MAX_PUBLISHED:
+        raise Invalid(f"at most {MAX_PUBLISHED} ports can be published, not {len(found)}")
+    taken: dict[tuple[int, str], set[str]] = {}
+    for each in found:
+        addresses = taken.setdefault((each.port, each.protocol), set())
+        # One without an address is for all of them.
+        if each.address in addresses or (addresses and "" in {each.address, *addresses}):
+            raise Invalid(f"port {each.port}/{each.protocol} is published twice")
+        addresses.add(each.address)
+    return found
+
+
+def parse_publish(text: object) -> Publish:
+    """[ADDRESS:]PORT:PARTITION:PORT[/udp]"""
+    match = _PUBLISH.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise Invalid(
+            f"{text!r} does not name a port to publish", "write PORT:PARTITION:PORT, as 8080:web:80"
+        )
+    given, port, name, target, protocol = match.groups()
+    address = _published_address(given.strip("[]")) if given else ""
+    for number in (port, target):
+        if not 0 < int(number) < 65536:
+            raise Invalid(f"{number} is not a port number")
+    return Publish(int(port), check_name(name), int(target), protocol or "tcp", address)
+
+
+def _published_address(text: str) -> str:
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise Invalid(f"{text} is not an address of this machine") from error
+    if ip.is_unspecified:
+        raise Invalid(f"{text} is no address to publish at", "leave it out to mean all addresses")
+    if ip.is_loopback:
+        # The kernel lets nothing from there leave for another interface.
+        raise Invalid(f"nothing can be published at the loopback address {text}", "name another, or none")
+    return str(parse_address(f"{ip}/{ip.max_prefixlen}").ip)
+
+
+def free_addresses(spec: UplinkSpec, taken: Iterable[str]) -> tuple[str, ...]:
+    """The lowest address of each subnet that nobody has; Invalid when one is used up.
+
+    `taken` are addresses with or without prefix lengths.
+    """
+    used = {ipaddress.ip_interface(text).ip for text in taken}
+    return tuple(_free_address(gateway, used) for gateway in spec.gateways)
+
+
+def _free_address(gateway: Interface, used: set[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> str:
+    network = gateway.network
+    count = network.num_addresses - (1 if network.version == 4 else 0)  # without the broadcast address
+    for offset in range(1, min(count, len(used) + 3)):
+        ip = network.network_address + offset
+        if ip != gateway.ip and ip not in used:
+            return f"{ip}/{network.prefixlen}"
+    raise Invalid(f"the subnet {network} has no free address left", "set a larger --subnet")
+
+
+def default_gateways(spec: UplinkSpec, addresses: Iterable[str]) -> tuple[str, ...]:
+    """In nat mode, the hosting partition for each family in which an address is of the subnet."""
+    own = [ipaddress.ip_interface(text).ip for text in addresses]
+    return tuple(str(gateway.ip) for gateway in spec.gateways if any(ip in gateway.network for ip in own))
