@@ -75,22 +75,22 @@ def test_connecting_again_starts_no_thread() -> None:
         daemon = Daemon()
         for _ in range(50):
             await daemon.say(b"garbage", [0])
-            while daemon.allowance.bin.fill:
+            while daemon.allowance.reaper.fill:
                 await asyncio.to_thread(os.sched_yield)
-        return sum(thread.name == "bin" for thread in threading.enumerate())
+        return sum(thread.name == "fd-reaper" for thread in threading.enumerate())
 
-    before = sum(thread.name == "bin" for thread in threading.enumerate())
+    before = sum(thread.name == "fd-reaper" for thread in threading.enumerate())
     assert asyncio.run(run()) - before <= 1
 
 
 def test_more_than_can_be_closed() -> None:
     async def run() -> None:
         allowance = Allowance(0.0)
-        allowance.bin.put([os.open("/dev/null", os.O_RDONLY) for _ in range(MOST_UNCLOSED)])
+        allowance.reaper.put([os.open("/dev/null", os.O_RDONLY) for _ in range(MOST_UNCLOSED)])
         assert not allowance.is_overdrawn
-        allowance.bin.put([os.open("/dev/null", os.O_RDONLY)])
+        allowance.reaper.put([os.open("/dev/null", os.O_RDONLY)])
         assert allowance.is_overdrawn
-        while allowance.bin.fill:
+        while allowance.reaper.fill:
             await asyncio.to_thread(os.sched_yield)
         assert not allowance.is_overdrawn
 
@@ -102,13 +102,13 @@ def test_what_can_not_be_closed_is_not_held_against_the_next_daemon() -> None:
 
     async def run() -> None:
         allowance = Allowance(0.0)
-        first = allowance.bin
+        first = allowance.reaper
         first.put([os.open("/dev/null", os.O_RDONLY)])
         allowance.renew()
-        assert allowance.bin is first
+        assert allowance.reaper is first
         first.put([os.open("/dev/null", os.O_RDONLY) for _ in range(MOST_UNCLOSED)])
         allowance.renew()
-        assert allowance.bin is not first and not allowance.is_overdrawn
+        assert allowance.reaper is not first and not allowance.is_overdrawn
         while first.fill:
             await asyncio.to_thread(os.sched_yield)
 

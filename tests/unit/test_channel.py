@@ -62,7 +62,7 @@ def with_channel(sock: socket.socket, test: Callable[[Listener], Awaitable[None]
         listener.channel.close()
         listener.channel.close()
         assert listener.ends == 1, "the end is told once"
-        await asyncio.to_thread(wait_until, lambda: not listener.allowance.bin.fill, 5, "all is closed")
+        await asyncio.to_thread(wait_until, lambda: not listener.allowance.reaper.fill, 5, "all is closed")
         return listener
 
     return asyncio.run(run())
@@ -171,7 +171,7 @@ def test_descriptors_that_take_long_to_close(pair: Pair, read: bool) -> None:
             await listener.until(lambda: listener.ends)
         listener.channel.close()
         assert time.monotonic() - begun < 2
-        assert listener.allowance.bin.fill == 1
+        assert listener.allowance.reaper.fill == 1
         for each in kept:
             each.close()  # which ends the lingering
 

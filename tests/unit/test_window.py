@@ -201,11 +201,11 @@ def test_what_is_stuck_costs_one_timer() -> None:
         plain = loop.call_later
         later = lambda delay, work, *words: timers.append(work) or plain(3600, work, *words)  # noqa: E731
         loop.call_later = later  # type: ignore[method-assign]
-        station.bin.came += MAX_WASTE + 100
+        station.reaper.came += MAX_WASTE + 100
         while visitors:
-            seen = station.bin.came
+            seen = station.reaper.came
             await asyncio.to_thread(ask_and_go, visitors.pop())
-            await asyncio.to_thread(wait_until, lambda: station.bin.came != seen, 5, "it has come")  # noqa: B023
+            await asyncio.to_thread(wait_until, lambda: station.reaper.came != seen, 5, "it has come")  # noqa: B023
         loop.call_later = plain  # type: ignore[method-assign]
         broker.close()
 

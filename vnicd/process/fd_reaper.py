@@ -1,7 +1,7 @@
-"""A bin for descriptors that strangers have sent: a thread closes them, as that can take as long as their owner likes.
+"""Closes descriptors that strangers have sent: a thread does it, as that can take as long as their owner likes.
 
 A TCP socket that lingers blocks its last close, and so does a Unix socket with such a one in its queue, or a file of
-a file system that a program serves. Each partition has a bin for its programs and one for its daemon, and so can only
+a file system that a program serves. Each partition has a reaper for its programs and one for its daemon, so it can only
 hold up itself.
 """
 
@@ -25,7 +25,7 @@ RETRY = 1.0
 """Seconds until a thread is asked for again."""
 
 
-class Bin:
+class FdReaper:
     def __init__(self) -> None:
         self.gathered: list[int] = []
         self.queue: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
@@ -51,7 +51,7 @@ class Bin:
         with self.lock:  # held for moments only
             if not self.working:
                 try:
-                    threading.Thread(target=self._work, name="bin", daemon=True).start()
+                    threading.Thread(target=self._work, name="fd-reaper", daemon=True).start()
                 except RuntimeError:  # there are too many threads just now
                     asyncio.get_running_loop().call_later(RETRY, self._empty)
                     return

@@ -2,11 +2,11 @@
 
 Theory of operation. In each partition's namespace it listens at an abstract name, so whoever connects is in that
 partition and speaks for it. Programs get the table here (HELLO) and tell of their listeners (LISTEN). Whether a
-connection can be direct is asked at the resolver (windows.py), and the ends of connections are brought together by
-the exchange (exchanges.py): both have a name of their own in each namespace and a native thread that answers there.
+connection can be direct is asked at the resolver (resolver.py), and the ends of connections are brought together by
+the exchange (exchange.py): both have a name of their own in each namespace and a native thread that answers there.
 
 Programs are strangers. Each request is judged by itself, is answered at once or the program has to go, and costs its
-partition alone: places and the closing of its descriptors (bin.py) are counted by partition.
+partition alone: places and the closing of its descriptors (fd_reaper.py) are counted by partition.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Broker:
         self.exchanges.close(station)
         for sock in filter(None, (station.outfit.listener, station.outfit.window, station.outfit.exchange)):
             if sock.fileno() >= 0:
-                station.bin.put([sock.detach()])  # somebody may wait in it who has sent us something
+                station.reaper.put([sock.detach()])  # somebody may wait in it who has sent us something
         station.outfit.close()
         station.crowd.close()
 
@@ -170,7 +170,7 @@ class Broker:
 
     def _accept(self, station: Station) -> None:
         for _ in range(ACCEPT_AT_ONCE):
-            if station.bin.fill > MAX_WASTE:
+            if station.reaper.fill > MAX_WASTE:
                 self._rest(station)
                 return
             try:
@@ -183,12 +183,12 @@ class Broker:
                 self._rest(station)
                 return
             if len(station.visitors) >= MAX_VISITORS:
-                station.bin.put([sock.detach()])
+                station.reaper.put([sock.detach()])
                 continue
             try:
                 station.visitors.add(Visitor(sock, station, self._request, self._gone))
             except OSError:  # the kernel watches no more descriptors for us
-                station.bin.put([sock.detach()])
+                station.reaper.put([sock.detach()])
 
     def _rest(self, station: Station) -> None:
         """The listener stays readable, and to try again at once would be all that we do."""

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vnicd.process.fd_reaper import Bin
+from vnicd.process.fd_reaper import FdReaper
 from vnicd.protocol.registration import received_fds
 from vnicd.sockets.abi import REQUEST, Reply
 
@@ -44,8 +44,8 @@ class Visitor:
         station.crowd.add(sock.fileno(), self._readable)
 
     @property
-    def bin(self) -> Bin:
-        return self.station.bin
+    def reaper(self) -> FdReaper:
+        return self.station.reaper
 
     def answer(self, reply: Reply, fds: Sequence[int] = ()) -> bool:
         """False when it does not take it: who never reads has no place here."""
@@ -60,7 +60,7 @@ class Visitor:
         if self.sock.fileno() < 0:
             return
         self.station.crowd.remove(self.sock.fileno())
-        self.bin.put([self.sock.detach()])  # what we have not read may have descriptors with it
+        self.reaper.put([self.sock.detach()])  # what we have not read may have descriptors with it
         self.on_end(self)
 
     def _readable(self) -> None:
@@ -74,6 +74,6 @@ class Visitor:
             return
         fds = received_fds(ancillary)
         stays = bool(data) and self.on_request(self, data, fds)
-        self.bin.put(fds)
+        self.reaper.put(fds)
         if not stays:
             self.close()

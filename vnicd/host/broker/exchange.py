@@ -86,5 +86,5 @@ class Exchanges:
 def _shut(station: Station) -> None:
     """Nobody is to wait there; not closed here, as somebody may have sent something that takes its time."""
     if station.outfit.exchange is not None:
-        station.bin.put([station.outfit.exchange.detach()])
+        station.reaper.put([station.outfit.exchange.detach()])
         station.outfit.exchange = None

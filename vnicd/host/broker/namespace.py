@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from vnicd.kernel.sockets.broker_sockets import Outfit
 from vnicd.process.fair_reader import Crowd
-from vnicd.process.fd_reaper import Bin
+from vnicd.process.fd_reaper import FdReaper
 from vnicd.sockets.abi import Address
 
 T = TypeVar("T")
@@ -54,4 +54,4 @@ class Station:
         """Where its programs listen with the provider, and perhaps some that have ended; None: not known."""
         self.heard: set[Address] = set()
         """Of these we were told since the last look for all of them."""
-        self.bin = Bin()
+        self.reaper = FdReaper()

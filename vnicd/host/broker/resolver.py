@@ -63,7 +63,7 @@ class Windows:
         """Take in nobody any more; before the station's sockets are closed."""
         if station.window >= 0:
             del self.stations[station.window]
-            station.bin.put(self.window.close(station.window))
+            station.reaper.put(self.window.close(station.window))
             station.window = -1
 
     def stop(self) -> None:
@@ -90,8 +90,8 @@ class Windows:
     def _news(self) -> None:
         for index, fds, is_paused in self.window.take():
             station = self.stations[index]
-            station.bin.put(fds)
-            if not is_paused and station.bin.fill > MAX_WASTE:
+            station.reaper.put(fds)
+            if not is_paused and station.reaper.fill > MAX_WASTE:
                 self.window.pause(index)
             elif is_paused:
                 self._rest(station)
@@ -106,7 +106,7 @@ class Windows:
         station.resting = False
         if station.window < 0:
             return
-        if station.bin.fill > MAX_WASTE:
+        if station.reaper.fill > MAX_WASTE:
             self._rest(station)
         else:
             self.window.resume(station.window)
@@ -115,5 +115,5 @@ class Windows:
 def _shut(station: Station) -> None:
     """Nobody is to wait there; not closed here, as somebody may have sent something that takes its time."""
     if station.outfit.window is not None:
-        station.bin.put([station.outfit.window.detach()])
+        station.reaper.put([station.outfit.window.detach()])
         station.outfit.window = None

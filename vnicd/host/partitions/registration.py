@@ -136,7 +136,7 @@ class Registrar:
             self.complaints.warn(
                 port.number, "port %d has sent what can't be closed; its daemon is ended", port.number
             )
-            port.allowance.bin.put([sock.detach()])
+            port.allowance.reaper.put([sock.detach()])
             self.keeper.replace(port)
             return True
         channel = Channel(sock, self._message, self._end, port.allowance)

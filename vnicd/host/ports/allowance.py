@@ -6,7 +6,7 @@ fork, and each of its processes may register.
 
 from __future__ import annotations
 
-from vnicd.process.fd_reaper import Bin
+from vnicd.process.fd_reaper import FdReaper
 
 SHARE = 0.1
 """Part of the event loop's time that one partition daemon's messages may take, over the time of its credit."""
@@ -22,13 +22,13 @@ class Allowance:
     """`now` is the time of the event loop."""
 
     def __init__(self, now: float) -> None:
-        self.bin = Bin()
+        self.reaper = FdReaper()
         self.credit, self.credited_at = CREDIT_S, now
 
     @property
     def is_overdrawn(self) -> bool:
         """Whether it has sent more descriptors than there can be closed."""
-        return self.bin.fill > MOST_UNCLOSED
+        return self.reaper.fill > MOST_UNCLOSED
 
     def pay(self, spent: float, now: float) -> float:
         """Take this time from its credit; the seconds for which nothing more of it is to be read."""
@@ -39,4 +39,4 @@ class Allowance:
     def renew(self) -> None:
         """The daemon has ended: what can't be closed of it, if that is much, is not to end its successor."""
         if self.is_overdrawn:
-            self.bin = Bin()
+            self.reaper = FdReaper()

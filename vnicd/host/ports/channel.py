@@ -134,7 +134,7 @@ class Channel:
 
     def discard(self, fds: Sequence[int]) -> None:
         """Have descriptors closed that have come by this channel."""
-        self.allowance.bin.put(fds)
+        self.allowance.reaper.put(fds)
 
     def _readable(self) -> None:
         begun = time.thread_time()  # and not the clock, which goes on while others have the CPU
