@@ -56,7 +56,7 @@ async def serve(name: str, places: Mapping[int, Place], timeout: float) -> None:
         loop.add_reader(0, end.set)
     broker = Broker(at_once, name, timeout)
     await broker.update(places)
-    if len(broker.stations) == 0:
+    if len(broker.namespaces) == 0:
         sys.exit(1)
     print("ready", flush=True)
     await end.wait()

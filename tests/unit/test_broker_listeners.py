@@ -92,8 +92,8 @@ def test_the_second_at_a_port_waits_for_its_name_as_well(slow: tuple[Broker, Eve
         programs = [Program(own.name) for _ in range(2)]
         for program, ip in zip(programs, (where.ip, bytes(16)), strict=True):
             program.send(abi.request(Op.LISTEN, Address(ip, where.port)))
-        (station,) = own.stations.values()
-        wait_until(lambda: len(station.heard) == 2, 10, "both were heard")
+        (namespace,) = own.namespaces.values()
+        wait_until(lambda: len(namespace.heard) == 2, 10, "both were heard")
         assert select.select([program.sock for program in programs], [], [], 0.05)[0] == []
         assert not is_told(where)
         may_go_on.set()

@@ -195,17 +195,17 @@ def test_what_is_stuck_costs_one_timer() -> None:
         broker = Broker(at_once, name)
         await broker.update(HERE)
         loop = asyncio.get_running_loop()
-        (station,) = broker.stations.values()
+        (namespace,) = broker.namespaces.values()
         visitors = [Program(name + abi.WINDOW) for _ in range(20)]
         await asyncio.to_thread(ask_and_go, visitors.pop())
         plain = loop.call_later
         later = lambda delay, work, *words: timers.append(work) or plain(3600, work, *words)  # noqa: E731
         loop.call_later = later  # type: ignore[method-assign]
-        station.reaper.came += MAX_WASTE + 100
+        namespace.reaper.came += MAX_WASTE + 100
         while visitors:
-            seen = station.reaper.came
+            seen = namespace.reaper.came
             await asyncio.to_thread(ask_and_go, visitors.pop())
-            await asyncio.to_thread(wait_until, lambda: station.reaper.came != seen, 5, "it has come")  # noqa: B023
+            await asyncio.to_thread(wait_until, lambda: namespace.reaper.came != seen, 5, "it has come")  # noqa: B023
         loop.call_later = plain  # type: ignore[method-assign]
         broker.close()
 

@@ -77,7 +77,7 @@ class _Broker:
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(lambda loop, context: self.problems.append(str(context)))
         self.broker = self.loop.run_until_complete(self._begin())
-        (self.station,) = self.broker.stations.values()
+        (self.namespace,) = self.broker.namespaces.values()
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         client = stack.enter_context(socket.create_connection(listener.getsockname()))
         accepted = stack.enter_context(listener.accept()[0])
@@ -193,12 +193,12 @@ class _Broker:
     def check(self) -> None:
         self.check_service()
         exchange = self.broker.exchanges.exchange
-        empty = self.until(lambda: not any(exchange.counts(self.station.exchange)))
-        assert empty, f"clients, offers, made offers, unclosed: {exchange.counts(self.station.exchange)}"
+        empty = self.until(lambda: not any(exchange.counts(self.namespace.exchange)))
+        assert empty, f"clients, offers, made offers, unclosed: {exchange.counts(self.namespace.exchange)}"
         assert self.until(lambda: open_fds() <= self.count), (
             f"leaked: {Counter(fd_names()) - Counter(self.before)}"
         )
-        assert self.until(lambda: not self.station.visitors), "programs that are gone are kept"
+        assert self.until(lambda: not self.namespace.sessions), "programs that are gone are kept"
         assert threading.active_count() <= THREADS_MOST, f"{threading.active_count()} threads"
         assert not self.problems, self.problems
 

@@ -17,9 +17,9 @@ import socket
 from collections.abc import Callable, Mapping
 
 from vnicd.errors import NoNamespace
-from vnicd.host.broker.client_session import Visitor
+from vnicd.host.broker.client_session import ClientSession
 from vnicd.host.broker.exchange import Exchanges
-from vnicd.host.broker.namespace import Kernel, Place, Station
+from vnicd.host.broker.namespace import BrokerNamespace, Kernel, Place
 from vnicd.host.broker.presence import Hints, has_listener
 from vnicd.host.broker.resolver import MAX_WASTE, REST, Windows
 from vnicd.kernel import netns
@@ -55,10 +55,10 @@ class Broker:
         self.table = table.Writer()
         self.windows = Windows(self.table.region.fd)
         self.exchanges = Exchanges(self.table.region, timeout)
-        self.stations: dict[Identity, Station] = {}
+        self.namespaces: dict[Identity, BrokerNamespace] = {}
         """By what tells their namespaces."""
-        self.hints = Hints(kernel, self.stations)
-        self.by_ip: dict[bytes, Station] = {}
+        self.hints = Hints(kernel, self.namespaces)
+        self.by_ip: dict[bytes, BrokerNamespace] = {}
         self.entries = b""
         self.served: Served = {}
         """What the last update was told."""
@@ -66,7 +66,7 @@ class Broker:
         """Namespaces where we could not begin, which was said once."""
         self.closed = False
         self.reader: FairReader | None = None
-        self.methods: dict[int, Callable[[Visitor, Request, list[int]], bool]] = {
+        self.methods: dict[int, Callable[[ClientSession, Request, list[int]], bool]] = {
             Op.HELLO: self._hello, Op.LISTEN: self._listen,
         }  # fmt: skip
 
@@ -75,14 +75,14 @@ class Broker:
     async def update(self, places: Mapping[int, Place]) -> None:
         """Serve these partitions from now on, and no others; one call at a time."""
         found = _by_namespace(places)
-        for where in self.stations.keys() - found:
-            self._end(self.stations.pop(where))
+        for where in self.namespaces.keys() - found:
+            self._end(self.namespaces.pop(where))
         self.refused &= found.keys()
         for where, here in found.items():
-            if where not in self.stations and not self.closed:
+            if where not in self.namespaces and not self.closed:
                 await self._begin(where, here)
-            if where in self.stations:
-                self._settle(self.stations[where], here)
+            if where in self.namespaces:
+                self._settle(self.namespaces[where], here)
         self._write()
         await self.hints.tell()
         self.served = _addresses(found)
@@ -95,68 +95,68 @@ class Broker:
         number = min(here)
         path = here[number].netns
         try:
-            outfit = await self.kernel(lambda: broker_sockets.equip(path, self.name))
+            sockets = await self.kernel(lambda: broker_sockets.equip(path, self.name))
         except (OSError, NoNamespace) as error:
             if where not in self.refused:
                 log.warning("partition %d gets no direct sockets: %s", number, error)
             self.refused.add(where)
             return
         self.refused.discard(where)
-        if self.closed or outfit.where != where:  # somebody has given the name to another one meanwhile
-            outfit.close()
+        if self.closed or sockets.where != where:  # somebody has given the name to another one meanwhile
+            sockets.close()
             return
         if self.reader is None:
             self.reader = FairReader()
-        station = self.stations[where] = Station(outfit, number, self.reader.crowd())
-        self.windows.open(station)
-        self.exchanges.open(station)
+        namespace = self.namespaces[where] = BrokerNamespace(sockets, number, self.reader.crowd())
+        self.windows.open(namespace)
+        self.exchanges.open(namespace)
         loop = asyncio.get_running_loop()
-        loop.add_reader(outfit.listener, self._accept, station)
-        for watch in outfit.watches:
+        loop.add_reader(sockets.listener, self._accept, namespace)
+        for watch in sockets.watches:
             loop.add_reader(watch, self._news, watch)
 
-    def _settle(self, station: Station, here: dict[int, Place]) -> None:
-        station.numbers = {
+    def _settle(self, namespace: BrokerNamespace, here: dict[int, Place]) -> None:
+        namespace.numbers = {
             number: {abi.packed(text) for text in place.addresses} for number, place in here.items()
         }
-        station.addresses = set().union(*station.numbers.values())
-        if station.number not in here:  # its programs know it by the number that they were told
-            for visitor in list(station.visitors):
-                visitor.close()
-            station.number = min(here)
+        namespace.addresses = set().union(*namespace.numbers.values())
+        if namespace.number not in here:  # its programs know it by the number that they were told
+            for session in list(namespace.sessions):
+                session.close()
+            namespace.number = min(here)
 
     def _write(self) -> None:
-        self.by_ip = {ip: station for station in self.stations.values() for ip in station.addresses}
-        pairs = sorted((ip, station.number) for ip, station in self.by_ip.items())
+        self.by_ip = {ip: namespace for namespace in self.namespaces.values() for ip in namespace.addresses}
+        pairs = sorted((ip, namespace.number) for ip, namespace in self.by_ip.items())
         entries = abi.pack_entries(pairs[: abi.TABLE_ENTRIES])
         self.hints.addresses = self.by_ip.keys()
-        self.windows.settle(self.stations.values())
-        self.exchanges.settle(self.stations.values())
+        self.windows.settle(self.namespaces.values())
+        self.exchanges.settle(self.namespaces.values())
         if entries != self.entries:
             self.entries = entries
             self.table.put(entries)
 
-    def _end(self, station: Station) -> None:
+    def _end(self, namespace: BrokerNamespace) -> None:
         loop = asyncio.get_running_loop()
-        for sock in (station.outfit.listener, *station.outfit.watches):
+        for sock in (namespace.sockets.listener, *namespace.sockets.watches):
             loop.remove_reader(sock)
-        for visitor in list(station.visitors):
-            visitor.close()
-        self.windows.close(station)
-        self.exchanges.close(station)
-        for sock in filter(None, (station.outfit.listener, station.outfit.window, station.outfit.exchange)):
+        for session in list(namespace.sessions):
+            session.close()
+        self.windows.close(namespace)
+        self.exchanges.close(namespace)
+        for sock in filter(None, (namespace.sockets.listener, namespace.sockets.window, namespace.sockets.exchange)):
             if sock.fileno() >= 0:
-                station.reaper.put([sock.detach()])  # somebody may wait in it who has sent us something
-        station.outfit.close()
-        station.crowd.close()
+                namespace.reaper.put([sock.detach()])  # somebody may wait in it who has sent us something
+        namespace.sockets.close()
+        namespace.crowd.close()
 
     def close(self) -> None:
         """Serve nobody any more."""
         self.closed = True
         self.hints.close()
-        for station in self.stations.values():
-            self._end(station)
-        self.stations.clear()
+        for namespace in self.namespaces.values():
+            self._end(namespace)
+        self.namespaces.clear()
         if self.reader is not None:
             self.reader.close()
         self.windows.stop()
@@ -166,73 +166,73 @@ class Broker:
         self.table.bump()
         broker_sockets.drain(watch)
 
-    # ------------------------------------------------------------------------------------- visitors
+    # ------------------------------------------------------------------------------------- sessions
 
-    def _accept(self, station: Station) -> None:
+    def _accept(self, namespace: BrokerNamespace) -> None:
         for _ in range(ACCEPT_AT_ONCE):
-            if station.reaper.fill > MAX_WASTE:
-                self._rest(station)
+            if namespace.reaper.fill > MAX_WASTE:
+                self._rest(namespace)
                 return
             try:
-                sock, _ = station.outfit.listener.accept()
+                sock, _ = namespace.sockets.listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 loop = asyncio.get_running_loop()
                 loop.call_exception_handler({"message": "a program can't be taken in", "exception": error})
-                self._rest(station)
+                self._rest(namespace)
                 return
-            if len(station.visitors) >= MAX_VISITORS:
-                station.reaper.put([sock.detach()])
+            if len(namespace.sessions) >= MAX_VISITORS:
+                namespace.reaper.put([sock.detach()])
                 continue
             try:
-                station.visitors.add(Visitor(sock, station, self._request, self._gone))
+                namespace.sessions.add(ClientSession(sock, namespace, self._request, self._gone))
             except OSError:  # the kernel watches no more descriptors for us
-                station.reaper.put([sock.detach()])
+                namespace.reaper.put([sock.detach()])
 
-    def _rest(self, station: Station) -> None:
+    def _rest(self, namespace: BrokerNamespace) -> None:
         """The listener stays readable, and to try again at once would be all that we do."""
         loop = asyncio.get_running_loop()
-        listener = station.outfit.listener
+        listener = namespace.sockets.listener
         loop.remove_reader(listener)
 
         def again() -> None:
             if listener.fileno() >= 0:
-                loop.add_reader(listener, self._accept, station)
+                loop.add_reader(listener, self._accept, namespace)
 
         loop.call_later(REST, again)
 
-    def _gone(self, visitor: Visitor) -> None:
-        visitor.station.visitors.discard(visitor)
+    def _gone(self, session: ClientSession) -> None:
+        session.namespace.sessions.discard(session)
         self.hints.look_soon()
 
-    def _request(self, visitor: Visitor, data: bytes, fds: list[int]) -> bool:
+    def _request(self, session: ClientSession, data: bytes, fds: list[int]) -> bool:
         """Answer one request; False when the program is to go."""
         try:
             request = abi.parse_request(data)
         except ValueError:
             return False
         if request.version != abi.VERSION:
-            return visitor.answer(Reply(Why.UNSUPPORTED))
+            return session.answer(Reply(Why.UNSUPPORTED))
         method = self.methods.get(request.op)
-        return method is not None and not visitor.is_waiting and method(visitor, request, fds)
+        return method is not None and not session.is_waiting and method(session, request, fds)
 
-    def _hello(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
-        return visitor.answer(Reply(Why.DIRECT, visitor.station.number), [self.table.region.fd])
+    def _hello(self, session: ClientSession, request: Request, fds: list[int]) -> bool:
+        return session.answer(Reply(Why.DIRECT, session.namespace.number), [self.table.region.fd])
 
-    def _listen(self, visitor: Visitor, request: Request, fds: list[int]) -> bool:
-        station, where = visitor.station, request.source
-        if not where.port or not has_listener(station, where):
-            return visitor.answer(Reply(Why.UNSUPPORTED))
-        if self.hints.add(station, where):
-            return visitor.answer(Reply(Why.DIRECT))
+    def _listen(self, session: ClientSession, request: Request, fds: list[int]) -> bool:
+        namespace, where = session.namespace, request.source
+        if not where.port or not has_listener(namespace, where):
+            return session.answer(Reply(Why.UNSUPPORTED))
+        if self.hints.add(namespace, where):
+            return session.answer(Reply(Why.DIRECT))
 
         def answer() -> None:
-            visitor.is_waiting = False
-            if not visitor.answer(Reply(Why.DIRECT)):
-                visitor.close()
+            session.is_waiting = False
+            if not session.answer(Reply(Why.DIRECT)):
+                session.close()
 
-        visitor.is_waiting = True
+        session.is_waiting = True
         self.hints.tell_soon(answer)
         return True
 

@@ -11,7 +11,7 @@ from vnicd.protocol.registration import received_fds
 from vnicd.sockets.abi import REQUEST, Reply
 
 if TYPE_CHECKING:
-    from vnicd.host.broker.namespace import Station
+    from vnicd.host.broker.namespace import BrokerNamespace
 
 ROOM = socket.CMSG_SPACE(253 * 4)
 """For as many descriptors as a message can have: what there is no room for, the kernel would close at once."""
@@ -21,31 +21,31 @@ SEND_BUFFER = 4096
 """Bytes of answers, with the kernel's own, that wait to be read: some, as nobody asks before the last one has come."""
 
 
-class Visitor:
-    """`on_request(visitor, data, fds)` is True unless the visitor is to go; descriptors left in `fds` are thrown away.
+class ClientSession:
+    """`on_request(session, data, fds)` is True unless the session is to end; descriptors left in `fds` are thrown away.
 
-    `on_end(visitor)` is called once.
+    `on_end(session)` is called once.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        station: Station,
-        on_request: Callable[[Visitor, bytes, list[int]], bool],
-        on_end: Callable[[Visitor], None],
+        namespace: BrokerNamespace,
+        on_request: Callable[[ClientSession, bytes, list[int]], bool],
+        on_end: Callable[[ClientSession], None],
     ) -> None:
         self.sock = sock
-        self.station = station
+        self.namespace = namespace
         self.on_request, self.on_end = on_request, on_end
         self.is_waiting = False
         """It has asked what takes its time, and asks nothing else before that is answered."""
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        station.crowd.add(sock.fileno(), self._readable)
+        namespace.crowd.add(sock.fileno(), self._readable)
 
     @property
     def reaper(self) -> FdReaper:
-        return self.station.reaper
+        return self.namespace.reaper
 
     def answer(self, reply: Reply, fds: Sequence[int] = ()) -> bool:
         """False when it does not take it: who never reads has no place here."""
@@ -59,7 +59,7 @@ class Visitor:
         """End the connection; twice is once."""
         if self.sock.fileno() < 0:
             return
-        self.station.crowd.remove(self.sock.fileno())
+        self.namespace.crowd.remove(self.sock.fileno())
         self.reaper.put([self.sock.detach()])  # what we have not read may have descriptors with it
         self.on_end(self)
 

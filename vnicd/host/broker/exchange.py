@@ -8,7 +8,7 @@ import resource
 import threading
 from collections.abc import Iterable
 
-from vnicd.host.broker.namespace import Station
+from vnicd.host.broker.namespace import BrokerNamespace
 from vnicd.native.exchange import Exchange
 from vnicd.native.memory import Region
 from vnicd.sockets import abi
@@ -22,45 +22,45 @@ class Exchanges:
     def __init__(self, table: Region, timeout: float) -> None:
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.exchange = Exchange(table, timeout, descriptors // 8, descriptors // 4 * 3)
-        self.stations: dict[int, Station] = {}
+        self.namespaces: dict[int, BrokerNamespace] = {}
         """By the index of their namespace."""
         self.thread: threading.Thread | None = None
         self.stopping = False
 
-    def open(self, station: Station) -> None:
+    def open(self, namespace: BrokerNamespace) -> None:
         """Serve its namespace."""
-        outfit = station.outfit
-        if outfit.exchange is None:
+        sockets = namespace.sockets
+        if sockets.exchange is None:
             return
         if self.thread is None:
             loop = asyncio.get_running_loop()
             self.thread = threading.Thread(target=self._run, args=(loop,), name="exchange", daemon=True)
             self.thread.start()
         try:
-            station.exchange = self.exchange.open(
-                outfit.exchange.fileno(), outfit.probe.fileno(), outfit.cookie, station.number
+            namespace.exchange = self.exchange.open(
+                sockets.exchange.fileno(), sockets.probe.fileno(), sockets.cookie, namespace.number
             )
         except OSError as error:
-            log.warning("partition %d has no exchange: %s", station.number, error)
-            _shut(station)
+            log.warning("partition %d has no exchange: %s", namespace.number, error)
+            _shut(namespace)
             return
-        self.stations[station.exchange] = station
+        self.namespaces[namespace.exchange] = namespace
 
-    def settle(self, stations: Iterable[Station]) -> None:
-        """Follow the addresses and numbers of all stations."""
+    def settle(self, namespaces: Iterable[BrokerNamespace]) -> None:
+        """Follow the addresses and numbers of all namespaces."""
         pairs = []
-        for station in stations:
-            if station.exchange >= 0:
-                self.exchange.renumber(station.exchange, station.number)
-                pairs += [(ip, station.exchange) for ip in sorted(station.addresses)]
+        for namespace in namespaces:
+            if namespace.exchange >= 0:
+                self.exchange.renumber(namespace.exchange, namespace.number)
+                pairs += [(ip, namespace.exchange) for ip in sorted(namespace.addresses)]
         self.exchange.settle(abi.pack_entries(pairs))
 
-    def close(self, station: Station) -> None:
-        """Serve its namespace no more; before the station's sockets are closed."""
-        if station.exchange >= 0:
-            del self.stations[station.exchange]
-            self.exchange.close(station.exchange)
-            station.exchange = -1
+    def close(self, namespace: BrokerNamespace) -> None:
+        """Serve its namespace no more; before the namespace's sockets are closed."""
+        if namespace.exchange >= 0:
+            del self.namespaces[namespace.exchange]
+            self.exchange.close(namespace.exchange)
+            namespace.exchange = -1
 
     def stop(self) -> None:
         """When all are closed."""
@@ -78,13 +78,13 @@ class Exchanges:
     def _lost(self) -> None:
         """Nobody listens at the exchange any more, so programs learn at once that their connections are plain TCP."""
         log.error("the exchange is gone; there will be no new direct connections")
-        for station in list(self.stations.values()):
-            self.close(station)
-            _shut(station)
+        for namespace in list(self.namespaces.values()):
+            self.close(namespace)
+            _shut(namespace)
 
 
-def _shut(station: Station) -> None:
+def _shut(namespace: BrokerNamespace) -> None:
     """Nobody is to wait there; not closed here, as somebody may have sent something that takes its time."""
-    if station.outfit.exchange is not None:
-        station.reaper.put([station.outfit.exchange.detach()])
-        station.outfit.exchange = None
+    if namespace.sockets.exchange is not None:
+        namespace.reaper.put([namespace.sockets.exchange.detach()])
+        namespace.sockets.exchange = None

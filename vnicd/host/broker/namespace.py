@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from vnicd.kernel.sockets.broker_sockets import Outfit
+from vnicd.kernel.sockets.broker_sockets import NamespaceSockets
 from vnicd.process.fair_reader import Crowd
 from vnicd.process.fd_reaper import FdReaper
 from vnicd.sockets.abi import Address
@@ -32,11 +32,11 @@ class Place(NamedTuple):
     addresses: tuple[str, ...]
 
 
-class Station:
+class BrokerNamespace:
     """The broker in one namespace, which may have several partitions; it goes by the number of one of them."""
 
-    def __init__(self, outfit: Outfit, number: int, crowd: Crowd) -> None:
-        self.outfit = outfit
+    def __init__(self, sockets: NamespaceSockets, number: int, crowd: Crowd) -> None:
+        self.sockets = sockets
         self.crowd = crowd
         """Reads its programs."""
         self.number = number
@@ -49,8 +49,8 @@ class Station:
         self.numbers: dict[int, set[bytes]] = {}
         """The addresses of each partition."""
         self.addresses: set[bytes] = set()
-        self.visitors: set[Closable] = set()
-        self.listeners = outfit.listeners
+        self.sessions: set[Closable] = set()
+        self.listeners = sockets.listeners
         """Where its programs listen with the provider, and perhaps some that have ended; None: not known."""
         self.heard: set[Address] = set()
         """Of these we were told since the last look for all of them."""

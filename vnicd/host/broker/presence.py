@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 
 from vnicd.errors import NoNamespace
-from vnicd.host.broker.namespace import Kernel, Station
+from vnicd.host.broker.namespace import BrokerNamespace, Kernel
 from vnicd.kernel.sockets import broker_sockets
 from vnicd.sockets import abi, presence_names
 from vnicd.sockets.abi import Address
@@ -29,11 +29,11 @@ it is the kernel's table that is looked at."""
 
 
 class Hints:
-    """`stations` are the namespaces that are served; `addresses` those of the whole fabric."""
+    """`namespaces` are those that are served; `addresses` those of the whole fabric."""
 
-    def __init__(self, kernel: Kernel, stations: Mapping[tuple[int, int], Station]) -> None:
+    def __init__(self, kernel: Kernel, namespaces: Mapping[tuple[int, int], BrokerNamespace]) -> None:
         self.kernel = kernel
-        self.stations = stations
+        self.namespaces = namespaces
         self.addresses: Collection[bytes] = ()
         self.telling = asyncio.Lock()
         self.told: set[int] | None = None
@@ -65,26 +65,26 @@ class Hints:
             self.told = set() if ports is None or self.told is None else self.told & ports
             self.whole = False
             try:
-                bound = [await self._bind(station, wanted) for station in list(self.stations.values())]
+                bound = [await self._bind(namespace, wanted) for namespace in list(self.namespaces.values())]
                 self.told, self.whole = ports, all(bound)
             finally:
                 if waiting is not None:
                     waiting.set_result(None)
 
-    async def _bind(self, station: Station, wanted: set[bytes]) -> bool:
+    async def _bind(self, namespace: BrokerNamespace, wanted: set[bytes]) -> bool:
         """Whether all that is wanted is bound there."""
-        bound = station.outfit.hints
+        bound = namespace.sockets.hints
         _drop(bound, bound.keys() - wanted)
         missing = wanted - bound.keys()
         if not missing:
             return True
-        path = station.outfit.path
+        path = namespace.sockets.path
         try:
             made = await self.kernel(lambda: broker_sockets.hints(path, missing))
         except (OSError, NoNamespace):
             _drop(bound, presence_names.FLAGS)
             return False
-        if self.closed or station not in self.stations.values():
+        if self.closed or namespace not in self.namespaces.values():
             _drop(made, set(made))
         else:
             bound.update(made)
@@ -93,17 +93,17 @@ class Hints:
     def _ports(self) -> set[int] | None:
         """Where the provider listens; None when that is not known of all namespaces."""
         ports: set[int] = set()
-        for station in self.stations.values():
-            if station.listeners is None:
+        for namespace in self.namespaces.values():
+            if namespace.listeners is None:
                 return None
-            ports.update(each.port for each in station.listeners)
+            ports.update(each.port for each in namespace.listeners)
         return ports
 
     # ------------------------------------------------------------------------------------- listeners
 
-    def add(self, station: Station, where: Address) -> bool:
+    def add(self, namespace: BrokerNamespace, where: Address) -> bool:
         """A listener is there; False when that has yet to be told."""
-        _add(station, where)
+        _add(namespace, where)
         ports = self._ports()
         if ports is None or len(ports) > presence_names.NAMED_PORTS:
             self.look_soon()  # perhaps many have ended, though no program has
@@ -128,21 +128,21 @@ class Hints:
 
     async def _look_at_all(self) -> None:
         before = self._ports()
-        for station in list(self.stations.values()):
-            if station.listeners is None:
-                await self._find(station)
+        for namespace in list(self.namespaces.values()):
+            if namespace.listeners is None:
+                await self._find(namespace)
             else:
-                station.listeners = {each for each in station.listeners if has_listener(station, each)}
+                namespace.listeners = {each for each in namespace.listeners if has_listener(namespace, each)}
         if self._ports() != before:
             await self.tell()
 
-    async def _find(self, station: Station) -> None:
+    async def _find(self, namespace: BrokerNamespace) -> None:
         """All listeners of a namespace, with those that we hear of meanwhile."""
-        station.heard.clear()
-        path = station.outfit.path
+        namespace.heard.clear()
+        path = namespace.sockets.path
         found = await self.kernel(lambda: broker_sockets.listeners(path))
         if found is not None:
-            _settle(station, found | station.heard)
+            _settle(namespace, found | namespace.heard)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -150,21 +150,21 @@ class Hints:
         task.add_done_callback(self.tasks.discard)
 
 
-def has_listener(station: Station, where: Address) -> bool:
+def has_listener(namespace: BrokerNamespace, where: Address) -> bool:
     """Whether the name of a listener at just this address is bound."""
-    return broker_sockets.is_bound(station.outfit.probe, [abi.listener_name(where)])
+    return broker_sockets.is_bound(namespace.sockets.probe, [abi.listener_name(where)])
 
 
-def _add(station: Station, where: Address) -> None:
+def _add(namespace: BrokerNamespace, where: Address) -> None:
     """Of too many the most are as good as all: they are not told, and a look finds as many."""
-    if len(station.heard) <= MOST_LISTENERS:
-        station.heard.add(where)
-    if station.listeners is not None:
-        _settle(station, station.listeners | {where})
+    if len(namespace.heard) <= MOST_LISTENERS:
+        namespace.heard.add(where)
+    if namespace.listeners is not None:
+        _settle(namespace, namespace.listeners | {where})
 
 
-def _settle(station: Station, listeners: set[Address]) -> None:
-    station.listeners = listeners if len(listeners) <= MOST_LISTENERS else None
+def _settle(namespace: BrokerNamespace, listeners: set[Address]) -> None:
+    namespace.listeners = listeners if len(listeners) <= MOST_LISTENERS else None
 
 
 def _drop(bound: dict[bytes, socket.socket], names: Iterable[bytes]) -> None:

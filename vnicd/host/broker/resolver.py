@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable
 
-from vnicd.host.broker.namespace import Station
+from vnicd.host.broker.namespace import BrokerNamespace
 from vnicd.native.window import Window
 from vnicd.sockets import abi
 
@@ -20,20 +20,20 @@ MAX_WASTE = 4096
 """Descriptors of one namespace that wait to be closed; with more, nobody is taken in there."""
 
 REST = 0.1
-"""Seconds without new visitors after one could not be taken in."""
+"""Seconds without new clients after one could not be taken in."""
 
 
 class Windows:
     def __init__(self, table: int) -> None:
         self.window = Window(table)
-        self.stations: dict[int, Station] = {}
+        self.namespaces: dict[int, BrokerNamespace] = {}
         """By the index of their window."""
         self.thread: threading.Thread | None = None
         self.stopping = False
 
-    def open(self, station: Station) -> None:
+    def open(self, namespace: BrokerNamespace) -> None:
         """Answer in its namespace, if the name was to be had there."""
-        listener = station.outfit.window
+        listener = namespace.sockets.window
         if listener is None:
             return
         if self.thread is None:
@@ -42,29 +42,29 @@ class Windows:
             self.thread = threading.Thread(target=self._run, args=(loop,), name="window", daemon=True)
             self.thread.start()
         try:
-            probe = station.outfit.probe.fileno()
-            station.window = self.window.open(listener.fileno(), probe, station.number)
+            probe = namespace.sockets.probe.fileno()
+            namespace.window = self.window.open(listener.fileno(), probe, namespace.number)
         except OSError as error:
-            log.warning("partition %d has no window: %s", station.number, error)
-            _shut(station)
+            log.warning("partition %d has no window: %s", namespace.number, error)
+            _shut(namespace)
             return
-        self.stations[station.window] = station
+        self.namespaces[namespace.window] = namespace
 
-    def settle(self, stations: Iterable[Station]) -> None:
-        """Follow the addresses and numbers of all stations."""
+    def settle(self, namespaces: Iterable[BrokerNamespace]) -> None:
+        """Follow the addresses and numbers of all namespaces."""
         pairs = []
-        for station in stations:
-            if station.window >= 0:
-                self.window.renumber(station.window, station.number)
-            pairs += [(ip, station.window) for ip in sorted(station.addresses) if station.window >= 0]
+        for namespace in namespaces:
+            if namespace.window >= 0:
+                self.window.renumber(namespace.window, namespace.number)
+            pairs += [(ip, namespace.window) for ip in sorted(namespace.addresses) if namespace.window >= 0]
         self.window.settle(abi.pack_entries(pairs))
 
-    def close(self, station: Station) -> None:
+    def close(self, namespace: BrokerNamespace) -> None:
         """Take in nobody any more; before the station's sockets are closed."""
-        if station.window >= 0:
-            del self.stations[station.window]
-            station.reaper.put(self.window.close(station.window))
-            station.window = -1
+        if namespace.window >= 0:
+            del self.namespaces[namespace.window]
+            namespace.reaper.put(self.window.close(namespace.window))
+            namespace.window = -1
 
     def stop(self) -> None:
         """When all are closed."""
@@ -83,37 +83,37 @@ class Windows:
     def _lost(self) -> None:
         """Programs ask the broker when nobody listens at the window."""
         log.error("the broker's window is gone; programs ask the broker itself")
-        for station in list(self.stations.values()):
-            self.close(station)
-            _shut(station)
+        for namespace in list(self.namespaces.values()):
+            self.close(namespace)
+            _shut(namespace)
 
     def _news(self) -> None:
         for index, fds, is_paused in self.window.take():
-            station = self.stations[index]
-            station.reaper.put(fds)
-            if not is_paused and station.reaper.fill > MAX_WASTE:
+            namespace = self.namespaces[index]
+            namespace.reaper.put(fds)
+            if not is_paused and namespace.reaper.fill > MAX_WASTE:
                 self.window.pause(index)
             elif is_paused:
-                self._rest(station)
+                self._rest(namespace)
 
-    def _rest(self, station: Station) -> None:
+    def _rest(self, namespace: BrokerNamespace) -> None:
         """One timer, however often it is told: what is stuck may be so for long, with news of others all the time."""
-        if not station.resting:
-            station.resting = True
-            asyncio.get_running_loop().call_later(REST, self._resume, station)
+        if not namespace.resting:
+            namespace.resting = True
+            asyncio.get_running_loop().call_later(REST, self._resume, namespace)
 
-    def _resume(self, station: Station) -> None:
-        station.resting = False
-        if station.window < 0:
+    def _resume(self, namespace: BrokerNamespace) -> None:
+        namespace.resting = False
+        if namespace.window < 0:
             return
-        if station.reaper.fill > MAX_WASTE:
-            self._rest(station)
+        if namespace.reaper.fill > MAX_WASTE:
+            self._rest(namespace)
         else:
-            self.window.resume(station.window)
+            self.window.resume(namespace.window)
 
 
-def _shut(station: Station) -> None:
+def _shut(namespace: BrokerNamespace) -> None:
     """Nobody is to wait there; not closed here, as somebody may have sent something that takes its time."""
-    if station.outfit.window is not None:
-        station.reaper.put([station.outfit.window.detach()])
-        station.outfit.window = None
+    if namespace.sockets.window is not None:
+        namespace.reaper.put([namespace.sockets.window.detach()])
+        namespace.sockets.window = None

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from vnicd.host.broker.broker import Broker, Served
-from vnicd.host.broker.namespace import Kernel, Place, Station
+from vnicd.host.broker.namespace import BrokerNamespace, Kernel, Place
 from vnicd.host.ports.port import Port, Ports
 from vnicd.kernel import tap
 from vnicd.kernel.sockets import stream_regions
@@ -95,12 +95,12 @@ class Brokerage:
 
     async def list(self) -> dict[str, Any]:
         """The direct connections, and what each program with the provider has decided."""
-        stations = dict(self.broker.stations)
-        found = await self._look(stations)
+        namespaces = dict(self.broker.namespaces)
+        found = await self._look(namespaces)
 
         def partition(pid: int, ip: bytes = b"") -> str:
-            station = stations.get(found.namespaces[pid])
-            return self._name(station, ip) if station else ""
+            namespace = namespaces.get(found.namespaces[pid])
+            return self._name(namespace, ip) if namespace else ""
 
         own = [
             Own(inode, partition(pids[0], found.halves[inode].local.ip), tuple(pids), found.halves[inode])
@@ -113,17 +113,17 @@ class Brokerage:
             "truncated": found.truncated,
         }
 
-    async def _look(self, stations: dict[tuple[int, int], Station]) -> Found:
+    async def _look(self, namespaces: dict[tuple[int, int], BrokerNamespace]) -> Found:
         """What there is right now; all who ask while a look is under way get what it finds."""
         if self.looking is None or self.looking.done():
             loop = asyncio.get_running_loop()
-            self.looking = loop.run_in_executor(self.thread, stream_regions.find, stations)
+            self.looking = loop.run_in_executor(self.thread, stream_regions.find, namespaces)
         return await asyncio.shield(self.looking)
 
-    def _name(self, station: Station, ip: bytes) -> str:
+    def _name(self, namespace: BrokerNamespace, ip: bytes) -> str:
         """The partition of a station that has an address; of several without it, that which it goes by."""
-        here = [self.ports.by_number[number] for number in station.numbers if number in self.ports.by_number]
+        here = [self.ports.by_number[number] for number in namespace.numbers if number in self.ports.by_number]
         for port in here:
-            if ip in station.numbers[port.number]:
+            if ip in namespace.numbers[port.number]:
                 return port.spec.name
-        return min(here, key=lambda port: port.number != station.number).spec.name if here else ""
+        return min(here, key=lambda port: port.number != namespace.number).spec.name if here else ""

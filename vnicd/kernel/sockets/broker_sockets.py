@@ -34,7 +34,7 @@ MOST_OF_TABLE = 8 << 20
 
 
 @dataclass
-class Outfit:
+class NamespaceSockets:
     """The broker's sockets in one namespace."""
 
     listener: socket.socket
@@ -78,35 +78,35 @@ class Outfit:
                 sock.close()
 
 
-def equip(path: str | None, name: str) -> Outfit:
+def equip(path: str | None, name: str) -> NamespaceSockets:
     """Make the sockets in the namespace at a path; OSError when somebody has one of the names already."""
     return _equip(name, None) if path is None else netns.inside(path, lambda: _equip(name, netns.OWN))
 
 
-def _equip(name: str, namespace: str | None) -> Outfit:
-    outfit = Outfit(
+def _equip(name: str, namespace: str | None) -> NamespaceSockets:
+    sockets = NamespaceSockets(
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK),
     )
     try:
-        outfit.exchange = _listener(name + abi.EXCHANGE)  # first: who finds the broker finds it as well
-        outfit.listener.bind(f"\0{name}")
-        outfit.listener.listen(BACKLOG)
-        outfit.cookie = cookie(outfit.listener)
-        outfit.where = netns.identity(netns.OWN)
+        sockets.exchange = _listener(name + abi.EXCHANGE)  # first: who finds the broker finds it as well
+        sockets.listener.bind(f"\0{name}")
+        sockets.listener.listen(BACKLOG)
+        sockets.cookie = cookie(sockets.listener)
+        sockets.where = netns.identity(netns.OWN)
         if namespace is not None:
-            outfit.namespace = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-        outfit.listeners = _listeners()  # those that begin later find us listening, and tell us
+            sockets.namespace = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        sockets.listeners = _listeners()  # those that begin later find us listening, and tell us
     except OSError:
-        outfit.close()
+        sockets.close()
         raise
-    outfit.window = _window(name)
+    sockets.window = _window(name)
     for protocol, groups in ((socket.NETLINK_ROUTE, ROUTE_GROUPS), (NETLINK_NETFILTER, NFTABLES_GROUP)):
         try:
-            outfit.watches.append(_watch(protocol, groups))
+            sockets.watches.append(_watch(protocol, groups))
         except OSError as error:
             log.warning("changes of netlink family %d can't be followed: %s", protocol, error.strerror)
-    return outfit
+    return sockets
 
 
 def _listener(name: str) -> socket.socket:
