@@ -73,7 +73,7 @@ def uplink(fabric: Fabric) -> Json | None:
         "carrier": bool(facts and facts.carrier),
         "offloads": facts.offloads if facts else {},
         "default_route": bool(facts and facts.default_route),
-        "ifname": fabric.uplink.gear.ifname or None,
+        "ifname": fabric.uplink.resources.ifname or None,
         "counters": {way: ours[f"{through}_{way}"] for way in UPLINK_COUNTERS},
         "drops": {reason: n for reason, n in drops.items() if n and reason in UPLINK_DROPS},
     }

@@ -22,7 +22,7 @@ from vnicd.errors import Invalid, NotFound, VnicdError
 from vnicd.host.links.relay import Switch
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.ports.port import Following, Ports
-from vnicd.host.uplink.nic_resources import Gear, Wanted, clean
+from vnicd.host.uplink.nic_resources import NicResources, Wanted, clean
 from vnicd.kernel import link_events, nic
 from vnicd.kernel.nic import Facts
 from vnicd.native import directory
@@ -55,7 +55,7 @@ class Uplink:
         self.kernel = kernel
         self.mac = default_mac(fabric, "host")
         self.table = "vnicd_" + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
-        self.gear = Gear(self.table)
+        self.resources = NicResources(self.table)
         self.spec: UplinkSpec | None = None
         self.facts: Facts | None = None
         self.reason = ""
@@ -78,7 +78,7 @@ class Uplink:
         found = await self.kernel(lambda: nic.look(spec.nic))
         if found is None and not absent:
             raise NotFound(f"there is no interface {spec.nic}", "list them with: ip link")
-        if found is not None and (not found.ethernet or spec.nic == self.gear.ifname):
+        if found is not None and (not found.ethernet or spec.nic == self.resources.ifname):
             raise Invalid(f"{spec.nic} is no network adapter", "name one of those in: ip link")
         spec = (
             replace(spec, nic=found.name) if found is not None else spec
@@ -111,7 +111,7 @@ class Uplink:
             task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks)
-        await self.kernel(self.gear.leave)
+        await self.kernel(self.resources.leave)
 
     async def clean(self) -> None:
         """Take away what a hosting daemon that is no more has left."""
@@ -160,14 +160,14 @@ class Uplink:
                 return
             wanted = self._wanted(spec)
             try:
-                facts = await self.kernel(lambda: self.gear.bring(wanted))
+                facts = await self.kernel(lambda: self.resources.bring(wanted))
             except (VnicdError, OSError) as error:
                 self.reason = error.line() if isinstance(error, VnicdError) else str(error)
                 raise
             self.reason = ""
             self.facts = facts
             self._tell_loop(spec)
-            await self.kernel(self.gear.close_retired)
+            await self.kernel(self.resources.close_retired)
             await self.kernel(lambda: self._follow(spec))
 
     def _wanted(self, spec: UplinkSpec) -> Wanted:
@@ -190,9 +190,9 @@ class Uplink:
         self.switch.directory.put(0, directory.LIVE, mac, 1, mtu, addresses[: directory.MAX_ADDRESSES])
         flags = (0 if is_nat else directory.UPLINK) | (directory.GUARD if spec.guards_addresses else 0)
         self.switch.directory.set_flags(flags)
-        loop.set_tap(self.gear.vnic)
-        if self.gear.sockets and facts is not None:
-            *lanes, transmit = self.gear.sockets
+        loop.set_tap(self.resources.vnic)
+        if self.resources.sockets and facts is not None:
+            *lanes, transmit = self.resources.sockets
             loop.set_uplink(transmit, lanes, facts.mac, facts.mtu, spec.mode == "shared")
         else:
             loop.clear_uplink()
@@ -226,7 +226,7 @@ class Uplink:
             self.switch.directory.free(0)
             loop.set_tap(-1)
             loop.clear_uplink()
-            await self.kernel(self.gear.release)
+            await self.kernel(self.resources.release)
             await self.kernel(lambda: self._follow(None))
 
     # ------------------------------------------------------------------------------------------ events

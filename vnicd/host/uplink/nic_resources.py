@@ -54,7 +54,7 @@ class Wanted:
 
 
 @dataclass
-class Gear:
+class NicResources:
     """`table` names the firewall table, which is this fabric's own."""
 
     table: str
