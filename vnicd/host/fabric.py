@@ -16,7 +16,7 @@ from vnicd.host.links.relay import Switch
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Actions
 from vnicd.host.partitions.leftovers import Orphans
-from vnicd.host.partitions.reconciler import Keeper
+from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.registration import Registrar
 from vnicd.host.partitions.supervisor import Children, Supervisor
 from vnicd.host.partitions.systemd_units import Units
@@ -57,12 +57,12 @@ class Fabric:
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
         self.actions = Actions(self.switch, self.supervisor, self._save)
         self.orphans = Orphans(paths.root, self.ports, self.actions)
-        self.keeper = Keeper(self.ports, self.actions, self._save)
+        self.reconciler = Reconciler(self.ports, self.actions, self._save)
         self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
         self.switch.on_lost_tap = self.uplink.lost_interface
         self.brokerage = Brokerage(self.ports, self.actions.kernel)
         self.alteration = Alteration(self.ports, self.actions, self.uplink)
-        self.registrar = Registrar(paths, options, self.ports, self.switch, self.supervisor, self.keeper)
+        self.registrar = Registrar(paths, options, self.ports, self.switch, self.supervisor, self.reconciler)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
         self.ready = False
@@ -88,9 +88,9 @@ class Fabric:
         await _all_up([port for port in found if port.pid and not port.adding], RETURN)
         dead = [port for port in found if not port.adding and not port.pid]
         for port in dead:
-            await self.keeper.revive(port)
+            await self.reconciler.revive(port)
         await _all_up([port for port in dead if port.state == "starting"], REGISTRATION)
-        self.keeper.start()
+        self.reconciler.start()
         self.ready = True
 
     def claim_limits(self) -> None:
@@ -127,7 +127,7 @@ class Fabric:
             task.cancel()
         if self.changes:
             await asyncio.wait(self.changes)
-        await self.keeper.stop()
+        await self.reconciler.stop()
         attached = [port.spec for port in self.ports if not port.spec.owns_netns]
         outcomes = await asyncio.gather(
             *(self._discard(port) for port in list(self.ports)), return_exceptions=True
@@ -145,7 +145,7 @@ class Fabric:
             task.cancel()  # what is half made is unmade
         if self.changes:
             await asyncio.wait(self.changes)
-        await self.keeper.stop()
+        await self.reconciler.stop()
         await self.brokerage.stop()
         await self.supervisor.settle()
         await self.uplink.stop()
@@ -321,7 +321,7 @@ class Fabric:
         port.restarts += 1
         self.switch.announce(port, directory.DOWN)
         log.warning("the daemon of partition %s has died", port.spec.name)
-        self.keeper.task(self.keeper.revive(port, self.supervisor.delay(port)))
+        self.reconciler.task(self.reconciler.revive(port, self.supervisor.delay(port)))
         self.on_change()
 
 

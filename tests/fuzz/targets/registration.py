@@ -115,7 +115,7 @@ class _Fabric:
         for name in HOSTILE:
             self.loop.call_soon(self.links.port_down, self.fabric.ports.by_name[name].number)
         self.settle()
-        while len(self.fabric.registrar.channels) > len(self.daemons) or self.fabric.keeper.tasks:
+        while len(self.fabric.registrar.channels) > len(self.daemons) or self.fabric.reconciler.tasks:
             turn(self.loop)
         for _ in range(1000):
             if open_fds() <= self.count:
@@ -132,7 +132,7 @@ class _Fabric:
         assert len(links.links) <= pairs and len(links.pauses) <= pairs
         assert len(self.fabric.registrar.complaints.about) <= 10
         assert threading.active_count() <= THREADS_MOST, f"{threading.active_count()} threads"
-        assert len(self.fabric.keeper.tasks) <= 4, f"{len(self.fabric.keeper.tasks)} tasks"
+        assert len(self.fabric.reconciler.tasks) <= 4, f"{len(self.fabric.keeper.tasks)} tasks"
         self.check_shown()
 
     def check_shown(self) -> None:

@@ -1,4 +1,4 @@
-"""The keeper: brings partitions back to what they should be when something of them died or was deleted.
+"""The reconciler: brings partitions back to what they should be when something of them died or was deleted.
 
 Theory of operation. There is one way back for everything: the partition daemon ends (by itself, or because we
 end it), its peers are told by the closing of their doorbells and by us, and then the planner compares what
@@ -33,7 +33,7 @@ RETRY = 1.0
 """Least seconds before a partition that could not be brought back is tried again."""
 
 
-class Keeper:
+class Reconciler:
     """`save()` writes the state."""
 
     def __init__(self, ports: Ports, actions: Actions, save: Callable[[], None]) -> None:

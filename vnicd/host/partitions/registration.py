@@ -14,7 +14,7 @@ import socket
 
 from vnicd.config import Options, Paths
 from vnicd.host.links.relay import Switch
-from vnicd.host.partitions.reconciler import Keeper
+from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.allowance import Allowance
 from vnicd.host.ports.channel import Channel
@@ -56,14 +56,14 @@ class Registrar:
         ports: Ports,
         switch: Switch,
         supervisor: Supervisor,
-        keeper: Keeper,
+        reconciler: Reconciler,
     ) -> None:
         self.paths = paths
         self.options = options
         self.ports = ports
         self.switch = switch
         self.supervisor = supervisor
-        self.keeper = keeper
+        self.reconciler = reconciler
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
         self.complaints = Complaints(log)
@@ -137,7 +137,7 @@ class Registrar:
                 port.number, "port %d has sent what can't be closed; its daemon is ended", port.number
             )
             port.allowance.reaper.put([sock.detach()])
-            self.keeper.replace(port)
+            self.reconciler.replace(port)
             return True
         channel = Channel(sock, self._message, self._end, port.allowance)
         for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
@@ -156,7 +156,7 @@ class Registrar:
             if channel.port < 0:
                 self._hello(channel, message, fds)
             elif message["op"] == "tap_gone":
-                self.keeper.lost_tap(self.ports.by_number[channel.port])
+                self.reconciler.lost_tap(self.ports.by_number[channel.port])
                 channel.close()
             else:
                 self.switch.take(channel.port, message, fds)
@@ -194,7 +194,7 @@ class Registrar:
         returning = _is_returning(fds)
         if port.pid != channel.pid:  # somebody else has started it anew, under systemd
             self.supervisor.adopt(port, channel.pid, os.pidfd_open(channel.pid))
-            self.keeper.remember()
+            self.reconciler.remember()
         if port.channel is not None:
             port.channel.close()
         channel.port, port.channel = port.number, channel
@@ -202,14 +202,14 @@ class Registrar:
             # deleted, or never handed over, while there was no hosting daemon
             channel.port, port.channel = -1, None
             if returning:
-                self.keeper.lost_tap(port)
+                self.reconciler.lost_tap(port)
             else:
                 channel.waits_for_tap = True
-                self.keeper.give_tap(port, lambda: self._greet(channel, message))
+                self.reconciler.give_tap(port, lambda: self._greet(channel, message))
             return
         if returning and not self._take_back(port, fds):
             channel.port, port.channel = -1, None
-            self.keeper.replace(port)
+            self.reconciler.replace(port)
             return
         if returning:
             port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
