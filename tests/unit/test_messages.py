@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.packets import DEEP, GARBAGE, Pair, number_in, numbered, open_fds
 from vnicd.host.links.manager import Links
-from vnicd.host.links.relay import Switch
+from vnicd.host.links.relay import HostRelay
 from vnicd.native import memory
 from vnicd.protocol import registration
 from vnicd.protocol.registration import MAX_FDS, MAX_MESSAGE, Message
@@ -96,11 +96,11 @@ BAD_REPORTS: list[Message] = [
 def test_a_report_that_is_not_well_formed_is_refused_and_loses_no_descriptor(report: Message) -> None:
     """The registrar closes the connection after one of these errors, and what is then left in `fds`."""
     before = open_fds()
-    switch: Any = SimpleNamespace(links=Links(lambda *order: None), _gone=lambda *report: None)
+    relay: Any = SimpleNamespace(links=Links(lambda *order: None), _gone=lambda *report: None)
     fds = [os.open("/dev/null", os.O_RDONLY)]
     try:
         with pytest.raises((KeyError, TypeError, ValueError, OverflowError, OSError)):
-            Switch.take(switch, 1, report, fds)
+            HostRelay.take(relay, 1, report, fds)
     finally:
         registration.close_all(fds)
     assert open_fds() == before
@@ -113,9 +113,9 @@ def test_a_report_of_our_own_that_fails_loses_no_descriptor() -> None:
         raise OSError
 
     before = open_fds()
-    switch: Any = SimpleNamespace(take=take)
+    relay: Any = SimpleNamespace(take=take)
     with pytest.raises(OSError):
-        Switch._own_reply(switch, {"op": "made", "link_id": 1}, [0])
+        HostRelay._own_reply(relay, {"op": "made", "link_id": 1}, [0])
     assert open_fds() == before
 
 
@@ -126,9 +126,9 @@ def test_the_size_of_pages_is_what_the_kernel_says() -> None:
         links.port_up(port)
     links.request(1, 2)
     (link,) = links.links.values()
-    switch: Any = SimpleNamespace(links=links)
+    relay: Any = SimpleNamespace(links=links)
     region = memory.create_link(1, 2, link.ident, False)
-    Switch.take(switch, 1, {"op": "made", "link_id": link.ident, "page_size": 10**400}, [os.dup(region.fd)])
+    HostRelay.take(relay, 1, {"op": "made", "link_id": link.ident, "page_size": 10**400}, [os.dup(region.fd)])
     assert link.page_sizes == {1: memory.SMALL_PAGE}
     links.port_down(1)
     region.close()

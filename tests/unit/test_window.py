@@ -233,7 +233,7 @@ def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.Log
         broker = Broker(at_once, name)
         await broker.update(HERE)
         assert not is_refused()
-        broker.windows.window.stop()
+        broker.resolvers.window.stop()
         await asyncio.to_thread(wait_until, is_refused, 5, "nobody listens at the window")
         one = Program(name)
         port, _ = await asyncio.to_thread(one.table)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from vnicd.config import Options, Paths
 from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
-from vnicd.host.broker.service import Brokerage
-from vnicd.host.links.relay import Switch
+from vnicd.host.broker.service import BrokerService
+from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Actions
 from vnicd.host.partitions.leftovers import Orphans
@@ -52,17 +52,17 @@ class Fabric:
         self.options = options
         self.on_change = on_change
         self.ports = Ports(str(paths.root))
-        self.switch = Switch(self.ports, options, self._port_up)
+        self.relay = HostRelay(self.ports, options, self._port_up)
         kind = Units if options.units else Children
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
-        self.actions = Actions(self.switch, self.supervisor, self._save)
+        self.actions = Actions(self.relay, self.supervisor, self._save)
         self.orphans = Orphans(paths.root, self.ports, self.actions)
         self.reconciler = Reconciler(self.ports, self.actions, self._save)
-        self.uplink = Uplink(str(paths.root), self.ports, self.switch, self.actions.kernel)
-        self.switch.on_lost_tap = self.uplink.lost_interface
-        self.brokerage = Brokerage(self.ports, self.actions.kernel)
+        self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
+        self.relay.on_lost_tap = self.uplink.lost_interface
+        self.broker_service = BrokerService(self.ports, self.actions.kernel)
         self.alteration = Alteration(self.ports, self.actions, self.uplink)
-        self.registrar = Registrar(paths, options, self.ports, self.switch, self.supervisor, self.reconciler)
+        self.registrar = Registrar(paths, options, self.ports, self.relay, self.supervisor, self.reconciler)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
         self.ready = False
@@ -74,7 +74,7 @@ class Fabric:
 
     async def start(self, revive: bool = True) -> None:
         """Take up what an earlier hosting daemon has left and, unless it is to be removed at once, revive it."""
-        self.switch.start()
+        self.relay.start()
         partitions, uplink = state_file.load(self.paths.state)
         found = [self._remember(saved) for saved in partitions]
         await self.uplink.clean()
@@ -115,7 +115,7 @@ class Fabric:
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
             self.supervisor.adopt(port, saved.pid, pidfd)
-        self.switch.announce(port, directory.LIVE if pidfd is not None else directory.DOWN)
+        self.relay.announce(port, directory.LIVE if pidfd is not None else directory.DOWN)
         return port
 
     async def take_down(self) -> None:
@@ -146,13 +146,13 @@ class Fabric:
         if self.changes:
             await asyncio.wait(self.changes)
         await self.reconciler.stop()
-        await self.brokerage.stop()
+        await self.broker_service.stop()
         await self.supervisor.settle()
         await self.uplink.stop()
         for port in self.ports:
             port.removing = True
         self.registrar.close()
-        self.switch.stop()
+        self.relay.stop()
         self.actions.thread.shutdown()
 
     def restore_files(self) -> None:
@@ -186,7 +186,7 @@ class Fabric:
             await self.uplink.admit()
             port.adding = False
             self._save()
-            await self.brokerage.follow()
+            await self.broker_service.follow()
         except BaseException as error:
             port.removing = True
             await self.actions.undo(done, port)
@@ -200,7 +200,7 @@ class Fabric:
     async def alter(self, port: Port, spec: PartitionSpec) -> None:
         """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
         await self._change(self.alteration.alter(port, spec))
-        await self.brokerage.follow()
+        await self.broker_service.follow()
 
     async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:
         async def work() -> None:
@@ -263,7 +263,7 @@ class Fabric:
         """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""
         port.removing = True
         self._save()
-        await self.brokerage.follow()
+        await self.broker_service.follow()
         async with port.lock:
             actual = await self.actions.kernel(lambda: kernel_ops.leftover(port.spec, port.tap))
             actual = replace(actual, daemon=self.supervisor.has_daemon(port))
@@ -276,7 +276,7 @@ class Fabric:
 
     def _forget(self, port: Port) -> None:
         """The partition is no more: peers, directory, state and log."""
-        self.switch.withdraw(port)
+        self.relay.withdraw(port)
         if port.channel is not None:
             port.channel.close()
         if port.tap >= 0:
@@ -301,16 +301,16 @@ class Fabric:
 
     def _port_up(self, port: Port) -> None:
         port.state, port.reason = "up", ""
-        self.switch.announce(port, directory.LIVE)
+        self.relay.announce(port, directory.LIVE)
         if not port.adding:
             self.uplink.look_again()
-            self.brokerage.follow_soon()
+            self.broker_service.follow_soon()
         port.up.set()
         self.on_change()
 
     def _daemon_died(self, port: Port) -> None:
         """A partition daemon has ended by itself: its peers are told, and it is started again."""
-        self.switch.links.port_down(port.number)
+        self.relay.links.port_down(port.number)
         if port.channel is not None:  # what a dead daemon has left unread is not its successor's word
             port.channel.close()
         if port.allowance is not None:
@@ -319,7 +319,7 @@ class Fabric:
             return
         port.state = "down"
         port.restarts += 1
-        self.switch.announce(port, directory.DOWN)
+        self.relay.announce(port, directory.DOWN)
         log.warning("the daemon of partition %s has died", port.spec.name)
         self.reconciler.task(self.reconciler.revive(port, self.supervisor.delay(port)))
         self.on_change()

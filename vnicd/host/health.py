@@ -46,4 +46,4 @@ def _is_down(port: Port) -> bool:
     try:
         return port.state == "up" and not kernel_ops.is_up(port.spec, port.tap)
     except (VnicdError, OSError):
-        return False  # the namespace is gone, which the keeper is about to mend
+        return False  # the namespace is gone, which the reconciler is about to mend

@@ -129,7 +129,7 @@ class Host:
             except TimeoutError:
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
-                await self.fabric.brokerage.look()
+                await self.fabric.broker_service.look()
 
     def _tell_status(self) -> None:
         self.notify.status(status.line(self.fabric))
@@ -139,7 +139,7 @@ class Host:
         if self.notify.watchdog:
             asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
             self._tell_status()
-            if self.fabric.switch.loop.is_moving():
+            if self.fabric.relay.loop.is_moving():
                 self.notify.alive()
 
     def _files_are_whole(self) -> bool:
@@ -219,7 +219,7 @@ class Host:
         return status.links(self.fabric)
 
     async def _list_sockets(self, params: dict[str, Any]) -> Any:
-        return await self.fabric.brokerage.list()
+        return await self.fabric.broker_service.list()
 
     async def _stats(self, params: dict[str, Any]) -> Any:
         return status.stats(self.fabric, params.get("name"))

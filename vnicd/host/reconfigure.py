@@ -38,15 +38,15 @@ class Alteration:
 
     async def _make_so(self, port: Port, old: PartitionSpec, new: PartitionSpec) -> None:
         """The rate, the interface, the directory, the uplink, the neighbours; what is so is not touched."""
-        switch, kernel = self.actions.switch, self.actions.kernel
+        relay, kernel = self.actions.relay, self.actions.kernel
         port.spec = new
-        switch.set_rate(port)
+        relay.set_rate(port)
         wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
         if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
             return
         await kernel(lambda: kernel_ops.alter(old, new, port.tap, wanted, have))
         port.following = wanted
-        switch.announce(port, directory.LIVE if port.state == "up" else directory.DOWN)
+        relay.announce(port, directory.LIVE if port.state == "up" else directory.DOWN)
         await self.uplink.admit()
         if added := set(new.addresses) - set(old.addresses):
             await kernel(lambda: kernel_ops.announce_addresses(new, added, port.tap))

@@ -60,7 +60,7 @@ def uplink(fabric: Fabric) -> Json | None:
     spec, facts = fabric.uplink.spec, fabric.uplink.facts
     if spec is None:
         return None
-    ours, drops = counters.port(fabric.switch.counters), counters.drops(fabric.switch.counters)
+    ours, drops = counters.port(fabric.relay.counters), counters.drops(fabric.relay.counters)
     through = "tap" if spec.mode == "nat" else "uplink"  # in nat mode all passes port 0's interface
     return {
         **spec.to_json(),
@@ -98,7 +98,7 @@ def links(fabric: Fabric) -> Json:
 
 
 def _pair(fabric: Fabric, a: Port | None, b: Port) -> Json:
-    link = fabric.switch.links.links.get((a.number if a else 0, b.number))
+    link = fabric.relay.links.links.get((a.number if a else 0, b.number))
     up = link is not None and link.state in (State.UP, State.CLOSING)
     both = b.state == "up" and (a is None or a.state == "up")
     return {
@@ -141,7 +141,7 @@ SENDER_REASONS = ("peer_down", "no_link", "ring_full", "unread")
 
 
 def _counters(fabric: Fabric, port: Port | None) -> Region:
-    return port.counters if port else fabric.switch.counters
+    return port.counters if port else fabric.relay.counters
 
 
 def stats(fabric: Fabric, name: str | None) -> Json:

@@ -110,7 +110,7 @@ class _Session:
 
     async def _end(self) -> None:
         self.host.server.close()
-        self.host.fabric.brokerage.broker.close()
+        self.host.fabric.broker_service.broker.close()
 
     def attempt(self, data: bytes) -> int:
         choices = Choices(data)

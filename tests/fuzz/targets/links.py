@@ -19,7 +19,7 @@ from tests.fuzz.targets.descriptors import all_kinds, some_of
 from tests.fuzz.targets.silence import silenced
 from tests.support.packets import open_fds
 from vnicd.host.links.manager import MAKING_OF_PORT, Links, State
-from vnicd.host.links.relay import Switch
+from vnicd.host.links.relay import HostRelay
 from vnicd.host.ports.complaints import Complaints
 from vnicd.native import memory
 from vnicd.protocol.registration import Message
@@ -50,8 +50,8 @@ class _Table:
         self.now = 0.0
         self.links = Links(self.take, lambda: self.now)
         complaints = Complaints(logging.getLogger("vnicd.links"), lambda: self.now)
-        self.switch: Any = SimpleNamespace(links=self.links, complaints=complaints)
-        self.switch._gone = MethodType(Switch._gone, self.switch)
+        self.relay: Any = SimpleNamespace(links=self.links, complaints=complaints)
+        self.relay._gone = MethodType(HostRelay._gone, self.relay)
         self.orders: deque[tuple[int, Message]] = deque()
         """To honest ends, not obeyed yet."""
         self.told: list[Message] = [{"op": "make", "link_id": 7, "peer": 1}]
@@ -80,7 +80,7 @@ class _Table:
     def report(self, port: int, message: Message, fds: Sequence[int]) -> None:
         copies = [os.dup(fd) for fd in fds]
         try:
-            Switch.take(self.switch, port, message, copies)
+            HostRelay.take(self.relay, port, message, copies)
         finally:
             for fd in copies:
                 os.close(fd)

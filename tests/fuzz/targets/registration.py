@@ -52,13 +52,13 @@ class _Fabric:
             self.join(Honest(name, self.path))
         for name in HONEST:  # from now on they are other processes than ours
             self.fabric.ports.by_name[name].pid = os.getppid()
-        self.links = self.fabric.switch.links
+        self.links = self.fabric.relay.links
         self.links.request(1, 2)
         self.settle()
         self.link = self.links.links[1, 2]
         assert self.link.state is State.UP
         self.settle()
-        self.loop.run_until_complete(self.fabric.brokerage.follow())
+        self.loop.run_until_complete(self.fabric.broker_service.follow())
         self.before, self.count = fd_names(), open_fds()
 
     async def _begin(self, paths: Paths) -> None:
@@ -132,7 +132,7 @@ class _Fabric:
         assert len(links.links) <= pairs and len(links.pauses) <= pairs
         assert len(self.fabric.registrar.complaints.about) <= 10
         assert threading.active_count() <= THREADS_MOST, f"{threading.active_count()} threads"
-        assert len(self.fabric.reconciler.tasks) <= 4, f"{len(self.fabric.keeper.tasks)} tasks"
+        assert len(self.fabric.reconciler.tasks) <= 4, f"{len(self.fabric.reconciler.tasks)} tasks"
         self.check_shown()
 
     def check_shown(self) -> None:
@@ -159,7 +159,7 @@ class _Fabric:
 
     async def _end(self) -> None:
         self.fabric.registrar.close()
-        await self.fabric.brokerage.stop()
+        await self.fabric.broker_service.stop()
 
 
 @contextmanager

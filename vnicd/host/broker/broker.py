@@ -20,8 +20,8 @@ from vnicd.errors import NoNamespace
 from vnicd.host.broker.client_session import ClientSession
 from vnicd.host.broker.exchange import Exchanges
 from vnicd.host.broker.namespace import BrokerNamespace, Kernel, Place
-from vnicd.host.broker.presence import Hints, has_listener
-from vnicd.host.broker.resolver import MAX_WASTE, REST, Windows
+from vnicd.host.broker.presence import PresenceNames, has_listener
+from vnicd.host.broker.resolver import MAX_WASTE, REST, Resolvers
 from vnicd.kernel import netns
 from vnicd.kernel.netns import Identity
 from vnicd.kernel.sockets import broker_sockets
@@ -53,11 +53,11 @@ class Broker:
         self.kernel = kernel
         self.name = name
         self.table = table.Writer()
-        self.windows = Windows(self.table.region.fd)
+        self.resolvers = Resolvers(self.table.region.fd)
         self.exchanges = Exchanges(self.table.region, timeout)
         self.namespaces: dict[Identity, BrokerNamespace] = {}
         """By what tells their namespaces."""
-        self.hints = Hints(kernel, self.namespaces)
+        self.presence = PresenceNames(kernel, self.namespaces)
         self.by_ip: dict[bytes, BrokerNamespace] = {}
         self.entries = b""
         self.served: Served = {}
@@ -84,12 +84,12 @@ class Broker:
             if where in self.namespaces:
                 self._settle(self.namespaces[where], here)
         self._write()
-        await self.hints.tell()
+        await self.presence.tell()
         self.served = _addresses(found)
 
     def is_up_to_date(self, found: Served) -> bool:
         """Whether an update would change nothing if this is what there is, and has nothing to try again."""
-        return self.hints.whole and not self.refused and found == self.served
+        return self.presence.whole and not self.refused and found == self.served
 
     async def _begin(self, where: Identity, here: dict[int, Place]) -> None:
         number = min(here)
@@ -108,7 +108,7 @@ class Broker:
         if self.reader is None:
             self.reader = FairReader()
         namespace = self.namespaces[where] = BrokerNamespace(sockets, number, self.reader.crowd())
-        self.windows.open(namespace)
+        self.resolvers.open(namespace)
         self.exchanges.open(namespace)
         loop = asyncio.get_running_loop()
         loop.add_reader(sockets.listener, self._accept, namespace)
@@ -129,8 +129,8 @@ class Broker:
         self.by_ip = {ip: namespace for namespace in self.namespaces.values() for ip in namespace.addresses}
         pairs = sorted((ip, namespace.number) for ip, namespace in self.by_ip.items())
         entries = abi.pack_entries(pairs[: abi.TABLE_ENTRIES])
-        self.hints.addresses = self.by_ip.keys()
-        self.windows.settle(self.namespaces.values())
+        self.presence.addresses = self.by_ip.keys()
+        self.resolvers.settle(self.namespaces.values())
         self.exchanges.settle(self.namespaces.values())
         if entries != self.entries:
             self.entries = entries
@@ -142,7 +142,7 @@ class Broker:
             loop.remove_reader(sock)
         for session in list(namespace.sessions):
             session.close()
-        self.windows.close(namespace)
+        self.resolvers.close(namespace)
         self.exchanges.close(namespace)
         for sock in filter(None, (namespace.sockets.listener, namespace.sockets.window, namespace.sockets.exchange)):
             if sock.fileno() >= 0:
@@ -153,13 +153,13 @@ class Broker:
     def close(self) -> None:
         """Serve nobody any more."""
         self.closed = True
-        self.hints.close()
+        self.presence.close()
         for namespace in self.namespaces.values():
             self._end(namespace)
         self.namespaces.clear()
         if self.reader is not None:
             self.reader.close()
-        self.windows.stop()
+        self.resolvers.stop()
         self.exchanges.stop()
 
     def _news(self, watch: socket.socket) -> None:
@@ -204,7 +204,7 @@ class Broker:
 
     def _gone(self, session: ClientSession) -> None:
         session.namespace.sessions.discard(session)
-        self.hints.look_soon()
+        self.presence.look_soon()
 
     def _request(self, session: ClientSession, data: bytes, fds: list[int]) -> bool:
         """Answer one request; False when the program is to go."""
@@ -224,7 +224,7 @@ class Broker:
         namespace, where = session.namespace, request.source
         if not where.port or not has_listener(namespace, where):
             return session.answer(Reply(Why.UNSUPPORTED))
-        if self.hints.add(namespace, where):
+        if self.presence.add(namespace, where):
             return session.answer(Reply(Why.DIRECT))
 
         def answer() -> None:
@@ -233,7 +233,7 @@ class Broker:
                 session.close()
 
         session.is_waiting = True
-        self.hints.tell_soon(answer)
+        self.presence.tell_soon(answer)
         return True
 
 

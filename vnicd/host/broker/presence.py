@@ -28,7 +28,7 @@ REST, LONG_REST = 0.1, 1.0
 it is the kernel's table that is looked at."""
 
 
-class Hints:
+class PresenceNames:
     """`namespaces` are those that are served; `addresses` those of the whole fabric."""
 
     def __init__(self, kernel: Kernel, namespaces: Mapping[tuple[int, int], BrokerNamespace]) -> None:
@@ -73,14 +73,14 @@ class Hints:
 
     async def _bind(self, namespace: BrokerNamespace, wanted: set[bytes]) -> bool:
         """Whether all that is wanted is bound there."""
-        bound = namespace.sockets.hints
+        bound = namespace.sockets.presence
         _drop(bound, bound.keys() - wanted)
         missing = wanted - bound.keys()
         if not missing:
             return True
         path = namespace.sockets.path
         try:
-            made = await self.kernel(lambda: broker_sockets.hints(path, missing))
+            made = await self.kernel(lambda: broker_sockets.presence(path, missing))
         except (OSError, NoNamespace):
             _drop(bound, presence_names.FLAGS)
             return False

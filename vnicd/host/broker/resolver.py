@@ -23,7 +23,7 @@ REST = 0.1
 """Seconds without new clients after one could not be taken in."""
 
 
-class Windows:
+class Resolvers:
     def __init__(self, table: int) -> None:
         self.window = Window(table)
         self.namespaces: dict[int, BrokerNamespace] = {}

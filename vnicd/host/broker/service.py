@@ -23,7 +23,7 @@ from vnicd.sockets.connections import Own, Told
 log = logging.getLogger(__name__)
 
 
-class Brokerage:
+class BrokerService:
     def __init__(self, ports: Ports, kernel: Kernel) -> None:
         self.ports = ports
         self.broker = Broker(kernel)

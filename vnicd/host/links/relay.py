@@ -24,7 +24,7 @@ MAINTAIN = LOOK / 2
 """Seconds between two looks for links that are late or missing, as long as there are any."""
 
 
-class Switch:
+class HostRelay:
     """Relays between all ports; `on_up(port)` is called when a port's link to us is up."""
 
     def __init__(self, ports: Ports, options: Options, on_up: Callable[[Port], None]) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from vnicd.errors import VnicdError
-from vnicd.host.links.relay import Switch
+from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.port import Following, Port
@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Actions:
     """`save()` writes the state; it is called when a daemon has been started, whose pid must not be forgotten."""
 
-    def __init__(self, switch: Switch, supervisor: Supervisor, save: Callable[[], None]) -> None:
-        self.switch = switch
+    def __init__(self, relay: HostRelay, supervisor: Supervisor, save: Callable[[], None]) -> None:
+        self.relay = relay
         self.supervisor = supervisor
         self.save = save
         self.thread = ThreadPoolExecutor(1, "kernel")
@@ -76,7 +76,7 @@ class Actions:
                 lambda: kernel_ops.make_interface(spec, port.following.mtu, not port.adding, sign)
             )
         elif step is Step.START_DAEMON:
-            self.switch.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
+            self.relay.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
             self.supervisor.start(port)
             self.save()
         elif step is Step.STOP_DAEMON:

@@ -13,7 +13,7 @@ import os
 import socket
 
 from vnicd.config import Options, Paths
-from vnicd.host.links.relay import Switch
+from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.allowance import Allowance
@@ -54,14 +54,14 @@ class Registrar:
         paths: Paths,
         options: Options,
         ports: Ports,
-        switch: Switch,
+        relay: HostRelay,
         supervisor: Supervisor,
         reconciler: Reconciler,
     ) -> None:
         self.paths = paths
         self.options = options
         self.ports = ports
-        self.switch = switch
+        self.relay = relay
         self.supervisor = supervisor
         self.reconciler = reconciler
         self.listener: socket.socket | None = None
@@ -159,7 +159,7 @@ class Registrar:
                 self.reconciler.lost_tap(self.ports.by_number[channel.port])
                 channel.close()
             else:
-                self.switch.take(channel.port, message, fds)
+                self.relay.take(channel.port, message, fds)
         except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             said = quoted(repr(error))
             self.complaints.warn(
@@ -222,9 +222,9 @@ class Registrar:
             "options": {"hugepages": self.options.hugepages, "idle_timeout": self.options.idle_timeout,
                         "poll_us": self.options.poll_us},
         }  # fmt: skip
-        handed = [self.switch.directory.region.fd]
+        handed = [self.relay.directory.region.fd]
         channel.send(welcome, handed if returning else [*handed, port.tap, port.counters.fd])
-        links = self.switch.links
+        links = self.relay.links
         links.port_up(port.number, self.registered.get(port.number) != (port.pid, port.started))
         self.registered[port.number] = port.pid, port.started
         for peer, ident in registration.some(message["links"]) if returning else ():

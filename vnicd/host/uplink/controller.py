@@ -1,7 +1,7 @@
 """The uplink of a fabric at run time: set, cleared, shown, and following its NIC.
 
 Theory of operation. Whatever changes - a user's word, a partition, the NIC - ends in sync(): the kernel thread
-brings the machine in line (gear.py), then this thread tells the loop, the directory and the partitions'
+brings the machine in line (nic_resources.py), then this thread tells the loop, the directory and the partitions'
 interfaces what follows. One sync runs at a time, and what is asked for meanwhile is one more. An uplink whose NIC
 is gone stays set, and is taken up again when a NIC of that name is there.
 """
@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from vnicd.errors import Invalid, NotFound, VnicdError
-from vnicd.host.links.relay import Switch
+from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.ports.port import Following, Ports
 from vnicd.host.uplink.nic_resources import NicResources, Wanted, clean
@@ -49,9 +49,9 @@ class Kernel(Protocol):
 
 
 class Uplink:
-    def __init__(self, fabric: str, ports: Ports, switch: Switch, kernel: Kernel) -> None:
+    def __init__(self, fabric: str, ports: Ports, relay: HostRelay, kernel: Kernel) -> None:
         self.ports = ports
-        self.switch = switch
+        self.relay = relay
         self.kernel = kernel
         self.mac = default_mac(fabric, "host")
         self.table = "vnicd_" + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
@@ -182,14 +182,14 @@ class Uplink:
 
     def _tell_loop(self, spec: UplinkSpec) -> None:
         """The directory, port 0's interface, and the sockets."""
-        loop, facts = self.switch.loop, self.facts
+        loop, facts = self.relay.loop, self.facts
         is_nat = spec.mode == "nat"
         addresses = spec.subnets if is_nat else facts.addresses if facts else ()
         mac = self.mac if is_nat or facts is None else facts.mac
         mtu = facts.mtu if facts is not None else 1500
-        self.switch.directory.put(0, directory.LIVE, mac, 1, mtu, addresses[: directory.MAX_ADDRESSES])
+        self.relay.directory.put(0, directory.LIVE, mac, 1, mtu, addresses[: directory.MAX_ADDRESSES])
         flags = (0 if is_nat else directory.UPLINK) | (directory.GUARD if spec.guards_addresses else 0)
-        self.switch.directory.set_flags(flags)
+        self.relay.directory.set_flags(flags)
         loop.set_tap(self.resources.vnic)
         if self.resources.sockets and facts is not None:
             *lanes, transmit = self.resources.sockets
@@ -197,7 +197,7 @@ class Uplink:
         else:
             loop.clear_uplink()
         for port in self.ports:
-            self.switch.set_rate(port)
+            self.relay.set_rate(port)
 
     def _follow(self, spec: UplinkSpec | None) -> None:
         """What the partitions' interfaces take over from the uplink. In the kernel thread."""
@@ -221,9 +221,9 @@ class Uplink:
         """Let go of everything."""
         async with self.lock:
             self.facts, self.reason = None, ""
-            loop = self.switch.loop
-            self.switch.directory.set_flags(0)
-            self.switch.directory.free(0)
+            loop = self.relay.loop
+            self.relay.directory.set_flags(0)
+            self.relay.directory.free(0)
             loop.set_tap(-1)
             loop.clear_uplink()
             await self.kernel(self.resources.release)

@@ -54,7 +54,7 @@ class NamespaceSockets:
     """A descriptor of it; -1 where it is our own."""
     listeners: set[Address] | None = None
     """Those with the provider that were there already; None when there may be others."""
-    hints: dict[bytes, socket.socket] = field(default_factory=dict)
+    presence: dict[bytes, socket.socket] = field(default_factory=dict)
     """Bound names by which programs know without asking."""
 
     @property
@@ -72,7 +72,7 @@ class NamespaceSockets:
             self.window,
             self.exchange,
             *self.watches,
-            *self.hints.values(),
+            *self.presence.values(),
         ):
             if sock is not None:
                 sock.close()
@@ -128,7 +128,7 @@ def _window(name: str) -> socket.socket | None:
         return None
 
 
-def hints(path: str | None, names: set[bytes]) -> dict[bytes, socket.socket]:
+def presence(path: str | None, names: set[bytes]) -> dict[bytes, socket.socket]:
     """Sockets in the namespace at a path that only bind names, without those that somebody has already.
 
     OSError when not all are bound then.
