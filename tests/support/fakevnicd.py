@@ -32,7 +32,7 @@ def main() -> None:
         Path(record).write_text(json.dumps(about))
     if mode == "die":
         die("starting\nvnicd: no hugepages are free; see vnicctl doctor", 10)
-    {"host": host, "teardown": teardown, "check": check, "orphans": orphans}[sys.argv[1]](runtime, mode)
+    {"host": host, "teardown": teardown, "check": check, "orphans": leftovers}[sys.argv[1]](runtime, mode)
 
 
 def die(text: str, code: int) -> NoReturn:
@@ -76,7 +76,7 @@ def check(runtime: Path, mode: str) -> None:
     sys.exit(1 if mode == "unfit" else 0)
 
 
-def orphans(runtime: Path, mode: str) -> None:
+def leftovers(runtime: Path, mode: str) -> None:
     """A file of this name stands for one."""
     print(json.dumps({"checks": [ORPHAN] if (runtime / "orphan").exists() else []}))
 

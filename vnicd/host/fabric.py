@@ -14,8 +14,8 @@ from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
-from vnicd.host.partitions.executor import Actions
-from vnicd.host.partitions.leftovers import Orphans
+from vnicd.host.partitions.executor import Executor
+from vnicd.host.partitions.leftovers import Leftovers
 from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.registration import Registrar
 from vnicd.host.partitions.supervisor import Children, Supervisor
@@ -55,8 +55,8 @@ class Fabric:
         self.relay = HostRelay(self.ports, options, self._port_up)
         kind = Units if options.units else Children
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
-        self.actions = Actions(self.relay, self.supervisor, self._save)
-        self.orphans = Orphans(paths.root, self.ports, self.actions)
+        self.actions = Executor(self.relay, self.supervisor, self._save)
+        self.leftovers = Leftovers(paths.root, self.ports, self.actions)
         self.reconciler = Reconciler(self.ports, self.actions, self._save)
         self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
         self.relay.on_lost_tap = self.uplink.lost_interface
@@ -136,7 +136,7 @@ class Fabric:
             if outcome is not None:
                 log.error("a partition can't be taken away: %s", outcome)
         await self.uplink.clear()
-        await self.orphans.remove_all(attached)
+        await self.leftovers.remove_all(attached)
         self.release_limits()
 
     async def stop(self) -> None:
@@ -174,7 +174,7 @@ class Fabric:
     async def _add(self, spec: PartitionSpec, is_whole: bool) -> Port:
         if is_whole:
             self.uplink.check(spec)
-        async with self.orphans.room_for(spec):
+        async with self.leftovers.room_for(spec):
             port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
         port.following = Following(self.uplink.mtu(port.spec))
         done: list[Action] = []

@@ -88,7 +88,7 @@ class Host:
             if not take_down:
                 await self._listen()
             else:
-                await self.fabric.orphans.end_hosts()
+                await self.fabric.leftovers.end_hosts()
             await self.fabric.start(revive=not take_down)
             nothing_to_do = take_down or self.fabric.down
             if self.declared is not None and self.declared.is_something and not nothing_to_do:

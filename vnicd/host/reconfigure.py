@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vnicd.errors import Busy, VnicdError
 from vnicd.host.partitions import kernel_ops
-from vnicd.host.partitions.executor import Actions
+from vnicd.host.partitions.executor import Executor
 from vnicd.host.ports.port import Port, Ports
 from vnicd.host.uplink.controller import Uplink
 from vnicd.native import directory
@@ -15,7 +15,7 @@ from vnicd.spec.partition import PartitionSpec
 
 
 class Alteration:
-    def __init__(self, ports: Ports, actions: Actions, uplink: Uplink) -> None:
+    def __init__(self, ports: Ports, actions: Executor, uplink: Uplink) -> None:
         self.ports = ports
         self.actions = actions
         self.uplink = uplink

@@ -21,7 +21,7 @@
       trim                                                 -
       stop                                                 -
 
-The life of a link is told in host/links/manager.py; link/endpoint.py carries out the host's side of this list at each end.
+host/links/manager.py has the life of a link; link/endpoint.py carries out the host's side of this list at each end.
 """
 
 from __future__ import annotations

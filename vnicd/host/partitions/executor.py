@@ -1,4 +1,4 @@
-"""The planner's actions carried out, one by one, never half: by the kernel thread and the supervisor."""
+"""The executor: carries out the planner's actions one by one, never half, by the kernel thread and the supervisor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Actions:
+class Executor:
     """`save()` writes the state; it is called when a daemon has been started, whose pid must not be forgotten."""
 
     def __init__(self, relay: HostRelay, supervisor: Supervisor, save: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The hands of the planner: carries out its actions on this machine. Blocking; run in the kernel thread."""
+"""Kernel operations: what the planner's actions do to this machine. Blocking; run in the kernel thread."""
 
 from __future__ import annotations
 

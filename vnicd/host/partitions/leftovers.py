@@ -1,10 +1,10 @@
-"""Orphans: what a fabric has made and forgotten, as when its files are deleted while it has no hosting daemon.
+"""Leftovers: what a fabric has made and forgotten, as when its files are deleted while it has no hosting daemon.
 
-Theory of operation. Each namespace that vnicd makes bears a mark, which says whose it is (machine.mark), and each
-daemon has its runtime directory in its environment. What bears this fabric's name and is not in its state is an
-orphan. `vnicctl doctor` names it, `vnicctl down` takes it away, and so does the addition of a partition of its name,
+Theory of operation. Each namespace that vnicd makes bears a mark, which says whose it is (kernel_ops.mark), and each
+daemon has its runtime directory in its environment. What bears this fabric's name and is not in its state is a
+leftover. `vnicctl doctor` names it, `vnicctl down` takes it away, and so does the addition of a partition of its name,
 unless processes run in the namespace: whose program it is that would be left without a network, the user must know.
-A namespace that was given by --netns has no mark; if it is an orphan itself, it is left alone while it is in use.
+A namespace that was given by --netns has no mark; if it is a leftover itself, it is left alone while it is in use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from vnicd.config import DEFAULT_RUNTIME_DIR, Paths
 from vnicd.errors import Exists, NotPermitted, VnicdError
 from vnicd.host.partitions import kernel_ops, systemd_units
-from vnicd.host.partitions.executor import Actions
+from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.supervisor import GRACE
 from vnicd.host.ports import state_file
 from vnicd.host.ports.port import Ports
@@ -40,7 +40,7 @@ class Daemon:
 
 
 @dataclass(frozen=True)
-class Orphan:
+class Leftover:
     """What is left of one partition."""
 
     name: str
@@ -50,8 +50,8 @@ class Orphan:
     """Processes in the namespace; its daemon is not one of them."""
 
 
-class Orphans:
-    def __init__(self, root: Path, ports: Ports, actions: Actions) -> None:
+class Leftovers:
+    def __init__(self, root: Path, ports: Ports, actions: Executor) -> None:
         self.root = root
         self.ports = ports
         self.actions = actions
@@ -61,39 +61,39 @@ class Orphans:
     async def room_for(self, spec: PartitionSpec) -> AsyncIterator[None]:
         """Take away what has the place of a new partition; Exists when processes are in it.
 
-        Inside, the partition is to be entered into the ports: then nobody takes it for an orphan.
+        Inside, the partition is to be entered into the ports: then nobody takes it for a leftover.
         """
         async with self.lock:
             is_new = spec.owns_netns and spec.name not in self.ports.by_name
             if is_new and Path(spec.netns_path).exists():
                 others = [port.spec for port in self.ports]
-                for orphan in await self.actions.kernel(lambda: find(self.root, others, spec.name)):
-                    _check_uninhabited(orphan)
-                    await self._remove(orphan)
+                for leftover in await self.actions.kernel(lambda: find(self.root, others, spec.name)):
+                    _check_uninhabited(leftover)
+                    await self._remove(leftover)
             yield
 
     async def remove_all(self, used: Collection[PartitionSpec]) -> None:
         """Take away all that is no part of partitions that are still in use; what can't be is logged."""
-        for orphan in await self.actions.kernel(lambda: find(self.root, used)):
+        for leftover in await self.actions.kernel(lambda: find(self.root, used)):
             try:
-                await self._remove(orphan)
+                await self._remove(leftover)
             except (VnicdError, OSError) as error:
-                log.error("what is left of partition %s can't be taken away: %s", orphan.name, error)
+                log.error("what is left of partition %s can't be taken away: %s", leftover.name, error)
 
     async def end_hosts(self) -> None:
         """End hosting daemons that have lost their files, and so their lock to us: they would make all anew."""
         for daemon in await self.actions.kernel(lambda: hosts(self.root)):
             await _end(daemon)
 
-    async def _remove(self, orphan: Orphan) -> None:
-        log.warning("what is left of an earlier partition %s is taken away", orphan.name)
-        for daemon in orphan.daemons:
+    async def _remove(self, leftover: Leftover) -> None:
+        log.warning("what is left of an earlier partition %s is taken away", leftover.name)
+        for daemon in leftover.daemons:
             await _end(daemon)
         if _is_default(self.root) and systemd_units.has_systemd():
-            await systemd_units.stop(orphan.name)  # which may be just about to be started again
-        if orphan.namespace:
-            sign = kernel_ops.mark(self.root, orphan.name)
-            await self.actions.kernel(lambda: kernel_ops.delete_marked(orphan.name, sign))
+            await systemd_units.stop(leftover.name)  # which may be just about to be started again
+        if leftover.namespace:
+            sign = kernel_ops.mark(self.root, leftover.name)
+            await self.actions.kernel(lambda: kernel_ops.delete_marked(leftover.name, sign))
 
 
 def _is_default(root: Path) -> bool:
@@ -115,10 +115,10 @@ async def _end(daemon: Daemon) -> None:
         os.close(pidfd)
 
 
-def _check_uninhabited(orphan: Orphan) -> None:
-    if orphan.inhabitants:
+def _check_uninhabited(leftover: Leftover) -> None:
+    if leftover.inhabitants:
         raise Exists(
-            f"a namespace named {orphan.name} is left of an earlier fabric, and {_list(orphan.inhabitants)} in it",
+            f"a namespace named {leftover.name} is left of an earlier fabric, and {_list(leftover.inhabitants)} in it",
             "end that, or let go of it with: vnicctl down",
         )
 
@@ -126,7 +126,7 @@ def _check_uninhabited(orphan: Orphan) -> None:
 # -------------------------------------------------------------------------------------------- looking
 
 
-def find(root: Path, known: Collection[PartitionSpec], only: str = "") -> list[Orphan]:
+def find(root: Path, known: Collection[PartitionSpec], only: str = "") -> list[Leftover]:
     """The orphans, or that of one name, of the fabric in `root`, to which these partitions are `known`. Blocking."""
     owned = {spec.name for spec in known if spec.owns_netns}
     in_use = {netns.identity(spec.netns_path) for spec in known if not spec.owns_netns}
@@ -141,7 +141,7 @@ def find(root: Path, known: Collection[PartitionSpec], only: str = "") -> list[O
     daemons = [each for each in _daemons(root) if each.partition and each.partition not in names]
     lost = set(places) | {each.partition for each in daemons if only in ("", each.partition)}
     return [
-        Orphan(
+        Leftover(
             name,
             name in places,
             tuple(each for each in daemons if each.partition == name),
@@ -202,11 +202,11 @@ def findings(paths: Paths) -> list[dict[str, Any]]:
         names = {saved.spec.name for saved in state_file.load(paths.state)[0]} if found else set()
     except VnicdError:
         return []
-    found = [orphan for orphan in found if orphan.name not in names]
+    found = [leftover for leftover in found if leftover.name not in names]
     lonely = hosts(paths.root) if found and not paths.control.exists() else []
     if lonely:
         return [_lost_files(host.pid, paths.root) for host in lonely]
-    return [_finding(orphan) for orphan in found]
+    return [_finding(leftover) for leftover in found]
 
 
 def _lost_files(pid: int, root: Path) -> dict[str, Any]:
@@ -218,19 +218,19 @@ def _lost_files(pid: int, root: Path) -> dict[str, Any]:
     return {"name": "fabric", "status": "warn", "detail": detail, "remedy": remedy}
 
 
-def _finding(orphan: Orphan) -> dict[str, Any]:
+def _finding(leftover: Leftover) -> dict[str, Any]:
     """To add the partition again takes its orphan away, but not its inhabitants, nor a daemon without a namespace."""
-    name, parts = orphan.name, []
-    if orphan.namespace:
+    name, parts = leftover.name, []
+    if leftover.namespace:
         parts.append(f"its namespace {name}")
-    parts += [f"its daemon, pid {each.pid}" for each in orphan.daemons]
+    parts += [f"its daemon, pid {each.pid}" for each in leftover.daemons]
     detail = f"{name} is left of an earlier fabric, with {' and '.join(parts)}"
-    if orphan.inhabitants:
-        detail += f"; {_list(orphan.inhabitants)} in it"
+    if leftover.inhabitants:
+        detail += f"; {_list(leftover.inhabitants)} in it"
     remedy = f"vnicctl down; or, to keep the rest: vnicctl partition add {name} ..."
-    if orphan.inhabitants:
+    if leftover.inhabitants:
         remedy = f"end what runs there, or vnicctl down; to take its name alone: ip netns del {name}"
-    elif not orphan.namespace:
+    elif not leftover.namespace:
         remedy = f"kill -9 {' '.join(str(each.pid) for each in orphan.daemons)}"
     return {"name": "orphan", "status": "warn", "detail": detail, "remedy": remedy}
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from vnicd.errors import VnicdError
 from vnicd.host.partitions import kernel_ops
-from vnicd.host.partitions.executor import Actions
+from vnicd.host.partitions.executor import Executor
 from vnicd.host.ports.port import Port, Ports
 from vnicd.kernel import netns, tap
 from vnicd.process.ticks import until_look
@@ -36,7 +36,7 @@ RETRY = 1.0
 class Reconciler:
     """`save()` writes the state."""
 
-    def __init__(self, ports: Ports, actions: Actions, save: Callable[[], None]) -> None:
+    def __init__(self, ports: Ports, actions: Executor, save: Callable[[], None]) -> None:
         self.ports = ports
         self.save = save
         self.actions = actions
