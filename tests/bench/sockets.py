@@ -18,7 +18,7 @@ from tests.bench.environments import PREFIX, Environment, Side, VethBridge, Vnic
 from tests.bench.figures import Bar
 from tests.bench.suites import Suite, against_itself
 from tests.bench.tools import server
-from tests.support.direct import LIBRARY, halves, preloading
+from tests.support.direct import LIBRARY, regions, preloading
 from tests.support.fabric import Fabric
 from tests.support.waiting import wait_for_output
 
@@ -85,7 +85,7 @@ class Direct(Frames):
             try:
                 assert process.stdout
                 wait_for_output(process.stdout, b"held", 10)
-                if not halves(process.pid):
+                if not regions(process.pid):
                     raise RuntimeError("a connection from a to b is not direct")
             finally:
                 process.kill()

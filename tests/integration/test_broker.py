@@ -340,8 +340,8 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
 
 
 def test_programs_elsewhere_are_not_looked_at(shared: Fabric, pair: Pair) -> None:
-    fd = provider.make_half()
+    fd = provider.make_stream_region()
     with mmap.mmap(fd, abi.HALF_BYTES) as own:
-        own[: abi.CONTROL_BYTES] = provider.half_page(abi.NOWHERE, abi.NOWHERE)
+        own[: abi.CONTROL_BYTES] = provider.stream_region_page(abi.NOWHERE, abi.NOWHERE)
         assert shared.call("sockets.list") == {"connections": [], "processes": [], "truncated": False}
     os.close(fd)

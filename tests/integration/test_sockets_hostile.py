@@ -168,19 +168,19 @@ def test_server_reads_what_was_sent_and_nothing_else(broker: str) -> None:
 
 
 def shrinkable() -> int:
-    return provider.make_half(seals=0)
+    return provider.make_stream_region(seals=0)
 
 
 def wrong_magic() -> int:
-    return provider.make_half()
+    return provider.make_stream_region()
 
 
 def huge() -> int:
-    return provider.make_half(1 << 40)
+    return provider.make_stream_region(1 << 40)
 
 
 def small() -> int:
-    return provider.make_half(4096)
+    return provider.make_stream_region(4096)
 
 
 def pipe() -> int:
@@ -248,7 +248,7 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
         program("ask", VNICD_BROKER=broker) as process,
     ):
         asking = Asking(process)
-        half = provider.make_half()
+        half = provider.make_stream_region()
         assert asking(f"open {good}") == "open"
         assert asking("echo") == "True"
         assert asking.attempt(good) == "hello"

@@ -213,8 +213,8 @@ def test_broker_that_lies() -> None:
     fds = [
         os.open("/", os.O_RDONLY),
         os.memfd_create("table"),
-        provider.make_half(1 << 40),
-        provider.make_half(),
+        provider.make_stream_region(1 << 40),
+        provider.make_stream_region(),
     ]
     good, bad = abi.Reply(Why.DIRECT, 1).pack(), abi.Reply(Why.NO_OFFER, 1 << 31).pack()
     answers: list[list[tuple[bytes, list[int]]]] = [[], [(b"x", fds)], [(bad, []), (b"", [])]]

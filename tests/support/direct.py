@@ -139,7 +139,7 @@ def processes_in(netns: str) -> list[int]:
     return [pid for pid in pids if namespace_of(pid) == wanted]
 
 
-def halves(pid: int, kind: str = FAR) -> set[int]:
+def regions(pid: int, kind: str = FAR) -> set[int]:
     """The inodes of the halves that a process has mapped in this way."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
@@ -151,7 +151,7 @@ def halves(pid: int, kind: str = FAR) -> set[int]:
 
 def connections_in(partition: Partition) -> set[int]:
     """The direct connections that programs in a partition have, by the inode of the far half."""
-    return {inode for pid in processes_in(partition.netns) for inode in halves(pid)}
+    return {inode for pid in processes_in(partition.netns) for inode in regions(pid)}
 
 
 def shown(fabric: Fabric) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ class Liar:
     def __init__(self, bell: int = -1, half: int = -1) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
-        self.memfd = half if half >= 0 else provider.make_half()
+        self.memfd = half if half >= 0 else provider.make_stream_region()
         self.bell = bell if bell >= 0 else self.theirs.fileno()
         self.far: mmap.mmap | None = None
         self.memory: mmap.mmap | None = None
@@ -147,7 +147,7 @@ def where(port: int) -> abi.Address:
 @contextmanager
 def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
     """A TCP connection to the port, for which the liar's half is offered."""
-    liar.show(provider.half_page(where(1), where(port)))
+    liar.show(provider.stream_region_page(where(1), where(port)))
     with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
         source = provider.address_of(tcp)
         reply, _ = us.ask(Op.OFFER, source, where(port), [liar.bell, liar.memfd, tcp.fileno()])

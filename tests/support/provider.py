@@ -36,14 +36,14 @@ ROOT = Path(__file__).parents[2]
 F_ADD_SEALS, SHRINK, GROW, FUTURE_WRITE = 1033, 0x2, 0x4, 0x10
 
 
-def make_half(size: int = abi.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half") -> int:
+def make_stream_region(size: int = abi.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half") -> int:
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
     fcntl.fcntl(fd, F_ADD_SEALS, seals)
     return fd
 
 
-def half_page(local: Address, remote: Address, **facts: int | str | bool) -> bytes:
+def stream_region_page(local: Address, remote: Address, **facts: int | str | bool) -> bytes:
     """A control page; `facts` are fields of struct vn_half."""
     page = bytearray(abi.CONTROL_BYTES)
     head = struct.pack("=IIiI", abi.HALF_MAGIC, abi.VERSION, facts.pop("pid", os.getpid()),
@@ -133,7 +133,7 @@ class Program:
     ) -> tuple[Reply, socket.socket]:
         """The answer, and our end of the bell; `sock` is bound to the source, or one is made that has its port."""
         ours, theirs = socket.socketpair()
-        half = make_half()
+        half = make_stream_region()
         tcp = sock or bound("", source.port)
         try:
             reply, _ = self.ask(Op.OFFER, source, target, [theirs.fileno(), half, tcp.fileno()])
@@ -230,11 +230,11 @@ def command(local: Address, remote: Address, accepted: bool) -> list[str]:
 def main() -> None:
     local, remote = (abi.address(text.split(",")[0], int(text.split(",")[1])) for text in sys.argv[1:3])
     accepted = bool(int(sys.argv[3]))
-    half = mmap.mmap(make_half(), abi.HALF_BYTES)
+    half = mmap.mmap(make_stream_region(), abi.HALF_BYTES)
     head = 20 if accepted else 10
     facts = {"program": "pretender", "head": head, "rings": 3}
-    half[: abi.CONTROL_BYTES] = half_page(local, remote, accepted=accepted, **facts)
-    page = mmap.mmap(make_half(abi.CONTROL_BYTES, name="vnicd-process"), abi.CONTROL_BYTES)
+    half[: abi.CONTROL_BYTES] = stream_region_page(local, remote, accepted=accepted, **facts)
+    page = mmap.mmap(make_stream_region(abi.CONTROL_BYTES, name="vnicd-process"), abi.CONTROL_BYTES)
     page[:] = process_page("pretender", [(remote, int(abi.Why.NO_PROVIDER))])
     print("ready", flush=True)
     sys.stdin.read()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import provider
 from tests.support.broker import NAME, descriptors, stopped
-from tests.support.provider import Program, address_of, bound, lingering, make_half
+from tests.support.provider import Program, address_of, bound, lingering, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Op, Why
@@ -20,7 +20,7 @@ SOURCE = abi.address("127.0.0.1", 30003)
 
 
 def memfd(size: int = abi.HALF_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
-    return make_half(size, seals)
+    return make_stream_region(size, seals)
 
 
 def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socket.socket) -> None:

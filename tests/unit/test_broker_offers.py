@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import broker, provider
 from tests.support.broker import NAME
-from tests.support.provider import Program, address_of, bound, make_half
+from tests.support.provider import Program, address_of, bound, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Why
@@ -21,7 +21,7 @@ SOURCE = abi.address("127.0.0.1", 30002)
 @pytest.fixture
 def end() -> Iterator[tuple[int, int]]:
     """One end of a connection: the bell and the half."""
-    bell, half = socket.socketpair(), make_half()
+    bell, half = socket.socketpair(), make_stream_region()
     yield bell[0].fileno(), half
     os.close(half)
     for each in bell:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import broker, provider
 from tests.support.broker import NAME, stopped
-from tests.support.provider import Program, address_of, lingering, make_half
+from tests.support.provider import Program, address_of, lingering, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Why
@@ -34,7 +34,7 @@ def connection(listener: socket.socket) -> Iterator[tuple[socket.socket, socket.
 def send_offer(program: Program, source: Address, target: Address, tcp: socket.socket) -> socket.socket:
     """Without waiting for the answer; our end of the doorbell."""
     ours, theirs = socket.socketpair()
-    half = make_half()
+    half = make_stream_region()
     program.exchange.send(abi.request(Op.OFFER, source, target), [theirs.fileno(), half, tcp.fileno()])
     theirs.close()
     os.close(half)
@@ -164,7 +164,7 @@ def test_who_has_gone_is_not_served(
 
 
 def test_what_is_no_tcp_socket_takes_nothing(program: Program) -> None:
-    bell, half = socket.socketpair(), make_half()
+    bell, half = socket.socketpair(), make_stream_region()
     with open(__file__) as file, socket.socket(type=socket.SOCK_DGRAM) as datagram:
         for wrong in (bell[0].fileno(), half, file.fileno(), datagram.fileno()):
             with closing(Program(NAME + abi.EXCHANGE)) as other:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import provider
 from tests.support.broker import HERE, NAME, at_once
-from tests.support.provider import Program, address_of, bound, make_half, marker
+from tests.support.provider import Program, address_of, bound, make_stream_region, marker
 from tests.support.waiting import wait_until
 from vnicd.host.broker.broker import Broker
 from vnicd.kernel.sockets import broker_sockets
@@ -150,7 +150,7 @@ def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
 
 
 def test_all_offers_together_are_limited(served: Served) -> None:
-    bell, half = socket.socketpair(), make_half()
+    bell, half = socket.socketpair(), make_stream_region()
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN), ExitStack() as stack:
         whys = []
         for _ in range(101):

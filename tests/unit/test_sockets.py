@@ -189,40 +189,40 @@ def test_addresses_as_texts() -> None:
 # -------------------------------------------------------------------------------------------- pages and connections
 
 
-def half(accepted: bool, **facts: int | str | bool) -> abi.Half:
+def half(accepted: bool, **facts: int | str | bool) -> abi.StreamRegion:
     ends = (SERVER, CLIENT) if accepted else (CLIENT, SERVER)
-    return abi.parse_half(provider.half_page(*ends, accepted=accepted, **facts))
+    return abi.parse_stream_region(provider.stream_region_page(*ends, accepted=accepted, **facts))
 
 
 def test_a_half_is_read() -> None:
-    page = provider.half_page(
+    page = provider.stream_region_page(
         CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, rings=2, sleeps=4
     )
-    assert abi.parse_half(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
+    assert abi.parse_stream_region(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
 
 
 @pytest.mark.parametrize(
-    "page", [b"", bytes(4096), provider.half_page(CLIENT, SERVER)[:100]], ids=["empty", "zeros", "cut short"]
+    "page", [b"", bytes(4096), provider.stream_region_page(CLIENT, SERVER)[:100]], ids=["empty", "zeros", "cut short"]
 )
 def test_what_is_no_half_is_refused(page: bytes) -> None:
     with pytest.raises(ValueError):
-        abi.parse_half(page)
+        abi.parse_stream_region(page)
     with pytest.raises(ValueError):
         abi.parse_process(page)
 
 
 def test_a_program_cannot_name_itself_into_the_terminal() -> None:
-    page = bytearray(provider.half_page(CLIENT, SERVER))
+    page = bytearray(provider.stream_region_page(CLIENT, SERVER))
     page[64:70] = b"\x1b[2J\xff\n"
-    assert abi.parse_half(bytes(page)).program == "?[2J\ufffd?"
+    assert abi.parse_stream_region(bytes(page)).program == "?[2J\ufffd?"
 
 
 @given(st.randoms(use_true_random=False))
 def test_any_page_is_read_or_refused(random: Random) -> None:
     noise = random.randbytes(4088)
-    half_page = provider.half_page(CLIENT, SERVER)[:8] + noise
+    stream_region_page = provider.stream_region_page(CLIENT, SERVER)[:8] + noise
     process_page = provider.process_page("x", [])[:8] + noise
-    for parse, page in ((abi.parse_half, half_page), (abi.parse_process, process_page)):
+    for parse, page in ((abi.parse_stream_region, stream_region_page), (abi.parse_process, process_page)):
         try:
             parse(page)
         except ValueError:
@@ -267,7 +267,7 @@ def test_the_state_of_a_connection(states: tuple[int | None, int | None], state:
 def test_loopback_is_another_place_in_each_partition() -> None:
     ends = abi.address("127.0.0.1", 1), abi.address("127.0.0.1", 2)
     pages = [
-        abi.parse_half(provider.half_page(*order, accepted=bool(accepted)))
+        abi.parse_stream_region(provider.stream_region_page(*order, accepted=bool(accepted)))
         for accepted, order in enumerate((ends, ends[::-1]))
     ]
     own = [Own(number, name, (number,), page) for number, (name, page) in enumerate(

@@ -25,7 +25,7 @@ CONTROL_BYTES = 4096
 RING_BYTES = 256 * 1024
 LARGE_BYTES = 2048 * 1024
 SMALL_BYTES = CONTROL_BYTES + RING_BYTES
-"""Of a half, that are used as long as its ring is small."""
+"""Of a stream region, that are used as long as its ring is small."""
 
 HALF_BYTES = CONTROL_BYTES + LARGE_BYTES
 HALF_MAGIC = 0x666C6148
@@ -231,7 +231,7 @@ def pack_entries(ports: Iterable[tuple[bytes, int]]) -> bytes:
     return b"".join(ENTRY.pack(*_fields(Address(ip, 0)), port, 0) for ip, port in ports)
 
 
-# ------------------------------------------------------------------------------------- pages of a half, of a process
+# ------------------------------------------------------------------------------------- pages of a region, of a process
 
 _HALF = struct.Struct(f"=IIiI{_ADDRESS}{_ADDRESS}16s")
 _PROCESS = struct.Struct("=IIiI16s16Q")
@@ -244,7 +244,7 @@ OFFSETS = {"head": 128, "state": 144, "rings": 176, "tail": 192, "armed": 256, "
 FIN, CLOSED, RESET = 1, 2, 4
 
 
-class Half(NamedTuple):
+class StreamRegion(NamedTuple):
     """One end's control page as it was at a moment. What a program has written there need not be true."""
 
     pid: int
@@ -266,7 +266,7 @@ def _text(data: bytes) -> str:
     return "".join(each if each.isprintable() else "?" for each in text)
 
 
-def parse_half(page: bytes) -> Half:
+def parse_stream_region(page: bytes) -> StreamRegion:
     """ValueError when it is no control page of this version."""
     try:
         magic, version, pid, accepted, *rest, program = _HALF.unpack_from(page)
@@ -276,9 +276,9 @@ def parse_half(page: bytes) -> Half:
     except struct.error as error:
         raise ValueError(str(error)) from error
     if magic != HALF_MAGIC or version != VERSION:
-        raise ValueError("it is no half of this version")
+        raise ValueError("it is no stream region of this version")
     local, remote = _address(rest[0], rest[1], rest[3]), _address(rest[4], rest[5], rest[7])
-    return Half(
+    return StreamRegion(
         pid, bool(accepted), local, remote, _text(program), wakeups=numbers.pop("rings"), **numbers
     )
 

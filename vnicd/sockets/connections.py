@@ -1,4 +1,4 @@
-"""Direct connections told from the halves and pages that were found in programs: pure."""
+"""Direct connections told from the stream regions and pages that were found in programs: pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vnicd.sockets import abi
-from vnicd.sockets.abi import CLOSED, FIN, RESET, WORDS, Address, Half, Process, Why
+from vnicd.sockets.abi import CLOSED, FIN, RESET, WORDS, Address, Process, StreamRegion, Why
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Own:
-    """A half that a program has made, or has from its parent."""
+    """A stream region that a program has made, or has from its parent."""
 
     inode: int
     partition: str
     pids: tuple[int, ...]
-    half: Half
+    region: StreamRegion
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def pair(found: Iterable[Own]) -> list[Json]:
     """The connections, those of a listener together; one whose other end was not found lacks it."""
     ends: dict[_Key, tuple[list[Own], list[Own]]] = defaultdict(lambda: ([], []))
     for own in sorted(found, key=lambda own: own.inode):
-        half = own.half
-        client, server = (half.remote, half.local) if half.accepted else (half.local, half.remote)
+        region = own.region
+        client, server = (region.remote, region.local) if region.accepted else (region.local, region.remote)
         place = own.partition if client.is_loopback or server.is_loopback else ""
-        ends[_Key(client, server, place)][half.accepted].append(own)
+        ends[_Key(client, server, place)][region.accepted].append(own)
     rows = []
     for key in sorted(ends, key=lambda key: (key.place, key.server, key.client)):
         clients, servers = ends[key]
@@ -66,27 +66,27 @@ def _connection(key: _Key, client: Own | None, server: Own | None) -> Json:
 
 
 def _end(address: Address, own: Own | None) -> Json:
-    half = own.half if own else None
+    region = own.region if own else None
     return {
         "address": address.text if address.ip else None,
         "port": address.port,
         "partition": own.partition if own else None,
         "pids": list(own.pids) if own else [],
-        "program": half.program if half else None,
-        "sent": half.head if half else None,
-        "wakeups": half.wakeups if half else None,
+        "program": region.program if region else None,
+        "sent": region.head if region else None,
+        "wakeups": region.wakeups if region else None,
     }
 
 
 def _state(client: Own | None, server: Own | None) -> str:
-    bits = [own.half.state if own else None for own in (client, server)]
+    bits = [own.region.state if own else None for own in (client, server)]
     known = [each for each in bits if each is not None]
     if any(each & RESET for each in known):
         return "reset"
     if all(each & (CLOSED | FIN) for each in known):
         return "closed"
     if None in bits:
-        return "offered" if server is None and client and not client.half.tail else "half-known"
+        return "offered" if server is None and client and not client.region.tail else "half-known"
     return "closing" if any(each & (CLOSED | FIN) for each in known) else "up"
 
 

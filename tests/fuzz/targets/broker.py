@@ -22,7 +22,7 @@ from tests.fuzz.targets.silence import silenced
 from tests.fuzz.targets.turns import turn
 from tests.support.broker import at_once
 from tests.support.packets import open_fds
-from tests.support.provider import address_of, make_half, marker
+from tests.support.provider import address_of, make_stream_region, marker
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place
 from vnicd.sockets import abi
@@ -91,7 +91,7 @@ class _Broker:
         self.bells = socket.socketpair()
         for bell in self.bells:
             stack.enter_context(bell)
-        self.half = make_half()
+        self.half = make_stream_region()
         stack.callback(os.close, self.half)
         self.check_service()
         self.before, self.count = fd_names(), open_fds()

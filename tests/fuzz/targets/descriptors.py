@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.fuzz.choices import Choices
-from tests.support.provider import FUTURE_WRITE, GROW, SHRINK, make_half
+from tests.support.provider import FUTURE_WRITE, GROW, SHRINK, make_stream_region
 from vnicd.native import memory
 
 SEAL = 0x1
@@ -47,8 +47,8 @@ def all_kinds() -> Iterator[list[int]]:
         _sealed(memory.LINK_SIZE, SEAL | SHRINK | GROW),
         _sealed(memory.LINK_SIZE, SEAL | SHRINK | GROW | FUTURE_WRITE),
         _sealed(memory.LINK_SIZE * 16, SEAL | SHRINK | GROW | FUTURE_WRITE),
-        make_half(),
-        make_half(4096),
+        make_stream_region(),
+        make_stream_region(4096),
     ]
     try:
         yield [*fds, poll.fileno(), *(each.fileno() for each in (*pair, *packets, *others))]

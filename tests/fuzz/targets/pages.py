@@ -54,21 +54,21 @@ def _listeners(choices: Choices) -> bytes:
 
 def attempt(data: bytes) -> int:
     choices = Choices(data)
-    halves, told = [], []
+    regions, told = [], []
     for number in range(1 + choices.below(4)):
         with suppress(ValueError):
-            half = abi.parse_half(_page(choices, abi.HALF_MAGIC))
-            halves.append(Own(number, choices.pick(("", "web")), (1, 2), half))
+            half = abi.parse_stream_region(_page(choices, abi.HALF_MAGIC))
+            regions.append(Own(number, choices.pick(("", "web")), (1, 2), half))
         with suppress(ValueError):
             told.append(Told("web", number, abi.parse_process(_page(choices, abi.PROCESS_MAGIC))))
-    pairs, processes = connections.pair(halves), connections.processes(told, choices.below(65536))
+    pairs, processes = connections.pair(regions), connections.processes(told, choices.below(65536))
     json.dumps([pairs, processes])
     rows = [row(each) for each in pairs] + [cells for each in processes for cells in reason_rows(each)]
     for cell in (cell for cells in rows for cell in cells):
         assert cell.isprintable() and len(cell) <= LONGEST_CELL, f"not to be shown: {cell!r}"
     ports = {each.port for each in abi.listeners(_listeners(choices))}
     presence_names.names([b"\x0a\0\0\1", bytes(16)], ports)
-    return 2 + len(halves) + len(told)
+    return 2 + len(regions) + len(told)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class BrokerService:
     def __init__(self, ports: Ports, kernel: Kernel) -> None:
         self.ports = ports
         self.broker = Broker(kernel)
-        self.thread = ThreadPoolExecutor(1, "halves")
+        self.thread = ThreadPoolExecutor(1, "stream-regions")
         self.looking: asyncio.Future[Found] | None = None
         self.following = asyncio.Lock()
         self.next: asyncio.Task[None] | None = None
@@ -103,7 +103,7 @@ class BrokerService:
             return self._name(namespace, ip) if namespace else ""
 
         own = [
-            Own(inode, partition(pids[0], found.halves[inode].local.ip), tuple(pids), found.halves[inode])
+            Own(inode, partition(pids[0], found.regions[inode].local.ip), tuple(pids), found.regions[inode])
             for inode, pids in found.holders.items()
         ]
         told = [Told(partition(pid), pid, page) for pid, page in found.processes.items()]

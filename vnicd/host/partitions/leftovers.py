@@ -231,7 +231,7 @@ def _finding(leftover: Leftover) -> dict[str, Any]:
     if leftover.inhabitants:
         remedy = f"end what runs there, or vnicctl down; to take its name alone: ip netns del {name}"
     elif not leftover.namespace:
-        remedy = f"kill -9 {' '.join(str(each.pid) for each in orphan.daemons)}"
+        remedy = f"kill -9 {' '.join(str(each.pid) for each in leftover.daemons)}"
     return {"name": "orphan", "status": "warn", "detail": detail, "remedy": remedy}
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Half, Process
+from vnicd.sockets.abi import Process, StreamRegion
 
-HALF, PROCESS = "/memfd:vnicd-half", "/memfd:vnicd-process"
+REGION, PROCESS = "/memfd:vnicd-half", "/memfd:vnicd-process"
 
 MOST = 40_000
-"""Pages that are read at most, "a half or a process" each."""
+"""Pages that are read at most, "a region or a process" each."""
 
 PATIENCE = 4.0
 """Seconds for all of it."""
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 class Found:
     """Halves by inode with the programs that have them for their own, and programs' pages."""
 
-    halves: dict[int, Half] = field(default_factory=dict)
+    regions: dict[int, StreamRegion] = field(default_factory=dict)
     holders: dict[int, list[int]] = field(default_factory=dict)
     processes: dict[int, Process] = field(default_factory=dict)
     namespaces: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def find(namespaces: Mapping[tuple[int, int], object], proc: str = "/proc") -> F
 
 
 def _note(found: Found, proc: str, place: Place) -> None:
-    if place.kind == HALF and place.inode in found.halves:  # a program and its children have it
+    if place.kind == REGION and place.inode in found.regions:  # a program and its children have it
         if place.pid not in found.holders[place.inode]:
             found.holders[place.inode].append(place.pid)
         return
@@ -79,7 +79,7 @@ def _note(found: Found, proc: str, place: Place) -> None:
         if place.kind == PROCESS:
             found.processes[place.pid] = abi.parse_process(page(proc, place))
             return
-        found.halves[place.inode] = abi.parse_half(page(proc, place))
+        found.regions[place.inode] = abi.parse_stream_region(page(proc, place))
         found.holders[place.inode] = [place.pid]
     except (OSError, ValueError):
         pass  # it is gone meanwhile, or not what it says
@@ -107,7 +107,7 @@ def _namespace(proc: str, pid: int) -> tuple[int, int] | None:
 
 
 def mappings(proc: str, pid: int, device: int) -> Iterator[Place]:
-    """The first pages of the halves that a program has for its own, and of its page about itself."""
+    """The first pages of the stream regions that a program has for its own, and of its page about itself."""
     try:
         with open(f"{proc}/{pid}/maps", "rb") as file:
             text = file.read(MAX_MAPS)
@@ -125,9 +125,9 @@ def _place(pid: int, fields: list[str], device: int) -> Place | None:
     extent, mode, offset, numbers, inode, name = fields
     kind = name.removesuffix(" (deleted)")
     major, minor = (int(number, 16) for number in numbers.split(":"))
-    if kind not in (HALF, PROCESS) or os.makedev(major, minor) != device or int(offset, 16):
+    if kind not in (REGION, PROCESS) or os.makedev(major, minor) != device or int(offset, 16):
         return None
-    if kind == HALF and mode != "rw-s":  # what can only be read is the other end's
+    if kind == REGION and mode != "rw-s":  # what can only be read is the other end's
         return None
     return Place(pid, extent, int(inode), kind)
 
