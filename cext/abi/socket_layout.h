@@ -29,7 +29,7 @@
 
 #define VN_SOCKETS_VERSION 4
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
-#define VN_WINDOW_NAME "-window"               /* after the broker's name: asks here first, see VN_ASK */
+#define VN_RESOLVER_NAME "-window"             /* after the broker's name: asks here first, see VN_ASK */
 #define VN_EXCHANGE_NAME "-exchange"           /* after the broker's name: OFFER, TAKE and FORGET */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the library; port, address */
 #define VN_NEAR_NAME "vnicd-near/"            /* abstract, SOCK_DGRAM, bound while the fabric has an address whose first */
@@ -114,7 +114,7 @@ enum vn_op {
     VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
                     /* reply: 0 and fds [bell, half], or VN_WHY_no_offer */
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */
-    VN_ASK = 5,     /* at the window, once for each connection: target (family 0: none); reply: 0, or why a connection */
+    VN_ASK = 5,     /* at the resolver, once for each connection: target (family 0: none); reply: 0, or why a connection */
                     /* to it can't be direct, and fds [table] */
     VN_LISTEN = 6,  /* source: a listener's address, whose name is bound; reply: 0 when everybody knows, see discovery/presence.c */
 };

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "exchange/offers.h"
-#include "resolver/window.h"
+#include "resolver/resolver.h"
 
 static bool exchange_before(const struct exchange_entry *entry, const struct vn_address *address) {
     if (entry->address.family != address->family)
@@ -34,7 +34,7 @@ static struct exchange_namespace *exchange_home_of(const struct exchange *s, con
 static enum vn_why exchange_judge(const struct exchange *s, struct exchange_namespace *home,
                                   const struct exchange_key *key, struct exchange_namespace **to) {
     bool source_is_own, target_is_own;
-    bool source_is_local = window_is_loopback(&key->source), target_is_local = window_is_loopback(&key->target);
+    bool source_is_local = resolver_is_loopback(&key->source), target_is_local = resolver_is_loopback(&key->target);
     exchange_home_of(s, &key->source, home, &source_is_own);
     *to = exchange_home_of(s, &key->target, home, &target_is_own);
     if (target_is_local || target_is_own)
@@ -44,7 +44,7 @@ static enum vn_why exchange_judge(const struct exchange *s, struct exchange_name
         return VN_WHY_not_a_partition;
     if (key->source.port == 0 || key->target.port == 0)
         return VN_WHY_unsupported;
-    if (!window_has_listener((*to)->probe, &key->target))
+    if (!resolver_has_listener((*to)->probe, &key->target))
         return VN_WHY_no_provider;
     if (home->offers_made >= EXCHANGE_OFFERS || s->offer_count >= s->most_offers)
         return VN_WHY_no_descriptors;

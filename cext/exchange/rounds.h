@@ -96,7 +96,7 @@ static void exchange_accept(struct exchange *s, struct exchange_namespace *home)
         exchange_rest(s, home);
         return;
     }
-    int fd = window_accept(home->listener);
+    int fd = resolver_accept(home->listener);
     if (fd >= 0)
         exchange_admit(s, home, fd);
     else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)

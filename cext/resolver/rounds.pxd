@@ -1,4 +1,4 @@
-"""The rounds of the broker's window, under its mutex: who has come, who asks what, and who is done with."""
+"""The rounds of the broker's resolver, under its mutex: who has come, who asks what, and who is done with."""
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -31,7 +31,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLL_CTL_DEL
     int EPOLLIN
 
-cdef extern from "resolver/window.h" nogil:
+cdef extern from "resolver/resolver.h" nogil:
     enum: VN_WHY_direct
     enum: VN_WHY_not_a_partition
     enum: VN_WHY_no_provider
@@ -50,15 +50,15 @@ cdef extern from "resolver/window.h" nogil:
         uint32_t version
         uint32_t why
         uint32_t port
-    ctypedef struct vn_window_entry:
+    ctypedef struct vn_resolver_entry:
         vn_address address
         uint32_t port
-    int window_accept(int listener)
-    int window_hear(int fd, vn_request *request)
-    void window_answer(int fd, const vn_reply *reply, int table)
-    void window_dismiss(int fd)
-    bint window_is_loopback(const vn_address *address)
-    bint window_has_listener(int probe, const vn_address *target)
+    int resolver_accept(int listener)
+    int resolver_hear(int fd, vn_request *request)
+    void resolver_answer(int fd, const vn_reply *reply, int table)
+    void resolver_dismiss(int fd)
+    bint resolver_is_loopback(const vn_address *address)
+    bint resolver_has_listener(int probe, const vn_address *target)
     int WINDOW_SILENT
     int WINDOW_QUESTION
 
@@ -85,7 +85,7 @@ cdef struct State:
     bint stopping
     int gathered                 # done with, and Python was not told
     int count                    # entries
-    vn_window_entry *entries
+    vn_resolver_entry *entries
     Place *places[PLACES]
 
 
@@ -130,7 +130,7 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
     cdef int i, found = -1
     if target.family == 0:
         return VN_WHY_direct
-    if window_is_loopback(target):
+    if resolver_is_loopback(target):
         found = index
     for i in range(s.count):
         if found == index:
@@ -139,18 +139,18 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
             found = <int>s.entries[i].port
     if not 0 <= found < PLACES or s.places[found] == NULL:
         return VN_WHY_not_a_partition
-    return VN_WHY_direct if window_has_listener(s.places[found].probe, target) else VN_WHY_no_provider
+    return VN_WHY_direct if resolver_has_listener(s.places[found].probe, target) else VN_WHY_no_provider
 
 
 cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
     """False while there is no question yet."""
     cdef vn_request request
     cdef vn_reply reply
-    cdef int heard = window_hear(fd, &request)
+    cdef int heard = resolver_hear(fd, &request)
     if heard == WINDOW_SILENT:
         return False
     if heard != WINDOW_QUESTION or request.op != VN_ASK:
-        window_dismiss(fd)
+        resolver_dismiss(fd)
         return True
     memset(&reply, 0, sizeof(reply))
     reply.version = VN_SOCKETS_VERSION
@@ -158,7 +158,7 @@ cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
     reply.why = VN_WHY_unsupported
     if request.version == VN_SOCKETS_VERSION:
         reply.why = judge(s, index, &request.target)
-    window_answer(fd, &reply, s.table)
+    resolver_answer(fd, &reply, s.table)
     return True
 
 
@@ -167,14 +167,14 @@ cdef inline void drop(State *s, Place *place, int slot) noexcept nogil:
     if fd >= 0:
         place.silent[slot] = -1
         unwatch(s, fd)
-        window_dismiss(fd)
+        resolver_dismiss(fd)
         finish(s, place, fd)
 
 
 cdef inline void admit(State *s, int index) noexcept nogil:
     cdef Place *place = s.places[index]
     cdef int slot = place.next
-    cdef int fd = window_accept(place.listener)
+    cdef int fd = resolver_accept(place.listener)
     if fd < 0:
         if errno != EAGAIN and errno != EINTR and errno != ECONNABORTED:
             pause(s, place)
@@ -184,7 +184,7 @@ cdef inline void admit(State *s, int index) noexcept nogil:
         return
     drop(s, place, slot)
     if watch(s, fd, index, slot):
-        window_dismiss(fd)
+        resolver_dismiss(fd)
         finish(s, place, fd)
         return
     place.silent[slot] = fd

@@ -18,7 +18,7 @@ from tests.bench.environments import PREFIX, Environment, Side, VethBridge, Vnic
 from tests.bench.figures import Bar
 from tests.bench.suites import Suite, against_itself
 from tests.bench.tools import server
-from tests.support.direct import LIBRARY, regions, preloading
+from tests.support.direct import LIBRARY, preloading, regions
 from tests.support.fabric import Fabric
 from tests.support.waiting import wait_for_output
 

@@ -1,4 +1,4 @@
-"""Direct sockets: how a program learns that a connection can't be direct, with the broker's window and without it."""
+"""Direct sockets: how a program learns that a connection can't be direct, with the broker's resolver and without it."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_without_a_window_the_broker_is_asked(fabric: Fabric) -> None:
     fabric.up()
     name = fabric.namespace("taken")
     with socket_in(f"/run/netns/{name}", socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:
-        squatter.bind(f"\0{BROKER_NAME}{abi.WINDOW}")  # and nobody listens
+        squatter.bind(f"\0{BROKER_NAME}{abi.RESOLVER}")  # and nobody listens
         blue = fabric.add("blue", "10.77.0.1/24", netns=name)
         green = fabric.add("green", "10.77.0.2/24")
         ends = Ends(End(blue, True), End(green, True))

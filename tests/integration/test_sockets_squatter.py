@@ -15,7 +15,7 @@ import pytest
 from tests.support.direct import LIBRARY, preloading
 from tests.support.waiting import wait_for_output
 from vnicd.sockets import abi
-from vnicd.sockets.abi import EXCHANGE, WINDOW, Reply, Why
+from vnicd.sockets.abi import EXCHANGE, RESOLVER, Reply, Why
 
 SQUATTER = """
 import os, socket, sys
@@ -62,7 +62,7 @@ def squatting(name: str, uid: int) -> Iterator[IO[bytes]]:
 
 
 @pytest.mark.parametrize(
-    "place", ["", WINDOW, EXCHANGE], ids=["the broker's name", "the window's name", "the exchange's name"]
+    "place", ["", RESOLVER, EXCHANGE], ids=["the broker's name", "the resolver's name", "the exchange's name"]
 )
 def test_a_squatter_is_told_nothing(place: str) -> None:
     if not LIBRARY.exists():

@@ -96,7 +96,7 @@ class Program:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(10)
         self.sock.connect(f"\0{broker}")
-        is_one = broker.endswith((abi.EXCHANGE, abi.WINDOW))
+        is_one = broker.endswith((abi.EXCHANGE, abi.RESOLVER))
         self.exchange = self if is_one else Program(broker + abi.EXCHANGE)
         self.offered: list[tuple[Address, Address]] = []
 

@@ -105,7 +105,7 @@ def test_reasons_have_the_same_names() -> None:
 
 def test_names_are_those_of_the_header() -> None:
     assert f'"{abi.BROKER_NAME}"' in HEADER
-    assert f'VN_WINDOW_NAME "{abi.WINDOW}"' in HEADER
+    assert f'VN_RESOLVER_NAME "{abi.RESOLVER}"' in HEADER
     assert f'VN_EXCHANGE_NAME "{abi.EXCHANGE}"' in HEADER
     assert 'VN_NEAR_NAME "vnicd-near/"' in HEADER
     assert f'VN_NEAR_EXACT "{presence_names.EXACT.rpartition(b"/")[2].decode()}"' in HEADER

@@ -53,7 +53,7 @@ bool resolver_ask(const struct vn_address *target, enum vn_why *why) {
     struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_ASK, .target = *target};
     struct vn_reply reply;
     int fds[VN_MOST_FDS], count;
-    int fd = now_ns() >= not_before ? broker_call(VN_WINDOW_NAME, SOCK_NONBLOCK) : -1;
+    int fd = now_ns() >= not_before ? broker_call(VN_RESOLVER_NAME, SOCK_NONBLOCK) : -1;
     if (fd < 0)
         return false;
     bool answered = message_send(fd, &request, sizeof(request), NULL, 0, MSG_DONTWAIT) && wait_for_answer(fd);

@@ -29,7 +29,7 @@ from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Request, Why
 
 NAME = f"vnicd-fuzz-{os.getpid()}"
-SERVED = ("", "", abi.WINDOW, abi.EXCHANGE, abi.EXCHANGE, abi.EXCHANGE)
+SERVED = ("", "", abi.RESOLVER, abi.EXCHANGE, abi.EXCHANGE, abi.EXCHANGE)
 OWN = ("127.0.0.1", "::1", "10.9.9.1", "fd09::1")
 FAMILIES = (socket.AF_INET, socket.AF_INET6, 0, socket.AF_UNIX, 65535)
 OFFER_S = 0.02
@@ -172,7 +172,7 @@ class _Broker:
         """An honest program is served at all three places."""
         asked = (
             ("", abi.request(Op.HELLO), Why.DIRECT),
-            (abi.WINDOW, abi.request(Op.ASK, target=self.listening), Why.DIRECT),
+            (abi.RESOLVER, abi.request(Op.ASK, target=self.listening), Why.DIRECT),
             (abi.EXCHANGE, abi.request(Op.TAKE), Why.NO_DESCRIPTORS),
         )
         for where, request, why in asked:

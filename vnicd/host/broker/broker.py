@@ -144,7 +144,7 @@ class Broker:
             session.close()
         self.resolvers.close(namespace)
         self.exchanges.close(namespace)
-        for sock in filter(None, (namespace.sockets.listener, namespace.sockets.window, namespace.sockets.exchange)):
+        for sock in filter(None, (namespace.sockets.listener, namespace.sockets.resolver, namespace.sockets.exchange)):
             if sock.fileno() >= 0:
                 namespace.reaper.put([sock.detach()])  # somebody may wait in it who has sent us something
         namespace.sockets.close()

@@ -40,12 +40,12 @@ class BrokerNamespace:
         self.crowd = crowd
         """Reads its programs."""
         self.number = number
-        self.window = -1
+        self.resolver = -1
         """Its index, if it has one."""
         self.exchange = -1
         """The index of the namespace at the exchange, if it has one."""
         self.resting = False
-        """The window takes nobody in until a timer ends."""
+        """The resolver takes nobody in until a timer ends."""
         self.numbers: dict[int, set[bytes]] = {}
         """The addresses of each partition."""
         self.addresses: set[bytes] = set()

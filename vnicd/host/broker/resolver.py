@@ -1,4 +1,4 @@
-"""The windows of the broker's namespaces: the thread that answers at them, and the closing of what it is done with.
+"""The resolvers of the broker's namespaces: the thread that answers at them, and the closing of what it is done with.
 
 Without it programs ask the broker itself, which takes several times as long (see cext/resolver).
 """
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 
 from vnicd.host.broker.namespace import BrokerNamespace
-from vnicd.native.window import Window
+from vnicd.native.resolver import Resolver
 from vnicd.sockets import abi
 
 log = logging.getLogger(__name__)
@@ -25,74 +25,74 @@ REST = 0.1
 
 class Resolvers:
     def __init__(self, table: int) -> None:
-        self.window = Window(table)
+        self.resolver = Resolver(table)
         self.namespaces: dict[int, BrokerNamespace] = {}
-        """By the index of their window."""
+        """By the index of their resolver."""
         self.thread: threading.Thread | None = None
         self.stopping = False
 
     def open(self, namespace: BrokerNamespace) -> None:
         """Answer in its namespace, if the name was to be had there."""
-        listener = namespace.sockets.window
+        listener = namespace.sockets.resolver
         if listener is None:
             return
         if self.thread is None:
             loop = asyncio.get_running_loop()
-            loop.add_reader(self.window.event_fd, self._news)
-            self.thread = threading.Thread(target=self._run, args=(loop,), name="window", daemon=True)
+            loop.add_reader(self.resolver.event_fd, self._news)
+            self.thread = threading.Thread(target=self._run, args=(loop,), name="resolver", daemon=True)
             self.thread.start()
         try:
             probe = namespace.sockets.probe.fileno()
-            namespace.window = self.window.open(listener.fileno(), probe, namespace.number)
+            namespace.resolver = self.resolver.open(listener.fileno(), probe, namespace.number)
         except OSError as error:
-            log.warning("partition %d has no window: %s", namespace.number, error)
+            log.warning("partition %d has no resolver: %s", namespace.number, error)
             _shut(namespace)
             return
-        self.namespaces[namespace.window] = namespace
+        self.namespaces[namespace.resolver] = namespace
 
     def settle(self, namespaces: Iterable[BrokerNamespace]) -> None:
         """Follow the addresses and numbers of all namespaces."""
         pairs = []
         for namespace in namespaces:
-            if namespace.window >= 0:
-                self.window.renumber(namespace.window, namespace.number)
-            pairs += [(ip, namespace.window) for ip in sorted(namespace.addresses) if namespace.window >= 0]
-        self.window.settle(abi.pack_entries(pairs))
+            if namespace.resolver >= 0:
+                self.resolver.renumber(namespace.resolver, namespace.number)
+            pairs += [(ip, namespace.resolver) for ip in sorted(namespace.addresses) if namespace.resolver >= 0]
+        self.resolver.settle(abi.pack_entries(pairs))
 
     def close(self, namespace: BrokerNamespace) -> None:
         """Take in nobody any more; before the station's sockets are closed."""
-        if namespace.window >= 0:
-            del self.namespaces[namespace.window]
-            namespace.reaper.put(self.window.close(namespace.window))
-            namespace.window = -1
+        if namespace.resolver >= 0:
+            del self.namespaces[namespace.resolver]
+            namespace.reaper.put(self.resolver.close(namespace.resolver))
+            namespace.resolver = -1
 
     def stop(self) -> None:
         """When all are closed."""
         self.stopping = True
         if self.thread is not None:
-            asyncio.get_running_loop().remove_reader(self.window.event_fd)
-            self.window.stop()
+            asyncio.get_running_loop().remove_reader(self.resolver.event_fd)
+            self.resolver.stop()
             self.thread.join()
             self.thread = None
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.window.run()
+        self.resolver.run()
         if not self.stopping:
             loop.call_soon_threadsafe(self._lost)
 
     def _lost(self) -> None:
-        """Programs ask the broker when nobody listens at the window."""
-        log.error("the broker's window is gone; programs ask the broker itself")
+        """Programs ask the broker when nobody listens at the resolver."""
+        log.error("the broker's resolver is gone; programs ask the broker itself")
         for namespace in list(self.namespaces.values()):
             self.close(namespace)
             _shut(namespace)
 
     def _news(self) -> None:
-        for index, fds, is_paused in self.window.take():
+        for index, fds, is_paused in self.resolver.take():
             namespace = self.namespaces[index]
             namespace.reaper.put(fds)
             if not is_paused and namespace.reaper.fill > MAX_WASTE:
-                self.window.pause(index)
+                self.resolver.pause(index)
             elif is_paused:
                 self._rest(namespace)
 
@@ -104,16 +104,16 @@ class Resolvers:
 
     def _resume(self, namespace: BrokerNamespace) -> None:
         namespace.resting = False
-        if namespace.window < 0:
+        if namespace.resolver < 0:
             return
         if namespace.reaper.fill > MAX_WASTE:
             self._rest(namespace)
         else:
-            self.window.resume(namespace.window)
+            self.resolver.resume(namespace.resolver)
 
 
 def _shut(namespace: BrokerNamespace) -> None:
     """Nobody is to wait there; not closed here, as somebody may have sent something that takes its time."""
-    if namespace.sockets.window is not None:
-        namespace.reaper.put([namespace.sockets.window.detach()])
-        namespace.sockets.window = None
+    if namespace.sockets.resolver is not None:
+        namespace.reaper.put([namespace.sockets.resolver.detach()])
+        namespace.sockets.resolver = None

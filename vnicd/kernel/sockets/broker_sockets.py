@@ -40,7 +40,7 @@ class NamespaceSockets:
     listener: socket.socket
     probe: socket.socket
     """Tries whether a listener with the provider is there."""
-    window: socket.socket | None = None
+    resolver: socket.socket | None = None
     """Where programs ask first; None when somebody has its name."""
     exchange: socket.socket | None = None
     """Where offers are made and taken; None when it is lost."""
@@ -69,7 +69,7 @@ class NamespaceSockets:
         for sock in (
             self.listener,
             self.probe,
-            self.window,
+            self.resolver,
             self.exchange,
             *self.watches,
             *self.presence.values(),
@@ -100,7 +100,7 @@ def _equip(name: str, namespace: str | None) -> NamespaceSockets:
     except OSError:
         sockets.close()
         raise
-    sockets.window = _window(name)
+    sockets.resolver = _window(name)
     for protocol, groups in ((socket.NETLINK_ROUTE, ROUTE_GROUPS), (NETLINK_NETFILTER, NFTABLES_GROUP)):
         try:
             sockets.watches.append(_watch(protocol, groups))
@@ -122,9 +122,9 @@ def _listener(name: str) -> socket.socket:
 
 def _window(name: str) -> socket.socket | None:
     try:
-        return _listener(name + abi.WINDOW)
+        return _listener(name + abi.RESOLVER)
     except OSError as error:
-        log.warning("the broker's window can't be opened: %s", error.strerror)
+        log.warning("the broker's resolver can't be opened: %s", error.strerror)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The broker's window: a thread that tells programs, without the GIL, whether a connection can't be direct.
+"""The broker's resolver: a thread that tells programs, without the GIL, whether a connection can't be direct.
 
 A program connects, asks once (VN_ASK), is answered with the table and goes; so nothing is kept of it but a place
 among the silent ones of its namespace until it has asked. Who comes when all those places are taken gets the place
@@ -23,7 +23,7 @@ cdef list finished(Place *place):
     return [place.done[i] for i in range(place.done_count)]
 
 
-cdef class Window:
+cdef class Resolver:
     """`table` is the descriptor that each answer carries. run() is for a thread of its own, all else for one other."""
 
     cdef State *s
@@ -38,7 +38,7 @@ cdef class Window:
         self.s.command = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.s.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.s.bell < 0 or self.s.command < 0 or watch(self.s, self.s.command, PLACES, 0):
-            raise OSError(errno, "no descriptors for the window")
+            raise OSError(errno, "no descriptors for the resolver")
 
     def __dealloc__(self):
         if self.s == NULL:
@@ -67,7 +67,7 @@ cdef class Window:
         self.s.stopping = True
         pthread_mutex_unlock(&self.s.mutex)
         if write(self.s.command, &one, sizeof(one)) < 0:
-            raise OSError(errno, "the window can't be stopped")
+            raise OSError(errno, "the resolver can't be stopped")
 
     cdef lock(self):
         with nogil:              # who has it may have been put aside by the scheduler
@@ -100,7 +100,7 @@ cdef class Window:
         pthread_mutex_unlock(&self.s.mutex)
         if self.s.places[index] == NULL:
             free(place)
-            raise OSError(errno, "the window can't be opened")
+            raise OSError(errno, "the resolver can't be opened")
         return index
 
     def renumber(self, int index, int number):
@@ -109,13 +109,13 @@ cdef class Window:
     def settle(self, bytes entries):
         """Replace the addresses: entries of a table, with the index of the place for the number of the partition."""
         cdef size_t size = len(entries)
-        cdef vn_window_entry *fresh = <vn_window_entry *>malloc(size + 1)
+        cdef vn_resolver_entry *fresh = <vn_resolver_entry *>malloc(size + 1)
         if fresh == NULL:
             raise MemoryError
         memcpy(fresh, <const char *>entries, size)
         self.lock()
         fresh, self.s.entries = self.s.entries, fresh
-        self.s.count = <int>(size // sizeof(vn_window_entry))
+        self.s.count = <int>(size // sizeof(vn_resolver_entry))
         pthread_mutex_unlock(&self.s.mutex)
         free(fresh)
 

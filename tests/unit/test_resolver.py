@@ -1,4 +1,4 @@
-"""The broker's window: what it answers, and what must not be done to it; each time others go on being served."""
+"""The broker's resolver: what it answers, and what must not be done to it; each time others go on being served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.provider import Program, lingering, marker
 from tests.support.waiting import wait_until
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.resolver import MAX_WASTE
-from vnicd.native.window import Window
+from vnicd.native.resolver import Resolver
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Reply, Why
 
@@ -27,11 +27,11 @@ SILENT = 64
 
 
 def visit() -> Program:
-    return Program(NAME + abi.WINDOW)
+    return Program(NAME + abi.RESOLVER)
 
 
 def asked(target: Address = abi.NOWHERE) -> Reply:
-    """The answer at the window, which has the table with it."""
+    """The answer at the resolver, which has the table with it."""
     one = visit()
     reply, fds = one.ask(Op.ASK, target=target)
     one.close()
@@ -169,20 +169,20 @@ def test_a_close_that_blocks_holds_up_nobody(program: Program, running: subproce
 
 def test_places_are_limited_and_checked() -> None:
     table = os.memfd_create("table")
-    window = Window(table)
+    resolver = Resolver(table)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         fd = listener.fileno()
-        index = window.open(fd, fd, 1)
+        index = resolver.open(fd, fd, 1)
         with pytest.raises(OSError, match="can't be opened"):
-            window.open(fd, fd, 2)
+            resolver.open(fd, fd, 2)
         for wrong in (-1, index + 1, 1024):
             with pytest.raises(ValueError, match="no place"):
-                window.resume(wrong)
-        window.pause(index)
-        window.resume(index)
-        assert window.close(index) == []
+                resolver.resume(wrong)
+        resolver.pause(index)
+        resolver.resume(index)
+        assert resolver.close(index) == []
         with pytest.raises(ValueError, match="no place"):
-            window.close(index)
+            resolver.close(index)
     os.close(table)
 
 
@@ -196,7 +196,7 @@ def test_what_is_stuck_costs_one_timer() -> None:
         await broker.update(HERE)
         loop = asyncio.get_running_loop()
         (namespace,) = broker.namespaces.values()
-        visitors = [Program(name + abi.WINDOW) for _ in range(20)]
+        visitors = [Program(name + abi.RESOLVER) for _ in range(20)]
         await asyncio.to_thread(ask_and_go, visitors.pop())
         plain = loop.call_later
         later = lambda delay, work, *words: timers.append(work) or plain(3600, work, *words)  # noqa: E731
@@ -224,7 +224,7 @@ def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.Log
 
     def is_refused() -> bool:
         try:
-            Program(name + abi.WINDOW).close()
+            Program(name + abi.RESOLVER).close()
         except ConnectionRefusedError:
             return True
         return False
@@ -233,8 +233,8 @@ def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.Log
         broker = Broker(at_once, name)
         await broker.update(HERE)
         assert not is_refused()
-        broker.resolvers.window.stop()
-        await asyncio.to_thread(wait_until, is_refused, 5, "nobody listens at the window")
+        broker.resolvers.resolver.stop()
+        await asyncio.to_thread(wait_until, is_refused, 5, "nobody listens at the resolver")
         one = Program(name)
         port, _ = await asyncio.to_thread(one.table)
         assert port == 1
@@ -242,4 +242,4 @@ def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.Log
         broker.close()
 
     asyncio.run(lose())
-    assert "the broker's window is gone" in caplog.text
+    assert "the broker's resolver is gone" in caplog.text
