@@ -22,7 +22,7 @@ def test_a_client_that_says_nothing_for_too_long_is_cut_off(start: bytes) -> Non
         assert await bench.answer(sock) is None
         assert bench.server.clients == 0
 
-    serve(test, PATIENCE=0.05)
+    serve(test, CLIENT_IDLE_TIMEOUT_S=0.05)
 
 
 def test_a_client_that_says_a_byte_now_and_then_is_cut_off() -> None:
@@ -33,7 +33,7 @@ def test_a_client_that_says_a_byte_now_and_then_is_cut_off() -> None:
                 sock.send(b" ")
                 assert await bench.ask(other) == ANSWER
 
-    serve(test, PATIENCE=0.1)
+    serve(test, CLIENT_IDLE_TIMEOUT_S=0.1)
 
 
 def test_a_client_that_takes_no_answer_is_cut_off() -> None:
@@ -45,7 +45,7 @@ def test_a_client_that_takes_no_answer_is_cut_off() -> None:
         poller.register(sock, select.POLLHUP)
         assert await asyncio.to_thread(poller.poll, 1000), "the host still holds the connection"
 
-    serve(test, PATIENCE=0.05)
+    serve(test, CLIENT_IDLE_TIMEOUT_S=0.05)
 
 
 @needs_root

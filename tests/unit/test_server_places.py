@@ -95,7 +95,7 @@ def test_a_silent_stranger_keeps_its_place_for_some_seconds(grace: float) -> Non
             assert await bench.ask(newcomer) == ANSWER
             assert await bench.answer(first) is None
 
-    serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2, GRACE=grace)
+    serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2, SILENT_CLIENT_S=grace)
 
 
 def test_a_socket_that_listens_already() -> None:
@@ -173,4 +173,4 @@ def test_no_descriptors_for_a_client() -> None:
         assert await bench.answer(new) == ANSWER
         assert {error.errno for error in told} == {errno.EMFILE}
 
-    serve(test, REST=0.05)
+    serve(test, ACCEPT_PAUSE_S=0.05)

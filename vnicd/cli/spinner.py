@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.status import Status
 
-PATIENCE = 1.0
+SHOW_AFTER_S = 1.0
 """Seconds without a spinner."""
 
 
@@ -33,7 +33,7 @@ class Spinner:
     def say(self, text: str) -> None:
         if self._status is not None:
             self._status.update(text)
-        elif time.monotonic() - self._since > PATIENCE and sys.stderr.isatty():
+        elif time.monotonic() - self._since > SHOW_AFTER_S and sys.stderr.isatty():
             from rich.console import Console
 
             self._status = Console(stderr=True, highlight=False, markup=False).status(text)

@@ -23,7 +23,7 @@ from vnicd.host.fabric import Fabric, remove_files
 from vnicd.host.lock import HostLock
 from vnicd.native import memory
 from vnicd.process.systemd_notify import Notifier
-from vnicd.process.ticks import until_look
+from vnicd.process.ticks import until_tick
 from vnicd.spec.fabric_file import Declared
 from vnicd.spec.partition import PartitionSpec, make_partition
 from vnicd.spec.uplink import UplinkSpec, make_uplink
@@ -125,7 +125,7 @@ class Host:
         """Until we are told to stop; meanwhile make anew what was deleted of our files, which nobody tells us."""
         while not self.done.is_set():
             try:
-                await asyncio.wait_for(self.done.wait(), until_look())
+                await asyncio.wait_for(self.done.wait(), until_tick())
             except TimeoutError:
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()

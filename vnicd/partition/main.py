@@ -32,7 +32,7 @@ from vnicd.protocol.registration import Message
 RECONNECT = 0.1
 """Seconds between two attempts to find the hosting daemon."""
 
-PATIENCE = 10.0
+REGISTER_TIMEOUT_S = 10.0
 """Seconds that a new daemon, which has no TAP yet, tries to register."""
 
 REPEAT = 5.0
@@ -85,7 +85,7 @@ class Partition:
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + REGISTER_TIMEOUT_S
         while not self.stopping:
             if self.tap < 0 and time.monotonic() > deadline:
                 print(f"vnicd: partition {self.name}: no hosting daemon takes it in", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 The event loop calls back for each socket that is readable before it does anything else, so who opens thousands of
 connections and asks on all of them would keep it for as long. Here they are in an epoll of their partition, and that is
-in one of all partitions: a turn takes what is due in both, at most MOST in all.
+in one of all partitions: a turn takes what is due in both, at most READS_A_TURN in all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import select
 from collections.abc import Callable
 
-MOST = 16
+READS_A_TURN = 16
 """Sockets that are read in a turn of the event loop; a request takes some 0.1 ms."""
 
 
@@ -34,10 +34,10 @@ class FairReader:
         self.epoll.close()
 
     def _serve(self) -> None:
-        ready = self.epoll.poll(0, MOST)  # the next time it begins with those that had no turn
+        ready = self.epoll.poll(0, READS_A_TURN)  # the next time it begins with those that had no turn
         for number, _ in ready:
             if number in self.crowds:
-                self.crowds[number].serve(max(1, MOST // len(ready)))
+                self.crowds[number].serve(max(1, READS_A_TURN // len(ready)))
 
 
 class Crowd:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import math
 
-LOOK = 2.0
+TICK_S = 2.0
 """Seconds between two looks."""
 
 
-def next_look(period: float = LOOK) -> float:
-    """The next moment to look, by the clock of the event loop; `period` is LOOK or a part of it."""
+def next_tick(period: float = TICK_S) -> float:
+    """The next moment to look, by the clock of the event loop; `period` is TICK_S or a part of it."""
     return (math.floor(asyncio.get_running_loop().time() / period) + 1) * period
 
 
-def until_look() -> float:
+def until_tick() -> float:
     """Seconds until then."""
-    return next_look() - asyncio.get_running_loop().time()
+    return next_tick() - asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"
 UNSET = {"rate": "unlimited", "mtu": "the uplink's", "mac": "its own", "netns": "its own"}
 """What a field that is not set stands for."""
 
-PATIENCE, PATIENCE_EACH = 30.0, 5.0
+APPLY_TIMEOUT_S, APPLY_TIMEOUT_EACH_S = 30.0, 5.0
 """Seconds that all may take, and each partition in addition; on an idle machine it is a tenth of a second each."""
 
 
@@ -55,7 +55,7 @@ def apply(file: str, dry_run: bool, as_json: bool) -> None:
     streams = file != fabric_file.DEFAULT_FILE  # that one is applied by systemd as well
     declared = fabric_file.load(fabric_file.STDIN if file == "-" else Path(file), streams)
     params = {"declared": fabric_file.to_json(declared), "dry_run": dry_run}
-    timeout = PATIENCE + PATIENCE_EACH * len(declared.partitions)
+    timeout = APPLY_TIMEOUT_S + APPLY_TIMEOUT_EACH_S * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)
     output.emit(answer, as_json, _show)
     failed = next((each["error"] for each in answer["changes"] if each["error"]), None)

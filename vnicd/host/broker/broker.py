@@ -21,7 +21,7 @@ from vnicd.host.broker.client_session import ClientSession
 from vnicd.host.broker.exchange import Exchanges
 from vnicd.host.broker.namespace import BrokerNamespace, Kernel, Place
 from vnicd.host.broker.presence import PresenceNames, has_listener
-from vnicd.host.broker.resolver import MAX_WASTE, REST, Resolvers
+from vnicd.host.broker.resolver import ACCEPT_PAUSE_S, MAX_WASTE, Resolvers
 from vnicd.kernel import netns
 from vnicd.kernel.netns import Identity
 from vnicd.kernel.sockets import broker_sockets
@@ -200,7 +200,7 @@ class Broker:
             if listener.fileno() >= 0:
                 loop.add_reader(listener, self._accept, namespace)
 
-        loop.call_later(REST, again)
+        loop.call_later(ACCEPT_PAUSE_S, again)
 
     def _gone(self, session: ClientSession) -> None:
         session.namespace.sessions.discard(session)

@@ -23,7 +23,7 @@ from vnicd.sockets.abi import Address
 MOST_LISTENERS = 64
 """Addresses of one namespace at which programs listen and which are told."""
 
-REST, LONG_REST = 0.1, 1.0
+LOOK_PAUSE_S, LONG_LOOK_PAUSE_S = 0.1, 1.0
 """Seconds between a program's end and the look for listeners that have ended with it; while not all are known, when
 it is the kernel's table that is looked at."""
 
@@ -119,7 +119,7 @@ class PresenceNames:
     def look_soon(self) -> None:
         """A program has gone: perhaps its listeners have."""
         if self.timer is None and not self.closed:
-            rest = REST if self._ports() is not None else LONG_REST
+            rest = LOOK_PAUSE_S if self._ports() is not None else LONG_LOOK_PAUSE_S
             self.timer = asyncio.get_running_loop().call_later(rest, self._look)
 
     def _look(self) -> None:

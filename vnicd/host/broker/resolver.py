@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MAX_WASTE = 4096
 """Descriptors of one namespace that wait to be closed; with more, nobody is taken in there."""
 
-REST = 0.1
+ACCEPT_PAUSE_S = 0.1
 """Seconds without new clients after one could not be taken in."""
 
 
@@ -100,7 +100,7 @@ class Resolvers:
         """One timer, however often it is told: what is stuck may be so for long, with news of others all the time."""
         if not namespace.resting:
             namespace.resting = True
-            asyncio.get_running_loop().call_later(REST, self._resume, namespace)
+            asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._resume, namespace)
 
     def _resume(self, namespace: BrokerNamespace) -> None:
         namespace.resting = False

@@ -21,10 +21,10 @@ from vnicd.protocol.control import MAX_REQUEST
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 30.0
+CLIENT_IDLE_TIMEOUT_S = 30.0
 """Seconds that a client has to say something, and to take an answer."""
 
-GRACE = 2.0
+SILENT_CLIENT_S = 2.0
 """Seconds that a silent client keeps its place when another user needs it."""
 
 MAX_CLIENTS = 512
@@ -40,7 +40,7 @@ BACKLOG = 1024
 ACCEPT_AT_ONCE = 32
 """New clients that are taken in before the others have their turn."""
 
-REST = 0.1
+ACCEPT_PAUSE_S = 0.1
 """Seconds without new clients after one could not be taken in, as when there are no descriptors left."""
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS, errno.EAGAIN)
@@ -129,7 +129,7 @@ class Server:
         loop = asyncio.get_running_loop()
         loop.call_exception_handler({"message": "a client can't be taken in", "exception": error})
         loop.remove_reader(listener)
-        loop.call_later(REST, self._wait_for_clients, listener)
+        loop.call_later(ACCEPT_PAUSE_S, self._wait_for_clients, listener)
 
     def _take_in(self, sock: socket.socket) -> None:
         try:
@@ -161,7 +161,7 @@ class Server:
             return self._send_away(own.sessions) or self._send_greediest_away(own)
         is_root = owner[0] == ROOT
         peers = [session for session in self._sessions() if (session.uid == ROOT) == is_root]
-        return len(peers) < MAX_CLIENTS or self._send_away(peers, 0.0 if is_root else GRACE)
+        return len(peers) < MAX_CLIENTS or self._send_away(peers, 0.0 if is_root else SILENT_CLIENT_S)
 
     def _sessions(self) -> list[Session]:
         return [session for owner in self.owners.values() for session in owner.sessions]
@@ -184,11 +184,11 @@ class Server:
     def _sweep(self) -> None:
         """Close clients that are silent for too long, from time to time while there are any."""
         loop = asyncio.get_running_loop()
-        before = loop.time() - PATIENCE
+        before = loop.time() - CLIENT_IDLE_TIMEOUT_S
         for session in self._sessions():
             if session.silent and session.since <= before:
                 session.close()
-        self.sweeping = loop.call_later(PATIENCE / 8, self._sweep) if self.owners else None
+        self.sweeping = loop.call_later(CLIENT_IDLE_TIMEOUT_S / 8, self._sweep) if self.owners else None
 
     def _end(self, session: Session) -> None:
         owner = self.owners[session.owner]

@@ -15,12 +15,12 @@ from vnicd.host.ports.port import Port, Ports
 from vnicd.link.endpoint import Endpoint
 from vnicd.native import counters, directory, memory
 from vnicd.native.loop import Loop, queue_ms
-from vnicd.process.ticks import LOOK, next_look
+from vnicd.process.ticks import TICK_S, next_tick
 from vnicd.protocol.registration import MAX_PORTS, Message, close_all, some
 
 log = logging.getLogger(__name__)
 
-MAINTAIN = LOOK / 2
+MAINTAIN_INTERVAL_S = TICK_S / 2
 """Seconds between two looks for links that are late or missing, as long as there are any."""
 
 
@@ -181,5 +181,5 @@ class HostRelay:
         for number in relays:
             self.links.request(0, number)
         is_done = not self.links.unfinished and all((0, number) in self.links.links for number in relays)
-        period = LOOK if is_done else MAINTAIN
-        self.timer = asyncio.get_running_loop().call_at(next_look(period), self._maintain)
+        period = TICK_S if is_done else MAINTAIN_INTERVAL_S
+        self.timer = asyncio.get_running_loop().call_at(next_tick(period), self._maintain)

@@ -22,7 +22,7 @@ from vnicd.config import DEFAULT_RUNTIME_DIR, Paths
 from vnicd.errors import Exists, NotPermitted, VnicdError
 from vnicd.host.partitions import kernel_ops, systemd_units
 from vnicd.host.partitions.executor import Executor
-from vnicd.host.partitions.supervisor import GRACE
+from vnicd.host.partitions.supervisor import TERM_TIMEOUT_S
 from vnicd.host.ports import state_file
 from vnicd.host.ports.port import Ports
 from vnicd.kernel import netns, process
@@ -107,7 +107,7 @@ async def _end(daemon: Daemon) -> None:
         return
     try:
         if not await systemd_units.stop_unit_of(daemon.pid):
-            await asyncio.to_thread(process.end, pidfd, GRACE)
+            await asyncio.to_thread(process.end, pidfd, TERM_TIMEOUT_S)
     except PermissionError as error:  # a confined hosting daemon, and no unit that it could have stopped
         text = f"process {daemon.pid}, which is left of an earlier fabric, can't be ended"
         raise NotPermitted(text, f"kill -9 {daemon.pid}") from error

@@ -24,7 +24,7 @@ from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.ports.port import Port, Ports
 from vnicd.kernel import netns, tap
-from vnicd.process.ticks import until_look
+from vnicd.process.ticks import until_tick
 from vnicd.spec.plan import plan
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Reconciler:
         that it was found by.
         """
         while True:
-            await asyncio.sleep(until_look())
+            await asyncio.sleep(until_tick())
             for port in list(self.ports):
                 if not port.spec.owns_netns or port.state != "up" or port.removing or port.tap < 0:
                     continue

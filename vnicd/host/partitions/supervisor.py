@@ -18,7 +18,7 @@ from vnicd.process import privileges
 BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0
 """Seconds before a daemon that died young is started again; doubles each time."""
 
-GRACE = 1.0
+TERM_TIMEOUT_S = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 LIVED = 5.0
@@ -151,7 +151,7 @@ class Children(Supervisor):
             return
         pidfd = os.dup(port.pidfd)
         try:
-            await asyncio.to_thread(process.end, pidfd, GRACE)
+            await asyncio.to_thread(process.end, pidfd, TERM_TIMEOUT_S)
         finally:
             os.close(pidfd)
 

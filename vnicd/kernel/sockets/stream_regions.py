@@ -18,10 +18,10 @@ from vnicd.sockets.abi import Process, StreamRegion
 
 REGION, PROCESS = "/memfd:vnicd-half", "/memfd:vnicd-process"
 
-MOST = 40_000
+MOST_PAGES = 40_000
 """Pages that are read at most, "a region or a process" each."""
 
-PATIENCE = 4.0
+LOOK_TIMEOUT_S = 4.0
 """Seconds for all of it."""
 
 MAX_MAPS = 32 << 20
@@ -53,7 +53,7 @@ class Found:
 def find(namespaces: Mapping[tuple[int, int], object], proc: str = "/proc") -> Found:
     """What programs in these namespaces have. In a thread of its own: it may take seconds."""
     found = Found()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOOK_TIMEOUT_S
     device = memory_device()
     pages = 0
     for pid in _pids(proc):
@@ -61,7 +61,7 @@ def find(namespaces: Mapping[tuple[int, int], object], proc: str = "/proc") -> F
         if where is None or where not in namespaces:
             continue
         for place in mappings(proc, pid, device):
-            if pages >= MOST or time.monotonic() > deadline:
+            if pages >= MOST_PAGES or time.monotonic() > deadline:
                 found.truncated = True
                 return found
             pages += 1
