@@ -1,4 +1,4 @@
-"""Build of vnicd: one Cython extension module for each .pyx in cext, and the provider of direct sockets."""
+"""Build of vnicd: one Cython extension module for each .pyx in cext, and the preload library of direct sockets."""
 
 import os
 import shutil
@@ -56,14 +56,14 @@ def extensions() -> list[Extension]:
     ]
 
 
-PROVIDER = "libvnicd-sockets.so"
-MUSL_PROVIDER = "libvnicd-sockets-musl.so"
+LIBRARY = "libvnicd-sockets.so"
+MUSL_LIBRARY = "libvnicd-sockets-musl.so"
 # Initial-exec: without __tls_get_addr, the library needs no glibc loader and so can stand aside in a musl program.
-PROVIDER_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-ftls-model=initial-exec", "-pthread"]
+LIBRARY_CFLAGS = [*OWN_CFLAGS, "-fvisibility=hidden", "-fPIC", "-ftls-model=initial-exec", "-pthread"]
 # compat.h comes before all headers of the C library, as it changes what they declare.
-PROVIDER_CFLAGS += ["-Icext/preload", "-Icext", "-include", "base/compat.h"]
+LIBRARY_CFLAGS += ["-Icext/preload", "-Icext", "-include", "base/compat.h"]
 # A program may define such functions itself (Erlang's sigaction) and go on with ours, which must not call it again.
-PROVIDER_LDFLAGS = ["-shared", "-Wl,-z,now", "-Wl,-Bsymbolic-functions", f"-Wl,-soname,{PROVIDER}", *LDFLAGS]
+LIBRARY_LDFLAGS = ["-shared", "-Wl,-z,now", "-Wl,-Bsymbolic-functions", f"-Wl,-soname,{LIBRARY}", *LDFLAGS]
 # dlsym is in libdl.so.2 up to glibc 2.33; later ones have an empty file of that name.
 GLIBC_LDFLAGS = ["-Wl,--no-as-needed", "-l:libdl.so.2"]
 # The kernel's headers are not among musl's. Without a NEEDED entry any file name of musl will do, Alpine's too.
@@ -79,25 +79,25 @@ def musl_cflags(cc: str) -> list[str]:
     return [*MUSL_CFLAGS, *(MUSL_ARM64_CFLAGS if machine.startswith("aarch64") else [])]
 
 
-# The thread sanitizer's own start calls some of the provider's functions, before it can follow anything.
+# The thread sanitizer's own start calls some of the library's functions, before it can follow anything.
 EARLY = ("base/", "lifecycle/", "hooks/attributes.c", "fdtable/hidden.c", "fdtable/limit.c", "fdtable/marks.c")
 
 
 class Build(build_ext):
-    """The modules, and the provider: a library of plain C that programs preload, beside the modules."""
+    """The modules, and the preload library, of plain C, beside the modules."""
 
     def run(self) -> None:
         if not self.inplace and not SANITIZE:
             self.extensions = [each for each in self.extensions if not each.name.startswith(TESTING)]
         super().run()
         package = Path("vnicd") if self.inplace else Path(self.build_lib, "vnicd")
-        provider = self.get_finalized_command("build_provider")
-        provider.temp = self.build_temp
-        provider.build(package, self.force)
+        library = self.get_finalized_command("build_preload")
+        library.temp = self.build_temp
+        library.build(package, self.force)
 
 
-class BuildProvider(Command):
-    """The provider for one C library: --libc glibc (default) or musl, with the compiler --cc, into the folder --into.
+class BuildPreload(Command):
+    """The preload library for one C library: --libc glibc (default) or musl, with the compiler --cc, into the folder --into.
 
     gcc makes both, and compat.c asks for no symbol above glibc 2.17. `zig cc` would do it as well, but its wheel is
     101 MB (438 MB unpacked) and its first link takes 16 s; gcc is there for the modules and the sanitizers, takes 2 s,
@@ -128,14 +128,14 @@ class BuildProvider(Command):
 
     def build_one(self, libc: str, cc: str, folder: Path, force: bool = False) -> None:
         musl = libc == "musl"
-        library = folder / (MUSL_PROVIDER if musl else PROVIDER)
+        library = folder / (MUSL_LIBRARY if musl else LIBRARY)
         source = Path("cext/preload")
         sources = sorted(source.rglob("*.c"))
         made_of = [*sources, *source.rglob("*.h"), *Path("cext/abi").glob("*.h"), Path(__file__)]
         is_made = library.exists() and all(path.stat().st_mtime < library.stat().st_mtime for path in made_of)
         if not sources or (is_made and not force):
             return
-        compiler, cflags = cc.split(), [*PROVIDER_CFLAGS, *(musl_cflags(cc) if musl else [])]
+        compiler, cflags = cc.split(), [*LIBRARY_CFLAGS, *(musl_cflags(cc) if musl else [])]
         built = Path(self.temp, f"preload-{libc}-{Path(compiler[0]).name}")
         objects = [Path(built, path.relative_to(source)).with_suffix(".o") for path in sources]
         for each in objects:
@@ -150,13 +150,13 @@ class BuildProvider(Command):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(compile_one, sources, objects))
         made = library.with_suffix(".new")  # it is in use: programs that run keep the old one
-        ldflags = [*PROVIDER_LDFLAGS, *map(str, objects), *(MUSL_LDFLAGS if musl else GLIBC_LDFLAGS)]
+        ldflags = [*LIBRARY_LDFLAGS, *map(str, objects), *(MUSL_LDFLAGS if musl else GLIBC_LDFLAGS)]
         self.spawn([*compiler, *ldflags, "-o", str(made)])
         made.replace(library)
 
 
 setup(
-    cmdclass={"build_ext": Build, "build_provider": BuildProvider},
+    cmdclass={"build_ext": Build, "build_preload": BuildPreload},
     packages=find_packages(include=["vnicd", "vnicd.*"], exclude=[TESTING]),
     package_data={"vnicd": ["py.typed"], "vnicd.native": ["*.pyi"]},
     install_requires=INSTALL_REQUIRES,

@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     if not LIBRARY.exists():
         pytest.skip(f"no {LIBRARY}: run scripts/setup")
     folder = tmp_path_factory.mktemp("races")
-    words = ["build_provider", "--into", str(folder), "--temp", str(folder / "objects")]
+    words = ["build_preload", "--into", str(folder), "--temp", str(folder / "objects")]
     environment = os.environ | {"VNICD_SANITIZE": "thread"}
     subprocess.run([sys.executable, "setup.py", "--quiet", *words], cwd=ROOT, env=environment, check=True)
     with Site(folder / LIBRARY.name, folder, ["-fsanitize=thread"], ROOT) as made:

@@ -36,7 +36,7 @@ def build_library(compiler: str, libc: str, folder: Path) -> Path:
     """The provider as setup.py makes it with another compiler; -Werror included."""
     need(compiler.split(maxsplit=1)[0])
     options = [f"--cc={compiler}", f"--libc={libc}", f"--into={folder}", f"--temp={folder}"]
-    command = [sys.executable, "setup.py", "--quiet", "build_provider", *options]
+    command = [sys.executable, "setup.py", "--quiet", "build_preload", *options]
     done = subprocess.run(
         command,
         cwd=ROOT,

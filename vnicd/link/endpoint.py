@@ -98,15 +98,15 @@ class Endpoint:
                 own.close()
             error = "unexpected"
         else:
-            bell = fds[1]
+            doorbell = fds[1]
             try:
                 theirs = memory.open_shared(fds[0], memory.LINK_SIZE, populate=False)
-                self.loop.attach(peer, link_id, own, theirs, bell)
+                self.loop.attach(peer, link_id, own, theirs, doorbell)
                 own.close_fd()
                 theirs.close_fd()
             except (ValueError, OSError) as problem:
                 own.close()
-                os.close(bell)
+                os.close(doorbell)
                 error = str(problem)
         self.reply({"op": "attached", "link_id": link_id, "error": error}, ())
 

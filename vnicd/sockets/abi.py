@@ -204,7 +204,7 @@ def parse_reply(data: bytes) -> Reply:
 
 
 def listener_name(where: Address) -> bytes:
-    """The abstract name of a listener with the provider that is bound to an address."""
+    """The abstract name of a listener with the preload library that is bound to an address."""
     return f"\0vnicd-listener/{where.port}/{where.text}".encode()
 
 

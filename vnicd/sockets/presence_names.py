@@ -8,7 +8,7 @@ NAMED_ADDRESSES = 32
 """Up to so many addresses of a fabric have names of their own: there is a socket for each, in each namespace."""
 
 NAMED_PORTS = 32
-"""And so many ports at which the provider listens."""
+"""And so many ports at which the preload library listens."""
 
 
 def _name(text: str) -> bytes:
@@ -22,7 +22,7 @@ EXACT = _name("exact")
 """Bound while each address has a name of its own."""
 
 PORTS = _name("ports")
-"""Bound while that is so, and each port has one at which a program with the provider listens."""
+"""Bound while that is so, and each port has one at which a program with the preload library listens."""
 
 FLAGS = frozenset({EXACT, PORTS})
 """They say that others are complete: bound after those, and gone before them."""

@@ -51,7 +51,7 @@ class BrokerNamespace:
         self.addresses: set[bytes] = set()
         self.sessions: set[Closable] = set()
         self.listeners = sockets.listeners
-        """Where its programs listen with the provider, and perhaps some that have ended; None: not known."""
+        """Where its programs listen with the preload library, and perhaps some that have ended; None: not known."""
         self.heard: set[Address] = set()
         """Of these we were told since the last look for all of them."""
         self.reaper = FdReaper()

@@ -91,7 +91,7 @@ class PresenceNames:
         return wanted <= bound.keys()
 
     def _ports(self) -> set[int] | None:
-        """Where the provider listens; None when that is not known of all namespaces."""
+        """Where the preload library listens; None when that is not known of all namespaces."""
         ports: set[int] = set()
         for namespace in self.namespaces.values():
             if namespace.listeners is None:

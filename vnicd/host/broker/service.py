@@ -94,7 +94,7 @@ class BrokerService:
     # --------------------------------------------------------------------------------------- telling
 
     async def list(self) -> dict[str, Any]:
-        """The direct connections, and what each program with the provider has decided."""
+        """The direct connections, and what each program with the preload library has decided."""
         namespaces = dict(self.broker.namespaces)
         found = await self._look(namespaces)
 

@@ -295,14 +295,14 @@ class Links:
     def _exchange(self, link: Link) -> None:
         """Give each end the other's memory and one end of a new doorbell."""
         self._step(link, State.ATTACHING)
-        bells = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        for bell in bells:
-            refuse_descriptors(bell)
-        for port, bell in zip(link.ports, bells, strict=True):
+        doorbells = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for doorbell in doorbells:
+            refuse_descriptors(doorbell)
+        for port, doorbell in zip(link.ports, doorbells, strict=True):
             message = {"op": "attach", "link_id": link.ident, "peer": link.other(port)}
-            self.send(port, message, [link.memory[link.other(port)], bell.fileno()])
-        for bell in bells:
-            bell.close()
+            self.send(port, message, [link.memory[link.other(port)], doorbell.fileno()])
+        for doorbell in doorbells:
+            doorbell.close()
         self._close_memory(link)
 
     def _answer(self, link: Link, port: int) -> None:

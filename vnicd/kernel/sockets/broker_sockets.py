@@ -39,7 +39,7 @@ class NamespaceSockets:
 
     listener: socket.socket
     probe: socket.socket
-    """Tries whether a listener with the provider is there."""
+    """Tries whether a listener with the preload library is there."""
     resolver: socket.socket | None = None
     """Where programs ask first; None when somebody has its name."""
     exchange: socket.socket | None = None
@@ -53,7 +53,7 @@ class NamespaceSockets:
     namespace: int = -1
     """A descriptor of it; -1 where it is our own."""
     listeners: set[Address] | None = None
-    """Those with the provider that were there already; None when there may be others."""
+    """Those with the preload library that were there already; None when there may be others."""
     presence: dict[bytes, socket.socket] = field(default_factory=dict)
     """Bound names by which programs know without asking."""
 
@@ -155,7 +155,7 @@ def _hints(names: set[bytes]) -> dict[bytes, socket.socket]:
 
 
 def listeners(path: str | None) -> set[Address] | None:
-    """All listeners with the provider in the namespace at a path; None when that can't be said."""
+    """All listeners with the preload library in the namespace at a path; None when that can't be said."""
     try:
         return _listeners() if path is None else netns.inside(path, _listeners)
     except NoNamespace:
