@@ -97,7 +97,7 @@ class Build(build_ext):
 
 
 class BuildPreload(Command):
-    """The preload library for one C library: --libc glibc (default) or musl, with the compiler --cc, into the folder --into.
+    """The preload library for one C library: --libc glibc (default) or musl, with --cc, into the folder --into.
 
     gcc makes both, and compat.c asks for no symbol above glibc 2.17. `zig cc` would do it as well, but its wheel is
     101 MB (438 MB unpacked) and its first link takes 16 s; gcc is there for the modules and the sanitizers, takes 2 s,
