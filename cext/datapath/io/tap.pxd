@@ -42,7 +42,8 @@ cdef inline void tap_lost(Engine *e) noexcept nogil:
     """The interface was deleted under us; closing is the control thread's work."""
     unwatch(e, e.tap)
     e.tap = -1
-    e.tap_gone = 1
+    vn_store_relaxed(&e.shown_tap, 0)
+    vn_store_release(&e.tap_gone, 1)
     ring_eventfd(e.event_bell)
 
 

@@ -81,6 +81,16 @@ cdef inline void deactivate(Engine *e, int position) noexcept nogil:
     e.active[position] = e.active[e.active_count]
 
 
+cdef inline void show(Link *link) noexcept nogil:
+    """Let the control thread know how a link is."""
+    cdef uint64_t state = <uint64_t>(link.rx.fault if link.rx.fault else link.tx.fault) << SHOWN_FAULT
+    if link.open:
+        state |= SHOWN_OPEN
+    if link.gone or link.held or link.paced_until:
+        state |= SHOWN_WAITS
+    vn_store_relaxed(&link.shown.state, state)
+
+
 cdef inline void link_gone(Engine *e, Link *link) noexcept nogil:
     """The peer died or broke a rule: stop writing, and tell the control thread once."""
     link.open = False
@@ -88,6 +98,7 @@ cdef inline void link_gone(Engine *e, Link *link) noexcept nogil:
         link.gone = True
         if link.rx.fault or link.tx.fault:
             count(e, VN_C_link_faults, 1)
+        show(link)  # before it is asked for
         post(e, e.gone, link.peer)
 
 
@@ -124,7 +135,7 @@ cdef inline void publish(Engine *e, Link *link) noexcept nogil:
         release(e, link)
     elif tx_publish(&link.tx):
         ring_bell(e, link)
-    link.used = e.now
+    vn_store_relaxed(&link.shown.used, e.now)
 
 
 cdef inline void release(Engine *e, Link *link) noexcept nogil:

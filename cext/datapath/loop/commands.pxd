@@ -31,6 +31,7 @@ cdef inline void attach_link(Engine *e, Link *link) noexcept nogil:
     e.linked[e.linked_count] = link.peer
     e.linked_count += 1
     watch(e, link.bell, link.peer)
+    show(link)
     activate(e, link)
 
 
@@ -43,6 +44,7 @@ cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
     if not e.relays and port != 0 and relay != NULL and relay.open and not push_mark(e, relay, port, link.id):
         return 1
     link.open = True
+    show(link)
     return 0
 
 
@@ -139,6 +141,7 @@ cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
     if e.tap >= 0:
         unwatch(e, e.tap)
     e.tap = fd
+    vn_store_relaxed(&e.shown_tap, <uint64_t>(fd + 1))
     e.tap_muted = False
     if fd >= 0:
         watch(e, fd, TOKEN_TAP)
@@ -176,6 +179,7 @@ cdef inline void obey(Engine *e) noexcept nogil:
     elif kind == COMMAND_CLOSE:
         if e.links[e.command.port] != NULL:
             e.links[e.command.port].open = False
+            show(e.links[e.command.port])
     elif kind == COMMAND_DETACH:
         result = detach_link(e, e.command.port)
     elif kind == COMMAND_DIRECTORY:

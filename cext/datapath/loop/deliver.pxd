@@ -33,6 +33,7 @@ cdef enum:
 cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
     """The relay is drained for this peer: read the direct link from now on."""
     link.held = False
+    show(link)
     activate(e, link)
 
 
@@ -266,7 +267,7 @@ cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS
                 ring_bell(e, link)
         if rx_publish(&link.rx):
             ring_bell(e, link)
-        link.used = e.now
+        vn_store_relaxed(&link.shown.used, e.now)
     if link.rx.fault:
         link_gone(e, link)
     return n

@@ -148,14 +148,14 @@ cdef class Loop:
         cdef Link *link = self.e.links[port]
         if link == NULL:
             return "dead"
-        fault = link.rx.fault or link.tx.fault
+        fault = vn_load_relaxed(&link.shown.state) >> SHOWN_FAULT
         return vn_fault_names[fault].decode() if fault else "dead"
 
     def idle_ns(self):
         """{port: nanoseconds since the last frame} of the attached links."""
         cdef uint64_t now = clock_ns()
         cdef int port
-        return {port: max(0, <long long>(now - self.e.links[port].used)) for port in self.regions}
+        return {port: max(0, <long long>(now - vn_load_relaxed(&self.e.links[port].shown.used))) for port in self.regions}
 
     def is_moving(self):
         """False when records or frames wait and none was taken since the last call: the loop hangs.
@@ -170,14 +170,14 @@ cdef class Loop:
         tails = {}
         for port in self.regions:
             link = self.e.links[<int>port]
-            if link == NULL or link.gone or link.held or link.paced_until:
+            if link == NULL or vn_load_relaxed(&link.shown.state) & SHOWN_WAITS:
                 continue
             tail = vn_load_relaxed(&link.rx.own.tail)
             if vn_load_acquire(&link.rx.peer.head) != tail:
                 tails[port, link.id] = tail
                 stuck = stuck or self.tails.get((port, link.id)) == tail
-        waiting.fd, waiting.events = self.e.tap, POLLIN
-        if self.e.tap >= 0 and rounds == self.rounds and poll(&waiting, 1, 0) == 1:
+        waiting.fd, waiting.events = <int>vn_load_relaxed(&self.e.shown_tap) - 1, POLLIN
+        if waiting.fd >= 0 and rounds == self.rounds and poll(&waiting, 1, 0) == 1:
             stuck = True
         self.tails, self.rounds = tails, rounds
         return not stuck
@@ -241,7 +241,7 @@ cdef class Loop:
             raise MemoryError
         link.peer, link.id, link.bell = <uint16_t>peer, link_id, bell
         link.bell_is_safe = bell_refuses_descriptors(bell)
-        link.used = clock_ns()
+        link.shown.used = clock_ns()
         link.small = peer != 0 and not self.e.relays and own.page_size < memory.HUGE_PAGE
         tx_begin(&link.tx, own_region, peer_region)
         rx_begin(&link.rx, own_region, peer_region)
@@ -276,7 +276,7 @@ cdef class Loop:
         return self.e.links[peer].id if self.e.links[peer] != NULL else 0
 
     def is_open(self, int peer):
-        return self.e.links[peer] != NULL and self.e.links[peer].open
+        return self.e.links[peer] != NULL and vn_load_relaxed(&self.e.links[peer].shown.state) & SHOWN_OPEN != 0
 
     def _command(self, int kind, int port=0, size_t link=0, size_t directory=0, int fd=-1, size_t uplink=0, uint64_t rate=0):
         """Put a command into the slot and wait until the loop has obeyed; its result."""

@@ -27,7 +27,7 @@ from datapath.state.state cimport *
 from datapath.loop.deliver cimport pull
 from datapath.io.uplink_rx cimport lane_pull
 from abi.abi cimport *
-from datapath.link.link cimport release
+from datapath.link.link cimport release, show
 from datapath.frame.mac_table cimport read_directory
 from datapath.loop.cpu_placement cimport BUSY_MEMORY, choose_cpu, prepare_thread
 from datapath.state.events cimport *
@@ -65,6 +65,7 @@ cdef inline int work(Engine *e) noexcept nogil:
                 n += lane_pull(e, &e.uplink.lanes[i], BATCH)
     for i in range(e.active_count):
         n += pull(e, e.links[e.active[i]], BATCH)
+        show(e.links[e.active[i]])
     if e.shaped:
         for i in range(e.linked_count):
             release(e, e.links[e.linked[i]])

@@ -1,7 +1,8 @@
 """The state of a loop: links, the MAC table, the frame that waits for room, and the mailboxes to the control thread.
 
-One thread runs the loop and writes all of this; the control thread touches only the command slot and takes
-the event sets, both through the operations in barrier.h.
+One thread runs the loop and writes all of this; the control thread touches only the command slot, takes the
+event sets and reads what is shown of each link, all through the operations in barrier.h. It alone gives the
+commands that make and free links, so their pointers hold while it looks.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -34,6 +35,17 @@ cdef enum:
     PORT_ADDRESSES = 17          # VN_MAX_ADDRESSES and the link-local one
 
 
+cdef enum:
+    SHOWN_OPEN = 1
+    SHOWN_WAITS = 2              # nothing is read from it for now, or never again
+    SHOWN_FAULT = 8              # bits to the left: a fault of VN_FAULTS
+
+
+cdef struct Shown:               # what the control thread reads of a link at any time, by relaxed atomics
+    uint64_t used                # ns, last frame in either direction
+    uint64_t state
+
+
 cdef struct Link:
     uint16_t peer
     uint64_t id
@@ -52,7 +64,7 @@ cdef struct Link:
     uint64_t waited              # ns that others' frames have waited with those for its ring
     bint gone                    # reported to the control thread: the peer died or broke a rule
     uint64_t held_since          # ns
-    uint64_t used                # ns, last frame in either direction
+    Shown shown
     uint64_t hold_until          # ns: what came from here waits for room elsewhere
     uint64_t paced_until         # ns: what came from here waits for its rate limit
     bint overfull                # too much waits for it: what the limit does not let go now is dropped
@@ -127,6 +139,7 @@ cdef struct Engine:
     int done_bell                # eventfd, loop to control thread: a command is done
     int event_bell               # eventfd, loop to control thread: a set below is not empty
     int tap                      # -1 for none
+    uint64_t shown_tap           # the same and one, for the control thread; 0 for none
     bint tap_muted               # not watched, because a frame from it waits for room
     bint relays                  # the hosting daemon: forwards from link to link
     bint stop
