@@ -371,8 +371,8 @@ RULES = [
     Allowed("what TCP leaves open: which of two waiting threads is first", _raced),
     Allowed("what TCP leaves open: what a waiting peek sees of bytes that another thread takes", _peeked),
     Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
-    Allowed("README: urgent data are not carried; sending them fails, and so does receiving them", _urgent),
-    Allowed("README: urgent data are not carried, so they end no receive", _interrupted_by_urgent),
+    Allowed("direct-sockets.md: urgent data are not carried; sending them fails, and so does receiving them", _urgent),
+    Allowed("direct-sockets.md: urgent data are not carried, so they end no receive", _interrupted_by_urgent),
     Allowed("direct-sockets.md: a bad pointer is refused at once", _judged),
 ]
 

@@ -19,7 +19,7 @@ SOURCES = Path(direct.__file__).parent
 STYLES = ("thread", "fork", "poll", "select", "epoll", "edge", "mixed")
 
 LARGE = ("auto", "0", "1")
-"""Whether rings become large: see VNICD_LARGE in the README."""
+"""Whether rings become large: see VNICD_LARGE in docs/reference/environment.md."""
 
 MEGABYTES = 4096 if LONG else 64
 """That each connection carries each way; connections of one case share them."""
