@@ -205,6 +205,9 @@ def test_a_circle_is_found() -> None:
 
 MOST_FILES = 14
 
+LISTS = {"vnicd/cli/commands"}
+"""Folders with a file for each item of a list, which are in order however long the list is."""
+
 
 def test_no_folder_of_code_is_a_heap() -> None:
     """A folder holds what one person would change together. Tests are not yet sorted so."""
@@ -215,7 +218,8 @@ def test_no_folder_of_code_is_a_heap() -> None:
             if path.suffix in code:
                 folder = str(path.parent.relative_to(ROOT))
                 counts[folder] = counts.get(folder, 0) + 1
-    assert not {folder: count for folder, count in counts.items() if count > MOST_FILES}
+    assert counts.keys() >= LISTS
+    assert not {folder: count for folder, count in counts.items() if count > MOST_FILES and folder not in LISTS}
 
 
 _PYX_IMPORT = re.compile(r"^\s*(?:from|c?import)\s+vnicd(?:\.(\w+)|\s+c?import\s+(.+))?", re.MULTILINE)

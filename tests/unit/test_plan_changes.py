@@ -9,8 +9,9 @@ from hypothesis import given
 
 from tests.support.declared import fabrics
 from vnicd.config import Options
-from vnicd.spec.fabric_file import Declared, parse, render
-from vnicd.spec.plan import Change, changes, left_empty, settle
+from vnicd.spec.fabric_file import PARTITION_KEYS, Declared, parse, render
+from vnicd.spec.partition import PartitionSpec
+from vnicd.spec.plan import FIXED_FIELDS, LIVE_FIELDS, Change, changes, left_empty, settle
 from vnicd.spec.uplink import UplinkSpec
 
 
@@ -195,3 +196,10 @@ def test_a_partition_without_addresses_in_nat_mode() -> None:
 def test_a_subnet_that_is_used_up_leaves_the_last_one_open() -> None:
     desired = parse(NAT + "subnets=['10.78.0.1/30']\n[partitions]\nweb={}\ndb={}", "a")
     assert addresses(carried_out(desired, Declared())) == {"web": ("10.78.0.2/30",), "db": ()}
+
+
+def test_each_property_of_a_partition_can_be_declared_and_changed() -> None:
+    """One that the planner does not compare would be applied to new partitions alone."""
+    properties = set(PartitionSpec("web").to_json()) - {"name"}
+    assert properties == {*LIVE_FIELDS, *FIXED_FIELDS}
+    assert properties == set(PARTITION_KEYS) - {"publish"}  # published ports are the uplink's
