@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 
+import vnicd
 from vnicd.config import DEFAULT_RUNTIME_DIR, Options, Paths
 from vnicd.host.partitions import systemd_units
 from vnicd.kernel import netns
@@ -161,3 +163,10 @@ def test_man_pages_tell_of_each_command(tmp_path: Path) -> None:
     for command in COMMANDS:
         assert re.search(rf"^\.SS vnicctl {command}\b", page, re.MULTILINE), command
     assert ".SH NAME\nvnicd \\- " in (tmp_path / "vnicd.8").read_text()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert vnicd.__version__ == project["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(vnicd.__version__)}(,|$)", changes, re.MULTILINE), "CHANGELOG.md lacks it"
