@@ -12,19 +12,6 @@ from urllib.parse import unquote
 ROOT = Path(__file__).parents[2]
 MAX_README_LINES = 150
 
-PENDING = {
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "docs/glossary.md",
-    "docs/design/overview.md",
-    "docs/reference/control-protocol.md",
-    "docs/reference/counters.md",
-    "docs/reference/exit-codes.md",
-    "docs/reference/fabric-file.md",
-    "docs/reference/vnicctl.md",
-}
-"""Documents that are being written: links may lead to them before they are there. To be emptied once they are."""
-
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
 _ANCHOR = re.compile(r"""<a\s[^>]*?(?:id|name)=["']([^"']+)["']""")
@@ -93,7 +80,7 @@ def links(text: str) -> Iterator[str]:
             yield match[1]
 
 
-def broken_links(root: Path, name: str, missing_is_fine: set[str]) -> list[str]:
+def broken_links(root: Path, name: str) -> list[str]:
     """The relative links of the document `name` below `root` that lead nowhere."""
     document = root / name
     found = []
@@ -104,10 +91,8 @@ def broken_links(root: Path, name: str, missing_is_fine: set[str]) -> list[str]:
         start = root if path.startswith("/") else document.parent
         target = (start / path.lstrip("/")).resolve() if path else document.resolve()
         inside = target.is_relative_to(root.resolve())
-        short = str(target.relative_to(root.resolve())) if inside else ""
         if not inside or not target.exists():
-            if short not in missing_is_fine:
-                found.append(link)
+            found.append(link)
         elif anchor and (target.suffix != ".md" or anchor not in anchors(target.read_text())):
             found.append(link)
     return found
@@ -120,10 +105,10 @@ def unlisted(root: Path, documents: list[str], index: str) -> list[str]:
     return [name for name in documents if name != index and (root / name).resolve() not in listed]
 
 
-def lost_mentions(text: str, missing_is_fine: set[str]) -> list[str]:
+def lost_mentions(text: str) -> list[str]:
     """Documents that a comment or a message names, and that are not there."""
     named = sorted(set(_MENTION.findall(text)))
-    return [name for name in named if name not in missing_is_fine and not (ROOT / name).is_file()]
+    return [name for name in named if not (ROOT / name).is_file()]
 
 
 def documents() -> list[str]:
@@ -135,7 +120,7 @@ def test_readme_is_short() -> None:
 
 
 def test_each_link_leads_somewhere() -> None:
-    broken = {name: found for name in documents() if (found := broken_links(ROOT, name, PENDING))}
+    broken = {name: found for name in documents() if (found := broken_links(ROOT, name))}
     assert not broken
 
 
@@ -148,7 +133,7 @@ def test_each_document_that_a_source_names_is_there() -> None:
     for name in tracked():
         if name != "tests/unit/test_documents.py":
             text = (ROOT / name).read_text(errors="replace")
-            if found := lost_mentions(text, PENDING):
+            if found := lost_mentions(text):
                 lost[name] = found
     assert not lost
 
@@ -156,7 +141,7 @@ def test_each_document_that_a_source_names_is_there() -> None:
 SAMPLE = """# A sample
 
 [good](other.md) [good](other.md#what-it-is-not) [good](#a-sample) [good](docs) [good](https://example.org/none.md)
-[gone](gone.md) [pending](pending.md#any) [no anchor](other.md#what-it-is) [out](../../outside.md) [own](#b)
+[gone](gone.md) [no anchor](other.md#what-it-is) [out](../../outside.md) [own](#b)
 ![image](gone.png) [again](other.md#twice-1) [too often](other.md#twice-2) [folded
 text](gone-too.md) [titled](titled.md "a title") [`code`](other.md#code-in-it-for-_all_) `[in code](in-code.md)`
 [spaced](a%20b.md) [root](/other.md) [lost root](/lost.md) [no markdown](data.txt#part)
@@ -191,7 +176,7 @@ def test_the_link_checker_finds_wrong_links(tmp_path: Path) -> None:
     (root / "data.txt").touch()
     (tmp_path / "outside.md").touch()
     (tmp_path.parent / "outside.md").touch()
-    assert set(broken_links(root, "sample.md", {"pending.md"})) == {
+    assert set(broken_links(root, "sample.md")) == {
         "gone.md",
         "other.md#what-it-is",
         "../../outside.md",
@@ -204,7 +189,6 @@ def test_the_link_checker_finds_wrong_links(tmp_path: Path) -> None:
         "data.txt#part",
         "reference.md",
     }
-    assert "pending.md#any" in broken_links(root, "sample.md", set())
 
 
 def test_the_index_checker_finds_what_is_not_listed(tmp_path: Path) -> None:
@@ -220,5 +204,5 @@ def test_anchors_are_those_of_github() -> None:
 
 
 def test_mentions_of_lost_documents_are_found() -> None:
-    text = "see docs/README.md, docs/none/here.md, docs/pending.md and other/docs/gone.md."
-    assert lost_mentions(text, {"docs/pending.md"}) == ["docs/none/here.md"]
+    text = "see docs/README.md, docs/none/here.md and other/docs/gone.md."
+    assert lost_mentions(text) == ["docs/none/here.md"]

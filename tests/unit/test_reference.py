@@ -23,7 +23,7 @@ from vnicd.cli.commands import stats as cli_stats
 from vnicd.cli.commands import status as cli_status
 from vnicd.errors import BY_CODE
 from vnicd.host import apply, health, main, status
-from vnicd.host.broker.service import Brokerage
+from vnicd.host.broker.service import BrokerService
 from vnicd.host.control.access import RULES
 from vnicd.host.links.manager import State
 from vnicd.host.ports.port import Port
@@ -294,7 +294,7 @@ def test_keys_of_results(heading: str, header: str, there: Collection[str]) -> N
     [
         ("fabric.ping", dict_keys(main.Host._ping)),
         ("fabric.check", dict_keys(main.Host._check, health.examine)),
-        ("sockets.list", dict_keys(Brokerage.list)),
+        ("sockets.list", dict_keys(BrokerService.list)),
         ("partition.list", dict_keys(main.Host._list)),
         ("config.export", dict_keys(apply.Applier.export_method)),
         ("fabric.apply", dict_keys(apply.Applier.apply_method)),
