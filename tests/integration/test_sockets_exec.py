@@ -6,11 +6,16 @@ connection over loopback, and gives one of them away.
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.loopback import Run, running
+from tests.support.direct import preloading
+from tests.support.loopback import PRELUDE, Run, relays, running, serving
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=[True, False], ids=["direct", "plain"])
@@ -153,6 +158,27 @@ server.close()
 echoed(client)
 assert child.wait() == 0
 """)
+
+
+def test_what_the_library_does_is_said_on_request() -> None:
+    """VNICD_DEBUG: a line for each decision, phase and relay."""
+    body = """
+client.sendall(b"x")
+assert server.recv(1) == b"x"
+subprocess.run(["true"], stdin=server, check=True)
+print(client.getsockname()[1], client.getpeername()[1])
+"""
+    with serving() as name:
+        variables = {"VNICD_BROKER": name, "VNICD_LOOPBACK": 1, "VNICD_DEBUG": 1}
+        argv = preloading([sys.executable, "-c", PRELUDE + body], True, **variables)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        client, server = done.stdout.split()
+        there, back = f"127.0.0.1:{client} to 127.0.0.1:{server}", f"127.0.0.1:{server} to 127.0.0.1:{client}"
+        assert f" to 127.0.0.1:{server}: direct\n" in done.stderr
+        assert f"{there}: direct, was offered\n" in done.stderr
+        assert re.search(rf"{back}: descriptor \d+ goes on by a relay\n", done.stderr)
+        assert all(line.startswith("vnicd[") for line in done.stderr.splitlines())
+        wait_until(lambda: not relays(name), 10, "the relays have ended")
 
 
 def test_a_shell_hands_its_connection_on(run: Run) -> None:

@@ -80,6 +80,10 @@ def links(text: str) -> Iterator[str]:
             yield match[1]
 
 
+def has_anchor(document: Path, anchor: str) -> bool:
+    return not anchor or (document.suffix == ".md" and anchor in anchors(document.read_text()))
+
+
 def broken_links(root: Path, name: str) -> list[str]:
     """The relative links of the document `name` below `root` that lead nowhere."""
     document = root / name
@@ -91,9 +95,7 @@ def broken_links(root: Path, name: str) -> list[str]:
         start = root if path.startswith("/") else document.parent
         target = (start / path.lstrip("/")).resolve() if path else document.resolve()
         inside = target.is_relative_to(root.resolve())
-        if not inside or not target.exists():
-            found.append(link)
-        elif anchor and (target.suffix != ".md" or anchor not in anchors(target.read_text())):
+        if not inside or not target.exists() or not has_anchor(target, anchor):
             found.append(link)
     return found
 

@@ -45,6 +45,7 @@ void settings_read(void) {
     settings.off = is_set_to("VNICD_DIRECT", "0") || (broker != NULL && !fits) || is_shell();
     settings.loopback = is_set_to("VNICD_LOOPBACK", "1");
     settings.io_uring = is_set_to("VNICD_IO_URING", "1");
+    settings.debug = is_set_to("VNICD_DEBUG", "1");
     settings.poll_ns = number("VNICD_POLL_US", 50, 1000000) * 1000;
     settings.large = (enum large_rings)number("VNICD_LARGE", LARGE_WHEN_FAST, 1);
     settings.short_lived = !is_set_to("VNICD_SHORT_LIVED", "1");

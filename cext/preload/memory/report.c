@@ -10,6 +10,7 @@
 #include "base/process.h"
 #include "base/signals.h"
 #include "base/real.h"
+#include "memory/debug.h"
 
 static struct vn_process *page;
 static bool sealed;
@@ -65,6 +66,7 @@ void report_seal(void) {
 
 void report(enum vn_why why, const struct vn_address *target, int fd) {
     int saved = errno;
+    debug_decision(why, target, fd);
     mutex_lock(&mutex);
     if (page == NULL && !sealed)
         make();

@@ -15,6 +15,7 @@
 #include "base/real.h"
 #include "fdtable/hidden.h"
 #include "handshake/progress.h"
+#include "memory/debug.h"
 #include "relay/options.h"
 #include "relay/relay.h"
 #include "watch/watch.h"
@@ -77,6 +78,7 @@ int relay_start(struct conn *conn, int fd) {
     sigset_t all, before;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return -1;
+    debug_relay(conn->serial, conn->own, fd);
     relay_give_name(pair[0], conn->own);
     copy_options(conn, pair[0], fd);
     atomic_store(&conn->own->forked, 1);   /* who else has it must not call it closed, and must lock */

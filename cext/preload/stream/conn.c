@@ -10,6 +10,7 @@
 #include "base/real.h"
 #include "base/sockaddr.h"
 #include "fdtable/hidden.h"
+#include "memory/debug.h"
 #include "memory/region.h"
 #include "stream/large.h"
 
@@ -57,6 +58,8 @@ struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase) {
     return conn;
 }
 
+static const char *const phase_names[] = {"connecting", "offered", "direct", "broken", "plain"};
+
 /* Which phase may follow which. */
 static const bool allowed[CONN_PLAIN + 1][CONN_PLAIN + 1] = {
     [CONN_CONNECTING] = {[CONN_OFFERED] = true, [CONN_BROKEN] = true, [CONN_PLAIN] = true},
@@ -72,6 +75,7 @@ bool conn_set_phase(struct conn *conn, enum phase from, enum phase to) {
         return false;
     if (from < CONN_DIRECT && to >= CONN_DIRECT)
         atomic_fetch_sub(&conn_young, 1);
+    debug_phase(conn->serial, conn->own, phase_names[from], phase_names[to]);
     return true;
 }
 
