@@ -47,7 +47,7 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.fixture
-def open_lanes(wire: Wire) -> Iterator[OpenLanes]:
+def open_rx_queues(wire: Wire) -> Iterator[OpenLanes]:
     """Opens lanes that are closed after the test."""
     with ExitStack() as stack:
         yield lambda code, lanes=4: stack.enter_context(closing(Lanes(wire, code, lanes)))
@@ -58,8 +58,8 @@ def vlan(data: bytes) -> bytes:
     return data[:12] + b"\x81\x00\x00\x05" + data[12:]
 
 
-def test_frames_are_spread(wire: Wire, open_lanes: OpenLanes) -> None:
-    lanes = open_lanes(BRIDGE)
+def test_frames_are_spread(wire: Wire, open_rx_queues: OpenLanes) -> None:
+    lanes = open_rx_queues(BRIDGE)
     sent = {
         2: frame(BLUE, STRANGER),
         3: frame(GREEN, STRANGER),
@@ -87,9 +87,9 @@ def arp(to: str, target: str) -> bytes:
     return ethernet(to, STRANGER, 0x0806, start + bytes(16) + ipaddress.ip_address(target).packed)
 
 
-def test_frames_are_spread_by_their_addresses(wire: Wire, open_lanes: OpenLanes) -> None:
+def test_frames_are_spread_by_their_addresses(wire: Wire, open_rx_queues: OpenLanes) -> None:
     """The offsets in a real frame, whose Ethernet header is not where its data begins."""
-    lanes = open_lanes(program(True, NIC_MAC, {}, {"10.0.0.5": 2, "10.0.0.6": 3, "fd00::5": 2, "fd00::6": 3}))
+    lanes = open_rx_queues(program(True, NIC_MAC, {}, {"10.0.0.5": 2, "10.0.0.6": 3, "fd00::5": 2, "fd00::6": 3}))
     wasted = [ipv4(NIC_MAC, "10.0.0.2"), ipv6(NIC_MAC, "fd00::2"), arp(BROADCAST, "10.0.0.2")]
     with closing(wire.listen()) as far:
         for number, lane in ((5, 2), (6, 3)):
@@ -104,8 +104,8 @@ def test_frames_are_spread_by_their_addresses(wire: Wire, open_lanes: OpenLanes)
     assert not lanes.waiting()
 
 
-def test_another_program(wire: Wire, open_lanes: OpenLanes) -> None:
-    lanes = open_lanes(BRIDGE)
+def test_another_program(wire: Wire, open_rx_queues: OpenLanes) -> None:
+    lanes = open_rx_queues(BRIDGE)
     packet_socket.set_program(lanes.fds[1], program(False, NIC_MAC, {BLUE: 3}, {}))
     with closing(wire.listen()) as far:
         far.send(frame(GREEN, STRANGER))
@@ -136,8 +136,8 @@ def test_nothing_is_in_a_wrong_lane_from_the_first_frame_on(wire: Wire) -> None:
             sender.join()
 
 
-def test_what_leaves_is_not_read_back(wire: Wire, open_lanes: OpenLanes) -> None:
-    lanes = open_lanes(BRIDGE)
+def test_what_leaves_is_not_read_back(wire: Wire, open_rx_queues: OpenLanes) -> None:
+    lanes = open_rx_queues(BRIDGE)
     transmit = wire.inside(lambda: packet_socket.open_transmit(NIC))
     try:
         with closing(wire.listen()) as far:
@@ -153,8 +153,8 @@ def test_what_leaves_is_not_read_back(wire: Wire, open_lanes: OpenLanes) -> None
         os.close(transmit)
 
 
-def test_lanes_keep_their_numbers_when_the_nic_was_down(wire: Wire, open_lanes: OpenLanes) -> None:
-    lanes = open_lanes(BRIDGE)
+def test_lanes_keep_their_numbers_when_the_nic_was_down(wire: Wire, open_rx_queues: OpenLanes) -> None:
+    lanes = open_rx_queues(BRIDGE)
     ip("-n", wire.here, "link", "set", NIC, "down")
     for fd in lanes.fds:
         with pytest.raises(OSError, match="Network is down"):
@@ -169,9 +169,9 @@ def test_lanes_keep_their_numbers_when_the_nic_was_down(wire: Wire, open_lanes: 
     assert lanes.wait(2) == frame(BLUE, STRANGER)
 
 
-def test_lanes_can_be_opened_while_the_nic_is_down(wire: Wire, open_lanes: OpenLanes) -> None:
+def test_lanes_can_be_opened_while_the_nic_is_down(wire: Wire, open_rx_queues: OpenLanes) -> None:
     ip("-n", wire.here, "link", "set", NIC, "down")
-    lanes = open_lanes(BRIDGE)
+    lanes = open_rx_queues(BRIDGE)
     ip("-n", wire.here, "link", "set", NIC, "up")
     wait_until(lambda: wire.show("link", "show", NIC)[0]["operstate"] == "UP", 5, "the link is up")
     lanes.waiting()
@@ -180,13 +180,13 @@ def test_lanes_can_be_opened_while_the_nic_is_down(wire: Wire, open_lanes: OpenL
     assert lanes.wait(3) == frame(GREEN, STRANGER)
 
 
-def test_super_frames_come_whole(wire: Wire, open_lanes: OpenLanes) -> None:
+def test_super_frames_come_whole(wire: Wire, open_rx_queues: OpenLanes) -> None:
     """64 KiB with a partial checksum, sent through the vnet header at one end, have it at the other."""
     header = struct.pack("=BBHHHH", 1, 1, 54, 1460, 34, 16)
     tcp = struct.pack("!HHIIBBHHH", 1, 2, 0, 0, 5 << 4, 0x10, 1024, 0, 0)
     start = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + 30000, 0, 0, 64, 6, 0, bytes(4), bytes([10, 0, 0, 5]))
     data = frame(BLUE, STRANGER, b"")[:12] + b"\x08\x00" + start + tcp + bytes(30000)
-    lanes = open_lanes(BRIDGE)
+    lanes = open_rx_queues(BRIDGE)
     sender = in_namespace(str(NETNS / wire.remote), lambda: packet_socket.open_transmit(REMOTE))
     try:
         os.write(sender, header + data)
@@ -204,7 +204,7 @@ def readable(fd: int) -> bytes:
         return b""
 
 
-def test_memberships(wire: Wire, open_lanes: OpenLanes) -> None:
+def test_memberships(wire: Wire, open_rx_queues: OpenLanes) -> None:
     """The NIC is promiscuous, as a veth can't filter, for as long as there are any; and as before when they end."""
     index = wire.inside(lambda: index_of(NIC))
     assert index
@@ -213,7 +213,7 @@ def test_memberships(wire: Wire, open_lanes: OpenLanes) -> None:
         (link,) = wire.show("link", "show", NIC)
         return link["promiscuity"], link["allmulti"]
 
-    lanes = open_lanes(BRIDGE)
+    lanes = open_rx_queues(BRIDGE)
     assert state() == (0, 0)
     two = packet_socket.set_memberships(lanes.fds[1], index, {BLUE, GREEN}, set(), True)
     assert state() == (1, 1)
@@ -236,9 +236,9 @@ def test_all_ends_with_the_descriptors(wire: Wire) -> None:
     assert open_fds() == before
 
 
-def test_memberships_of_a_nic_that_is_gone_can_be_dropped(wire: Wire, open_lanes: OpenLanes) -> None:
+def test_memberships_of_a_nic_that_is_gone_can_be_dropped(wire: Wire, open_rx_queues: OpenLanes) -> None:
     index = wire.inside(lambda: index_of(NIC)) or 0
-    lanes = open_lanes(BRIDGE)
+    lanes = open_rx_queues(BRIDGE)
     old = packet_socket.set_memberships(lanes.fds[1], index, {BLUE}, set(), True)
     ip("-n", wire.here, "link", "del", NIC)
     assert packet_socket.set_memberships(lanes.fds[1], index, set(), old) == set()
@@ -246,7 +246,7 @@ def test_memberships_of_a_nic_that_is_gone_can_be_dropped(wire: Wire, open_lanes
 
 def test_no_such_nic(wire: Wire) -> None:
     before = open_fds()
-    for work in (lambda: packet_socket.open_lanes("nope", 3, BRIDGE), lambda: packet_socket.open_transmit("nope")):
+    for work in (lambda: packet_socket.open_rx_queues("nope", 3, BRIDGE), lambda: packet_socket.open_transmit("nope")):
         with pytest.raises(NotFound, match="no interface nope"):
             wire.inside(work)
     assert open_fds() == before

@@ -88,7 +88,7 @@ class Lanes:
     """The lanes of a wire's NIC, read as frames."""
 
     def __init__(self, wire: Wire, code: bytes, lanes: int = 4) -> None:
-        self.fds = wire.inside(lambda: packet_socket.open_lanes(NIC, lanes, code))
+        self.fds = wire.inside(lambda: packet_socket.open_rx_queues(NIC, lanes, code))
 
     def read(self, lane: int) -> bytes | None:
         """The next frame, None while there is none. What the remote kernel says for itself is passed over."""

@@ -1,4 +1,4 @@
-"""Packet sockets on a NIC: the lanes that inbound frames are spread over, and one to transmit with.
+"""Packet sockets on a NIC: the rx queues that inbound frames are spread over, and one to transmit with.
 
 Frames come and go with a vnet header, so super-frames with partial checksums pass whole. All sockets are plain
 descriptors, non-blocking, and belong to whoever opened them; a NIC that is promiscuous for one of them is so until
@@ -20,7 +20,7 @@ from vnicd.packet.fanout_filter import TAKE_NOTHING
 
 ETH_P_ALL = 0x0003
 BUFFER = 4 << 20
-"""Bytes that a lane, or the transmitting socket, may hold; a 64 KiB frame counts as some 70 KiB."""
+"""Bytes that an rx queue, or the transmitting socket, may hold; a 64 KiB frame counts as some 70 KiB."""
 
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP = 1, 2
@@ -34,11 +34,11 @@ ALL_MULTICAST = "all multicast"
 """Stands beside MAC addresses in a set of memberships."""
 
 
-def open_lanes(nic: str, count: int, program: bytes) -> list[int]:
-    """The descriptors of `count` lanes of `nic`, one group with the program of vnicd.packet.fanout_filter.
+def open_rx_queues(nic: str, count: int, program: bytes) -> list[int]:
+    """The descriptors of `count` rx queues of `nic`, one group with the program of vnicd.packet.fanout_filter.
 
     Lane 0 takes nothing, ever. The others neither until all of the group is there: so no frame is seen twice, or in
-    a lane that is not its own. What the machine itself transmits on the NIC is not seen at all.
+    an rx queue that is not its own. What the machine itself transmits on the NIC is not seen at all.
     """
     socks: list[socket.socket] = []
     try:
@@ -62,7 +62,7 @@ def open_transmit(nic: str) -> int:
 
 
 def set_program(fd: int, program: bytes) -> None:
-    """Give the group of the lane `fd` another program; each frame meets the old or the new one."""
+    """Give the group of the rx queue `fd` another program; each frame meets the old or the new one."""
     with _borrowed(fd) as sock:
         _load(sock, SOL_PACKET, PACKET_FANOUT_DATA, program)
 

@@ -1,21 +1,21 @@
 """Which packet socket takes which inbound frame: the classic BPF program that an uplink's sockets share.
 
-Theory of operation. The hosting daemon opens a number of packet sockets, the lanes, on the NIC, as one
+Theory of operation. The hosting daemon opens a number of packet sockets, the rx queues, on the NIC, as one
 PACKET_FANOUT_CBPF group: for each inbound frame the kernel runs the group's program once and hands the frame to the
 socket whose number the program returns. So the program decides, before anything is queued or woken, between
 
-- lane 0, whose own filter takes nothing: frames that are for no partition are thrown away there;
-- lane 1: multicast and broadcast, and all that is not worth a lane of its own;
-- lanes 2 and up, which the ports share out (`assign`): a flood to one port fills only its lane's buffer.
+- rx queue 0, whose own filter takes nothing: frames that are for no partition are thrown away there;
+- rx queue 1: multicast and broadcast, and all that is not worth an rx queue of its own;
+- rx queues 2 and up, which the ports share out (`assign`): a flood to one port fills only its rx queue's buffer.
 
 It sees a frame as receiving drivers leave it: the Ethernet header before the packet's data (SKF_LL_OFF), and offsets
 from 0 in the network header, which can be read there also where a driver has put it into pages. A read beyond the
-frame's end ends the program with 0, the waste lane.
+frame's end ends the program with 0, the waste rx queue.
 
 MAC and IP addresses are looked up by a binary search tree on their low 32 bits, which mostly tell them apart; the rest
-is compared in the leaf. Of an IPv6 address the rest is 96 bits, and a 32-bit hash of them is compared. So a lane is a
-hint (also because the kernel numbers the lanes anew while the NIC goes down or up): who reads a lane looks at each
-frame again.
+is compared in the leaf. Of an IPv6 address the rest is 96 bits, and a 32-bit hash of them is compared. So an rx queue
+is a hint (also because the kernel numbers the rx queues anew while the NIC goes down or up): who reads an rx queue looks
+at each frame again.
 
 Code is put together from blocks, lists of instructions that either return or run out at their end, into the block that
 follows. Jumps are relative, so blocks can be joined freely; conditional ones reach 255 instructions only, and are
@@ -29,7 +29,7 @@ import struct
 from collections.abc import Iterable, Mapping
 
 WASTE, GROUP, FIRST = 0, 1, 2
-"""The lanes: for nobody, for everybody, and the first that belongs to ports."""
+"""The rx queues: for nobody, for everybody, and the first that belongs to ports."""
 
 SKF_LL_OFF = 0xFFE00000
 SKF_AD_VLAN_TAG_PRESENT = 0xFFFFF000 + 48
@@ -48,12 +48,12 @@ _IPV4, _ARP, _IPV6 = 0x0800, 0x0806, 0x86DD
 _ICMPV6, _SOLICITATION = 58, 135
 
 Key = tuple[int, int, int]
-"""The low 32 bits of an address, its rest (0 where none is compared), its lane."""
+"""The low 32 bits of an address, its rest (0 where none is compared), its rx queue."""
 
 
-def assign(ports: Iterable[int], lanes: int) -> dict[int, int]:
-    """The lane of each port, where there are `lanes` in all; always the same for a port."""
-    own = lanes - FIRST
+def assign(ports: Iterable[int], rx_queues: int) -> dict[int, int]:
+    """The rx queue of each port, where there are `rx_queues` in all; always the same for a port."""
+    own = rx_queues - FIRST
     return {port: FIRST + port % own if own > 0 else GROUP for port in ports}
 
 
@@ -65,7 +65,7 @@ def program(
     link: int = SKF_LL_OFF,
     network: int = 0,
 ) -> bytes:
-    """The program, as packed struct sock_filter, for lanes of MAC addresses or, in shared mode, of IP addresses.
+    """The program, as packed struct sock_filter, for rx queues of MAC addresses or, in shared mode, of IP addresses.
 
     `link` and `network` are the offsets of the Ethernet header and of what follows. Where the addresses are too many
     for one program, all that might be for a partition goes to GROUP.
@@ -107,9 +107,9 @@ def _bridge(frame: _Frame, nic_mac: str, macs: Mapping[str, int], _: Mapping[str
 
 
 def _shared(frame: _Frame, nic_mac: str, _: Mapping[str, int], addresses: Mapping[str, int]) -> Block:
-    found = [(ipaddress.ip_address(text), lane) for text, lane in addresses.items()]
-    keys4 = [(int(address), 0, lane) for address, lane in found if address.version == 4]
-    keys6 = [_ipv6_key(address.packed, lane) for address, lane in found if address.version == 6]
+    found = [(ipaddress.ip_address(text), rx_queue) for text, rx_queue in addresses.items()]
+    keys4 = [(int(address), 0, rx_queue) for address, rx_queue in found if address.version == 4]
+    keys6 = [_ipv6_key(address.packed, rx_queue) for address, rx_queue in found if address.version == 6]
     find4, find6 = _find(keys4, []), _find(keys6, [_ld(_LD_MEM, 0)])
     if not frame.exact:
         find4 = find6 = _ret(GROUP)
@@ -164,9 +164,9 @@ def _load_ipv6(frame: _Frame) -> Block:
 _FACTOR = 0x9E3779B1
 
 
-def _ipv6_key(packed: bytes, lane: int) -> Key:
+def _ipv6_key(packed: bytes, rx_queue: int) -> Key:
     first, second, third, low = struct.unpack("!4I", packed)
-    return low, (_stir(_stir(first) + second) + third) & 0xFFFFFFFF, lane
+    return low, (_stir(_stir(first) + second) + third) & 0xFFFFFFFF, rx_queue
 
 
 def _stir(word: int) -> int:
@@ -182,11 +182,11 @@ def _mac_words(mac: str) -> tuple[int, int]:
 
 
 def _mac_keys(macs: Mapping[str, int]) -> list[Key]:
-    return [(*_mac_words(mac), lane) for mac, lane in macs.items()]
+    return [(*_mac_words(mac), rx_queue) for mac, rx_queue in macs.items()]
 
 
 def _find(keys: list[Key], load_rest: Block) -> Block:
-    """Return the lane of the key in A; runs out when there is none. `load_rest` is what loads the rest into A."""
+    """Return the rx queue of the key in A; runs out when there is none. `load_rest` is what loads the rest into A."""
     by_low: dict[int, list[Key]] = {}
     for key in sorted(keys):
         by_low.setdefault(key[0], []).append(key)
@@ -199,7 +199,7 @@ def _tree(leaves: list[list[Key]], load_rest: Block) -> Block:
     if len(leaves) == 1:
         if not load_rest:
             return _when(_JEQ, leaves[0][0][0], _ret(leaves[0][0][2]))
-        ends = [_when(_JEQ, rest, _ret(lane)) for _, rest, lane in leaves[0]]
+        ends = [_when(_JEQ, rest, _ret(rx_queue)) for _, rest, rx_queue in leaves[0]]
         return _when(_JEQ, leaves[0][0][0], load_rest + [step for end in ends for step in end])
     middle = len(leaves) // 2
     low, high = _tree(leaves[:middle], load_rest), _tree(leaves[middle:], load_rest)
@@ -227,8 +227,8 @@ def _ld(code: int, operand: int) -> Instruction:
     return code, 0, 0, operand & 0xFFFFFFFF
 
 
-def _ret(lane: int) -> Block:
-    return [_ld(_RET, lane)]
+def _ret(rx_queue: int) -> Block:
+    return [_ld(_RET, rx_queue)]
 
 
 def _when(test: int, operand: int, block: Block) -> Block:

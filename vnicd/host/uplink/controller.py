@@ -192,8 +192,8 @@ class Uplink:
         self.relay.directory.set_flags(flags)
         loop.set_tap(self.resources.vnic)
         if self.resources.sockets and facts is not None:
-            *lanes, transmit = self.resources.sockets
-            loop.set_uplink(transmit, lanes, facts.mac, facts.mtu, spec.mode == "shared")
+            *rx_queues, transmit = self.resources.sockets
+            loop.set_uplink(transmit, rx_queues, facts.mac, facts.mtu, spec.mode == "shared")
         else:
             loop.clear_uplink()
         for port in self.ports:

@@ -27,7 +27,7 @@ from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
 
-LANES = 32
+RX_QUEUES = 32
 """Packet sockets that inbound frames are spread over (MAX_LANES in cext/datapath/state/state.pxd)."""
 
 
@@ -64,7 +64,7 @@ class NicResources:
     vnic: int = -1
     ifname: str = ""
     sockets: list[int] = field(default_factory=list)
-    """The lanes and, last, the transmitting socket."""
+    """The rx queues and, last, the transmitting socket."""
     bound: tuple[int, bool] = (0, False)
     """Index and mode (shared) of the NIC that the sockets are for."""
     program: bytes = b""
@@ -152,15 +152,15 @@ class NicResources:
 
     def _open_sockets(self, wanted: Wanted, facts: Facts) -> None:
         shared = wanted.spec.mode == "shared"
-        lane = fanout_filter.assign(wanted.macs, LANES)
-        macs = {} if shared else {mac: lane[port] for port, mac in wanted.macs.items()}
-        hosts = {each: lane[port] for each, port in wanted.hosts.items()} if shared else {}
+        rx_queue = fanout_filter.assign(wanted.macs, RX_QUEUES)
+        macs = {} if shared else {mac: rx_queue[port] for port, mac in wanted.macs.items()}
+        hosts = {each: rx_queue[port] for each, port in wanted.hosts.items()} if shared else {}
         for port, mac in wanted.macs.items() if shared else ():
-            hosts[link_local(mac)] = lane[port]
+            hosts[link_local(mac)] = rx_queue[port]
         program = fanout_filter.program(shared, facts.mac, macs, hosts)
         if self.bound != (facts.index, shared) or not self.sockets:
             self._close_sockets()
-            self.sockets = packet_socket.open_lanes(wanted.spec.nic, LANES, program)
+            self.sockets = packet_socket.open_rx_queues(wanted.spec.nic, RX_QUEUES, program)
             self.sockets.append(packet_socket.open_transmit(wanted.spec.nic))
             self.bound = (facts.index, shared)
         elif program != self.program:
