@@ -153,7 +153,8 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if not any(each.step.op in ("fill", "sendall") for each in before):
         return False
     events = EVENTS["OUT"] | EVENTS["RDHUP"] | EVENTS["HUP"]
-    if any(each.step.op == "shutdown" for each in before):  # bytes that come then reset the connection, if they come
+    # Bytes that come after a shutdown reset the connection, if they come.
+    if any(each.step.op == "shutdown" for each in before):
         events |= EVENTS["ERR"]
     if step.op in ("poll", "epollwait"):
         return _told_without(events, step, kernel) == _told_without(events, step, direct)
@@ -308,7 +309,8 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
         return kernel.result < direct.result or other or any(value & EVENTS["NVAL"] for value in kernel.values)
     if errno.EBADF in (kernel.error, kernel.values[0] if step.op in AMOUNTS else 0):
         return True
-    lives = direct.error in (errno.EAGAIN, errno.EFAULT)  # what a connection says that has not heard of it yet
+    # What a connection says that has not heard of it yet.
+    lives = direct.error in (errno.EAGAIN, errno.EFAULT)
     late = kernel.error in (0, *ends) and (kernel.result < direct.result or lives)
     return step.op in ("send", "recv", "badio", *AMOUNTS) and (late or direct.error in ends)
 

@@ -14,8 +14,8 @@ frame's end ends the program with 0, the waste rx queue.
 
 MAC and IP addresses are looked up by a binary search tree on their low 32 bits, which mostly tell them apart; the rest
 is compared in the leaf. Of an IPv6 address the rest is 96 bits, and a 32-bit hash of them is compared. So an rx queue
-is a hint (also because the kernel numbers the rx queues anew while the NIC goes down or up): who reads an rx queue looks
-at each frame again.
+is a hint (also because the kernel numbers the rx queues anew while the NIC goes down or up): who reads an rx queue
+looks at each frame again.
 
 Code is put together from blocks, lists of instructions that either return or run out at their end, into the block that
 follows. Jumps are relative, so blocks can be joined freely; conditional ones reach 255 instructions only, and are
