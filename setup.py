@@ -80,7 +80,14 @@ def musl_cflags(cc: str) -> list[str]:
 
 
 # The thread sanitizer's own start calls some of the library's functions, before it can follow anything.
-EARLY = ("base/", "lifecycle/", "hooks/attributes.c", "fdtable/hidden.c", "fdtable/limit.c", "fdtable/marks.c")
+EARLY = (
+    "base/",
+    "lifecycle/",
+    "hooks/attributes.c",
+    "fdtable/hidden.c",
+    "fdtable/limit.c",
+    "fdtable/marks.c",
+)
 
 
 class Build(build_ext):

@@ -166,7 +166,9 @@ def beside_hogs(environment: Environment, settings: Settings) -> Mapping[str, fl
         words = [*where, f"{settings.seconds:g}"]
         said = run(environment, "a", [connect_program(), "paced", *words], settings.seconds + 1)
         done, p99 = parsing.paced(said)
-        flat = parsing.per_second(run(environment, "a", [connect_program(), "flat", *words], settings.seconds))
+        flat = parsing.per_second(
+            run(environment, "a", [connect_program(), "flat", *words], settings.seconds)
+        )
     return {"hogs_done": done, "hogs_p99": p99, "hogs_flat": flat / 1e3}
 
 

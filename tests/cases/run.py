@@ -92,7 +92,9 @@ class Program:
         return self._errors.read().decode(errors="replace")
 
 
-_KEPT = {name: value for name, value in os.environ.items() if not name.startswith(("VNICD_", "LD_", "PYTEST_"))}
+_KEPT = {
+    name: value for name, value in os.environ.items() if not name.startswith(("VNICD_", "LD_", "PYTEST_"))
+}
 """Looked at once: pytest changes its own variables while our threads run."""
 
 

@@ -248,7 +248,9 @@ def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
     What another process has dropped can't be connected anew.
     """
     drops = [each.step for each in before if each.step.op == "connect" and each.step.args[1] == -1]
-    others = any(each.actor != step.actor for each in drops) and any(each.step.op == "fork" for each in before)
+    others = any(each.actor != step.actor for each in drops) and any(
+        each.step.op == "fork" for each in before
+    )
     if step.op == "connect" and direct.error in (errno.EPIPE, errno.ECONNRESET) and others:
         return True
     ended_by = [each.step.op for each in before if kernel.waited and each.number == kernel.finished_at]
@@ -306,7 +308,9 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
     if step.op in ("poll", "epollwait"):
         told = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"] | EVENTS["IN"]
         other = any(value & told for value in direct.values) and not _told_without(told, step, direct)
-        return kernel.result < direct.result or other or any(value & EVENTS["NVAL"] for value in kernel.values)
+        return (
+            kernel.result < direct.result or other or any(value & EVENTS["NVAL"] for value in kernel.values)
+        )
     if errno.EBADF in (kernel.error, kernel.values[0] if step.op in AMOUNTS else 0):
         return True
     # What a connection says that has not heard of it yet.
@@ -373,7 +377,10 @@ RULES = [
     Allowed("what TCP leaves open: which of two waiting threads is first", _raced),
     Allowed("what TCP leaves open: what a waiting peek sees of bytes that another thread takes", _peeked),
     Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
-    Allowed("direct-sockets.md: urgent data are not carried; sending them fails, and so does receiving them", _urgent),
+    Allowed(
+        "direct-sockets.md: urgent data are not carried; sending them fails, and so does receiving them",
+        _urgent,
+    ),
     Allowed("direct-sockets.md: urgent data are not carried, so they end no receive", _interrupted_by_urgent),
     Allowed("direct-sockets.md: a bad pointer is refused at once", _judged),
 ]

@@ -64,7 +64,9 @@ def machine(make_module_machine: MakeMachine) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def pair(machine: Machine) -> tuple[Partition, Partition]:
-    blue, green = (add(machine.fabric, "bridge", label, number) for label, number in (("blue", 5), ("green", 6)))
+    blue, green = (
+        add(machine.fabric, "bridge", label, number) for label, number in (("blue", 5), ("green", 6))
+    )
     assert blue.ping(green.ip, count=5).lost == 0
     machine.fabric.wait_path(blue, green, "direct")
     return blue, green
@@ -94,7 +96,11 @@ def flooding(sender: Partition, seconds: float, per_second: int, data: bytes) ->
 def super_frame(to: str, sender: Partition, target: str, segment: int, size: int = 60_000) -> bytes:
     """A vnet header and a TCP frame with a payload of this size that is to be cut into segments of that one."""
     payload = bytes(size)
-    ip = struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(payload), 0, 0, 64, 6, 0) + packed(sender.ip) + packed(target)
+    ip = (
+        struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(payload), 0, 0, 64, 6, 0)
+        + packed(sender.ip)
+        + packed(target)
+    )
     tcp = struct.pack("!HHIIBBHHH", 9, 9, 1, 0, 5 << 4, 0x10, 1000, 0, 0)
     header = struct.pack("<BBHHHH", 1, 1, 54, segment, 34, 16)  # a checksum to be finished; TCP over IPv4
     return header + frame(to, sender.mac, IPV4, ip + tcp + payload)
@@ -226,7 +232,9 @@ def test_the_others_go_on(world: World, attack: str) -> None:
     assert now.memory < before.memory + 8
     assert now.log < before.log + 8192
     most = before.descriptors + (MOST_UNCLOSED + 100 if attack in SLOW_TO_CLOSE else 20)
-    wait_until(lambda: Holdings.of(fabric, blue, green).descriptors < most, 10, "what may be closed is closed")
+    wait_until(
+        lambda: Holdings.of(fabric, blue, green).descriptors < most, 10, "what may be closed is closed"
+    )
     new = add(fabric, "bridge", "new", 67)
     assert new.ping(green.ip, count=5).lost == 0
     fabric.wait_path(new, green, "direct")
@@ -237,7 +245,9 @@ def frames_per_second(world: World, slow: Partition) -> float:
     """How many frames a second reach green while blue sends as many as it can to it, and large ones to another."""
 
     def came() -> int:
-        return int(world.machine.fabric.call("stats", name=world.green.name)["ports"][0]["counters"]["tap_tx_frames"])
+        return int(
+            world.machine.fabric.call("stats", name=world.green.name)["ports"][0]["counters"]["tap_tx_frames"]
+        )
 
     large = super_frame(slow.mac, world.blue, slow.ip, 1400)
     small = PLAIN + frame(world.green.mac, world.blue.mac, EXPERIMENTAL, bytes(1000))

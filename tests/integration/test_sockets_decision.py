@@ -142,7 +142,9 @@ def test_listeners_that_have_ended_make_room(small: Ends) -> None:
         assert not is_bound(small.client.partition, presence_names.PORTS)
         process.stdin.write(b"\n")
         process.stdin.flush()
-        wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names again")
+        wait_until(
+            lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names again"
+        )
 
 
 def test_listeners_that_begin_while_the_host_has_no_time(small: Ends) -> None:
@@ -189,13 +191,17 @@ def test_in_a_large_fabric_the_window_tells_it(small: Ends) -> None:
         small.fabric.add(label, *ips)
     assert len(many) * 2 + 2 > presence_names.NAMED_ADDRESSES
     wait_until(
-        lambda: not is_bound(small.client.partition, presence_names.EXACT), 10, "addresses have no names any more"
+        lambda: not is_bound(small.client.partition, presence_names.EXACT),
+        10,
+        "addresses have no names any more",
     )
     decides(small, "10.77.0.9", "not_a_partition", has_table=True)
     with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
         assert becomes_direct(small)
     small.fabric.cli("partition", "remove", small.fabric.name("two"))
-    wait_until(lambda: is_bound(small.client.partition, presence_names.EXACT), 10, "addresses have names again")
+    wait_until(
+        lambda: is_bound(small.client.partition, presence_names.EXACT), 10, "addresses have names again"
+    )
     decides(small, "10.77.0.9", "not_a_partition", has_table=False)
 
 

@@ -89,7 +89,9 @@ def arp(to: str, target: str) -> bytes:
 
 def test_frames_are_spread_by_their_addresses(wire: Wire, open_rx_queues: OpenLanes) -> None:
     """The offsets in a real frame, whose Ethernet header is not where its data begins."""
-    lanes = open_rx_queues(program(True, NIC_MAC, {}, {"10.0.0.5": 2, "10.0.0.6": 3, "fd00::5": 2, "fd00::6": 3}))
+    lanes = open_rx_queues(
+        program(True, NIC_MAC, {}, {"10.0.0.5": 2, "10.0.0.6": 3, "fd00::5": 2, "fd00::6": 3})
+    )
     wasted = [ipv4(NIC_MAC, "10.0.0.2"), ipv6(NIC_MAC, "fd00::2"), arp(BROADCAST, "10.0.0.2")]
     with closing(wire.listen()) as far:
         for number, lane in ((5, 2), (6, 3)):
@@ -246,7 +248,10 @@ def test_memberships_of_a_nic_that_is_gone_can_be_dropped(wire: Wire, open_rx_qu
 
 def test_no_such_nic(wire: Wire) -> None:
     before = open_fds()
-    for work in (lambda: packet_socket.open_rx_queues("nope", 3, BRIDGE), lambda: packet_socket.open_transmit("nope")):
+    for work in (
+        lambda: packet_socket.open_rx_queues("nope", 3, BRIDGE),
+        lambda: packet_socket.open_transmit("nope"),
+    ):
         with pytest.raises(NotFound, match="no interface nope"):
             wire.inside(work)
     assert open_fds() == before

@@ -49,7 +49,9 @@ def test_tcp_has_the_rate(limited: dict[str, Uplinked], mode: str) -> None:
 
 def test_udp_is_cut_to_the_rate(limited: dict[str, Uplinked]) -> None:
     for end in iperfs(limited["bridge"], "-u", "-b", "300M", "-l", str(DATAGRAM)):
-        received = end["sum_received"]["bits_per_second"]  # "sum" does not count as lost what never came at the end
+        received = end["sum_received"][
+            "bits_per_second"
+        ]  # "sum" does not count as lost what never came at the end
         assert received * (DATAGRAM + UDP_HEADERS) / DATAGRAM == pytest.approx(RATE, rel=0.2)
 
 

@@ -62,7 +62,9 @@ def phase(fabric: Fabric, pair: tuple[Partition, Partition], beside: Callable[[]
     """Measures a pair while `beside` runs; none of their frames may be lost, doubled or overtaken meanwhile."""
     found, (one, other) = Phase(), pair
     host = fabric.host_pid()
-    loops = [thread for pid in (host, *_daemons(fabric, pair)) for thread in _threads(pid) if thread[1] != pid]
+    loops = [
+        thread for pid in (host, *_daemons(fabric, pair)) for thread in _threads(pid) if thread[1] != pid
+    ]
     asking = _repeated(lambda: fabric.call("status"), [(host, host)], found.answers)
     with undisturbed(one, other), Echo(one, other) as echo, asking, _repeated(echo.ask, loops, found.pings):
         begun = time.monotonic()
@@ -105,7 +107,9 @@ def _repeated(act: Callable[[], object], threads: list[Thread], times: list[Took
                 before, begun = _waits([*threads, ours]), time.monotonic()
                 act()
                 took, after = time.monotonic() - begun, _waits(before)
-                times.append(Took(took, max(0.0, took - sum(after[each] - before[each] for each in after) / 1e9)))
+                times.append(
+                    Took(took, max(0.0, took - sum(after[each] - before[each] for each in after) / 1e9))
+                )
         except Exception as error:
             errors.append(error)
 

@@ -161,7 +161,9 @@ class Fabric:
         if self.runtime.exists():
             files = [str(path.relative_to(self.runtime)) for path in paths_below(self.runtime)]
             done = self.cli("down", check=False)
-            problems = [f"{done.stderr.strip()}; in the runtime directory: {files}"] if done.returncode else []
+            problems = (
+                [f"{done.stderr.strip()}; in the runtime directory: {files}"] if done.returncode else []
+            )
         problems += self.left_behind()
         self._clean()
         assert not problems, f"left behind by the fabric: {problems}"

@@ -36,7 +36,9 @@ ROOT = Path(__file__).parents[2]
 F_ADD_SEALS, SHRINK, GROW, FUTURE_WRITE = 1033, 0x2, 0x4, 0x10
 
 
-def make_stream_region(size: int = abi.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half") -> int:
+def make_stream_region(
+    size: int = abi.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half"
+) -> int:
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
     fcntl.fcntl(fd, F_ADD_SEALS, seals)

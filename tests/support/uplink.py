@@ -102,7 +102,11 @@ class Machine:
 
     def state(self) -> frozenset[str]:
         """All that an uplink could change in the machine's namespace, as lines; once its addresses have settled."""
-        wait_until(lambda: "tentative" not in self.here.run(["ip", "-o", "addr"]).stdout, 10, "addresses have settled")
+        wait_until(
+            lambda: "tentative" not in self.here.run(["ip", "-o", "addr"]).stdout,
+            10,
+            "addresses have settled",
+        )
         shown = [("addr", line) for line in self._lines("ip", "-o", "addr")]
         for words in (
             "ip -4 route show table all",

@@ -50,9 +50,7 @@ def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socke
         abi.request(Op.HELLO)[:-1],
         abi.request(Op.HELLO) + b"x",
         abi.Request(abi.VERSION, 99, SOURCE, SOURCE).pack(),
-        abi.request(Op.OFFER, SOURCE, SOURCE)[:8]
-        + b"\xff\xff"
-        + abi.request(Op.OFFER, SOURCE, SOURCE)[10:],
+        abi.request(Op.OFFER, SOURCE, SOURCE)[:8] + b"\xff\xff" + abi.request(Op.OFFER, SOURCE, SOURCE)[10:],
     ],
 )
 @pytest.mark.parametrize("where", ["", abi.EXCHANGE], ids=["broker", "exchange"])

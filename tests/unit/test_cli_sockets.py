@@ -50,8 +50,16 @@ def test_reasons_are_grouped(host: FakeHost, capsys: pytest.CaptureFixture[str])
     def decisions(why: str, *targets: str) -> list[dict[str, object]]:
         return [{"target": target, "why": why, "reason": why, "ago_s": 2.0} for target in targets]
 
-    client = {**PROGRAM, "decided": {"short_lived": 900}, "recent": decisions("short_lived", *["10.77.0.3:80"] * 3)}
-    server = {**PROGRAM, "pid": 7, "recent": decisions("no_offer", "10.77.0.4:4000", "10.77.0.4:4001", "[fd77::2]:9")}
+    client = {
+        **PROGRAM,
+        "decided": {"short_lived": 900},
+        "recent": decisions("short_lived", *["10.77.0.3:80"] * 3),
+    }
+    server = {
+        **PROGRAM,
+        "pid": 7,
+        "recent": decisions("no_offer", "10.77.0.4:4000", "10.77.0.4:4001", "[fd77::2]:9"),
+    }
     host.answers["sockets.list"] = {"connections": [], "processes": [client, server], "truncated": False}
     assert main(["sockets"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]

@@ -74,7 +74,9 @@ def test_netns() -> None:
 
 @pytest.mark.parametrize("module", ["partition", "uplink", "exec"])
 def test_quick_commands_import_little(module: str) -> None:
-    code = f"import sys, vnicd.cli.app, vnicd.cli.commands.{module}, vnicd.spec.partition; print(*sys.modules)"
+    code = (
+        f"import sys, vnicd.cli.app, vnicd.cli.commands.{module}, vnicd.spec.partition; print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -12,7 +12,9 @@ CEXT = Path(__file__).parents[2] / "cext"
 LAYERS = ("abi", "datapath.state", "datapath.frame", "datapath.link", "datapath.io", "datapath.loop")
 """Lowest first. What is not among them (memory, resolver, testing) may use any, and nothing uses it."""
 
-_CIMPORT = re.compile(r"^\s*(?:from|cimport) ((?:abi|datapath|resolver|memory|exchange|system|testing)[\w.]*)", re.M)
+_CIMPORT = re.compile(
+    r"^\s*(?:from|cimport) ((?:abi|datapath|resolver|memory|exchange|system|testing)[\w.]*)", re.M
+)
 
 SOURCES = sorted(path for path in CEXT.rglob("*.p[xy][dx]") if path.name != "__init__.pxd")
 

@@ -164,7 +164,10 @@ def test_a_backward_import_is_found(module: str, line: str) -> None:
         ("vnicd.host.main", "from vnicd.kernel.tap import make\nfrom vnicd.config import Paths"),
         ("vnicd.__main__", "from vnicd.host.main import run"),
         ("vnicd.cli.commands.up", "from vnicd.cli import output\nfrom vnicd.spec import plan"),
-        ("vnicd.cli.main", "import click, vnicd.native.netns\nfrom vnicd import protocol\nfrom . import show"),
+        (
+            "vnicd.cli.main",
+            "import click, vnicd.native.netns\nfrom vnicd import protocol\nfrom . import show",
+        ),
     ],
 )
 def test_a_forward_import_is_none(module: str, line: str) -> None:
@@ -219,7 +222,9 @@ def test_no_folder_of_code_is_a_heap() -> None:
                 folder = str(path.parent.relative_to(ROOT))
                 counts[folder] = counts.get(folder, 0) + 1
     assert counts.keys() >= LISTS
-    assert not {folder: count for folder, count in counts.items() if count > MOST_FILES and folder not in LISTS}
+    assert not {
+        folder: count for folder, count in counts.items() if count > MOST_FILES and folder not in LISTS
+    }
 
 
 _PYX_IMPORT = re.compile(r"^\s*(?:from|c?import)\s+vnicd(?:\.(\w+)|\s+c?import\s+(.+))?", re.MULTILINE)

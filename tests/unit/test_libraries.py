@@ -142,7 +142,9 @@ def test_it_binds_its_own_functions_itself(path: Path) -> None:
     """Else a call within the library ends in a function of that name which the program has defined."""
     need("readelf", "nm")
     relocations = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout
-    symbols = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True
+    ).stdout
     bound_late = set(re.findall(r"JUMP_SLO\w*\s+\w+ (\w+)", relocations))
     own = {line.split()[-1].partition("@")[0] for line in symbols.splitlines()}
     assert "connect" in own

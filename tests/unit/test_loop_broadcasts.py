@@ -154,7 +154,9 @@ def test_a_question_from_outside_reaches_its_port_alone() -> None:
         assert bench.receive(2)[2] == asked
         assert bench.peers[1].receive() is None
         bench.inbound(asked)
-        assert bench.receive(1)[2] == bench.receive(2)[2] == asked, "it did not answer, so another may have it now"
+        assert bench.receive(1)[2] == bench.receive(2)[2] == asked, (
+            "it did not answer, so another may have it now"
+        )
 
 
 def test_a_port_is_told_of_the_machine_that_asks_for_it() -> None:

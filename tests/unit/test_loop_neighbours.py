@@ -157,7 +157,9 @@ def test_relayed_frames_do_not_empty_a_direct_ring_in_one_go(group: bool) -> Non
         came = b"".join(bench.tap_receive()[14:15] for _ in range(170 + 48 + 1))
     assert came[: came.rindex(b"o")].count(b"n") < 150, came
     assert came.count(b"r") == 1
-    assert group or came.index(b"r") > came.rindex(b"n", 0, came.index(b"r")) > 100, "in order behind the direct ones"
+    assert group or came.index(b"r") > came.rindex(b"n", 0, came.index(b"r")) > 100, (
+        "in order behind the direct ones"
+    )
 
 
 IP_ME, IP_A, IP_B = "10.0.0.1", "10.0.0.2", "10.0.0.3"

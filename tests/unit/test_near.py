@@ -26,7 +26,10 @@ def test_without_addresses_only_the_broker_has_a_name() -> None:
 
 def test_ports_have_names_unless_there_are_many() -> None:
     without = presence_names.names({BLUE}, None)
-    assert presence_names.names({BLUE}, {80, 6379}) - without == {presence_names.PORTS, *map(_port, (80, 6379))}
+    assert presence_names.names({BLUE}, {80, 6379}) - without == {
+        presence_names.PORTS,
+        *map(_port, (80, 6379)),
+    }
     assert presence_names.names({BLUE}, ()) - without == {presence_names.PORTS}
     assert presence_names.names({BLUE}, range(presence_names.NAMED_PORTS + 1)) == without
 

@@ -43,9 +43,7 @@ def asked(target: Address = abi.NOWHERE) -> Reply:
 
 
 @pytest.mark.usefixtures("program")
-@pytest.mark.parametrize(
-    "target", [OWN, OWN6, abi.address("127.0.0.1", 7102), abi.address("::1", 7102)]
-)
+@pytest.mark.parametrize("target", [OWN, OWN6, abi.address("127.0.0.1", 7102), abi.address("::1", 7102)])
 def test_a_listener_with_the_provider_is_known(target: Address) -> None:
     names = [target.text, "::"] + (["0.0.0.0"] if len(target.ip) == 4 else [])
     for name in names:

@@ -66,10 +66,7 @@ EXPECTED = {
     "offsetof(struct vn_process, recent)": abi.PROCESS_BYTES - 40 * abi.RECENT,
     "offsetof(struct vn_half, local)": 16,
     "offsetof(struct vn_half, program)": 64,
-    **{
-        f"offsetof(struct vn_half, {name})": at
-        for name, at in (abi.OFFSETS | provider.HALF_OFFSETS).items()
-    },
+    **{f"offsetof(struct vn_half, {name})": at for name, at in (abi.OFFSETS | provider.HALF_OFFSETS).items()},
 }
 
 
@@ -83,7 +80,9 @@ def test_c_lays_out_the_same(compiler: str, tmp_path: Path) -> None:
     compile_ = [compiler, "-std=gnu11", f"-I{CEXT}", "-x", "c", "-", "-o", program]
     subprocess.run(compile_, input=source, text=True, check=True)
     emulated = EMULATOR if compiler.startswith("aarch64") else []
-    plain = {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}  # the sanitizers' libraries
+    plain = {
+        name: text for name, text in os.environ.items() if name != "LD_PRELOAD"
+    }  # the sanitizers' libraries
     run = subprocess.run([*emulated, program], capture_output=True, text=True, check=True, env=plain)
     printed = run.stdout
     told = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in printed.splitlines()}
@@ -202,7 +201,9 @@ def test_a_half_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [b"", bytes(4096), provider.stream_region_page(CLIENT, SERVER)[:100]], ids=["empty", "zeros", "cut short"]
+    "page",
+    [b"", bytes(4096), provider.stream_region_page(CLIENT, SERVER)[:100]],
+    ids=["empty", "zeros", "cut short"],
 )
 def test_what_is_no_half_is_refused(page: bytes) -> None:
     with pytest.raises(ValueError):

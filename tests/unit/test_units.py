@@ -169,4 +169,6 @@ def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert vnicd.__version__ == project["version"]
     changes = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(rf"^## {re.escape(vnicd.__version__)}(,|$)", changes, re.MULTILINE), "CHANGELOG.md lacks it"
+    assert re.search(rf"^## {re.escape(vnicd.__version__)}(,|$)", changes, re.MULTILINE), (
+        "CHANGELOG.md lacks it"
+    )

@@ -283,7 +283,8 @@ class Partition:
         links = [((peer, loop.link_id(peer)), ns / 1e9) for peer, ns in loop.idle_ns().items() if peer]
         self.idle_until = {link: self.idle_until[link] for link, _ in links if link in self.idle_until}
         return [
-            (link, max(self.idle_timeout - quiet, self.idle_until.get(link, 0.0) - now)) for link, quiet in links
+            (link, max(self.idle_timeout - quiet, self.idle_until.get(link, 0.0) - now))
+            for link, quiet in links
         ]
 
     def _give_up_a_link(self) -> None:

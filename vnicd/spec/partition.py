@@ -131,7 +131,9 @@ def check_mtu(mtu: object, has_ipv6: bool = False) -> int:
 
 def check_ifname(name: object) -> str:
     if isinstance(name, str) and name in _RESERVED_IFNAMES:
-        raise Invalid(f"{name!r} is not an interface name that is free: every namespace has it", "use another")
+        raise Invalid(
+            f"{name!r} is not an interface name that is free: every namespace has it", "use another"
+        )
     if not isinstance(name, str) or not _IFNAME.fullmatch(name):
         raise Invalid(f"{name!r} is not an interface name", "use up to 15 letters, digits, dots or dashes")
     return name

@@ -21,11 +21,7 @@ LONGEST_CELL = 200
 def _page(choices: Choices, magic: int) -> bytes:
     """Words of a page, the first of them mostly right."""
     version = abi.VERSION if not choices.one_in(16) else choices.below(65536)
-    count = (
-        choices.below(65536) % (abi.CONTROL_BYTES // 4)
-        if choices.one_in(8)
-        else abi.CONTROL_BYTES // 4
-    )
+    count = choices.below(65536) % (abi.CONTROL_BYTES // 4) if choices.one_in(8) else abi.CONTROL_BYTES // 4
     words = [
         choices.pick(WORDS) if choices.one_in(2) else choices.byte() << 16 | choices.byte() for _ in range(64)
     ]

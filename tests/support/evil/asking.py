@@ -1,7 +1,7 @@
 """Programs in a partition that ask the broker without end, each on a connection of its own.
 
-    asking.py CONNECTIONS SECONDS [READS]    READS is 0 to let the answers stand; prints a line when it begins, and
-                                             at the end how often it has asked
+asking.py CONNECTIONS SECONDS [READS]    READS is 0 to let the answers stand; prints a line when it begins, and
+                                         at the end how often it has asked
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a process can do to another one, and how it uses up what the kernel counts by user: a program of its own.
 
-    neighbour.py reach PID    tries all of it, and prints as JSON how each try ended
-    neighbour.py hoard        sends descriptors until it may not, says how that ended, and waits for its input's end
+neighbour.py reach PID    tries all of it, and prints as JSON how each try ended
+neighbour.py hoard        sends descriptors until it may not, says how that ended, and waits for its input's end
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A process that is nobody's daemon connects to the registration socket again and again, until its input ends.
 
-    strangers.py SOCKET    prints a line when it begins
+strangers.py SOCKET    prints a line when it begins
 """
 
 from __future__ import annotations

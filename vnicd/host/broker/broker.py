@@ -47,9 +47,7 @@ Served = dict[Identity, dict[int, tuple[str, ...]]]
 class Broker:
     """`update` tells it the partitions; nothing is served before, nor after `close`."""
 
-    def __init__(
-        self, kernel: Kernel, name: str = abi.BROKER_NAME, timeout: float = OFFER_TIMEOUT_S
-    ) -> None:
+    def __init__(self, kernel: Kernel, name: str = abi.BROKER_NAME, timeout: float = OFFER_TIMEOUT_S) -> None:
         self.kernel = kernel
         self.name = name
         self.table = table.Writer()
@@ -144,7 +142,9 @@ class Broker:
             session.close()
         self.resolvers.close(namespace)
         self.exchanges.close(namespace)
-        for sock in filter(None, (namespace.sockets.listener, namespace.sockets.resolver, namespace.sockets.exchange)):
+        for sock in filter(
+            None, (namespace.sockets.listener, namespace.sockets.resolver, namespace.sockets.exchange)
+        ):
             if sock.fileno() >= 0:
                 namespace.reaper.put([sock.detach()])  # somebody may wait in it who has sent us something
         namespace.sockets.close()

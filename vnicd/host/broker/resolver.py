@@ -56,7 +56,9 @@ class Resolvers:
         for namespace in namespaces:
             if namespace.resolver >= 0:
                 self.resolver.renumber(namespace.resolver, namespace.number)
-            pairs += [(ip, namespace.resolver) for ip in sorted(namespace.addresses) if namespace.resolver >= 0]
+            pairs += [
+                (ip, namespace.resolver) for ip in sorted(namespace.addresses) if namespace.resolver >= 0
+            ]
         self.resolver.settle(abi.pack_entries(pairs))
 
     def close(self, namespace: BrokerNamespace) -> None:

@@ -122,7 +122,9 @@ class BrokerService:
 
     def _name(self, namespace: BrokerNamespace, ip: bytes) -> str:
         """The partition of a station that has an address; of several without it, that which it goes by."""
-        here = [self.ports.by_number[number] for number in namespace.numbers if number in self.ports.by_number]
+        here = [
+            self.ports.by_number[number] for number in namespace.numbers if number in self.ports.by_number
+        ]
         for port in here:
             if ip in namespace.numbers[port.number]:
                 return port.spec.name

@@ -145,7 +145,9 @@ class Links:
             return
         if 0 not in key and (self._is_busy(key) or not self._has_place(key)):
             return
-        link = Link(key, secrets.randbelow(MOST_IDENT) + 1, State.MAKING, self.clock(), huge=self._may_be_huge(key))
+        link = Link(
+            key, secrets.randbelow(MOST_IDENT) + 1, State.MAKING, self.clock(), huge=self._may_be_huge(key)
+        )
         self._add(link)
         self._order(link, "make")
 

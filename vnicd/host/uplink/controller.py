@@ -254,7 +254,11 @@ class Uplink:
             return
         self.glance = asyncio.get_running_loop().call_later(GLANCE, self._glance)
         with suppress(OSError):  # there is no descriptor to ask with just now
-            if self.facts is not None and self.facts.up and link_events.has_link(self.facts.name) != self.facts.carrier:
+            if (
+                self.facts is not None
+                and self.facts.up
+                and link_events.has_link(self.facts.name) != self.facts.carrier
+            ):
                 self._soon(0)
 
     def _news(self) -> None:

@@ -167,7 +167,9 @@ class NicResources:
             packet_socket.set_program(self.sockets[0], program)
         self.program = program
         receive = self.sockets[0]
-        self.memberships = packet_socket.set_memberships(receive, facts.index, set(macs), self.memberships, True)
+        self.memberships = packet_socket.set_memberships(
+            receive, facts.index, set(macs), self.memberships, True
+        )
         self._announce(wanted, facts)
 
     def _announce(self, wanted: Wanted, facts: Facts) -> None:
@@ -193,7 +195,9 @@ class NicResources:
         spec = wanted.spec
         if spec.mode == "nat":
             by_name = {name: wanted.addresses[port] for name, port in wanted.names.items()}
-            script = nft_rules.ruleset(self.table, self.ifname, spec.nic, spec, by_name, self._is_router(spec.nic))
+            script = nft_rules.ruleset(
+                self.table, self.ifname, spec.nic, spec, by_name, self._is_router(spec.nic)
+            )
         elif spec.mode == "shared":
             script = nft_rules.bypass(self.table, spec.nic, list(wanted.hosts))
         else:
