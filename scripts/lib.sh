@@ -48,3 +48,11 @@ extension_hash() {
             sort -z | xargs -0 sha256sum
     } | sha256sum
 }
+
+# missing_commands <<<LINES: of lines with a command and its Debian package, the packages whose command is not there.
+missing_commands() {
+    local command package
+    while read -r command package; do
+        command -v "$command" >/dev/null || echo "$package"
+    done
+}

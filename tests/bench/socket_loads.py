@@ -276,4 +276,4 @@ def check_programs(missing: list[str]) -> None:
     if not shutil.which("gcc"):
         missing = [*missing, "gcc"]
     if missing:
-        raise ToolFailed(f"not installed: {', '.join(missing)}; scripts/setup installs them")
+        raise ToolFailed(f"not installed: {', '.join(missing)}; scripts/setup-tests installs them")

@@ -1,4 +1,4 @@
-"""A choice of the matrix for every day: programs that scripts/setup installs, and Node.js if it is there."""
+"""A choice of the matrix for every day: programs that scripts/setup-tests installs, and Node.js if it is there."""
 
 from __future__ import annotations
 
