@@ -192,6 +192,15 @@ def open_shared(int fd, size_t least, bint writable=False, bint one_writer=True,
     return region
 
 
+def link_words(bytes page):
+    """{name: value} of the first page of a link region: whose it is, cursors and wake words. ValueError if it is none."""
+    cdef const vn_link_region *region = <const vn_link_region *><const char *>page
+    if len(page) < <Py_ssize_t>sizeof(vn_link_region) or region.magic != VN_LINK_MAGIC or region.version != VN_VERSION:
+        raise ValueError("this is no link region of this version")
+    return {"maker": region.maker, "peer": region.peer, "link_id": region.link_id, "head": region.head,
+            "want_room": region.want_room, "cpu": region.cpu, "tail": region.tail, "wake_at": region.wake_at}
+
+
 def huge_pages_available():
     """Whether one 2 MiB page can be had right now."""
     try:

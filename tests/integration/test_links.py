@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -132,3 +134,31 @@ def test_fresh_partitions_with_streams_at_once(fabric: Fabric) -> None:
         fabric.wait_path(one, other, "direct")
     assert "not finished in time" not in fabric.logs()
     assert not [port["name"] for port in fabric.json("stats")["ports"] if port["drops"].get("no_link")]
+
+
+def test_the_memory_of_a_link_is_shown_also_of_a_daemon_that_is_stopped(shared: Fabric) -> None:
+    one, other = shared.add("da"), shared.add("db")
+    sender, receiver = Tap(one), Tap(other, EXPERIMENTAL)
+    raw = frame(other.mac, one.mac, EXPERIMENTAL, b"counted" + bytes(79))
+    sender.send(raw)
+    shared.wait_path(one, other, "direct")
+    sender.send(raw)
+
+    def there() -> dict[str, Any]:
+        ways = shared.json("debug", "link", one.name, other.name)["directions"]
+        return next(way for way in ways if way["from"] == one.name)
+
+    for _ in range(2):
+        receiver.receive(b"counted")
+    wait_until(lambda: there()["unread"] == 0 and there()["is_armed"], 10, "all is read, and the loop sleeps")
+    before = there()["head"]
+    os.kill(other.pid, signal.SIGSTOP)
+    try:
+        sender.send(raw)
+        wait_until(lambda: there()["unread"] > 0, 10, "it waits in the ring")
+        assert there()["head"] == before + there()["unread"] and not there()["is_armed"]
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
+    wait_until(lambda: there()["unread"] == 0, 10, "it is read")
+    done = shared.cli("debug", "link", one.name, one.name, check=False)
+    assert (done.returncode, done.stdout) == (5, "") and "have no link" in done.stderr

@@ -41,6 +41,12 @@ def way(source: str, target: str, frames: int = 0, **drops: int) -> dict[str, An
     return {"from": source, "to": target, **counters}
 
 
+def cursors(source: str, target: str, **facts: Any) -> dict[str, Any]:
+    """One direction of a link's memory."""
+    at_rest = {"head": 0, "tail": 0, "unread": 0, "wake_at": 0, "is_armed": False, "want_room": None}
+    return {"from": source, "to": target, **at_rest, "waits_for_room": False, "cpu": None, **facts}
+
+
 def link(one: str, other: str, ways: list[dict[str, Any]], path: str, state: str) -> dict[str, Any]:
     page_size = None if state == "none" else 2097152
     return {"ports": [one, other], "path": path, "state": state, "page_size": page_size, "directions": ways}
@@ -116,6 +122,19 @@ ANSWERS: dict[str, Answer] = {
             link("blue", "red", [way("blue", "red", 7), way("red", "blue")], "relay", "none"),
             link("green", "red", [way("green", "red"), way("red", "green")], "none", "none"),
         ]
+    },
+    "debug.link": {
+        "ports": ["blue", "green"],
+        "link_id": "00000000000000ff",
+        "state": "up",
+        "directions": [
+            cursors("blue", "green", head=4096, tail=64, unread=4032, waits_for_room=True),
+            cursors("green", "blue", is_armed=True, cpu=1),
+        ],
+        "daemons": [
+            {"name": "blue", "pid": 4001, "rounds": 12, "sleeps": 3, "holds": 1, "link_faults": 0},
+            {"name": "green", "pid": 4002, "rounds": 9, "sleeps": 4, "holds": 0, "link_faults": 2},
+        ],
     },
     "stats": {
         "ports": [

@@ -46,6 +46,7 @@ def _read(reader: Any) -> bytes:
     [
         (["status"], "status", {}),
         (["links"], "links", {}),
+        (["debug", "link", "blue", "green"], "debug.link", {"from": "blue", "to": "green"}),
         (["stats"], "stats", {}),
         (["stats", "blue"], "stats", {"name": "blue"}),
         (["partition", "list"], "partition.list", {}),
@@ -163,3 +164,18 @@ def test_a_narrow_terminal_loses_nothing(host: FakeHost) -> None:
     text = on_terminal([*VNICCTL, "partition", "ls"], width=40)
     assert "02:00:00:00:00:01" in text
     assert "fd00:77::1/64" in text.replace("\n", "").replace(" ", "")
+
+
+@pytest.mark.usefixtures("host")
+def test_the_memory_of_a_link(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["debug", "link", "blue", "green"]) == 0
+    assert capsys.readouterr().out == dedent("""\
+        link 00000000000000ff, up
+        FROM   TO     HEAD  TAIL  UNREAD  ARMED  WANTS ROOM  CPU
+        blue   green  4096    64  3.9KiB  no     yes           -
+        green  blue      0     0      0B  yes    no            1
+
+        DAEMON   PID  ROUNDS  SLEEPS  HOLDS  LINK FAULTS
+        blue    4001      12       3      1            0
+        green   4002       9       4      0            2
+        """)

@@ -67,3 +67,7 @@ def netns(path: str) -> str:
 def word(text: str) -> str:
     """A word of the protocol, of which "none" says nothing."""
     return NONE if text == "none" else text
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "no"

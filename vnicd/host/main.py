@@ -62,6 +62,7 @@ class Host:
                 "fabric.check": self._check,
                 "status": self._status,
                 "links": self._links,
+                "debug.link": self._debug_link,
                 "sockets.list": self._list_sockets,
                 "stats": self._stats,
                 "partition.add": self._when_settled(self._add),
@@ -217,6 +218,11 @@ class Host:
 
     async def _links(self, params: dict[str, Any]) -> Any:
         return status.links(self.fabric)
+
+    async def _debug_link(self, params: dict[str, Any]) -> Any:
+        names = [params.get("from"), params.get("to")]
+        ports = [None if name == status.HOST else self.fabric.ports.get(name) for name in names]
+        return await self.fabric.actions.kernel(lambda: status.link_memory(self.fabric, *ports))
 
     async def _list_sockets(self, params: dict[str, Any]) -> Any:
         return await self.fabric.broker_service.list()

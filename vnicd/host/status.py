@@ -8,13 +8,18 @@ from itertools import combinations
 from typing import Any
 
 from vnicd import __version__
+from vnicd.errors import NotFound
 from vnicd.host.fabric import Fabric
+from vnicd.host.links import inspection
 from vnicd.host.links.manager import State
 from vnicd.host.ports.port import Port
 from vnicd.native import counters, memory
 from vnicd.native.memory import Region
 
 STARTED = time.monotonic()
+
+LOOP_COUNTERS = ("rounds", "sleeps", "holds", "link_faults")
+"""Of a daemon's loop as a whole: whether it goes on, and whether it has met full rings and broken links."""
 
 Json = dict[str, Any]
 
@@ -110,8 +115,39 @@ def _pair(fabric: Fabric, a: Port | None, b: Port) -> Json:
     }
 
 
+HOST = "host"
+"""What port 0 is called."""
+
+
 def _name(port: Port | None) -> str:
-    return port.spec.name if port else "host"
+    return port.spec.name if port else HOST
+
+
+def link_memory(fabric: Fabric, a: Port | None, b: Port | None) -> Json:
+    """Cursors and wake words of the link between two ports, as they stand in its memory. Reads /proc, and may block."""
+    numbers = [port.number if port else 0 for port in (a, b)]
+    pids = [port.pid if port else os.getpid() for port in (a, b)]
+    ours = inspection.sides(pids[0], numbers[0], numbers[1])
+    theirs = inspection.sides(pids[1], numbers[1], numbers[0])
+    link = fabric.relay.links.links.get((min(numbers), max(numbers)))
+    common = sorted(ours.keys() & theirs.keys(), key=lambda ident: link is not None and ident == link.ident)
+    if not common:
+        raise NotFound(f"{_name(a)} and {_name(b)} have no link", "see: vnicctl links")
+    ident = common[-1]
+    return {
+        "ports": [_name(a), _name(b)],
+        "link_id": f"{ident:016x}",
+        "state": link.state.value if link is not None and link.ident == ident else "ended",
+        "directions": [
+            {"from": _name(a), "to": _name(b), **inspection.direction(ours[ident], theirs[ident])},
+            {"from": _name(b), "to": _name(a), **inspection.direction(theirs[ident], ours[ident])},
+        ],
+        "daemons": [
+            {"name": _name(port), "pid": pid, **{name: own[name] for name in LOOP_COUNTERS}}
+            for port, pid in zip((a, b), pids, strict=True)
+            for own in [counters.port(_counters(fabric, port))]
+        ],
+    }
 
 
 def _direction(fabric: Fabric, a: Port | None, b: Port | None) -> Json:

@@ -36,6 +36,7 @@ RULES = {
     "fabric.check": Rule(params={}),
     "status": Rule(params={}),
     "links": Rule(params={}),
+    "debug.link": Rule("look into the daemons", {"from": str, "to": str}),
     "sockets.list": Rule(params={}),
     "stats": Rule(params={"name": str}),
     "partition.list": Rule(params={}),
