@@ -13,6 +13,7 @@ from tests.integration.conftest import MakeFabric
 from tests.support.datagrams import Flow
 from tests.support.fabric import Fabric
 from tests.support.frames import BROADCAST, EXPERIMENTAL, Tap, frame
+from tests.support.harm import is_stopped
 from tests.support.machine import open_files
 from tests.support.partition import Partition
 from tests.support.streams import connect, exchange
@@ -154,6 +155,7 @@ def test_the_memory_of_a_link_is_shown_also_of_a_daemon_that_is_stopped(shared: 
     before = there()["head"]
     os.kill(other.pid, signal.SIGSTOP)
     try:
+        wait_until(lambda: is_stopped(other.pid), 10, "all its threads are stopped")
         sender.send(raw)
         wait_until(lambda: there()["unread"] > 0, 10, "it waits in the ring")
         assert there()["head"] == before + there()["unread"] and not there()["is_armed"]
