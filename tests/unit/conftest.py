@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -81,6 +82,7 @@ def fabric_dir(tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """Two connected packet sockets; the test fails when a descriptor is left open."""
+    gc.collect()  # what earlier tests have left may be closed meanwhile, by a thread as well
     before = open_fds()
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
@@ -88,7 +90,7 @@ def pair() -> Iterator[Pair]:
     yield ends
     for end in ends:
         end.close()
-    assert open_fds() == before, "a descriptor leaked"
+    assert open_fds() <= before, "a descriptor leaked"
 
 
 @pytest.fixture
