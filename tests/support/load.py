@@ -25,7 +25,7 @@ UDP_PER_SECOND, PINGS_PER_SECOND = 500, 100
 LAST = 0.5
 """Seconds that the last datagrams have to arrive."""
 
-SILENCE = 0.1
+SILENCE = 0.05
 """Seconds without an arrival after which the sender's kernel may have asked for the neighbour's address again."""
 
 STREAM_END = 30.0
