@@ -13,11 +13,10 @@ from tests.integration.conftest import MakeFabric
 from tests.support.datagrams import Flow
 from tests.support.fabric import Fabric
 from tests.support.frames import BROADCAST, EXPERIMENTAL, Tap, frame
-from tests.support.harm import is_stopped
 from tests.support.machine import open_files
 from tests.support.partition import Partition
 from tests.support.streams import connect, exchange
-from tests.support.waiting import holds_for, wait_until
+from tests.support.waiting import holds_for, is_stopped, wait_until
 
 
 def test_a_pair_without_traffic_has_no_link(shared: Fabric) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support.waiting import wait_for_output, wait_until
+from tests.support.waiting import is_stopped, wait_for_output, wait_until
 from vnicd.host.broker.broker import OFFER_TIMEOUT_S, Broker
 from vnicd.host.broker.namespace import Place
 
@@ -84,14 +84,9 @@ def start(name: str, places: Sequence[str] = (), timeout: float = OFFER_TIMEOUT_
 @contextmanager
 def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """What is sent to it meanwhile waits to be read."""
-    tasks = Path(f"/proc/{process.pid}/task")
-
-    def stands_still() -> bool:
-        return all(task.joinpath("stat").read_text().rpartition(")")[2][1] == "T" for task in tasks.iterdir())
-
     process.send_signal(signal.SIGSTOP)
     try:
-        wait_until(stands_still, 5, "all threads have stopped")
+        wait_until(lambda: is_stopped(process.pid), 5, "all threads have stopped")
         yield
     finally:
         process.send_signal(signal.SIGCONT)

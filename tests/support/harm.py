@@ -33,12 +33,6 @@ def is_alive(pid: int) -> bool:
     return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether none of a process's threads runs any more after SIGSTOP, which is told to one after the other."""
-    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(stat.rsplit(")", 1)[1].split()[0] == "T" for stat in stats)
-
-
 def wait_until_gone(pid: int) -> None:
     wait_until(lambda: not is_alive(pid), GONE_WITHIN, f"process {pid} is gone")
 

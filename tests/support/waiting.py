@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event
 from typing import IO, TypeVar
 
@@ -72,3 +73,9 @@ def pace(per_second: float, seconds: float) -> Iterator[int]:
         if ahead > 0.0005:
             _never.wait(ahead)
         yield number
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether none of a process's threads runs any more after SIGSTOP, which is told to one after the other."""
+    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rsplit(")", 1)[1].split()[0] == "T" for stat in stats)
