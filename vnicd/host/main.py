@@ -220,9 +220,8 @@ class Host:
         return status.links(self.fabric)
 
     async def _debug_link(self, params: dict[str, Any]) -> Any:
-        names = [params.get("from"), params.get("to")]
-        ports = [None if name == status.HOST else self.fabric.ports.get(name) for name in names]
-        return await self.fabric.actions.kernel(lambda: status.link_memory(self.fabric, *ports))
+        one, other = (status.port_named(self.fabric, params.get(key)) for key in ("from", "to"))
+        return await self.fabric.actions.kernel(lambda: status.link_memory(self.fabric, one, other))
 
     async def _list_sockets(self, params: dict[str, Any]) -> Any:
         return await self.fabric.broker_service.list()

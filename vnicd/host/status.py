@@ -23,6 +23,9 @@ LOOP_COUNTERS = ("rounds", "sleeps", "holds", "link_faults")
 
 Json = dict[str, Any]
 
+HOST = "host"
+"""What port 0 is called."""
+
 
 def status(fabric: Fabric) -> Json:
     """The fabric, and its ports; port 0 is the hosting daemon."""
@@ -32,7 +35,7 @@ def status(fabric: Fabric) -> Json:
         degraded = "no hugepages can be had, so new links use ordinary pages"
     page_size = memory.HUGE_PAGE if huge else memory.SMALL_PAGE
     shared = uplink(fabric) or {}
-    host = {"port": 0, "name": "host", "state": "up", "pid": os.getpid(), "page_size": page_size,
+    host = {"port": 0, "name": HOST, "state": "up", "pid": os.getpid(), "page_size": page_size,
             "mac": fabric.uplink.vnic_mac, "addresses": shared.get("subnets", []), "mtu": shared.get("mtu"),
             "ifname": shared.get("ifname"), "netns": None, "generation": 1, "restarts": 0}  # fmt: skip
     return {
@@ -115,8 +118,9 @@ def _pair(fabric: Fabric, a: Port | None, b: Port) -> Json:
     }
 
 
-HOST = "host"
-"""What port 0 is called."""
+def port_named(fabric: Fabric, name: str | None) -> Port | None:
+    """A partition's port, None for port 0; NotFound when there is no such partition."""
+    return None if name == HOST else fabric.ports.get(name)
 
 
 def _name(port: Port | None) -> str:
@@ -182,9 +186,7 @@ def _counters(fabric: Fabric, port: Port | None) -> Region:
 
 def stats(fabric: Fabric, name: str | None) -> Json:
     """All counters of one port or of all; `host` is the hosting daemon."""
-    chosen: list[Port | None] = (
-        [None, *fabric.ports] if name is None else [None if name == "host" else fabric.ports.get(name)]
-    )
+    chosen: list[Port | None] = [None, *fabric.ports] if name is None else [port_named(fabric, name)]
     return {
         "ports": [
             {
