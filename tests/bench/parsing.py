@@ -82,10 +82,17 @@ def sockperf_percentiles(text: str, percentiles: Iterable[float]) -> dict[float,
 
 def ping_flood(text: str) -> Flood:
     counts = re.search(r"(\d+) packets transmitted, (\d+) received.*time (\d+)ms", text)
-    times = re.search(r"rtt min/avg/max/mdev = [0-9.]+/([0-9.]+)/", text)
-    if not counts or not times or not int(counts[3]):
+    if not counts or not int(counts[2]) or not int(counts[3]):
         raise Unreadable(f"ping got no answers: {text[-200:]!r}")
-    return Flood(rtt_us=float(times[1]) * 1000, per_second=int(counts[2]) * 1000 / int(counts[3]))
+    return Flood(rtt_us=ping_mean_us(text), per_second=int(counts[2]) * 1000 / int(counts[3]))
+
+
+def ping_mean_us(text: str) -> float:
+    """The mean round trip of a `ping -q` that had answers."""
+    times = re.search(r"rtt min/avg/max/mdev = [0-9.]+/([0-9.]+)/", text)
+    if not times:
+        raise Unreadable(f"ping got no answers: {text[-200:]!r}")
+    return float(times[1]) * 1000
 
 
 def redis_per_second(text: str) -> float:

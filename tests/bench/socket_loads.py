@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from tests.bench import parsing
 from tests.bench import workloads as w
 from tests.bench.environments import Environment
 from tests.bench.figures import Metric
+from tests.bench.hogs import hogs
 from tests.bench.tools import ToolFailed, run, server
 from tests.bench.workloads import Settings, Workload
 from tests.support.servers import HTTP_PORT, POSTGRES_PORT, REDIS_PORT, Postgres, nginx, redis
@@ -144,19 +144,6 @@ def _wrk(
     with server(environment, "b", command, HTTP_PORT, "tcp", stop):
         wrk = ["wrk", "-t", "1", "-d", f"{seconds}s", "-c", str(WRK_CONNECTIONS), target]
         return parsing.wrk_per_second(run(environment, "a", wrk, seconds))
-
-
-@contextmanager
-def hogs() -> Iterator[None]:
-    """A program that computes on each CPU."""
-    count = len(os.sched_getaffinity(0))
-    processes = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def beside_hogs(environment: Environment, settings: Settings) -> Mapping[str, float]:

@@ -19,11 +19,16 @@ from tests.bench import parsing
 from tests.bench.clean_rate import highest_clean_rate
 from tests.bench.environments import Environment
 from tests.bench.figures import Metric
+from tests.bench.hogs import half_busy, hogs
 from tests.bench.tools import Protocol, run, server
 
 IPERF_PORT, SOCKPERF_PORT = 5201, 11111
 UDP_PAYLOAD = 64
 PERCENTILES = (50.0, 99.0)
+SPARSE_INTERVAL = 0.002
+"""Seconds from one ping to the next where each is to find everybody asleep."""
+TWO, TEN = 2, 10
+"""Programs that compute beside; on two CPUs the second is a load of 10."""
 REVERSE = ("-R",)
 """Lets the server of iperf3 send."""
 
@@ -118,7 +123,26 @@ def flood(environment: Environment, settings: Settings) -> Mapping[str, float]:
     seconds = max(1, round(settings.seconds))
     command = ["ping", "-f", "-q", "-n", "-w", str(seconds), environment.address["b"]]
     found = parsing.ping_flood(run(environment, "a", command, seconds))
-    return {"ping_rtt": found.rtt_us, "ping_rate": found.per_second / 1e3}
+    return {"ping_rtt": found.rtt_us, "ping_each": 1e6 / found.per_second}
+
+
+def sparse(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    """Pings that each come out of silence."""
+    count = max(1, round(settings.seconds / SPARSE_INTERVAL))
+    command = ["ping", "-q", "-n", "-i", f"{SPARSE_INTERVAL}", "-c", str(count), environment.address["b"]]
+    return {"ping_sparse": parsing.ping_mean_us(run(environment, "a", command, settings.seconds))}
+
+
+def flood_beside(environment: Environment, settings: Settings, count: int) -> float:
+    """Microseconds from one ping of `ping -f` to the next, beside so many programs that compute."""
+    with hogs(count):
+        return flood(environment, settings)["ping_each"]
+
+
+def beside_two(environment: Environment, settings: Settings) -> Mapping[str, float]:
+    with hogs(TWO):
+        p50 = ping_pong(environment, settings, "tcp")["tcp_p50"]
+    return {"ping_two": flood_beside(environment, settings, TWO), "tcp_p50_two": p50}
 
 
 CPU_RATE = 20_000
@@ -178,20 +202,47 @@ FLOOD = Workload(
     "ping",
     (
         Metric("ping_rtt", "ping -f, mean RTT", "us", False),
-        Metric("ping_rate", "ping -f, packets", "kpps", True),
+        Metric("ping_each", "ping -f, from one to the next", "us", False),
     ),
     flood,
+)
+SPARSE = Workload("ping_sparse", (Metric("ping_sparse", "ping every 2 ms, mean RTT", "us", False),), sparse)
+BESIDE_TWO = Workload(
+    "two",
+    (
+        Metric("ping_two", "ping -f beside 2 hogs, each", "us", False),
+        Metric("tcp_p50_two", "TCP ping-pong beside 2 hogs, p50", "us", False),
+    ),
+    beside_two,
+)
+BESIDE_TEN = Workload(
+    "ten",
+    (Metric("ping_ten", "ping -f beside 10 hogs, each", "us", False),),
+    lambda env, settings: {"ping_ten": flood_beside(env, settings, TEN)},
 )
 CPU_PER_FRAME = Workload(
     "cpu_per_frame", (Metric("cpu_per_frame", "CPU of all daemons for a frame", "us", False),), cpu_per_frame
 )
 
 
+def _tcp_beside_half_busy(name: str, where: str, back: bool) -> Workload:
+    def measure(environment: Environment, settings: Settings) -> Mapping[str, float]:
+        with half_busy():
+            return {name: tcp(environment, settings, back=back)}
+
+    return Workload(name, (Metric(name, f"TCP{where}, beside a half-busy core", "Gbit/s", True),), measure)
+
+
 def both_ways(there: str, back: str) -> tuple[Workload, ...]:
-    """TCP and UDP in each direction, and TCP ping-pong; the texts say what a to b is, and b to a."""
+    """TCP, also beside other work, and UDP in each direction, and TCP ping-pong.
+
+    The texts say what a to b is, and b to a.
+    """
     return (
         _tcp_workload("tcp", f", {there}", back=False),
         _tcp_workload("tcp_back", f", {back}", back=True),
+        _tcp_beside_half_busy("tcp_half", f", {there}", back=False),
+        _tcp_beside_half_busy("tcp_back_half", f", {back}", back=True),
         TCP_PING_PONG,
         _udp_workload("udp", f", {there}", back=False),
         _udp_workload("udp_back", f", {back}", back=True),

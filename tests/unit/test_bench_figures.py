@@ -58,6 +58,16 @@ def test_bars_know_which_way_is_better(metric: Metric, value: float, verdict: st
     assert Row(metric, {"ours": [value], "theirs": [1]}, bar).verdict() == verdict
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(130, "missed"), (100, "met"), (20, "aim met")])
+def test_an_absolute_bar_is_for_the_figure_whatever_the_reference_has(value: float, verdict: str) -> None:
+    row = Row(DELAY, {"ours": [value], "theirs": [1]}, Bar(100, 20, absolute=True))
+    assert (row.judged(), row.verdict()) == (value, verdict)
+
+
+def test_an_absolute_bar_without_a_figure_is_missed() -> None:
+    assert Row(DELAY, {"ours": [], "theirs": [1]}, Bar(100, absolute=True)).verdict() == "missed"
+
+
 def test_one_environment_is_judged_by_its_own_figure() -> None:
     assert Row(DELAY, {"vnicd": [0.2, 0.25, 0.9]}, Bar(0.3)).verdict() == "met"
 

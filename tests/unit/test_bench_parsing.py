@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -96,9 +97,14 @@ def test_ping_flood() -> None:
     assert (found.rtt_us, found.per_second) == pytest.approx((7, 98650))
 
 
-def test_ping_without_answers() -> None:
+def test_ping_mean() -> None:
+    assert parsing.ping_mean_us(PING) == pytest.approx(7)
+
+
+@pytest.mark.parametrize("read", [parsing.ping_flood, parsing.ping_mean_us])
+def test_ping_without_answers(read: Callable[[str], object]) -> None:
     with pytest.raises(parsing.Unreadable):
-        parsing.ping_flood("9 packets transmitted, 0 received, 100% packet loss, time 2000ms\n")
+        read("9 packets transmitted, 0 received, 100% packet loss, time 2000ms\n")
 
 
 def test_redis_benchmark_of_which_the_last_test_counts() -> None:

@@ -95,10 +95,13 @@ def test_in_nat_mode_the_inside_has_the_gateway_and_not_the_remote_in_its_subnet
 
 def test_the_uplink_has_figures_for_each_direction() -> None:
     for suite in UPLINK_SUITES:
-        assert {"tcp", "tcp_back", "tcp_p50", "udp", "udp_back"} == set(suite.bars)
+        tcp = {"tcp", "tcp_back", "tcp_half", "tcp_back_half", "tcp_p50"}
+        assert tcp | {"udp", "udp_back"} == set(suite.bars)
     assert [load.metrics[0].title for load in BRIDGE.workloads if load.name.startswith("tcp")] == [
         "TCP, one stream, from the remote",
         "TCP, one stream, to the remote",
+        "TCP, from the remote, beside a half-busy core",
+        "TCP, to the remote, beside a half-busy core",
         "TCP ping-pong, half RTT, p50",
     ]
     assert NAT.workloads[0].metrics[0].title == "TCP, one stream, to the remote"
