@@ -15,6 +15,8 @@
 #include "base/real.h"
 #include "base/settings.h"
 #include "discovery/targets.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
 #include "memory/region.h"
 #include "memory/report.h"
 #include "stream/lock.h"
@@ -77,11 +79,27 @@ static bool is_accepted(struct conn *conn, const struct vn_half **half) {
     return false;
 }
 
-static void let_numbers_go(struct conn *conn) {
+/* What connects anew by one of several numbers, or in one of several processes, would not do so for the others. */
+static void mark_shared(const struct conn *conn, int fd, int count) {
+    if (conn->own->forked)
+        mark_set(fd, MARK_PLAIN);
+    else if (count > 1)
+        mark_set(fd, MARK_COPIED);
+}
+
+static int next_number(const struct conn *conn, int fd) {
+    return entry_descriptor(&conn->entry, fd + 1);
+}
+
+void fallback_let_numbers_go(struct conn *conn) {
     bool last;
-    for (int fd = entry_descriptor(&conn->entry, 0); fd >= 0; fd = entry_descriptor(&conn->entry, fd + 1)) {
+    int count = 0;
+    for (int fd = next_number(conn, -1); fd >= 0; fd = next_number(conn, fd))
+        count++;
+    for (int fd = next_number(conn, -1); fd >= 0; fd = next_number(conn, fd)) {
         watch_leave(fd);
         struct entry *entry = entry_clear(fd, &last);
+        mark_shared(conn, fd, count);
         watch_rejoin(fd);
         if (entry != NULL)
             entry_release(entry);
@@ -95,6 +113,12 @@ static void go_on_by_tcp(struct conn *conn, int tcp) {
     if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
         targets_learn(&conn->target, TARGET_FELL_BACK);
     report(VN_WHY_withdrawn, &conn->target, tcp);
+}
+
+/* Who sleeps in a call goes on with the socket, also when its number means another one by then. */
+static void keep_for_blocked(struct conn *conn, int tcp) {
+    if (tcp >= 0 && conn->tcp < 0 && atomic_load(&conn->blocked) != 0)
+        conn->tcp = hide_copy(tcp);
 }
 
 /* A connect that returns meanwhile makes it OFFERED, so the phase that counts is the one that PLAIN replaces. */
@@ -113,12 +137,13 @@ void fallback(struct conn *conn, int tcp) {
         if (tcp >= 0)
             real_shutdown(tcp, SHUT_RD);
     } else {
+        keep_for_blocked(conn, tcp);
         real_shutdown(conn->doorbell, SHUT_RDWR);   /* from here on an answer can't be sent; and it wakes who sleeps */
         if (!conn_set_phase(conn, CONN_CONNECTING, CONN_PLAIN)) {   /* else nothing was written yet */
             go_on_by_tcp(conn, tcp);
             conn_set_phase(conn, CONN_OFFERED, CONN_PLAIN);
         }
-        let_numbers_go(conn);
+        fallback_let_numbers_go(conn);
     }
     stream_unlock(&lock);
 }

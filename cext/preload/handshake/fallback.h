@@ -11,3 +11,6 @@ enum answer progress_take_answer(struct conn *conn, const struct vn_half **half)
 /* For who serves the connection alone: its numbers (tcp is one of them) mean nothing to the library any more. Where the
  * other end turns out to have accepted, it is direct instead. */
 void fallback(struct conn *conn, int tcp);
+
+/* Its numbers mean the TCP socket alone from now on. */
+void fallback_let_numbers_go(struct conn *conn);

@@ -40,6 +40,9 @@ static void say(struct conn *conn, int fd) {
     /* As by TCP: unread bytes make the close a reset, and then no FIN is sent but one that was before. Nor does one who was
      * reset from outside send a FIN: the other end may not have noticed. */
     bool reset = unread || is_abortive(fd) || (own->state & VN_RESET) || atomic_load(&conn->peer_reset);
+    /* Who accepts a connection that was reset meanwhile finds no offer, and has what TCP says: the FIN before the reset, too. */
+    if (conn_phase(conn) == CONN_OFFERED && reset && own->state & VN_FIN && fd >= 0)
+        real_shutdown(fd, SHUT_WR);
     atomic_fetch_or(&own->state, VN_CLOSED | (reset ? VN_RESET : VN_FIN));
     doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
     if (peer != NULL && VN_WANTS_ROOM(peer->armed))   /* who waits for room has to hear of it as well */

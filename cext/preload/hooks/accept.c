@@ -86,8 +86,6 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     struct sockaddr_storage far;
     socklen_t room = sizeof(far);
     READY();
-    if (UNLIKELY(name != NULL && (is_bad(name) || is_bad(length) || (int)*length < 0)))
-        return real_accept4(fd, name, length, flags);   /* which says what is wrong, with its own effects */
     if (UNLIKELY(entry_of(fd) == NULL))
         listener_adopt(fd);   /* it was inherited: clients are to know of it before the first has connected */
     progress_before_sleep();
@@ -123,10 +121,30 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     return result;
 }
 
+/* The kernel finds out that there is no room for the name when it has accepted, and closes the connection. */
+static int accept_without_room(int fd, int flags, int error) {
+    int result = accept_any(fd, NULL, NULL, flags);
+    if (result < 0)
+        return result;
+    close(result);
+    errno = error;
+    return -1;
+}
+
+static int accept_checked(int fd, struct sockaddr *name, socklen_t *length, int flags) {
+    if (UNLIKELY(name != NULL && is_bad(length)))
+        return accept_without_room(fd, flags, EFAULT);
+    if (UNLIKELY(name != NULL && (int)*length < 0))
+        return accept_without_room(fd, flags, EINVAL);
+    if (UNLIKELY(name != NULL && is_bad(name) && *length != 0))
+        return accept_without_room(fd, flags, EFAULT);
+    return accept_any(fd, name, length, flags);
+}
+
 EXPORT int accept(int fd, struct sockaddr *name, socklen_t *length) {
-    return accept_any(fd, name, length, 0);
+    return accept_checked(fd, name, length, 0);
 }
 
 EXPORT int accept4(int fd, struct sockaddr *name, socklen_t *length, int flags) {
-    return accept_any(fd, name, length, flags);
+    return accept_checked(fd, name, length, flags);
 }

@@ -10,6 +10,7 @@
 #include "discovery/targets.h"
 #include "fdtable/hidden.h"
 #include "fdtable/marks.h"
+#include "handshake/fallback.h"
 #include "handshake/offer.h"
 #include "handshake/progress.h"
 #include "hooks/numbers.h"
@@ -21,21 +22,15 @@
 
 /* connect(AF_UNSPEC): TCP drops the connection, and the socket can connect anew. */
 static void drop(struct conn *conn) {
-    bool last = false;
     if (conn_phase(conn) < CONN_DIRECT && progress_fall_back(conn, -1))
         return;
     bool is_over = conn->peer != NULL && atomic_load(&conn->own->state) & atomic_load(&conn->peer->state) & VN_FIN;
     atomic_fetch_or(&conn->own->state, is_over ? VN_CLOSED : VN_CLOSED | VN_RESET);
+    atomic_store(&conn->dropped, true);
     conn_break(conn, ECONNRESET);
     if (!is_over)   /* else both have said their last word, and no reset follows */
         doorbell_ring(conn);
-    for (int fd = entry_descriptor(&conn->entry, 0); fd >= 0; fd = entry_descriptor(&conn->entry, fd + 1)) {
-        watch_leave(fd);
-        struct entry *entry = entry_clear(fd, &last);
-        watch_rejoin(fd);
-        if (entry != NULL)
-            entry_release(entry);
-    }
+    fallback_let_numbers_go(conn);
 }
 
 /* It was connected, and reset before the program has asked for the first time: TCP reports that as the connect's result. */

@@ -135,7 +135,7 @@ static int set_direct(struct conn *conn, int fd, int level, int option, const vo
         conn_read_options(conn, fd);
         if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {   /* who waits for room may have it */
             kick_all();
-            bool anew = option == SO_RCVLOWAT && stream_events(conn, POLLIN) & POLLIN;   /* as TCP, whatever it was before */
+            bool anew = option == SO_RCVLOWAT && stream_wakes_reader(conn);   /* as TCP, whatever it was before */
             if (conn->watchers != 0)   /* the kernel wakes those who wait for data, and no others */
                 watch_touch_anew(conn, anew ? EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND : 0);
         }

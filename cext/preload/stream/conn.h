@@ -43,7 +43,7 @@ struct conn {
     _Atomic int pins;                        /* threads that use the number: conn_pin */
     _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
     _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
-    int tcp;                                 /* then a hidden copy of the TCP socket, else -1 */
+    int tcp;                                 /* then, or when it fell back under them, a hidden copy of the TCP socket; or -1 */
     _Atomic uint64_t offered_at;
     uint32_t writes;                         /* of this process, some lost to races: how much use was made of it */
     size_t lost;                             /* bytes of the write that found the other end closed */
@@ -54,6 +54,7 @@ struct conn {
     _Atomic uint32_t death_looks;            /* how often, */
     _Atomic bool watched_for_death;          /* and whether it is asked for all of the process together */
     _Atomic uint32_t sleeper;                /* the last thread that watches the doorbell, by its sleeper's number */
+    _Atomic bool dropped;                    /* by connect(AF_UNSPEC): no end has come, as far as poll is concerned */
     bool unreported;                         /* the program has seen EINPROGRESS, and no connect that returned 0 */
     bool disconnecting;                      /* and a shutdown that found it reset: then TCP refuses every connect */
     _Atomic bool early;                      /* watched by the kernel, in an epoll: see epoll_waits_seen */

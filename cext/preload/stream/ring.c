@@ -412,7 +412,9 @@ size_t stream_not_arrived(struct conn *conn) {
 }
 
 static unsigned events_when_broken(struct conn *conn) {
-    unsigned events = POLL_READ | POLL_WRITE | POLLRDHUP | POLLHUP;
+    unsigned events = POLL_WRITE | POLLHUP;
+    if (!atomic_load(&conn->dropped))
+        events |= POLL_READ | POLLRDHUP;
     return atomic_load(&conn->own->error) != 0 ? events | POLLERR : events;
 }
 
@@ -462,6 +464,12 @@ unsigned stream_events(struct conn *conn, unsigned wanted) {
     if (wanted & POLL_WRITE && (mine || gone || has_room(conn)))
         events |= POLL_WRITE;
     return events & wanted;
+}
+
+bool stream_wakes_reader(struct conn *conn) {
+    unsigned events = stream_events(conn, POLLIN);
+    bool ended = (state_of(conn->peer) & VN_FIN) || is_gone(conn);
+    return has_enough(conn, stream_readable(conn)) || (events != 0 && ended && conn_phase(conn) != CONN_BROKEN);
 }
 
 bool stream_is_connected(struct conn *conn) {

@@ -44,6 +44,8 @@ size_t stream_unread_by_peer(struct conn *conn);     /* bytes that were written 
  * and POLLWRNORM. Whether there is room is not looked for unasked: the other end has just written the line that tells it. */
 unsigned stream_events(struct conn *conn, unsigned wanted);
 
+bool stream_wakes_reader(struct conn *conn);   /* as TCP when SO_RCVLOWAT changes: enough bytes, or a FIN and no reset */
+
 /* A reset that the other end has said, or its death with bytes unread, becomes CONN_BROKEN and the pending error. */
 void stream_absorb(struct conn *conn);
 bool stream_is_connected(struct conn *conn);         /* as getpeername has it: not after a reset or both ends' FIN */
