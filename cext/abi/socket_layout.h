@@ -1,11 +1,11 @@
 /* What two preload libraries, and a library and the broker, share: memory, messages and names.
  *
- * A direct connection has two halves, one made by each end. A half is a sealed memfd that only its maker can write: a
- * control page, then a ring with the bytes that the maker sends. The other end maps it read-only. So a cursor has one
- * writer, and a hostile end can only lie about what it wrote itself; every cursor that is read from the other half is
- * checked before it is used.
+ * A direct connection has a pair of stream regions, one made by each end. A region is a sealed memfd that only its maker
+ * can write: a control page, then a ring with the bytes that the maker sends. The other end maps it read-only. So a
+ * cursor has one writer, and a hostile end can only lie about what it wrote itself; every cursor that is read from the
+ * other region is checked before it is used.
  *
- *     half of A (A writes, B reads)                 half of B (B writes, A reads)
+ *     region of A (A writes, B reads)               region of B (B writes, A reads)
  *     +--------------------------------+            +--------------------------------+
  *     | constants, head, state         |            | constants, head, state         |
  *     | tail: how far A has read B     |            | tail: how far B has read A     |
@@ -19,7 +19,7 @@
  * the ring of a fast stream, which is larger, at (p - large_origin) % VN_LARGE_BYTES (stream/large.c). When the ring is
  * empty the writer moves the origin to its head, so that small messages use the same few cache lines and pages again.
  *
- * A thread that goes to sleep counts itself in `armed` of its own half, takes a new number, looks once more and sleeps
+ * A thread that goes to sleep counts itself in `armed` of its own region, takes a new number, looks once more and sleeps
  * on the doorbell: a pair of connected Unix stream sockets that the program never sees (stream/doorbell.c).
  */
 #pragma once
@@ -42,9 +42,9 @@
 #define VN_CONTROL_BYTES 4096u
 #define VN_RING_BYTES (256u * 1024)
 #define VN_LARGE_BYTES (2048u * 1024)   /* more than a second-level cache */
-#define VN_HALF_BYTES (VN_CONTROL_BYTES + VN_LARGE_BYTES)
-#define VN_SMALL_BYTES (VN_CONTROL_BYTES + VN_RING_BYTES)   /* of a half, that are mapped as long as its ring is small */
-#define VN_HALF_MAGIC 0x666c6148u
+#define VN_REGION_BYTES (VN_CONTROL_BYTES + VN_LARGE_BYTES)
+#define VN_SMALL_BYTES (VN_CONTROL_BYTES + VN_RING_BYTES)   /* of a region, that are mapped as long as its ring is small */
+#define VN_REGION_MAGIC 0x666c6148u
 
 struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
     uint16_t family;     /* AF_INET or AF_INET6; 0: not known */
@@ -67,8 +67,8 @@ enum { VN_UNDECIDED, VN_ANSWERING, VN_ACCEPTED };   /* decision of the accepting
 
 enum { VN_SMALL, VN_WISHES, VN_LARGE };   /* modes of a ring: VN_RING_BYTES; so too, but a larger one is wished; VN_LARGE_BYTES */
 
-struct vn_half {
-    /* constant once the half is shown to the other end */
+struct vn_region {
+    /* constant once the region is shown to the other end */
     uint32_t magic, version;
     int32_t pid;                     /* of the process that made it */
     uint32_t accepted;               /* 1: made by accept, 0: by connect */
@@ -85,16 +85,16 @@ struct vn_half {
     _Atomic uint64_t large_origin;        /* the position at the large ring's first byte */
     _Atomic uint64_t rings;               /* bytes sent into the doorbell */
     _Atomic uint32_t nudged;              /* by the client: so many first bytes go by TCP as well, see handshake/progress.c */
-    _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other half that were read */
+    _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other region that were read */
     _Atomic uint32_t receive_buffer;      /* SO_RCVBUF in the same way */
-    _Atomic uint32_t has_large;           /* the other half is mapped as a whole */
+    _Atomic uint32_t has_large;           /* the other region is mapped as a whole */
     _Alignas(64) _Atomic uint64_t armed;
     _Atomic uint64_t sleep_number;        /* another one for each sleep: the doorbell is rung once for each */
     /* of no meaning to the other end: shared by the processes that have this end (after fork) */
     _Alignas(64) _Atomic uint32_t read_lock, write_lock, trim_lock;   /* 0, or the thread that has it */
     _Atomic uint32_t forked;                               /* more than one process may have this end */
     _Atomic uint64_t sleeps;
-    _Atomic uint64_t rung;                                 /* the other half's sleep_number that was answered */
+    _Atomic uint64_t rung;                                 /* the other region's sleep_number that was answered */
     _Atomic uint64_t trimmed;                              /* bytes taken off our end of the doorbell */
     _Atomic uint32_t nonblocking;                          /* O_NONBLOCK */
     _Atomic uint32_t shut_read;                            /* shutdown(SHUT_RD) */
@@ -103,16 +103,16 @@ struct vn_half {
     _Atomic uint64_t receive_timeout_ns, send_timeout_ns;  /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 };
 
-_Static_assert(sizeof(struct vn_half) <= VN_CONTROL_BYTES, "the control page holds it");
+_Static_assert(sizeof(struct vn_region) <= VN_CONTROL_BYTES, "the control page holds it");
 
 /* ------------------------------------------------------------------------------------------------ the broker */
 
 enum vn_op {
     VN_HELLO = 1,   /* reply: fds [table] */
-    VN_OFFER = 2,   /* source, target; fds [bell, half, TCP socket that is bound to source]; reply: 0, or why not. A client */
+    VN_OFFER = 2,   /* source, target; fds [bell, region, TCP socket that is bound to source]; reply: 0, or why not. A client */
                     /* that has had an answer on this connection may connect before it reads this one */
     VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
-                    /* reply: 0 and fds [bell, half], or VN_WHY_no_offer */
+                    /* reply: 0 and fds [bell, region], or VN_WHY_no_offer */
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */
     VN_ASK = 5,     /* at the resolver, once for each connection: target (family 0: none); reply: 0, or why a connection */
                     /* to it can't be direct, and fds [table] */
@@ -159,7 +159,7 @@ struct vn_table {                    /* made by the broker, read by every provid
 /* --------------------------------------------------------------------------------------- between two providers */
 
 #define VN_ANSWER_MAGIC 0x72776e41u
-struct vn_answer {    /* the first message on the doorbell from the accepting end; fds [half]. A byte more follows in the */
+struct vn_answer {    /* the first message on the doorbell from the accepting end; fds [region]. A byte more follows in the */
     uint32_t magic;   /* same message: the client takes the answer and leaves that, see stream/doorbell.c */
     uint32_t version;
 };

@@ -130,7 +130,7 @@ static bool exchange_is_doorbell(int fd) {
 static bool exchange_is_region(int fd) {
     int seals = fcntl(fd, F_GET_SEALS), wanted = F_SEAL_SHRINK | F_SEAL_GROW;
     struct stat status;
-    return seals >= 0 && (seals & wanted) == wanted && fstat(fd, &status) == 0 && status.st_size == VN_HALF_BYTES;
+    return seals >= 0 && (seals & wanted) == wanted && fstat(fd, &status) == 0 && status.st_size == VN_REGION_BYTES;
 }
 
 struct exchange_names {         /* of a TCP socket */

@@ -295,7 +295,7 @@ def test_a_namespace_without_a_name_is_served_on(fabric: Fabric) -> None:
 
 @contextmanager
 def pretended(client: Partition, server: Partition) -> Iterator[tuple[int, int]]:
-    """Two programs that have each a half of one connection, and a page about themselves; their pids."""
+    """Two programs that have each a region of one connection, and a page about themselves; their pids."""
     ends = Address(abi.packed(client.ip), 40000), Address(abi.packed(server.ip), 6379)
     with ExitStack() as stack:
         pids = []
@@ -341,7 +341,7 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
 
 def test_programs_elsewhere_are_not_looked_at(shared: Fabric, pair: Pair) -> None:
     fd = provider.make_stream_region()
-    with mmap.mmap(fd, abi.HALF_BYTES) as own:
+    with mmap.mmap(fd, abi.REGION_BYTES) as own:
         own[: abi.CONTROL_BYTES] = provider.stream_region_page(abi.NOWHERE, abi.NOWHERE)
         assert shared.call("sockets.list") == {"connections": [], "processes": [], "truncated": False}
     os.close(fd)

@@ -61,7 +61,7 @@ for line in sys.stdin:
     sock = socket.create_connection((line.strip(), {PORT}))
     sock.sendall(b"hello")
     assert sock.recv(9) == b"hello"
-    print("vnicd-half" in open("/proc/self/maps").read(), flush=True)
+    print("vnicd-region" in open("/proc/self/maps").read(), flush=True)
     sock.close()
 """
 
@@ -253,7 +253,7 @@ def talk(times):
     for _ in range(times):
         sock.sendall(b"hello")
         assert sock.recv(9) == b"hello"
-    is_direct = "vnicd-half" in open("/proc/self/maps").read()
+    is_direct = "vnicd-region" in open("/proc/self/maps").read()
     sock.close()
     return is_direct
 for line in sys.stdin:

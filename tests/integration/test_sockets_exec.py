@@ -230,9 +230,9 @@ def popen(command):
 def test_shell(run: Run, shell: str) -> None:
     """A command that names the connection has it; it is not in its way, nor in others', if not."""
     run(f"""{SHELLS}
-halves = open("/proc/self/maps").read().count("vnicd-half")
+regions = open("/proc/self/maps").read().count("vnicd-region")
 {shell}("true || exit 1")
-assert open("/proc/self/maps").read().count("vnicd-half") == halves
+assert open("/proc/self/maps").read().count("vnicd-region") == regions
 client.sendall(b"still here")
 assert receive(server, 10) == b"still here"
 {shell}(f"echo hello >&{{number}}")

@@ -1,4 +1,4 @@
-"""Direct sockets: a far end that owns its half and lies, and a broker that does.
+"""Direct sockets: a far end that owns its region and lies, and a broker that does.
 
 Whatever it does, the honest program neither crashes nor hangs nor holds more than before, and its other connection,
 with an honest end, goes on.
@@ -77,7 +77,7 @@ def origins(liar: Liar) -> None:
 
 def rings(liar: Liar) -> None:
     liar.lie(has_large=1)
-    for number, start in enumerate((0, 1, 500, HUGE, -1, abi.LARGE_BYTES, abi.HALF_BYTES)):
+    for number, start in enumerate((0, 1, 500, HUGE, -1, abi.LARGE_BYTES, abi.REGION_BYTES)):
         for mode in (1, 2, 0):
             liar.lie(mode=mode, large_from=start, large_origin=start - 7, head=number * 1000 + mode)
     liar.lie(mode=3, head=9000)
@@ -223,21 +223,21 @@ def impostor(broker: str) -> Iterator[tuple[int, Callable[[], tuple[socket.socke
         yield listener.getsockname()[1], take
 
 
-def answers(half: int) -> Iterator[tuple[str, bytes, list[int]]]:
+def answers(region: int) -> Iterator[tuple[str, bytes, list[int]]]:
     """What an impostor may say instead of an answer."""
     good = ANSWER.pack(ANSWER_MAGIC, abi.VERSION) + b"x"
     for make in WRONG:
         fd = make()
         yield make.__name__, good, [fd]
-        yield f"{make.__name__} besides", good, [half, fd]
+        yield f"{make.__name__} besides", good, [region, fd]
         os.close(fd)
-    yield "no half", good, []
-    yield "the client's own half", good, [half]
-    yield "the same twice", good, [half, half]
-    yield "too many", good, [half] * 50
+    yield "no region", good, []
+    yield "the client's own region", good, [region]
+    yield "the same twice", good, [region, region]
+    yield "too many", good, [region] * 50
     yield "no answer", b"", []
-    yield "garbage", os.urandom(3000), [half]
-    yield "one byte", b"x", [half]
+    yield "garbage", os.urandom(3000), [region]
+    yield "one byte", b"x", [region]
     yield "one byte and nothing", b"x", []
 
 
@@ -248,12 +248,12 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
         program("ask", VNICD_BROKER=broker) as process,
     ):
         asking = Asking(process)
-        half = provider.make_stream_region()
+        region = provider.make_stream_region()
         assert asking(f"open {good}") == "open"
         assert asking("echo") == "True"
         assert asking.attempt(good) == "hello"
         before = holdings(process.pid)[1]
-        for name, data, fds in answers(half):
+        for name, data, fds in answers(region):
             outcome: list[str] = []
             with impostor(broker) as (port, take):  # a target that has lied is not offered anything soon
                 client = Thread(target=lambda: outcome.append(asking.attempt(port, blocking)))  # noqa: B023
@@ -268,4 +268,4 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
             assert not process.poll(), name
             assert asking("echo") == "True", name
             wait_until(lambda: holdings(process.pid)[1] <= before, 5, name)
-        os.close(half)
+        os.close(region)

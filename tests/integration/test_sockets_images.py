@@ -150,7 +150,7 @@ WORLDS = ("debian_11", "debian_13", "musl", "arm64", "arm64_musl")
 def test_streams_to_a_program_of_this_machine(
     name: str, asks: bool, pair: Pair, here: World, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Every byte both ways; each end must have both halves mapped while they are connected."""
+    """Every byte both ways; each end must have both regions mapped while they are connected."""
     other: World = request.getfixturevalue(name)
     client, server = (other, here) if asks else (here, other)
     ends = Ends(client.end(pair[0]), server.end(pair[1]))

@@ -80,12 +80,12 @@ def running(text: str, *arguments: object, **variables: object) -> Iterator[subp
 
 
 def large(pid: int, access: str) -> int:
-    """How many whole halves a process has mapped: its own to write ("rw-s"), or others' to read ("r--s")."""
+    """How many whole regions a process has mapped: its own to write ("rw-s"), or others' to read ("r--s")."""
     found = 0
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        if "vnicd-half" in line and line.split()[1] == access:
+        if "vnicd-region" in line and line.split()[1] == access:
             first, _, last = line.split()[0].partition("-")
-            found += int(last, 16) - int(first, 16) == abi.HALF_BYTES
+            found += int(last, 16) - int(first, 16) == abi.REGION_BYTES
     return found
 
 

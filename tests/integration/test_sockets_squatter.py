@@ -36,7 +36,7 @@ client = socket.create_connection(listener.getsockname())
 server, _ = listener.accept()
 client.sendall(b"plain")
 assert server.recv(5) == b"plain"
-assert "vnicd-half" not in open("/proc/self/maps").read()
+assert "vnicd-region" not in open("/proc/self/maps").read()
 """
 
 

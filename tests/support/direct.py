@@ -1,7 +1,7 @@
 """Programs in partitions with the provider of direct sockets or without it, and whether connections became direct.
 
-A connection is direct when both its ends have mapped both halves of its memory: its own for writing and the far
-one for reading only. So a process that has the far half of something mapped has a direct connection, whatever
+A connection is direct when both its ends have mapped both stream regions: its own for writing and the far
+one for reading only. So a process that has the far region of something mapped has a direct connection, whatever
 the programs, the broker and `vnicctl sockets` believe.
 """
 
@@ -26,9 +26,9 @@ from tests.support.waiting import wait_until
 
 LIBRARY = Path(__file__).parents[2] / "vnicd/libvnicd-sockets.so"
 
-HALF = "memfd:vnicd-half"
+REGION = "memfd:vnicd-region"
 FAR, OWN = "r--s", "rw-s"
-"""How the far end's half is mapped, and how the own one is."""
+"""How the far end's region is mapped, and how the own one is."""
 
 LONG = bool(os.environ.get("VNICD_LONG"))
 """Whether tests are to take the time that the issue names: minutes and gigabytes."""
@@ -140,17 +140,17 @@ def processes_in(netns: str) -> list[int]:
 
 
 def regions(pid: int, kind: str = FAR) -> set[int]:
-    """The inodes of the halves that a process has mapped in this way."""
+    """The inodes of the regions that a process has mapped in this way."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:
         return set()
-    fields = [line.split() for line in lines if HALF in line]
+    fields = [line.split() for line in lines if REGION in line]
     return {int(inode) for _, access, _, _, inode, *_ in fields if access == kind}
 
 
 def connections_in(partition: Partition) -> set[int]:
-    """The direct connections that programs in a partition have, by the inode of the far half."""
+    """The direct connections that programs in a partition have, by the inode of the far region."""
     return {inode for pid in processes_in(partition.netns) for inode in regions(pid)}
 
 

@@ -77,15 +77,15 @@ def ask() -> None:
 
 
 PORTS = struct.Struct("=16x2xH20x2xH")
-"""Of the maker's end and of the other one, in the control page of a half."""
+"""Of the maker's end and of the other one, in the control page of a region."""
 
 
 def is_direct(sock: socket.socket) -> bool:
-    """Whether one of the halves that this process has made is of this connection."""
+    """Whether one of the regions that this process has made is of this connection."""
     ends = sock.getsockname()[1], sock.getpeername()[1]
     with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
         for line in maps:
-            if "vnicd-half" in line and " rw-s " in line:
+            if "vnicd-region" in line and " rw-s " in line:
                 memory.seek(int(line.split("-")[0], 16))
                 if PORTS.unpack(memory.read(PORTS.size)) == ends:
                     return True

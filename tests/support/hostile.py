@@ -68,8 +68,8 @@ def echo_server(
 
 
 def holdings(pid: int) -> tuple[int, int]:
-    """How many descriptors and halves a process has."""
-    return len(_links(pid)), Path(f"/proc/{pid}/maps").read_text().count("vnicd-half")
+    """How many descriptors and regions a process has."""
+    return len(_links(pid)), Path(f"/proc/{pid}/maps").read_text().count("vnicd-region")
 
 
 def _links(pid: int) -> list[str]:
@@ -87,16 +87,16 @@ def resident(pid: int, *names: str) -> int:
 
 
 class Liar:
-    """One end of a connection, whose half says what we like; `bell` and `half`: descriptors to show instead."""
+    """One end of a connection, whose region says what we like; `bell` and `region`: descriptors to show instead."""
 
-    def __init__(self, bell: int = -1, half: int = -1) -> None:
+    def __init__(self, bell: int = -1, region: int = -1) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
-        self.memfd = half if half >= 0 else provider.make_stream_region()
+        self.memfd = region if region >= 0 else provider.make_stream_region()
         self.bell = bell if bell >= 0 else self.theirs.fileno()
         self.far: mmap.mmap | None = None
         self.memory: mmap.mmap | None = None
-        if half < 0:
+        if region < 0:
             self.memory = mmap.mmap(self.memfd, 0)
 
     def show(self, page: bytes) -> None:
@@ -104,10 +104,10 @@ class Liar:
         self.memory[: len(page)] = page
 
     def lie(self, **fields: int) -> None:
-        """Other values for fields of our half, and the bell."""
+        """Other values for fields of our region, and the bell."""
         assert self.memory is not None
         for name, value in fields.items():
-            at = (abi.OFFSETS | provider.HALF_OFFSETS)[name]
+            at = (abi.OFFSETS | provider.REGION_OFFSETS)[name]
             wide = name not in ("state", "decision", "mode", "has_large")
             struct.pack_into(
                 "=Q" if wide else "=I", self.memory, at, value & ((1 << (64 if wide else 32)) - 1)
@@ -123,7 +123,7 @@ class Liar:
             socket.send_fds(self.ours, [data], fds, socket.MSG_DONTWAIT)
 
     def answered(self) -> None:
-        """Take the far end's answer: its half."""
+        """Take the far end's answer: its region."""
         data, fds, _, _ = socket.recv_fds(self.ours, ANSWER.size, 4)
         assert ANSWER.unpack(data) == (ANSWER_MAGIC, abi.VERSION)
         self.far = mmap.mmap(fds[0], 0, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -146,7 +146,7 @@ def where(port: int) -> abi.Address:
 
 @contextmanager
 def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
-    """A TCP connection to the port, for which the liar's half is offered."""
+    """A TCP connection to the port, for which the liar's region is offered."""
     liar.show(provider.stream_region_page(where(1), where(port)))
     with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
         source = provider.address_of(tcp)

@@ -30,7 +30,7 @@ def pair():
     server.sendall(b"2")
     assert client.recv(1) == b"2"
     maps = open("/proc/self/maps").read()
-    assert ("vnicd-half" in maps) == direct, "the connection is not as it should be"
+    assert ("vnicd-region" in maps) == direct, "the connection is not as it should be"
     return client, server
 
 def receive(sock, count=None):

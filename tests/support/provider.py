@@ -1,4 +1,4 @@
-"""The provider's side of direct sockets, played by Python: halves, bells, requests to a broker, a process's page."""
+"""The library's side of direct sockets, played by Python: regions, bells, requests to a broker, a process page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TABLE_CLIENTS = TABLE_OFFERS + 4 * abi.TABLE_PORTS
 TABLE_ROWS = TABLE_CLIENTS + 4 * abi.TABLE_PORTS
 """Where these fields of struct vn_table are."""
 
-HALF_OFFSETS = {
+REGION_OFFSETS = {
     "origin": 136,
     "decision": 148,
     "mode": 156,
@@ -29,7 +29,7 @@ HALF_OFFSETS = {
     "has_large": 204,
     "sleep_number": 264,
 }
-"""Those fields of struct vn_half that vnicd does not look at."""
+"""Those fields of struct vn_region that vnicd does not look at."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ F_ADD_SEALS, SHRINK, GROW, FUTURE_WRITE = 1033, 0x2, 0x4, 0x10
 
 
 def make_stream_region(
-    size: int = abi.HALF_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-half"
+    size: int = abi.REGION_BYTES, seals: int = SHRINK | GROW, name: str = "vnicd-region"
 ) -> int:
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
@@ -46,9 +46,9 @@ def make_stream_region(
 
 
 def stream_region_page(local: Address, remote: Address, **facts: int | str | bool) -> bytes:
-    """A control page; `facts` are fields of struct vn_half."""
+    """A control page; `facts` are fields of struct vn_region."""
     page = bytearray(abi.CONTROL_BYTES)
-    head = struct.pack("=IIiI", abi.HALF_MAGIC, abi.VERSION, facts.pop("pid", os.getpid()),
+    head = struct.pack("=IIiI", abi.REGION_MAGIC, abi.VERSION, facts.pop("pid", os.getpid()),
                        facts.pop("accepted", False))  # fmt: skip
     program = str(facts.pop("program", "python")).encode()
     ends = abi.pack_address(local) + abi.pack_address(remote)
@@ -135,13 +135,13 @@ class Program:
     ) -> tuple[Reply, socket.socket]:
         """The answer, and our end of the bell; `sock` is bound to the source, or one is made that has its port."""
         ours, theirs = socket.socketpair()
-        half = make_stream_region()
+        region = make_stream_region()
         tcp = sock or bound("", source.port)
         try:
-            reply, _ = self.ask(Op.OFFER, source, target, [theirs.fileno(), half, tcp.fileno()])
+            reply, _ = self.ask(Op.OFFER, source, target, [theirs.fileno(), region, tcp.fileno()])
         finally:
             theirs.close()
-            os.close(half)
+            os.close(region)
             if tcp is not sock:
                 tcp.close()
         self.offered.append((source, target))
@@ -224,7 +224,7 @@ def address_of(sock: socket.socket) -> Address:
 
 
 def command(local: Address, remote: Address, accepted: bool) -> list[str]:
-    """A program, run in ROOT, that has one half of a connection and a page about itself, until it is killed."""
+    """A program, run in ROOT, that has one region of a connection and a page about itself, until it is killed."""
     ends = [f"{end.text},{end.port}" for end in (local, remote)]
     return [sys.executable, "-m", "tests.support.provider", *ends, str(int(accepted))]
 
@@ -232,10 +232,10 @@ def command(local: Address, remote: Address, accepted: bool) -> list[str]:
 def main() -> None:
     local, remote = (abi.address(text.split(",")[0], int(text.split(",")[1])) for text in sys.argv[1:3])
     accepted = bool(int(sys.argv[3]))
-    half = mmap.mmap(make_stream_region(), abi.HALF_BYTES)
+    region = mmap.mmap(make_stream_region(), abi.REGION_BYTES)
     head = 20 if accepted else 10
     facts = {"program": "pretender", "head": head, "rings": 3}
-    half[: abi.CONTROL_BYTES] = stream_region_page(local, remote, accepted=accepted, **facts)
+    region[: abi.CONTROL_BYTES] = stream_region_page(local, remote, accepted=accepted, **facts)
     page = mmap.mmap(make_stream_region(abi.CONTROL_BYTES, name="vnicd-process"), abi.CONTROL_BYTES)
     page[:] = process_page("pretender", [(remote, int(abi.Why.NO_PROVIDER))])
     print("ready", flush=True)

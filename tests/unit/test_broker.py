@@ -54,7 +54,7 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
         other = Program(NAME)
         reply, fds = other.ask(Op.TAKE, source, target, [accepted.fileno()])
     assert reply.why == Why.DIRECT
-    assert os.fstat(fds[1]).st_size == abi.HALF_BYTES
+    assert os.fstat(fds[1]).st_size == abi.REGION_BYTES
     theirs = socket.socket(fileno=fds[0])
     ours.send(b"hello")
     assert theirs.recv(9) == b"hello"

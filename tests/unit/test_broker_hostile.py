@@ -19,17 +19,17 @@ from vnicd.sockets.abi import Op, Why
 SOURCE = abi.address("127.0.0.1", 30003)
 
 
-def memfd(size: int = abi.HALF_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
+def memfd(size: int = abi.REGION_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
     return make_stream_region(size, seals)
 
 
-def test_what_is_no_half_or_no_bell_is_refused(program: Program, listener: socket.socket) -> None:
+def test_what_is_no_region_or_no_doorbell_is_refused(program: Program, listener: socket.socket) -> None:
     target = address_of(listener)
     bell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
     pipe, file = os.pipe(), os.open(__file__, os.O_RDONLY)
     good = memfd()
-    wrong = [memfd(abi.HALF_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
-    pairs = [(bell[0].fileno(), half) for half in (*wrong, pipe[0], file, bell[0].fileno())]
+    wrong = [memfd(abi.REGION_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
+    pairs = [(bell[0].fileno(), region) for region in (*wrong, pipe[0], file, bell[0].fileno())]
     pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
     own = bound("", SOURCE.port)
     for pair in pairs:

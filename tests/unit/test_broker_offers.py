@@ -20,10 +20,10 @@ SOURCE = abi.address("127.0.0.1", 30002)
 
 @pytest.fixture
 def end() -> Iterator[tuple[int, int]]:
-    """One end of a connection: the bell and the half."""
-    bell, half = socket.socketpair(), make_stream_region()
-    yield bell[0].fileno(), half
-    os.close(half)
+    """One end of a connection: the bell and the region."""
+    bell, region = socket.socketpair(), make_stream_region()
+    yield bell[0].fileno(), region
+    os.close(region)
     for each in bell:
         each.close()
 

@@ -34,10 +34,10 @@ def connection(listener: socket.socket) -> Iterator[tuple[socket.socket, socket.
 def send_offer(program: Program, source: Address, target: Address, tcp: socket.socket) -> socket.socket:
     """Without waiting for the answer; our end of the doorbell."""
     ours, theirs = socket.socketpair()
-    half = make_stream_region()
-    program.exchange.send(abi.request(Op.OFFER, source, target), [theirs.fileno(), half, tcp.fileno()])
+    region = make_stream_region()
+    program.exchange.send(abi.request(Op.OFFER, source, target), [theirs.fileno(), region, tcp.fileno()])
     theirs.close()
-    os.close(half)
+    os.close(region)
     ours.settimeout(5)
     return ours
 
@@ -164,13 +164,13 @@ def test_who_has_gone_is_not_served(
 
 
 def test_what_is_no_tcp_socket_takes_nothing(program: Program) -> None:
-    bell, half = socket.socketpair(), make_stream_region()
+    bell, region = socket.socketpair(), make_stream_region()
     with open(__file__) as file, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        for wrong in (bell[0].fileno(), half, file.fileno(), datagram.fileno()):
+        for wrong in (bell[0].fileno(), region, file.fileno(), datagram.fileno()):
             with closing(Program(NAME + abi.EXCHANGE)) as other:
                 other.send(abi.request(Op.TAKE, SOURCE, SOURCE), [wrong])
                 assert other.is_dropped()
-    os.close(half)
+    os.close(region)
     for each in bell:
         each.close()
     program.catch_up()

@@ -150,16 +150,16 @@ def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
 
 
 def test_all_offers_together_are_limited(served: Served) -> None:
-    bell, half = socket.socketpair(), make_stream_region()
+    bell, region = socket.socketpair(), make_stream_region()
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN), ExitStack() as stack:
         whys = []
         for _ in range(101):
             tcp = stack.enter_context(bound(""))  # open until the end: each has a port of its own
             source = Address(BLUE.ip, tcp.getsockname()[1])
-            fds = [bell[0].fileno(), half, tcp.fileno()]
+            fds = [bell[0].fileno(), region, tcp.fileno()]
             whys.append(one.ask(Op.OFFER, source, GREEN, fds)[0].why)
     assert whys == [Why.DIRECT] * 100 + [Why.NO_DESCRIPTORS]
-    os.close(half)
+    os.close(region)
     for each in bell:
         each.close()
 

@@ -33,8 +33,8 @@ EXPECTED = {
     "VN_RING_BYTES": abi.RING_BYTES,
     "VN_LARGE_BYTES": abi.LARGE_BYTES,
     "VN_SMALL_BYTES": abi.SMALL_BYTES,
-    "VN_HALF_BYTES": abi.HALF_BYTES,
-    "VN_HALF_MAGIC": abi.HALF_MAGIC,
+    "VN_REGION_BYTES": abi.REGION_BYTES,
+    "VN_REGION_MAGIC": abi.REGION_MAGIC,
     "VN_PROCESS_MAGIC": abi.PROCESS_MAGIC,
     "VN_TABLE_ENTRIES": abi.TABLE_ENTRIES,
     "VN_TABLE_PORTS": abi.TABLE_PORTS,
@@ -64,9 +64,12 @@ EXPECTED = {
     "sizeof(((struct vn_table *)0)->entries[0])": abi.ENTRY.size,
     "sizeof(struct vn_process)": abi.PROCESS_BYTES,
     "offsetof(struct vn_process, recent)": abi.PROCESS_BYTES - 40 * abi.RECENT,
-    "offsetof(struct vn_half, local)": 16,
-    "offsetof(struct vn_half, program)": 64,
-    **{f"offsetof(struct vn_half, {name})": at for name, at in (abi.OFFSETS | provider.HALF_OFFSETS).items()},
+    "offsetof(struct vn_region, local)": 16,
+    "offsetof(struct vn_region, program)": 64,
+    **{
+        f"offsetof(struct vn_region, {name})": at
+        for name, at in (abi.OFFSETS | provider.REGION_OFFSETS).items()
+    },
 }
 
 
@@ -89,7 +92,7 @@ def test_c_lays_out_the_same(compiler: str, tmp_path: Path) -> None:
     assert told == EXPECTED
 
 
-def test_a_half_and_a_process_fit_their_pages() -> None:
+def test_a_region_and_a_process_fit_their_pages() -> None:
     assert max(abi.OFFSETS.values()) + 8 <= abi.CONTROL_BYTES
     assert abi.PROCESS_BYTES <= abi.CONTROL_BYTES
 
@@ -188,12 +191,12 @@ def test_addresses_as_texts() -> None:
 # -------------------------------------------------------------------------------------------- pages and connections
 
 
-def half(accepted: bool, **facts: int | str | bool) -> abi.StreamRegion:
+def region(accepted: bool, **facts: int | str | bool) -> abi.StreamRegion:
     ends = (SERVER, CLIENT) if accepted else (CLIENT, SERVER)
     return abi.parse_stream_region(provider.stream_region_page(*ends, accepted=accepted, **facts))
 
 
-def test_a_half_is_read() -> None:
+def test_a_region_is_read() -> None:
     page = provider.stream_region_page(
         CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, rings=2, sleeps=4
     )
@@ -205,7 +208,7 @@ def test_a_half_is_read() -> None:
     [b"", bytes(4096), provider.stream_region_page(CLIENT, SERVER)[:100]],
     ids=["empty", "zeros", "cut short"],
 )
-def test_what_is_no_half_is_refused(page: bytes) -> None:
+def test_what_is_no_region_is_refused(page: bytes) -> None:
     with pytest.raises(ValueError):
         abi.parse_stream_region(page)
     with pytest.raises(ValueError):
@@ -231,8 +234,8 @@ def test_any_page_is_read_or_refused(random: Random) -> None:
 
 
 def test_two_halves_are_a_connection() -> None:
-    client = Own(11, "web", (100,), half(False, program="bench", head=10, rings=1))
-    server = Own(22, "db", (200, 201), half(True, program="redis", head=20, rings=2))
+    client = Own(11, "web", (100,), region(False, program="bench", head=10, rings=1))
+    server = Own(22, "db", (200, 201), region(True, program="redis", head=20, rings=2))
     (row,) = pair([server, client])
     assert row == {
         "client": {"address": "10.77.0.1", "port": 40000, "partition": "web", "pids": [100],
@@ -258,7 +261,7 @@ def test_two_halves_are_a_connection() -> None:
 )
 def test_the_state_of_a_connection(states: tuple[int | None, int | None], state: str) -> None:
     own = [
-        Own(index, "p", (1,), half(bool(index), state=each))
+        Own(index, "p", (1,), region(bool(index), state=each))
         for index, each in enumerate(states)
         if each is not None
     ]

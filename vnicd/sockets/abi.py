@@ -27,8 +27,8 @@ LARGE_BYTES = 2048 * 1024
 SMALL_BYTES = CONTROL_BYTES + RING_BYTES
 """Of a stream region, that are used as long as its ring is small."""
 
-HALF_BYTES = CONTROL_BYTES + LARGE_BYTES
-HALF_MAGIC = 0x666C6148
+REGION_BYTES = CONTROL_BYTES + LARGE_BYTES
+REGION_MAGIC = 0x666C6148
 PROCESS_MAGIC = 0x636F7250
 TABLE_ENTRIES = 4096
 TABLE_PORTS = 1024
@@ -233,13 +233,13 @@ def pack_entries(ports: Iterable[tuple[bytes, int]]) -> bytes:
 
 # ------------------------------------------------------------------------------------- pages of a region, of a process
 
-_HALF = struct.Struct(f"=IIiI{_ADDRESS}{_ADDRESS}16s")
+_REGION = struct.Struct(f"=IIiI{_ADDRESS}{_ADDRESS}16s")
 _PROCESS = struct.Struct("=IIiI16s16Q")
 _RECENT = struct.Struct(f"={_ADDRESS}IiQ")
 PROCESS_BYTES = _PROCESS.size + RECENT * _RECENT.size
 
 OFFSETS = {"head": 128, "state": 144, "rings": 176, "tail": 192, "armed": 256, "sleeps": 456}
-"""Where those fields of struct vn_half are that change and are told."""
+"""Where those fields of struct vn_region are that change and are told."""
 
 FIN, CLOSED, RESET = 1, 2, 4
 
@@ -269,13 +269,13 @@ def _text(data: bytes) -> str:
 def parse_stream_region(page: bytes) -> StreamRegion:
     """ValueError when it is no control page of this version."""
     try:
-        magic, version, pid, accepted, *rest, program = _HALF.unpack_from(page)
+        magic, version, pid, accepted, *rest, program = _REGION.unpack_from(page)
         numbers = {
             name: _number(page, name) for name in ("head", "tail", "state", "armed", "rings", "sleeps")
         }
     except struct.error as error:
         raise ValueError(str(error)) from error
-    if magic != HALF_MAGIC or version != VERSION:
+    if magic != REGION_MAGIC or version != VERSION:
         raise ValueError("it is no stream region of this version")
     local, remote = _address(rest[0], rest[1], rest[3]), _address(rest[4], rest[5], rest[7])
     return StreamRegion(

@@ -202,9 +202,9 @@ static bool ask_exchange(enum vn_op op, const struct vn_address *source, const s
     return heard;
 }
 
-enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int half, int tcp) {
+enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region, int tcp) {
     struct vn_reply reply;
-    int fds[3] = {doorbell, half, tcp}, got[VN_MOST_FDS], count;
+    int fds[3] = {doorbell, region, tcp}, got[VN_MOST_FDS], count;
     if (!ask_exchange(VN_OFFER, source, target, fds, 3, &reply, got, &count))
         return VN_WHY_no_broker;
     close_all(got, count);
@@ -219,7 +219,7 @@ void broker_forget(const struct vn_address *source, const struct vn_address *tar
     unlock(&exchange, &shield);
 }
 
-bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *doorbell, int *half) {
+bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *doorbell, int *region) {
     struct vn_reply reply;
     int got[VN_MOST_FDS], count;
     if (!ask_exchange(VN_TAKE, source, target, &tcp, 1, &reply, got, &count))
@@ -229,6 +229,6 @@ bool broker_take(const struct vn_address *source, const struct vn_address *targe
         return false;
     }
     *doorbell = got[0];
-    *half = got[1];
+    *region = got[1];
     return true;
 }

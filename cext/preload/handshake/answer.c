@@ -10,8 +10,8 @@
 #include "handshake/progress.h"
 #include "memory/region.h"
 
-/* Accepts the half that was offered, unless it is withdrawn: see fallback.c. */
-static bool decide(struct vn_half *own, const struct vn_half *peer) {
+/* Accepts the region that was offered, unless it is withdrawn: see fallback.c. */
+static bool decide(struct vn_region *own, const struct vn_region *peer) {
     atomic_store(&own->decision, VN_ANSWERING);
     atomic_thread_fence(memory_order_seq_cst);
     bool withdrawn = atomic_load(&peer->state) & VN_WITHDRAWN;
@@ -21,7 +21,7 @@ static bool decide(struct vn_half *own, const struct vn_half *peer) {
 
 /* False when the client can't be told. One that has written and closed already, or died, is accepted all the same:
  * there is something to read. *gone: nobody has its end any more. */
-static bool send_answer(int doorbell, int memfd, const struct vn_half *peer, bool *gone) {
+static bool send_answer(int doorbell, int memfd, const struct vn_region *peer, bool *gone) {
     struct { struct vn_answer answer; char byte; } message = {{VN_ANSWER_MAGIC, VN_SOCKETS_VERSION}, 1};
     *gone = false;
     if (message_send(doorbell, &message, offsetof(__typeof__(message), byte) + 1, &memfd, 1, MSG_DONTWAIT))
@@ -30,9 +30,9 @@ static bool send_answer(int doorbell, int memfd, const struct vn_half *peer, boo
     return *gone && (atomic_load(&peer->head) != 0 || (atomic_load(&peer->state) & VN_FIN));
 }
 
-static struct conn *begin(int doorbell, const struct vn_half *peer, const struct vn_address *local,
+static struct conn *begin(int doorbell, const struct vn_region *peer, const struct vn_address *local,
                           const struct vn_address *remote) {
-    struct vn_half *own = NULL;
+    struct vn_region *own = NULL;
     bool gone;
     int memfd = region_make(&own, local, remote, true);
     if (memfd < 0)
@@ -59,7 +59,7 @@ static struct conn *begin(int doorbell, const struct vn_half *peer, const struct
 }
 
 struct conn *answer(int doorbell, int memfd, const struct vn_address *local, const struct vn_address *remote, int tcp) {
-    const struct vn_half *peer = is_unix(doorbell) ? region_map(memfd) : NULL;
+    const struct vn_region *peer = is_unix(doorbell) ? region_map(memfd) : NULL;
     quiet_close(memfd);   /* before another one is made: there may be no more descriptors */
     int hidden = peer != NULL ? hide(doorbell) : -1;
     struct conn *conn = hidden >= 0 ? begin(hidden, peer, local, remote) : NULL;

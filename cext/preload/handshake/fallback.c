@@ -66,16 +66,16 @@ static void hand_over(struct conn *conn, int tcp) {
         real_shutdown(tcp, SHUT_WR);
 }
 
-/* Whether the other end has accepted: then *half is its half. */
-static bool is_accepted(struct conn *conn, const struct vn_half **half) {
+/* Whether the other end has accepted: then *region is its region. */
+static bool is_accepted(struct conn *conn, const struct vn_region **region) {
     uint64_t deadline = now_ns() + DECIDED_NS;
-    if (progress_take_answer(conn, half) != ANSWER_HERE)
+    if (progress_take_answer(conn, region) != ANSWER_HERE)
         return false;
-    while (atomic_load(&(*half)->decision) == VN_ANSWERING && now_ns() < deadline)
+    while (atomic_load(&(*region)->decision) == VN_ANSWERING && now_ns() < deadline)
         sched_yield();
-    if (atomic_load(&(*half)->decision) == VN_ACCEPTED)
+    if (atomic_load(&(*region)->decision) == VN_ACCEPTED)
         return true;
-    region_unmap(*half);
+    region_unmap(*region);
     return false;
 }
 
@@ -123,16 +123,16 @@ static void keep_for_blocked(struct conn *conn, int tcp) {
 
 /* A connect that returns meanwhile makes it OFFERED, so the phase that counts is the one that PLAIN replaces. */
 void fallback(struct conn *conn, int tcp) {
-    const struct vn_half *half;
+    const struct vn_region *region;
     if (conn_phase(conn) >= CONN_DIRECT)
         return;
     struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
     atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
     atomic_thread_fence(memory_order_seq_cst);
-    if (is_accepted(conn, &half)) {
+    if (is_accepted(conn, &region)) {
         atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_WITHDRAWN);
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
-        conn->peer = half;
+        conn->peer = region;
         conn_set_phase(conn, CONN_OFFERED, CONN_DIRECT);
         if (tcp >= 0)
             real_shutdown(tcp, SHUT_RD);

@@ -25,8 +25,8 @@ static void reset_tcp(int fd) {
 }
 
 static void say(struct conn *conn, int fd) {
-    struct vn_half *own = conn->own;
-    const struct vn_half *peer = conn->peer;
+    struct vn_region *own = conn->own;
+    const struct vn_region *peer = conn->peer;
     if (!own->forked && conn_phase(conn) != CONN_CONNECTING && process_is_copied())
         atomic_store(&own->forked, 1);
     if (own->forked || conn_phase(conn) == CONN_PLAIN)
@@ -57,7 +57,7 @@ static void say(struct conn *conn, int fd) {
 
 /* The next connections of this client to the target may be better off with TCP. */
 static void learn(const struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     if (conn->own->accepted || !settings.short_lived || peer == NULL)
         return;
     targets_ended(&conn->target, conn->writes < SHORT_WRITES && conn->own->head + peer->head < SHORT_BYTES);

@@ -78,7 +78,7 @@ static bool fix_source(int fd, int family, const struct sockaddr *target, sockle
 }
 
 struct offer {
-    struct vn_half *own;
+    struct vn_region *own;
     int doorbell, far, memfd;   /* doorbell: hidden */
 };
 

@@ -1,6 +1,6 @@
 /* From connect to a direct connection: see progress.h.
  *
- * The accepting end answers with one message on the doorbell, with its half. What TCP says of the connection is believed
+ * The accepting end answers with one message on the doorbell, with its region. What TCP says of the connection is believed
  * only as long as there is no answer: an accepting program may have answered, written and closed before we look, and
  * its TCP socket then says that the connection is over while its bytes wait in memory. So TCP is asked first and the
  * doorbell after it: who has closed has answered before. */
@@ -101,17 +101,17 @@ static ssize_t peek_answer(struct conn *conn, struct vn_answer *answer, int *fds
     return got;
 }
 
-enum answer progress_take_answer(struct conn *conn, const struct vn_half **half) {
+enum answer progress_take_answer(struct conn *conn, const struct vn_region **region) {
     struct vn_answer answer = {0, 0};
     int fds[VN_MOST_FDS], count = 0;
     ssize_t got = peek_answer(conn, &answer, fds, &count);
     int error = errno;
-    *half = NULL;
-    if (got == sizeof(answer) && count > 0 && answer.magic == VN_ANSWER_MAGIC && (*half = region_map(fds[0])) != NULL)
+    *region = NULL;
+    if (got == sizeof(answer) && count > 0 && answer.magic == VN_ANSWER_MAGIC && (*region = region_map(fds[0])) != NULL)
         quiet_recv(conn->doorbell, &answer, sizeof(answer), MSG_DONTWAIT);   /* the byte behind it stays */
     close_all(fds, count);
     spare_restore();
-    if (*half != NULL)
+    if (*region != NULL)
         return ANSWER_HERE;
     if (got < 0 && (error == EAGAIN || error == EINTR || error == EMFILE))
         return ANSWER_NONE;
@@ -119,11 +119,11 @@ enum answer progress_take_answer(struct conn *conn, const struct vn_half **half)
 }
 
 static void take_answer(struct conn *conn, int tcp) {
-    const struct vn_half *half;
-    switch (progress_take_answer(conn, &half)) {
+    const struct vn_region *region;
+    switch (progress_take_answer(conn, &region)) {
     case ANSWER_HERE:
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);   /* who answers has accepted, whatever TCP says since */
-        conn->peer = half;
+        conn->peer = region;
         conn_set_phase(conn, CONN_OFFERED, CONN_DIRECT);
         progress_settle_on(tcp);
         refuse_descriptors(conn->doorbell);   /* closing a stranger's can take long */
@@ -223,7 +223,7 @@ bool progress_finish(struct conn *conn, int fd) {
 }
 
 bool progress_take_nudge(struct conn *conn, int tcp) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     char bytes[NUDGE_MOST];
     if (!conn->own->accepted || peer == NULL)
         return false;

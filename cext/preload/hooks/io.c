@@ -40,7 +40,7 @@ static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
 
 /* The connection fell back. If its number was closed under this call, TCP goes on with the socket that it has. */
 static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size_t count, int flags, size_t total, bool sends) {
-    const struct vn_half *own = conn->own;
+    const struct vn_region *own = conn->own;
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = count};
     uint64_t timeout = sends ? own->send_timeout_ns : own->receive_timeout_ns;
     if (total != 0 || conn->tcp < 0)

@@ -22,7 +22,7 @@ static uint32_t exclusive(struct watched *watched, uint32_t events, bool remembe
     struct conn *conn = watched->conn;
     if (!(events & DATA_EVENTS) || events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) || conn_phase(conn) != CONN_DIRECT)
         return events;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = atomic_load(&peer->head), told = atomic_load(&conn->told_head);
     if (told == head)
         return atomic_load(&conn->told_to) == watched->epoll ? events : events & ~DATA_EVENTS;
@@ -51,7 +51,7 @@ static uint32_t news(struct watched *watched, bool remember) {
         return stream_events(conn, watched->events);
     if (!(watched->events & EPOLLET))
         return exclusive(watched, stream_events(conn, watched->events), remember);
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
     uint64_t tail = peer == NULL || !(watched->events & OUT_EVENTS) ? 0 : atomic_load(&peer->tail);
     uint32_t state = told_state(conn);
@@ -120,7 +120,7 @@ static uint32_t look_for_death(struct watched *watched) {
 
 /* The other end writes the line that a look reads, so it is in another CPU's cache: looks at many need not wait for each. */
 static inline void prefetch(const struct watched *watched) {
-    const struct vn_half *peer = watched->conn != NULL ? watched->conn->peer : NULL;
+    const struct vn_region *peer = watched->conn != NULL ? watched->conn->peer : NULL;
     if (peer != NULL)
         __builtin_prefetch(&peer->head);
 }
@@ -197,7 +197,7 @@ void epoll_serve(struct epoll *epoll) {
 /* The kernel tells an edge of an epoll whenever something comes to what is in it, also where there was something before. */
 static bool has_come(struct watched *watched) {
     struct conn *conn = watched->conn;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
     uint32_t state = told_state(conn) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
     bool room = watched->events & OUT_EVENTS && stream_events(conn, POLLOUT) & POLLOUT;

@@ -42,7 +42,7 @@ static void conn_destroy(struct entry *entry) {
     errno = saved;
 }
 
-struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase) {
+struct conn *conn_new(struct vn_region *own, int doorbell, enum phase phase) {
     static _Atomic uint32_t serial;
     struct conn *conn = (struct conn *)entry_new(ENTRY_CONN, sizeof(*conn), conn_destroy);
     if (conn == NULL)
@@ -202,7 +202,7 @@ static void read_timeout(_Atomic uint64_t *timeout_ns, int fd, int option) {
 }
 
 void conn_read_options(struct conn *conn, int fd) {
-    struct vn_half *own = conn->own;
+    struct vn_region *own = conn->own;
     uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
     uint32_t low_water = number_of(fd, SO_RCVLOWAT);
     own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(fd, SO_SNDBUF) : 0;

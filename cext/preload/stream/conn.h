@@ -1,6 +1,6 @@
 /* A connection: the object behind the program's descriptors of it.
  *
- * The program's descriptor is and stays its TCP socket. Beside it the connection has two mapped halves and a doorbell,
+ * The program's descriptor is and stays its TCP socket. Beside it the connection has two mapped regions and a doorbell,
  * a hidden Unix socket. So options and names are the kernel's own, going back to TCP needs no other descriptor, and
  * who reaches the descriptor by ways that the library can't see meets a TCP socket on which nothing ever comes:
  * once the connection is direct, both ends shut their TCP sockets for reading (an end of file for such a reader), and
@@ -19,8 +19,8 @@
 
 enum phase {
     CONN_CONNECTING,   /* TCP's handshake is not over (non-blocking connect) */
-    CONN_OFFERED,      /* it is over; the other end has not answered, so its half is not there yet */
-    CONN_DIRECT,       /* both halves are there */
+    CONN_OFFERED,      /* it is over; the other end has not answered, so its region is not there yet */
+    CONN_DIRECT,       /* both regions are there */
     CONN_BROKEN,       /* the error in own->error is reported once, then end of file and EPIPE */
     CONN_PLAIN,        /* it went back to TCP: no descriptor means it any more, hooks use the real functions */
 };
@@ -30,8 +30,8 @@ enum phase {
 struct conn {
     struct entry entry;
     _Atomic int phase;                       /* written by conn_set_phase alone */
-    struct vn_half *own;                     /* never NULL */
-    _Atomic(const struct vn_half *) peer;    /* NULL before CONN_DIRECT */
+    struct vn_region *own;                   /* never NULL */
+    _Atomic(const struct vn_region *) peer;  /* NULL before CONN_DIRECT */
     int doorbell;                            /* hidden; as long as the object lives */
     uint64_t inode;                          /* of the TCP socket: what tells whether a number still means it */
     uint32_t serial;
@@ -63,7 +63,7 @@ struct conn {
     bool wants_signals;                      /* O_ASYNC: the doorbell is rung for every byte */
     struct vn_address source, target;        /* of the offer */
     /* stream/large.c: */
-    void *whole_own, *whole_peer;            /* the halves with all of their rings, or NULL */
+    void *whole_own, *whole_peer;            /* the regions with all of their rings, or NULL */
     bool wishes_large, tried_large;
     uint64_t full_at, full_tail, fast_bytes; /* when there was no room for the last time, and how it was then */
     /* watch/: */
@@ -75,7 +75,7 @@ struct conn {
 extern _Atomic int conn_young;                 /* connections of this process that are not direct yet, nor anything else */
 
 /* NULL without memory. Takes over own and the doorbell (hidden) with the result; one user: the caller. */
-struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase);
+struct conn *conn_new(struct vn_region *own, int doorbell, enum phase phase);
 
 /* The one writer of `phase`: false when it was not `from` any more. */
 bool conn_set_phase(struct conn *conn, enum phase from, enum phase to);

@@ -3,7 +3,7 @@
  * Theory of operation. A connection's doorbell is a pair of connected Unix stream sockets, one at each end. A byte in
  * it means: look at the memory. It carries nothing else after the answer (handshake/progress.c).
  *
- * Who goes to sleep arms: it counts itself in `armed` of its own half, takes a new sleep_number, looks at the memory
+ * Who goes to sleep arms: it counts itself in `armed` of its own region, takes a new sleep_number, looks at the memory
  * once more, and sleeps. The other end, after it has moved a cursor, looks at `armed`. Both have a full barrier between
  * their store and their look, so one of them sees the other: either the sleeper sees the bytes, or the writer sees the
  * sleeper. The writer then sends one byte, and not again for the same sleep_number: who sleeps again has a new one.
@@ -45,7 +45,7 @@ void doorbell_ring_if_wanted(struct conn *conn, uint64_t wants) {
 }
 
 void doorbell_ring_if_armed(struct conn *conn, uint64_t wants) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     if (UNLIKELY(peer == NULL)) {   /* whether it sleeps can't be seen yet */
         doorbell_ring(conn);
         return;
@@ -94,7 +94,7 @@ static void take_all_but_one(struct conn *conn) {
 }
 
 void doorbell_keep_short(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t rings = peer != NULL ? atomic_load_explicit(&peer->rings, memory_order_relaxed) : 0;
     struct stream_lock lock;
     int saved = errno;

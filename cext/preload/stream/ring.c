@@ -24,14 +24,14 @@ static ssize_t fault(struct conn *conn) {
 }
 
 /* As many as TCP would have on their way: in the sender's buffer, and in the half of the receiver's that it offers. */
-uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader) {
+uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_region *reader) {
     uint32_t set = reader != NULL ? atomic_load_explicit(&reader->receive_buffer, memory_order_relaxed) : 0;
     uint64_t bound = (uint64_t)send_buffer + (set != 0 ? set / 2 : WINDOW);
     return bound < VN_RING_BYTES ? bound : VN_RING_BYTES;
 }
 
-static uint32_t state_of(const struct vn_half *half) {
-    return half != NULL ? atomic_load_explicit(&half->state, memory_order_acquire) : 0;
+static uint32_t state_of(const struct vn_region *region) {
+    return region != NULL ? atomic_load_explicit(&region->state, memory_order_acquire) : 0;
 }
 
 /* No process has the other end any more. Before it is direct that says nothing: an answer may wait at the doorbell. */
@@ -55,7 +55,7 @@ static int error_of_reset(struct conn *conn, uint32_t theirs) {
 }
 
 void stream_absorb(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t state = state_of(peer);
     if (conn_phase(conn) != CONN_DIRECT || peer == NULL)
         return;
@@ -80,20 +80,20 @@ struct ring {
     uint64_t end;        /* the first position that is not in it */
 };
 
-static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64_t position) {
-    struct ring ring = {(const char *)half + VN_CONTROL_BYTES, VN_RING_BYTES,
-                        atomic_load_explicit(&half->origin, memory_order_relaxed), UINT64_MAX};
-    uint32_t mode = atomic_load_explicit(&half->mode, memory_order_acquire);
+static struct ring ring_at(struct conn *conn, const struct vn_region *region, uint64_t position) {
+    struct ring ring = {(const char *)region + VN_CONTROL_BYTES, VN_RING_BYTES,
+                        atomic_load_explicit(&region->origin, memory_order_relaxed), UINT64_MAX};
+    uint32_t mode = atomic_load_explicit(&region->mode, memory_order_acquire);
     if (LIKELY(mode < VN_LARGE))
         return ring;
-    uint64_t from = atomic_load_explicit(&half->large_from, memory_order_relaxed);
+    uint64_t from = atomic_load_explicit(&region->large_from, memory_order_relaxed);
     if (position < from) {
         ring.end = from;
         return ring;
     }
     ring.size = VN_LARGE_BYTES;
-    ring.origin = atomic_load_explicit(&half->large_origin, memory_order_relaxed);
-    ring.bytes = mode != VN_LARGE ? NULL : half == conn->own ? large_own(conn) : large_peer(conn);
+    ring.origin = atomic_load_explicit(&region->large_origin, memory_order_relaxed);
+    ring.bytes = mode != VN_LARGE ? NULL : region == conn->own ? large_own(conn) : large_peer(conn);
     return ring;
 }
 
@@ -102,7 +102,7 @@ static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64
 /* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. Who
  * has shut both directions, and not closed, sees that reset as well, so it is told of it. */
 static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     size_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
@@ -138,7 +138,7 @@ static size_t put(const struct ring *ring, uint64_t head, const char *from, size
 }
 
 /* Everything was read: the ring begins anew, with small messages in the same few lines. */
-static void begin_anew(struct vn_half *own, uint64_t head) {
+static void begin_anew(struct vn_region *own, uint64_t head) {
     if (LIKELY(atomic_load_explicit(&own->mode, memory_order_relaxed) < VN_LARGE)) {
         atomic_store_explicit(&own->origin, head, memory_order_relaxed);
         return;
@@ -211,8 +211,8 @@ static size_t copy_out(struct conn *conn, uint64_t head, uint64_t tail, const st
 }
 
 static ssize_t write_once(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    struct vn_half *own = conn->own;
-    const struct vn_half *peer = conn->peer;
+    struct vn_region *own = conn->own;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
     uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0;
     ssize_t result;
@@ -277,7 +277,7 @@ static bool has_ended(struct conn *conn, ssize_t *result, bool *end) {
 
 /* What can be read now, at *tail; false: nothing, and then *result and *end say why. */
 static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t *result, bool *end) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     *result = 0;
     *end = false;
     *tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
@@ -297,7 +297,7 @@ static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t 
 /* Copies up to `count` pieces into iov (NULL pointers: nowhere), from tail to at most head. */
 static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const struct iovec *iov, int count, size_t skip,
                        bool peek) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     struct ring ring = ring_at(conn, peer, tail);
     uint64_t start = tail, shown = tail;
     for (int i = 0; i < count && tail != head; i++) {
@@ -336,7 +336,7 @@ static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const st
 }
 
 void stream_prefetch(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     if (UNLIKELY(peer == NULL || atomic_load_explicit(&peer->mode, memory_order_relaxed) >= VN_LARGE))
         return;
     uint64_t tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
@@ -350,7 +350,7 @@ static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, 
     ssize_t result;
     if (!may_read(conn, &tail, &head, &result, end))
         return result;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t mode = atomic_load_explicit(&peer->mode, memory_order_acquire);
     if (head - tail > (mode < VN_LARGE ? VN_RING_BYTES : VN_LARGE_BYTES))
         return fault(conn);
@@ -390,7 +390,7 @@ ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end) {
 /* ------------------------------------------------------------------------------------------------------- events */
 
 size_t stream_readable(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     if (peer == NULL)
         return 0;
     uint64_t bytes = atomic_load_explicit(&peer->head, memory_order_acquire) -
@@ -399,13 +399,13 @@ size_t stream_readable(struct conn *conn) {
 }
 
 size_t stream_unread_by_peer(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
     return head - (peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0);
 }
 
 size_t stream_not_arrived(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t set = peer != NULL ? atomic_load_explicit(&peer->receive_buffer, memory_order_relaxed) : 0;
     size_t unread = stream_unread_by_peer(conn), window = set != 0 ? set / 2 : WINDOW;
     return conn->lost + (unread > window ? unread - window : 0);
@@ -433,7 +433,7 @@ static bool has_enough(const struct conn *conn, uint64_t bytes) {
 
 /* More than a ring unread is nonsense that the next write reports: see write_once. */
 static bool has_room(const struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t unread = atomic_load_explicit(&conn->own->head, memory_order_relaxed) -
                       (peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0);
     return unread <= stream_writable(conn->own, peer) || unread > VN_LARGE_BYTES;
@@ -444,7 +444,7 @@ unsigned stream_events(struct conn *conn, unsigned wanted) {
     wanted |= POLLHUP | POLLERR;
     if (phase == CONN_CONNECTING || phase == CONN_PLAIN)
         return 0;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t theirs = state_of(peer);
     bool gone = is_gone(conn);
     if (UNLIKELY((theirs & VN_RESET) || gone)) {

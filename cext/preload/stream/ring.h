@@ -7,15 +7,15 @@
 #include "stream/conn.h"
 
 /* How many bytes may be written and not yet read, and how many so that a descriptor still counts as writable for poll. */
-uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader);
-static inline uint64_t stream_bound(const struct vn_half *writer, const struct vn_half *reader) {
+uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_region *reader);
+static inline uint64_t stream_bound(const struct vn_region *writer, const struct vn_region *reader) {
     uint32_t set = atomic_load_explicit(&writer->send_buffer, memory_order_relaxed);
     uint32_t mode = atomic_load_explicit(&writer->mode, memory_order_relaxed);
     if (UNLIKELY(set != 0))
         return stream_bound_by(set, reader);
     return LIKELY(mode != VN_LARGE) ? VN_RING_BYTES : VN_LARGE_BYTES - VN_RING_BYTES;   /* see large.c */
 }
-static inline uint64_t stream_writable(const struct vn_half *writer, const struct vn_half *reader) {
+static inline uint64_t stream_writable(const struct vn_region *writer, const struct vn_region *reader) {
     uint64_t bound = stream_bound(writer, reader);
     return bound - bound / 4;
 }

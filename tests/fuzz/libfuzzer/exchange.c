@@ -210,7 +210,7 @@ static void make_descriptors(void) {
     assert(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && pipe(pipes) == 0);
     bell = pair[0];
     region = memfd_create("region", MFD_ALLOW_SEALING);
-    assert(ftruncate(region, VN_HALF_BYTES) == 0 && fcntl(region, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+    assert(ftruncate(region, VN_REGION_BYTES) == 0 && fcntl(region, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
     int made[KINDS] = {listener, connecting, pair[1], pipes[0], pipes[1], memfd_create("plain", 0), eventfd(0, 0),
                        open("/dev/null", O_RDWR), socket(AF_INET6, SOCK_DGRAM, 0)};
     memcpy(kinds, made, sizeof(kinds));

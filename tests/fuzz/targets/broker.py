@@ -91,8 +91,8 @@ class _Broker:
         self.bells = socket.socketpair()
         for bell in self.bells:
             stack.enter_context(bell)
-        self.half = make_stream_region()
-        stack.callback(os.close, self.half)
+        self.region = make_stream_region()
+        stack.callback(os.close, self.region)
         self.check_service()
         self.before, self.count = fd_names(), open_fds()
 
@@ -119,7 +119,7 @@ class _Broker:
         kind = choices.below(8)
         if kind <= 2:  # what may be right
             op = choices.pick((Op.OFFER, Op.OFFER, Op.TAKE, Op.TAKE, Op.FORGET))
-            fds = [self.bells[0].fileno(), self.half, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
+            fds = [self.bells[0].fileno(), self.region, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
             return abi.request(op, self.connecting, self.listening), fds
         version = abi.VERSION if not choices.one_in(16) else choices.below(65536)
         op_number = choices.pick(tuple(Op)) if not choices.one_in(16) else choices.below(65536)
@@ -129,9 +129,9 @@ class _Broker:
             data = data[:at] + struct.pack("=H", choices.pick(FAMILIES)) + data[at + 2 :]
         if choices.one_in(12):
             data = damaged(choices, data)
-        fds = some_of(choices, [*self.kinds, *self.tcp, self.half])
+        fds = some_of(choices, [*self.kinds, *self.tcp, self.region])
         if choices.one_in(4):
-            fds = [self.bells[0].fileno(), self.half, choices.pick(self.tcp)][: 1 + choices.below(3)] + fds[
+            fds = [self.bells[0].fileno(), self.region, choices.pick(self.tcp)][: 1 + choices.below(3)] + fds[
                 :3
             ]
         return data, fds
