@@ -213,7 +213,7 @@ struct vn_counters {
 /* Why a peer's memory was refused. */
 #define VN_FAULTS(X)                                                                                         \
     X(none) X(bad_identity) X(cursor_unaligned) X(cursor_back) X(cursor_ahead) X(record_short)                \
-    X(record_long) X(record_beyond) X(record_kind) X(bell_broken)
+    X(record_long) X(record_beyond) X(record_kind) X(doorbell_broken)
 #define VN_ENUM_FAULT(name) VN_FAULT_##name,
 enum { VN_FAULTS(VN_ENUM_FAULT) VN_FAULT_COUNT };
 static const char *const vn_fault_names[] __attribute__((unused)) = {VN_FAULTS(VN_NAME)};

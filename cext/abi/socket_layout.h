@@ -109,10 +109,10 @@ _Static_assert(sizeof(struct vn_region) <= VN_CONTROL_BYTES, "the control page h
 
 enum vn_op {
     VN_HELLO = 1,   /* reply: fds [table] */
-    VN_OFFER = 2,   /* source, target; fds [bell, region, TCP socket that is bound to source]; reply: 0, or why not. A client */
+    VN_OFFER = 2,   /* source, target; fds [doorbell, region, TCP socket that is bound to source]; reply: 0, or why not. A client */
                     /* that has had an answer on this connection may connect before it reads this one */
     VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
-                    /* reply: 0 and fds [bell, region], or VN_WHY_no_offer */
+                    /* reply: 0 and fds [doorbell, region], or VN_WHY_no_offer */
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */
     VN_ASK = 5,     /* at the resolver, once for each connection: target (family 0: none); reply: 0, or why a connection */
                     /* to it can't be direct, and fds [table] */

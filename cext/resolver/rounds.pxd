@@ -81,7 +81,7 @@ cdef struct Place:
 
 cdef struct State:
     pthread_mutex_t mutex        # held for moments: nothing below it blocks
-    int poll, command, bell, table
+    int poll, command, events_fd, table
     bint stopping
     int gathered                 # done with, and Python was not told
     int count                    # entries
@@ -92,7 +92,7 @@ cdef struct State:
 cdef inline void ring(State *s) noexcept nogil:
     cdef uint64_t one = 1
     s.gathered = 0
-    if write(s.bell, &one, sizeof(one)) < 0:
+    if write(s.events_fd, &one, sizeof(one)) < 0:
         pass                     # it is rung already
 
 

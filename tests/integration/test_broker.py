@@ -71,7 +71,7 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
     _, table = client.table()
     with listening(green) as listener, tcp(blue) as sock:
         source, target = address_of(sock), address_of(listener)
-        reply, bell = client.offer(source, target, sock)
+        reply, doorbell = client.offer(source, target, sock)
         assert reply.why == Why.DIRECT
         assert provider.offers(table, number(shared, green)) == 1
         assert provider.offers(table, number(shared, blue)) == 0
@@ -84,11 +84,11 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
         assert reply.why == Why.DIRECT
         with socket.socket(fileno=fds[0]) as far:
             far.send(b"hello")
-            assert bell.recv(9) == b"hello"
+            assert doorbell.recv(9) == b"hello"
         os.close(fds[1])
         assert provider.offers(table, number(shared, green)) == 0
         accepted.close()
-        bell.close()
+        doorbell.close()
     client.close()
     server.close()
 
@@ -162,14 +162,14 @@ def test_offers_end_with_the_partition_that_they_are_for(fabric: Fabric) -> None
     port = number(fabric, green)
     with listening(green) as listener, tcp(blue) as sock:
         source, target = address_of(sock), address_of(listener)
-        reply, bell = client.offer(source, target, sock)
+        reply, doorbell = client.offer(source, target, sock)
         assert reply.why == Why.DIRECT
         fabric.cli("partition", "remove", green.name)
-        bell.settimeout(10)
-        assert bell.recv(1) == b"", "nobody has the other end of the bell"
+        doorbell.settimeout(10)
+        assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
         assert provider.offers(table, port) == 0
         assert client.offer(source, target, sock)[0].why == Why.NOT_A_PARTITION
-        bell.close()
+        doorbell.close()
     client.close()
 
 

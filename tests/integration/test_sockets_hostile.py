@@ -90,7 +90,7 @@ def backwards(liar: Liar) -> None:
     liar.lie(tail=10, head=4000)
 
 
-def bell_noise(liar: Liar) -> None:
+def doorbell_noise(liar: Liar) -> None:
     for size in (1, 8, 100, 60_000):
         liar.ring(os.urandom(size))
     with open(os.devnull) as file:
@@ -123,7 +123,7 @@ LIES: dict[str, Lie] = {
     "states": many_states,
     "sleepers": many_sleepers,
     "random": at_random,
-    "noise on the bell": bell_noise,
+    "noise on the doorbell": doorbell_noise,
     "out of band": out_of_band,
     "shut and not blocking": shut,
     "rings": rings,
@@ -258,10 +258,10 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
             with impostor(broker) as (port, take):  # a target that has lied is not offered anything soon
                 client = Thread(target=lambda: outcome.append(asking.attempt(port, blocking)))  # noqa: B023
                 client.start()
-                bell, given = take()
-                with bell:
+                doorbell, given = take()
+                with doorbell:
                     if data:
-                        socket.send_fds(bell, [data], fds)
+                        socket.send_fds(doorbell, [data], fds)
                     client.join(10)
             os.close(given[0])
             assert outcome, f"the client hangs: {name}"

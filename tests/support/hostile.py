@@ -87,13 +87,13 @@ def resident(pid: int, *names: str) -> int:
 
 
 class Liar:
-    """One end of a connection, whose region says what we like; `bell` and `region`: descriptors to show instead."""
+    """One end of a connection, whose region says what we like; `doorbell` and `region`: descriptors to show instead."""
 
-    def __init__(self, bell: int = -1, region: int = -1) -> None:
+    def __init__(self, doorbell: int = -1, region: int = -1) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
         self.memfd = region if region >= 0 else provider.make_stream_region()
-        self.bell = bell if bell >= 0 else self.theirs.fileno()
+        self.doorbell = doorbell if doorbell >= 0 else self.theirs.fileno()
         self.far: mmap.mmap | None = None
         self.memory: mmap.mmap | None = None
         if region < 0:
@@ -104,7 +104,7 @@ class Liar:
         self.memory[: len(page)] = page
 
     def lie(self, **fields: int) -> None:
-        """Other values for fields of our region, and the bell."""
+        """Other values for fields of our region, and the doorbell."""
         assert self.memory is not None
         for name, value in fields.items():
             at = (abi.OFFSETS | provider.REGION_OFFSETS)[name]
@@ -150,7 +150,7 @@ def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
     liar.show(provider.stream_region_page(where(1), where(port)))
     with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
         source = provider.address_of(tcp)
-        reply, _ = us.ask(Op.OFFER, source, where(port), [liar.bell, liar.memfd, tcp.fileno()])
+        reply, _ = us.ask(Op.OFFER, source, where(port), [liar.doorbell, liar.memfd, tcp.fileno()])
         assert reply.why == 0
         tcp.connect((LOCAL, port))
         try:

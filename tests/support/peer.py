@@ -35,18 +35,18 @@ class Peer:
     theirs: memory.Region
     producer: ring.Producer
     consumer: ring.Consumer
-    bell: socket.socket
+    doorbell: socket.socket
 
     @classmethod
     def attach(cls, loop: Loop, to: int, port: int, link_id: int = 77) -> Peer:
         """A link between `loop`, which serves port `to`, and a new peer at `port`."""
         own = memory.create_link(port, to, link_id, False)
         theirs = memory.create_link(to, port, link_id, False)
-        ours, bell = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, doorbell = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         seen = memory.open_shared(os.dup(own.fd), memory.LINK_SIZE, populate=False)
         loop.attach(port, link_id, theirs, seen, ours.detach())
         view = memory.open_shared(os.dup(theirs.fd), memory.LINK_SIZE, populate=False)
-        return cls(port, to, link_id, own, view, ring.Producer(own, view), ring.Consumer(own, view), bell)
+        return cls(port, to, link_id, own, view, ring.Producer(own, view), ring.Consumer(own, view), doorbell)
 
     def send(
         self,
@@ -65,7 +65,7 @@ class Peer:
 
     def ring(self) -> None:
         with contextlib.suppress(BlockingIOError):  # enough bytes wait in it
-            self.bell.send(b"\1", socket.MSG_DONTWAIT)
+            self.doorbell.send(b"\1", socket.MSG_DONTWAIT)
 
     def receive(self) -> tuple[int, int, bytes] | None:
         """The next record as (kind, source, frame)."""
@@ -86,4 +86,4 @@ class Peer:
         memoryview(self.own)[start : start + len(data)] = data
 
     def close(self) -> None:
-        self.bell.close()
+        self.doorbell.close()

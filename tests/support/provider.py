@@ -1,4 +1,4 @@
-"""The library's side of direct sockets, played by Python: regions, bells, requests to a broker, a process page."""
+"""The library's side of direct sockets, played by Python: regions, doorbells, requests to a broker, a process page."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Program:
     def offer(
         self, source: Address, target: Address, sock: socket.socket | None = None
     ) -> tuple[Reply, socket.socket]:
-        """The answer, and our end of the bell; `sock` is bound to the source, or one is made that has its port."""
+        """The answer, and our end of the doorbell; `sock` is bound to the source, or one is made that has its port."""
         ours, theirs = socket.socketpair()
         region = make_stream_region()
         tcp = sock or bound("", source.port)

@@ -119,7 +119,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
         with marker(target, "::"), socket.socket() as client:
             client.bind(("127.0.0.1", 0))
             source = address_of(client)
-            _, bell = program.offer(source, abi.address("::ffff:127.0.0.1", target.port), client)
+            _, doorbell = program.offer(source, abi.address("::ffff:127.0.0.1", target.port), client)
             client.connect((target.text, target.port))
             accepted, _ = listener.accept()
             assert accepted.getpeername()[0] == "::ffff:127.0.0.1"
@@ -128,7 +128,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
             for fd in fds:
                 os.close(fd)
             accepted.close()
-            bell.close()
+            doorbell.close()
 
 
 def test_a_second_offer_replaces_the_first(program: Program, listener: socket.socket) -> None:

@@ -25,11 +25,11 @@ def memfd(size: int = abi.REGION_BYTES, seals: int = provider.SHRINK | provider.
 
 def test_what_is_no_region_or_no_doorbell_is_refused(program: Program, listener: socket.socket) -> None:
     target = address_of(listener)
-    bell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
+    doorbell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
     pipe, file = os.pipe(), os.open(__file__, os.O_RDONLY)
     good = memfd()
     wrong = [memfd(abi.REGION_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
-    pairs = [(bell[0].fileno(), region) for region in (*wrong, pipe[0], file, bell[0].fileno())]
+    pairs = [(doorbell[0].fileno(), region) for region in (*wrong, pipe[0], file, doorbell[0].fileno())]
     pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
     own = bound("", SOURCE.port)
     for pair in pairs:
@@ -37,7 +37,7 @@ def test_what_is_no_region_or_no_doorbell_is_refused(program: Program, listener:
         other.send(abi.request(Op.OFFER, SOURCE, target), [*pair, own.fileno()])
         assert other.is_dropped(), pair
         other.close()
-    for each in (*bell, *datagram, tcp, own):
+    for each in (*doorbell, *datagram, tcp, own):
         each.close()
     for fd in (*pipe, file, good, *wrong):
         os.close(fd)

@@ -20,11 +20,11 @@ SOURCE = abi.address("127.0.0.1", 30002)
 
 @pytest.fixture
 def end() -> Iterator[tuple[int, int]]:
-    """One end of a connection: the bell and the region."""
-    bell, region = socket.socketpair(), make_stream_region()
-    yield bell[0].fileno(), region
+    """One end of a connection: the doorbell and the region."""
+    doorbell, region = socket.socketpair(), make_stream_region()
+    yield doorbell[0].fileno(), region
     os.close(region)
-    for each in bell:
+    for each in doorbell:
         each.close()
 
 
@@ -35,11 +35,11 @@ def test_an_offer_outlives_its_program(program: Program, listener: socket.socket
     other, client = Program(NAME), socket.socket()
     client.bind(("127.0.0.1", 0))
     source = address_of(client)
-    _, bell = other.offer(source, target, client)
+    _, doorbell = other.offer(source, target, client)
     client.connect((target.text, target.port))
     client.close()
-    bell.send(b"last words")
-    bell.close()
+    doorbell.send(b"last words")
+    doorbell.close()
     other.end()
     program.catch_up()
     assert provider.offers(table, 1) == 1
@@ -59,13 +59,13 @@ def test_an_offer_does_not_wait_for_ever(listener: socket.socket, stays: bool) -
     with broker.start(name, timeout=0.2) as process:
         one, other = Program(name), Program(name)
         _, table = one.table()
-        _, bell = other.offer(SOURCE, address_of(listener))
+        _, doorbell = other.offer(SOURCE, address_of(listener))
         if not stays:
             other.end()
-        bell.settimeout(5)
-        assert bell.recv(1) == b"", "nobody has the other end of the bell"
+        doorbell.settimeout(5)
+        assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
         assert provider.offers(table, 1) == 0
-        for each in (one, other, bell):
+        for each in (one, other, doorbell):
             each.close()
         process.terminate()
         assert process.wait(10) == 0
@@ -76,15 +76,15 @@ def test_an_offer_can_be_forgotten(program: Program, listener: socket.socket) ->
     _, table = program.table()
     target = address_of(listener)
     other = Program(NAME)
-    _, bell = other.offer(SOURCE, target)
+    _, doorbell = other.offer(SOURCE, target)
     program.forget(SOURCE, target)
     program.catch_up()
     assert provider.offers(table, 1) == 1
     other.forget(SOURCE, target)
     wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
-    bell.settimeout(5)
-    assert bell.recv(1) == b"", "nobody has the other end of the bell"
-    for each in (other, bell):
+    doorbell.settimeout(5)
+    assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
+    for each in (other, doorbell):
         each.close()
 
 
@@ -137,9 +137,9 @@ def test_offers_are_limited(listener: socket.socket, end: tuple[int, int]) -> No
         assert 0 < made == provider.offers(table, 1) <= 4096
         other.end()
         one.catch_up()
-        reply, bell = one.offer(SOURCE, target)
+        reply, doorbell = one.offer(SOURCE, target)
         assert reply.why == Why.NO_DESCRIPTORS
-        for each in (one, bell):
+        for each in (one, doorbell):
             each.close()
         process.terminate()
         assert process.wait(10) == 0

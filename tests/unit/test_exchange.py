@@ -58,15 +58,15 @@ def test_a_take_that_is_read_before_its_offer_gets_it(
             program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
             for _ in range(50):  # which are served first
                 other.exchange.send(abi.request(Op.FORGET, source, target))
-            bell = send_offer(other, source, target, client)
+            doorbell = send_offer(other, source, target, client)
         reply, fds = program.exchange.reply()
         assert reply.why == Why.DIRECT
         with socket.socket(fileno=fds[0]) as far:
             far.send(b"hello")
-        assert bell.recv(9) == b"hello"
+        assert doorbell.recv(9) == b"hello"
         assert other.exchange.reply()[0].why == Why.DIRECT
         os.close(fds[1])
-        bell.close()
+        doorbell.close()
 
 
 def test_an_offer_by_a_program_that_is_not_known_yet_is_found(
@@ -78,13 +78,13 @@ def test_an_offer_by_a_program_that_is_not_known_yet_is_found(
         with stopped(running):
             program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
             other = Program(NAME + abi.EXCHANGE)
-            bell = send_offer(other, source, target, client)
+            doorbell = send_offer(other, source, target, client)
         reply, fds = program.exchange.reply()
         assert reply.why == Why.DIRECT
         assert other.reply()[0].why == Why.DIRECT
         close_all(fds)
         other.close()
-        bell.close()
+        doorbell.close()
 
 
 def test_a_take_does_not_wait_for_those_who_ask_without_end(
@@ -118,12 +118,12 @@ def test_a_program_that_asks_on_is_answered_in_order(program: Program, listener:
     with connection(listener) as (client, accepted):
         source, target = address_of(client), address_of(listener)
         program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
-        bell = send_offer(program, source, target, client)
+        doorbell = send_offer(program, source, target, client)
         assert program.exchange.reply()[0].why == Why.NO_OFFER
         assert program.exchange.reply()[0].why == Why.DIRECT
         program.forget(source, target)
-        assert bell.recv(1) == b""
-        bell.close()
+        assert doorbell.recv(1) == b""
+        doorbell.close()
 
 
 def test_who_has_gone_before_the_answer_offers_nothing(
@@ -135,14 +135,14 @@ def test_who_has_gone_before_the_answer_offers_nothing(
         other = Program(NAME)
         other.catch_up()
         with stopped(running):
-            bell = send_offer(other, address_of(client), address_of(listener), client)
+            doorbell = send_offer(other, address_of(client), address_of(listener), client)
             other.end()
-        assert bell.recv(1) == b"", "nobody has the other end of the bell"
+        assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
         program.catch_up()
         assert provider.offers(page, 1) == 0
         take = program.ask(Op.TAKE, address_of(client), address_of(listener), [accepted.fileno()])
         assert take[0].why == Why.NO_OFFER
-        bell.close()
+        doorbell.close()
 
 
 def test_who_has_gone_is_not_served(
@@ -156,22 +156,22 @@ def test_who_has_gone_is_not_served(
         with stopped(running):
             other.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
             other.end()
-            bell = send_offer(program, source, target, client)
+            doorbell = send_offer(program, source, target, client)
         assert program.exchange.reply()[0].why == Why.DIRECT
         program.forget(source, target)
-        assert bell.recv(1) == b""
-        bell.close()
+        assert doorbell.recv(1) == b""
+        doorbell.close()
 
 
 def test_what_is_no_tcp_socket_takes_nothing(program: Program) -> None:
-    bell, region = socket.socketpair(), make_stream_region()
+    doorbell, region = socket.socketpair(), make_stream_region()
     with open(__file__) as file, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        for wrong in (bell[0].fileno(), region, file.fileno(), datagram.fileno()):
+        for wrong in (doorbell[0].fileno(), region, file.fileno(), datagram.fileno()):
             with closing(Program(NAME + abi.EXCHANGE)) as other:
                 other.send(abi.request(Op.TAKE, SOURCE, SOURCE), [wrong])
                 assert other.is_dropped()
     os.close(region)
-    for each in bell:
+    for each in doorbell:
         each.close()
     program.catch_up()
 

@@ -33,16 +33,16 @@ def test_the_offers_of_a_namespace_end_with_it(listener: socket.socket) -> None:
         await own.update(HERE)
         one = Program(name)
         _, page = await asyncio.to_thread(one.table)
-        reply, bell = await asyncio.to_thread(one.offer, SOURCE, address_of(listener))
+        reply, doorbell = await asyncio.to_thread(one.offer, SOURCE, address_of(listener))
         assert reply.why == Why.DIRECT
         assert provider.offers(page, 1) == 1
         await own.update({})
         assert provider.offers(page, 1) == 0
-        bell.settimeout(5)
-        assert await asyncio.to_thread(bell.recv, 1) == b""
+        doorbell.settimeout(5)
+        assert await asyncio.to_thread(doorbell.recv, 1) == b""
         assert await asyncio.to_thread(one.exchange.is_dropped)
         one.end()
-        bell.close()
+        doorbell.close()
         own.close()
 
     asyncio.run(serve())
@@ -94,7 +94,7 @@ BLUE, GREEN = abi.address("10.9.8.1", PORT), abi.address("10.9.8.2", PORT)
 def test_an_offer_outlives_the_namespace_of_its_program(served: Served) -> None:
     """It ends with that of the program that it is for."""
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
-        reply, bell = one.offer(BLUE, GREEN)
+        reply, doorbell = one.offer(BLUE, GREEN)
         assert reply.why == Why.DIRECT
         blue, green = served.indexes
         assert served.exchange.counts(blue)[:3] == (1, 0, 1)
@@ -106,21 +106,21 @@ def test_an_offer_outlives_the_namespace_of_its_program(served: Served) -> None:
         assert served.exchange.counts(green)[1] == 1
         served.exchange.close(green)
         assert served.writer.offers(2) == 0
-        bell.settimeout(5)
-        assert bell.recv(1) == b""
-        bell.close()
+        doorbell.settimeout(5)
+        assert doorbell.recv(1) == b""
+        doorbell.close()
 
 
 def test_counts_follow_the_number_of_a_partition(served: Served) -> None:
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
-        _, bell = one.offer(BLUE, GREEN)
+        _, doorbell = one.offer(BLUE, GREEN)
         served.exchange.renumber(served.indexes[1], 7)
         assert [served.writer.offers(number) for number in (1, 2, 7)] == [0, 0, 1]
         served.exchange.renumber(served.indexes[0], 2)
         assert [served.writer.clients(number) for number in (1, 2, 7)] == [0, 1, 0]
         served.exchange.renumber(served.indexes[1], 1)
         assert [served.writer.offers(number) for number in (1, 2, 7)] == [1, 0, 0]
-        bell.close()
+        doorbell.close()
 
 
 def test_of_two_namespaces_with_an_address_the_last_has_it(served: Served) -> None:
@@ -128,14 +128,14 @@ def test_of_two_namespaces_with_an_address_the_last_has_it(served: Served) -> No
     shared = abi.packed(BLUE.text)
     served.exchange.settle(abi.pack_entries([(shared, blue), (shared, green)]))
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(BLUE):
-        _, bell = one.offer(BLUE, BLUE)  # from one of its own to itself
+        _, doorbell = one.offer(BLUE, BLUE)  # from one of its own to itself
         assert served.exchange.counts(blue)[1] == 1
-        bell.close()
+        doorbell.close()
     served.exchange.settle(b"")
     with closing(Program(f"{NAME}-green{abi.EXCHANGE}")) as one, marker(BLUE):
-        reply, bell = one.offer(GREEN, BLUE)
+        reply, doorbell = one.offer(GREEN, BLUE)
         assert reply.why == Why.NOT_A_PARTITION
-        bell.close()
+        doorbell.close()
 
 
 def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
@@ -144,23 +144,23 @@ def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
     listener = served.listeners[0]
     assert served.open(listener, 3) == blue
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
-        reply, bell = one.offer(BLUE, GREEN)
+        reply, doorbell = one.offer(BLUE, GREEN)
         assert reply.why == Why.NOT_A_PARTITION
-        bell.close()
+        doorbell.close()
 
 
 def test_all_offers_together_are_limited(served: Served) -> None:
-    bell, region = socket.socketpair(), make_stream_region()
+    doorbell, region = socket.socketpair(), make_stream_region()
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN), ExitStack() as stack:
         whys = []
         for _ in range(101):
             tcp = stack.enter_context(bound(""))  # open until the end: each has a port of its own
             source = Address(BLUE.ip, tcp.getsockname()[1])
-            fds = [bell[0].fileno(), region, tcp.fileno()]
+            fds = [doorbell[0].fileno(), region, tcp.fileno()]
             whys.append(one.ask(Op.OFFER, source, GREEN, fds)[0].why)
     assert whys == [Why.DIRECT] * 100 + [Why.NO_DESCRIPTORS]
     os.close(region)
-    for each in bell:
+    for each in doorbell:
         each.close()
 
 

@@ -159,10 +159,10 @@ def test_a_header_that_changes_while_it_is_read(bench: LoopBench) -> None:
 
 def test_a_flooded_doorbell_does_not_block_the_loop(bench: LoopBench) -> None:
     peer = bench.direct(2)
-    peer.bell.setblocking(False)
+    peer.doorbell.setblocking(False)
     with pytest.raises(BlockingIOError):
         for _ in range(1_000_000):
-            peer.bell.send(b"x" * 4096)
+            peer.doorbell.send(b"x" * 4096)
     still_works(bench)
 
 

@@ -46,14 +46,14 @@ def test_a_descriptor_in_the_doorbell(bench: LoopBench, wrap: Callable[[int], in
     fd, kept = lingering()
     try:
         fd = wrap(fd)
-        socket.send_fds(evil.bell, [b"\1"], [fd])
+        socket.send_fds(evil.doorbell, [b"\1"], [fd])
         os.close(fd)
         for number in range(100):
             begun = time.monotonic()
             bench.tap_send(frame(B, ME, b"%d" % number))
             assert bench.receive(3)[2].endswith(b"%d" % number)
             assert time.monotonic() - begun < 2
-        assert wait_until(lambda: bench.gone().get(2), 5, "the link is gone") == "bell_broken"
+        assert wait_until(lambda: bench.gone().get(2), 5, "the link is gone") == "doorbell_broken"
         begun = time.monotonic()
         bench.loop.detach(2)
         assert time.monotonic() - begun < 2

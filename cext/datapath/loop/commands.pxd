@@ -30,7 +30,7 @@ cdef inline void attach_link(Engine *e, Link *link) noexcept nogil:
     e.links[link.peer] = link
     e.linked[e.linked_count] = link.peer
     e.linked_count += 1
-    watch(e, link.bell, link.peer)
+    watch(e, link.doorbell, link.peer)
     show(link)
     activate(e, link)
 
@@ -50,9 +50,9 @@ cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
 
 cdef inline bint peer_let_go(const Link *link) noexcept nogil:
     """Whether the peer's end of the doorbell is closed: it is dead, or has read this link for the last time."""
-    cdef pollfd bell
-    bell.fd, bell.events, bell.revents = link.bell, 0, 0
-    return poll(&bell, 1, 0) == 1 and (bell.revents & POLLHUP) != 0
+    cdef pollfd doorbell
+    doorbell.fd, doorbell.events, doorbell.revents = link.doorbell, 0, 0
+    return poll(&doorbell, 1, 0) == 1 and (doorbell.revents & POLLHUP) != 0
 
 
 cdef inline void count_unread(Engine *e, Link *link) noexcept nogil:
@@ -105,17 +105,17 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     The doorbell is the caller's to close; -1 for none.
     """
     cdef Link *link = e.links[port]
-    cdef int i, bell
+    cdef int i, doorbell
     if link == NULL:
         return -1
-    bell = link.bell
+    doorbell = link.doorbell
     link.open = link.held = False
     if port == 0:
         settle_all(e)
     pull(e, link, VN_RING_SIZE // VN_LINE, SEGMENTS_AT_END)
     count_undelivered(e, link)
     count_unread(e, link)
-    unwatch(e, bell)
+    unwatch(e, doorbell)
     e.links[port] = NULL
     vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be told of the next link
     vn_fetch_and(&e.fast[port >> 6], ~(<uint64_t>1 << (port & 63)))
@@ -134,7 +134,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
         for i in range(e.linked_count):
             link_release(e, e.links[e.linked[i]])
     free(link)
-    return bell
+    return doorbell
 
 
 cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
@@ -196,4 +196,4 @@ cdef inline void obey(Engine *e) noexcept nogil:
     e.command.fd = result
     e.command.kind = COMMAND_NONE
     vn_store_release(&e.done_seq, e.command_seq)
-    ring_eventfd(e.done_bell)
+    ring_eventfd(e.done_fd)

@@ -237,7 +237,7 @@ cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
         n += 1
     link.overfull = False
     if rx_publish(&link.rx):
-        ring_bell(e, link)
+        ring_doorbell(e, link)
     return True
 
 
@@ -264,9 +264,9 @@ cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS
             rx_consume(&link.rx, &record)
             n += 1
             if link.rx.tail - link.rx.published >= VN_RING_SIZE // 8 and rx_publish(&link.rx):
-                ring_bell(e, link)
+                ring_doorbell(e, link)
         if rx_publish(&link.rx):
-            ring_bell(e, link)
+            ring_doorbell(e, link)
         vn_store_relaxed(&link.shown.used, e.now)
     if link.rx.fault:
         link_gone(e, link)

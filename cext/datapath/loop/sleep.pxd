@@ -26,16 +26,16 @@ cdef inline void gather(Engine *e, int timeout_ms) noexcept nogil:
     for i in range(n):
         token = events[i].data.u64
         if token == TOKEN_COMMAND:
-            read(e.command_bell, &counter, sizeof(counter))
+            read(e.command_fd, &counter, sizeof(counter))
         elif token >= TOKEN_LANE:
             if e.uplink != NULL and token - TOKEN_LANE < <uint64_t>e.uplink.lane_count:
                 e.uplink.lanes[token - TOKEN_LANE].active = True
         elif token < VN_MAX_PORTS:
             link = e.links[token]
             if link != NULL:
-                answer_bell(e, link)
+                answer_doorbell(e, link)
                 if link.gone:
-                    unwatch(e, link.bell)
+                    unwatch(e, link.doorbell)
 
 
 cdef inline int ms_until(Engine *e, uint64_t when, int timeout_ms) noexcept nogil:

@@ -1,4 +1,4 @@
-"""The clock, and epoll over the TAP, the doorbells of all links, and the command bell."""
+"""The clock, and epoll over the TAP, the doorbells of all links, and the command's eventfd."""
 
 from libc.stdint cimport uint64_t
 

@@ -51,8 +51,8 @@ cdef struct Link:
     uint64_t id
     Tx tx
     Rx rx
-    int bell                     # our end of the pair of sockets that carries the doorbells
-    bint bell_is_safe            # nobody can send descriptors by it
+    int doorbell                 # our end of the pair of sockets that carries the doorbells
+    bint doorbell_is_safe        # nobody can send descriptors by it
     bint open                    # we may write into it
     bint held                    # nothing is read from it until the mark has come by relay
     bint active                  # polled; otherwise armed
@@ -134,10 +134,10 @@ cdef struct Command:
 
 
 cdef struct Engine:
-    int poll_fd                  # epoll: TAP, doorbells, command bell
-    int command_bell             # eventfd, control thread to loop
-    int done_bell                # eventfd, loop to control thread: a command is done
-    int event_bell               # eventfd, loop to control thread: a set below is not empty
+    int poll_fd                  # epoll: TAP, doorbells, command_fd
+    int command_fd               # eventfd, control thread to loop
+    int done_fd                  # eventfd, loop to control thread: a command is done
+    int events_fd                # eventfd, loop to control thread: a set below is not empty
     int tap                      # -1 for none
     uint64_t shown_tap           # the same and one, for the control thread; 0 for none
     bint tap_muted               # not watched, because a frame from it waits for room

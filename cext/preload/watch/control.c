@@ -176,7 +176,7 @@ int control(int epfd, int op, int fd, struct epoll_event *event) {
         conn = NULL;
     }
     int result = 0, saved = errno;
-    if (epoll == NULL && conn != NULL) {   /* is it an epoll? Its bell is certainly not in it */
+    if (epoll == NULL && conn != NULL) {   /* is it an epoll? Its doorbell is certainly not in it */
         struct epoll_event none = {0};
         if (real_epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &none) != 0 && errno != ENOENT)
             result = -1;

@@ -88,9 +88,9 @@ class _Broker:
         self.addresses = [self.listening, self.connecting, address_of(bound), abi.NOWHERE]
         for where in (self.listening, abi.address("10.9.9.1", 80)):
             stack.enter_context(marker(where))
-        self.bells = socket.socketpair()
-        for bell in self.bells:
-            stack.enter_context(bell)
+        self.doorbells = socket.socketpair()
+        for doorbell in self.doorbells:
+            stack.enter_context(doorbell)
         self.region = make_stream_region()
         stack.callback(os.close, self.region)
         self.check_service()
@@ -119,7 +119,7 @@ class _Broker:
         kind = choices.below(8)
         if kind <= 2:  # what may be right
             op = choices.pick((Op.OFFER, Op.OFFER, Op.TAKE, Op.TAKE, Op.FORGET))
-            fds = [self.bells[0].fileno(), self.region, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
+            fds = [self.doorbells[0].fileno(), self.region, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
             return abi.request(op, self.connecting, self.listening), fds
         version = abi.VERSION if not choices.one_in(16) else choices.below(65536)
         op_number = choices.pick(tuple(Op)) if not choices.one_in(16) else choices.below(65536)
@@ -131,9 +131,8 @@ class _Broker:
             data = damaged(choices, data)
         fds = some_of(choices, [*self.kinds, *self.tcp, self.region])
         if choices.one_in(4):
-            fds = [self.bells[0].fileno(), self.region, choices.pick(self.tcp)][: 1 + choices.below(3)] + fds[
-                :3
-            ]
+            offered = [self.doorbells[0].fileno(), self.region, choices.pick(self.tcp)]
+            fds = offered[: 1 + choices.below(3)] + fds[:3]
         return data, fds
 
     def attempt(self, data: bytes) -> int:

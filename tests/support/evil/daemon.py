@@ -119,9 +119,9 @@ def ring(seconds: str, kind: str) -> int:
     """The same by the doorbells of all links, the host's too; how many tries, as the sockets may refuse them."""
     count = 0
     for _ in _for(seconds):
-        for bell in list(Ends.instance.bells.values()):
+        for doorbell in list(Ends.instance.doorbells.values()):
             fd = SLOW[kind]()
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(bell)) as sock:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(doorbell)) as sock:
                 socket.send_fds(sock, [b"\1"], [fd], socket.MSG_DONTWAIT)
             threading.Thread(target=os.close, args=(fd,)).start()  # which takes long if it was refused
             count += 1

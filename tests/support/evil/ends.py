@@ -14,14 +14,14 @@ from vnicd.native.testing import ring
 
 
 class Ends(Endpoint):
-    """`bells` has a descriptor of each link's doorbell, by peer."""
+    """`doorbells` has a descriptor of each link's doorbell, by peer."""
 
     instance: Ends
 
     def __init__(self, port: int, loop: Loop, hugepages: HugepageMode, reply: Reply) -> None:
         super().__init__(port, loop, hugepages, reply)
         Ends.instance = self
-        self.bells: dict[int, int] = {}
+        self.doorbells: dict[int, int] = {}
         self.pause = 0.0
         """Seconds between two records that are taken out of a new link; 0 for those that the loop serves."""
         self.makes = 0
@@ -36,7 +36,7 @@ class Ends(Endpoint):
 
     def _attach(self, peer: int, link_id: int, fds: list[int]) -> None:
         if len(fds) == 2:
-            former, self.bells[peer] = self.bells.get(peer, -1), os.dup(fds[1])
+            former, self.doorbells[peer] = self.doorbells.get(peer, -1), os.dup(fds[1])
             if former >= 0:
                 os.close(former)
         if peer and self.pause and len(fds) == 2:
