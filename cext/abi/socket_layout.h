@@ -36,7 +36,7 @@
                                               /* two bytes (four of IPv6) follow in hex: what is not near is not asked for */
 #define VN_NEAR_HERE "here"                   /* follows instead as long as the broker serves the namespace */
 #define VN_NEAR_EXACT "exact"                 /* follows instead while each address has a name, with all its bytes; */
-#define VN_NEAR_PORTS "ports"                 /* and this, while each port with a listener with the provider has one */
+#define VN_NEAR_PORTS "ports"                 /* and this, while each port with a listener with the library has one */
 #define VN_NEAR_PORT "port/%u"
 
 #define VN_CONTROL_BYTES 4096u
@@ -131,7 +131,7 @@ struct vn_reply {
 };
 
 /* Why a connection is not direct. Names are shown by `vnicctl sockets`. */
-#define VN_WHYS(X) X(direct) X(not_a_partition) X(no_broker) X(no_provider) X(no_offer) X(no_memory) X(no_descriptors) \
+#define VN_WHYS(X) X(direct) X(not_a_partition) X(no_broker) X(no_library) X(no_offer) X(no_memory) X(no_descriptors) \
     X(withdrawn) X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) \
     X(waits_unseen)
 enum vn_why {
@@ -145,7 +145,7 @@ enum vn_why {
 #define VN_TABLE_ENTRIES 4096
 #define VN_TABLE_PORTS 1024
 
-struct vn_table {                    /* made by the broker, read by every provider */
+struct vn_table {                    /* made by the broker, read by every library */
     uint32_t magic, version;
     _Atomic uint32_t sequence;       /* odd while entries are rewritten */
     uint32_t count;
@@ -156,7 +156,7 @@ struct vn_table {                    /* made by the broker, read by every provid
     struct { struct vn_address address; uint32_t port, reserved; } entries[VN_TABLE_ENTRIES];
 };
 
-/* --------------------------------------------------------------------------------------- between two providers */
+/* --------------------------------------------------------------------------------------- between two preload libraries */
 
 #define VN_ANSWER_MAGIC 0x72776e41u
 struct vn_answer {    /* the first message on the doorbell from the accepting end; fds [region]. A byte more follows in the */

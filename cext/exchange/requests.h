@@ -45,7 +45,7 @@ static enum vn_why exchange_judge(const struct exchange *s, struct exchange_name
     if (key->source.port == 0 || key->target.port == 0)
         return VN_WHY_unsupported;
     if (!resolver_has_listener((*to)->probe, &key->target))
-        return VN_WHY_no_provider;
+        return VN_WHY_no_library;
     if (home->offers_made >= EXCHANGE_OFFERS || s->offer_count >= s->most_offers)
         return VN_WHY_no_descriptors;
     return VN_WHY_direct;

@@ -60,7 +60,7 @@ static inline bool resolver_is_bound(int probe, unsigned port, const char *text)
     return connect(probe, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0;
 }
 
-/* Whether a listener with the provider can be there, in the probe's namespace. */
+/* Whether a listener with the library can be there, in the probe's namespace. */
 static inline bool resolver_has_listener(int probe, const struct vn_address *target) {
     char text[INET6_ADDRSTRLEN];
     if (inet_ntop(target->family, target->ip, text, sizeof(text)) == NULL)

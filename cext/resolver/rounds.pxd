@@ -34,7 +34,7 @@ cdef extern from "<sys/epoll.h>" nogil:
 cdef extern from "resolver/resolver.h" nogil:
     enum: VN_WHY_direct
     enum: VN_WHY_not_a_partition
-    enum: VN_WHY_no_provider
+    enum: VN_WHY_no_library
     enum: VN_WHY_unsupported
     enum: VN_SOCKETS_VERSION
     enum: VN_ASK
@@ -139,7 +139,7 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
             found = <int>s.entries[i].port
     if not 0 <= found < PLACES or s.places[found] == NULL:
         return VN_WHY_not_a_partition
-    return VN_WHY_direct if resolver_has_listener(s.places[found].probe, target) else VN_WHY_no_provider
+    return VN_WHY_direct if resolver_has_listener(s.places[found].probe, target) else VN_WHY_no_library
 
 
 cdef inline bint serve(State *s, int index, int fd) noexcept nogil:

@@ -236,7 +236,7 @@ DECISIONS = Workload(
     "decisions",
     (
         Metric("decide_none", "first connect, to no partition", "us", False),
-        Metric("decide_plain", "first connect, to no provider", "us", False),
+        Metric("decide_plain", "first connect, to a server without the library", "us", False),
     ),
     decisions,
 )

@@ -54,7 +54,7 @@ class Frames(Vnicd):
 
 
 class Direct(Frames):
-    """The same with the provider at both ends."""
+    """The same with the preload library at both ends."""
 
     name = "vnicd direct"
     idle_connections: ClassVar[int] = 0
@@ -118,7 +118,7 @@ class Loopback(Environment):
 
 
 class LoopbackPreloaded(Loopback):
-    """With the provider in both programs, which leaves loopback alone."""
+    """With the preload library in both programs, which leaves loopback alone."""
 
     name = "preloaded"
 
@@ -179,7 +179,7 @@ IDLE = Suite(
 
 PRELOAD = Suite(
     name="preload",
-    title="programs that use no direct connection, with the provider and without, on loopback",
+    title="programs that use no direct connection, with the preload library and without, on loopback",
     environments=(LoopbackPreloaded, Loopback),
     workloads=(loads.REDIS_50, loads.HTTP),
     bars={"redis_50": Bar(0.98), "http": Bar(0.98)},

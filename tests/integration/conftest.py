@@ -174,7 +174,7 @@ PROVIDERS = {
     "client": (True, False),
     "neither": (False, False),
 }
-"""Who has the provider of direct sockets: the client, the server."""
+"""Who has the preload library: the client, the server."""
 
 ORDINARY = ("both", "server")
 """In an ordinary run; the other two with VNICD_LONG=1."""
@@ -182,13 +182,13 @@ ORDINARY = ("both", "server")
 
 @pytest.fixture(params=PROVIDERS if LONG else ORDINARY)
 def ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
-    """A client's and a server's end in two partitions, with the provider in each way that there is."""
+    """A client's and a server's end in two partitions, with the preload library in each way that there is."""
     return _ends(pair, request.param)
 
 
 @pytest.fixture(params=("both", "neither") if LONG else ("both",))
 def equal_ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
-    """The same, with the provider at both ends or at none."""
+    """The same, with the preload library at both ends or at none."""
     return _ends(pair, request.param)
 
 

@@ -14,11 +14,11 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.integration.conftest import Pair
-from tests.support import provider
+from tests.support import preload
 from tests.support.fabric import Fabric
 from tests.support.namespaces import in_namespace, socket_in
 from tests.support.partition import Partition
-from tests.support.provider import Program, address_of
+from tests.support.preload import Program, address_of
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import BROKER_NAME, Address, Op, Why
@@ -39,7 +39,7 @@ def tcp(partition: Partition, port: int = 0) -> socket.socket:
 
 @contextmanager
 def listening(partition: Partition) -> Iterator[socket.socket]:
-    """A listener with the sign of the provider."""
+    """A listener with the sign of the preload library."""
     with tcp(partition) as sock, socket_in(partition.netns, socket.AF_UNIX, socket.SOCK_DGRAM) as sign:
         sock.listen()
         sock.settimeout(10)
@@ -58,7 +58,7 @@ def test_the_table_has_all_addresses(shared: Fabric, pair: Pair) -> None:
         one = program(partition)
         port, table = one.table()
         assert port == number(shared, partition)
-        tables.append(provider.entries(table))
+        tables.append(preload.entries(table))
         one.close()
     blue, green = (number(shared, partition) for partition in pair)
     expected = {"10.77.0.1": blue, "fd77::1": blue, "10.77.0.2": green, "fd77::2": green}
@@ -73,8 +73,8 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
         source, target = address_of(sock), address_of(listener)
         reply, doorbell = client.offer(source, target, sock)
         assert reply.why == Why.DIRECT
-        assert provider.offers(table, number(shared, green)) == 1
-        assert provider.offers(table, number(shared, blue)) == 0
+        assert preload.offers(table, number(shared, green)) == 1
+        assert preload.offers(table, number(shared, blue)) == 0
         sock.connect((target.text, target.port))
         accepted, _ = listener.accept()
         assert client.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER, (
@@ -86,7 +86,7 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
             far.send(b"hello")
             assert doorbell.recv(9) == b"hello"
         os.close(fds[1])
-        assert provider.offers(table, number(shared, green)) == 0
+        assert preload.offers(table, number(shared, green)) == 0
         accepted.close()
         doorbell.close()
     client.close()
@@ -125,7 +125,7 @@ def test_a_listener_in_another_partition_does_not_count(shared: Fabric, pair: Pa
     with listening(blue) as listener:
         target = Address(abi.packed(green.ip), address_of(listener).port)
         source = Address(abi.packed(blue.ip), 30009)
-        assert client.offer(source, target)[0].why == Why.NO_PROVIDER
+        assert client.offer(source, target)[0].why == Why.NO_LIBRARY
     with listening(green) as listener:
         stranger = Address(abi.packed(green.ip), 9)
         assert client.offer(stranger, address_of(listener))[0].why == Why.NOT_A_PARTITION
@@ -141,13 +141,13 @@ def test_the_table_follows_the_partitions(fabric: Fabric) -> None:
     blue = fabric.add("blue", "10.77.0.1/24")
     one = program(blue)
     _, table = one.table()
-    before = provider.epoch(table)
+    before = preload.epoch(table)
     green = fabric.add("green", "10.77.0.2/24")
-    assert set(provider.entries(table)) == {"10.77.0.1", "10.77.0.2"}
-    assert provider.epoch(table) > before
+    assert set(preload.entries(table)) == {"10.77.0.1", "10.77.0.2"}
+    assert preload.epoch(table) > before
     other = program(green)
     fabric.cli("partition", "remove", green.name)
-    assert set(provider.entries(table)) == {"10.77.0.1"}
+    assert set(preload.entries(table)) == {"10.77.0.1"}
     with pytest.raises(EOFError):
         other.reply()
     one.close()
@@ -167,7 +167,7 @@ def test_offers_end_with_the_partition_that_they_are_for(fabric: Fabric) -> None
         fabric.cli("partition", "remove", green.name)
         doorbell.settimeout(10)
         assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
-        assert provider.offers(table, port) == 0
+        assert preload.offers(table, port) == 0
         assert client.offer(source, target, sock)[0].why == Why.NOT_A_PARTITION
         doorbell.close()
     client.close()
@@ -224,9 +224,9 @@ def watched(shared: Fabric) -> Partition:
 def test_changes_of_a_namespace_begin_an_epoch(watched: Partition, what: str) -> None:
     one = program(watched)
     _, table = one.table()
-    before = provider.epoch(table)
+    before = preload.epoch(table)
     watched.run(CHANGES[what])
-    wait_until(lambda: provider.epoch(table) > before, 5, f"{what} begins an epoch")
+    wait_until(lambda: preload.epoch(table) > before, 5, f"{what} begins an epoch")
     one.close()
 
 
@@ -242,7 +242,7 @@ def test_after_a_death_all_is_as_before(fabric: Fabric) -> None:
         program(blue)
     fabric.up()
     two = wait_until(lambda: attempt(blue.netns), 10, "the broker is back")
-    assert provider.entries(two.table()[1]) == {"10.77.0.1": number(fabric, blue)}
+    assert preload.entries(two.table()[1]) == {"10.77.0.1": number(fabric, blue)}
     one.close()
     two.close()
 
@@ -266,8 +266,8 @@ def test_a_name_that_somebody_has_stops_nothing(fabric: Fabric) -> None:
         assert blue.ping(green.ip).lost == 0
         one = program(green)
         _, table = one.table()
-        assert set(provider.entries(table)) == {"10.77.0.2"}
-    wait_until(lambda: set(provider.entries(table)) == {"10.77.0.1", "10.77.0.2"}, 10, "blue has its place")
+        assert set(preload.entries(table)) == {"10.77.0.2"}
+    wait_until(lambda: set(preload.entries(table)) == {"10.77.0.1", "10.77.0.2"}, 10, "blue has its place")
     one.close()
     assert "no direct sockets" in fabric.logs()
 
@@ -283,7 +283,7 @@ def test_a_namespace_without_a_name_is_served_on(fabric: Fabric) -> None:
     fabric.up()
     netns = f"/proc/{inside.pid}/ns/net"
     one = wait_until(lambda: attempt(netns), 10, "the broker is there")
-    assert provider.entries(one.table()[1]) == {"10.77.0.1": 1}
+    assert preload.entries(one.table()[1]) == {"10.77.0.1": 1}
     fabric.cli("partition", "remove", blue.name)
     with pytest.raises(EOFError):
         one.reply()
@@ -301,10 +301,10 @@ def pretended(client: Partition, server: Partition) -> Iterator[tuple[int, int]]
         pids = []
         for partition, order, accepted in ((client, ends, False), (server, ends[::-1], True)):
             process = partition.popen(
-                provider.command(*order, accepted),
+                preload.command(*order, accepted),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                cwd=provider.ROOT,
+                cwd=preload.ROOT,
             )
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
@@ -340,8 +340,8 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
 
 
 def test_programs_elsewhere_are_not_looked_at(shared: Fabric, pair: Pair) -> None:
-    fd = provider.make_stream_region()
+    fd = preload.make_stream_region()
     with mmap.mmap(fd, abi.REGION_BYTES) as own:
-        own[: abi.CONTROL_BYTES] = provider.stream_region_page(abi.NOWHERE, abi.NOWHERE)
+        own[: abi.CONTROL_BYTES] = preload.stream_region_page(abi.NOWHERE, abi.NOWHERE)
         assert shared.call("sockets.list") == {"connections": [], "processes": [], "truncated": False}
     os.close(fd)

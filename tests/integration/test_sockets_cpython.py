@@ -1,4 +1,4 @@
-"""CPython's own tests of sockets with the provider, over loopback that is not direct and that is: as without it."""
+"""CPython's own tests of sockets with the library, over loopback that is not direct and that is: as without it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 280 if LONG else 80
 pytestmark = pytest.mark.timeout(700 if LONG else 200)
 
 HANGING = "*VSOCK*"
-"""They wait for ever on a machine without a hypervisor's sockets, with the provider or without."""
+"""They wait for ever on a machine without a hypervisor's sockets, with the preload library or without."""
 
 SOCKET = ("TCP", "ContextManagers", ".FileObjectClass", "NetworkConnection", "Sendfile", "NonBlocking", "Interrupted",
           "InheritanceTest", "SendRecvFds", "CreateServer")  # fmt: skip
@@ -57,7 +57,7 @@ AT_ONCE = 2
 """Suites that run side by side, each in three worlds at once."""
 
 Found = tuple[Mapping[str, str], Mapping[str, list[str]]]
-"""Of a suite: how each test ends without the provider, and how in all worlds where they differ."""
+"""Of a suite: how each test ends without the preload library, and how in all worlds where they differ."""
 
 
 @cache
@@ -106,7 +106,7 @@ def namespace(name: str) -> Iterator[str]:
 
 @contextmanager
 def worlds(suite: str) -> Iterator[Mapping[str, World]]:
-    """Without the provider; with it; and with it and loopback that is direct."""
+    """Without the preload library; with it; and with it and loopback that is direct."""
     name = f"vnicd-test-cpython-{os.getpid()}-{suite}"
     with ExitStack() as stack:
         plain, loaded, direct = (
@@ -177,7 +177,7 @@ def differing(found: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def judge(suite: str, directory: Path) -> Found:
-    """How the tests of a suite end in each of its worlds: those without the provider, and those that differ."""
+    """How the tests of a suite end in each of its worlds: those without the preload library, and those that differ."""
     modules, patterns = SUITES[suite]
     chosen = [word for pattern in patterns for word in ("-m", pattern)] or ["-i", HANGING]
     with worlds(suite) as places:

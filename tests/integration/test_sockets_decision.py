@@ -95,19 +95,19 @@ def test_no_partition_is_known_by_its_name(small: Ends) -> None:
     decides(small, "10.77.0.9", "not_a_partition", has_table=False)
 
 
-def test_no_provider_is_known_by_its_name(small: Ends) -> None:
+def test_no_library_is_known_by_its_name(small: Ends) -> None:
     with small.client.running([sys.executable, "-c", MANY, small.client.ip, "1"]) as other:
         assert other.stdout
         assert other.stdout.readline() == b"ready\n"
-        decides(small, small.server.ip, "no_provider", has_table=False)
+        decides(small, small.server.ip, "no_library", has_table=False)
 
 
-def test_no_provider_is_told_at_the_window(small: Ends) -> None:
+def test_no_library_is_told_at_the_window(small: Ends) -> None:
     """When somebody else listens with it at this port."""
     with small.client.serving([sys.executable, "-c", ECHO, small.client.ip], PORT):
-        decides(small, small.server.ip, "no_provider", has_table=True)
+        decides(small, small.server.ip, "no_library", has_table=True)
     wait_until(lambda: not is_bound(small.client.partition, PORT_NAME), 10, "its port has no name any more")
-    decides(small, small.server.ip, "no_provider", has_table=False)
+    decides(small, small.server.ip, "no_library", has_table=False)
 
 
 @pytest.mark.parametrize("count", [presence_names.NAMED_PORTS + 1, MOST_LISTENERS + 1])
@@ -118,7 +118,7 @@ def test_with_many_listeners_the_window_tells_it(small: Ends, count: int) -> Non
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         assert not is_bound(small.client.partition, presence_names.PORTS)
-        decides(small, small.server.ip, "no_provider", has_table=True)
+        decides(small, small.server.ip, "no_library", has_table=True)
         with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
             assert becomes_direct(small)
     wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names again")
@@ -243,7 +243,7 @@ def test_a_table_of_an_old_broker_does_no_harm(small: Ends) -> None:
         with End(red, True).serving([*serve, red.ip], PORT):
             assert is_direct(process, red.ip)
         with small.server.serving([*serve, small.server.ip], PORT):  # which is remembered for a second
-            wait_until(lambda: is_direct(process, small.server.ip), 10, "it has the provider now")
+            wait_until(lambda: is_direct(process, small.server.ip), 10, "it has the preload library now")
 
 
 SHORT = f"""

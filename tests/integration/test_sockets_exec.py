@@ -1,6 +1,6 @@
 """Direct connections that another image of the program, or another process, goes on with.
 
-Each test is a program of its own under the provider (and once without it, for what TCP does): it has both ends of a
+Each test is a program of its own under the library (and once without it, for what TCP does): it has both ends of a
 connection over loopback, and gives one of them away.
 """
 
@@ -41,7 +41,7 @@ assert os.wait()[1] == 0
 
 
 def test_exec_keeps_names(run: Run) -> None:
-    """The next image is told TCP's addresses if it has the provider."""
+    """The next image is told TCP's addresses if it has the preload library."""
     run("""
 if os.fork() == 0:
     client.close()
@@ -135,13 +135,13 @@ assert client.recv(1) == b""
 """)
 
 
-@pytest.mark.parametrize("provider", [True, False], ids=["with", "without"])
-def test_passed_to_another_process(run: Run, provider: bool) -> None:
+@pytest.mark.parametrize("with_library", [True, False], ids=["with", "without"])
+def test_passed_to_another_process(run: Run, with_library: bool) -> None:
     run(f"""
 PROGRAM = '''
 import os, socket, sys
 _, numbers, _, _ = socket.recv_fds(socket.socket(fileno=0), 1, 1)
-if {provider}:
+if {with_library}:
     assert socket.socket(fileno=os.dup(numbers[0])).getpeername()[1] == int(sys.argv[1])
 while data := os.read(numbers[0], 65536):
     while data:
@@ -149,7 +149,7 @@ while data := os.read(numbers[0], 65536):
 '''
 here, there = socket.socketpair()
 environment = dict(os.environ)
-if not {provider}:
+if not {with_library}:
     environment.pop("LD_PRELOAD", None)
 argv = [sys.executable, "-c", PROGRAM, str(client.getsockname()[1])]
 child = subprocess.Popen(argv, stdin=there, env=environment)

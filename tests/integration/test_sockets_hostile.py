@@ -16,7 +16,7 @@ from threading import Thread
 
 import pytest
 
-from tests.support import loopback, provider
+from tests.support import loopback, preload
 from tests.support.direct import LIBRARY
 from tests.support.honest import LOCAL
 from tests.support.hostile import (
@@ -168,19 +168,19 @@ def test_server_reads_what_was_sent_and_nothing_else(broker: str) -> None:
 
 
 def shrinkable() -> int:
-    return provider.make_stream_region(seals=0)
+    return preload.make_stream_region(seals=0)
 
 
 def wrong_magic() -> int:
-    return provider.make_stream_region()
+    return preload.make_stream_region()
 
 
 def huge() -> int:
-    return provider.make_stream_region(1 << 40)
+    return preload.make_stream_region(1 << 40)
 
 
 def small() -> int:
-    return provider.make_stream_region(4096)
+    return preload.make_stream_region(4096)
 
 
 def pipe() -> int:
@@ -208,15 +208,15 @@ WRONG: list[Callable[[], int]] = [shrinkable, wrong_magic, huge, small, pipe, fo
 def impostor(broker: str) -> Iterator[tuple[int, Callable[[], tuple[socket.socket, list[int]]]]]:
     """A listener that takes offers: its port, and what takes one."""
     with ExitStack() as stack:
-        us = stack.enter_context(closing(provider.Program(broker)))
+        us = stack.enter_context(closing(preload.Program(broker)))
         listener = stack.enter_context(socket.create_server((LOCAL, 0)))
         listener.settimeout(5)
-        stack.enter_context(provider.marker(provider.address_of(listener)))
+        stack.enter_context(preload.marker(preload.address_of(listener)))
 
         def take() -> tuple[socket.socket, list[int]]:
             tcp = stack.enter_context(listener.accept()[0])
             source = abi.address(*tcp.getpeername())
-            reply, fds = us.ask(Op.TAKE, source, provider.address_of(listener), [tcp.fileno()])
+            reply, fds = us.ask(Op.TAKE, source, preload.address_of(listener), [tcp.fileno()])
             assert reply.why == 0 and len(fds) == 2
             return stack.enter_context(socket.socket(fileno=fds[0])), fds[1:]
 
@@ -248,7 +248,7 @@ def test_server_that_lies(broker: str, blocking: bool) -> None:
         program("ask", VNICD_BROKER=broker) as process,
     ):
         asking = Asking(process)
-        region = provider.make_stream_region()
+        region = preload.make_stream_region()
         assert asking(f"open {good}") == "open"
         assert asking("echo") == "True"
         assert asking.attempt(good) == "hello"

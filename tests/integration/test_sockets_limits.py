@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from tests.support import broker, provider
+from tests.support import broker, preload
 from tests.support.direct import LIBRARY, LONG
 from tests.support.hostile import Asking, echo_server, holdings, program, resident
 from tests.support.waiting import wait_until
@@ -213,8 +213,8 @@ def test_broker_that_lies() -> None:
     fds = [
         os.open("/", os.O_RDONLY),
         os.memfd_create("table"),
-        provider.make_stream_region(1 << 40),
-        provider.make_stream_region(),
+        preload.make_stream_region(1 << 40),
+        preload.make_stream_region(),
     ]
     good, bad = abi.Reply(Why.DIRECT, 1).pack(), abi.Reply(Why.NO_OFFER, 1 << 31).pack()
     answers: list[list[tuple[bytes, list[int]]]] = [[], [(b"x", fds)], [(bad, []), (b"", [])]]

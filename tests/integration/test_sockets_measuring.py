@@ -1,4 +1,4 @@
-"""Direct sockets: iperf3 and sockperf, unmodified, with the provider at both ends, at one and at neither."""
+"""Direct sockets: iperf3 and sockperf, unmodified, with the preload library at both ends, at one and at neither."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_for_output, wait_until
 
 
 def test_a_connection_is_shown(ends: Ends, tmp_path: Path) -> None:
-    """Both its ends, while it is there; otherwise the reason, if the program that connects has the provider."""
+    """Both its ends, while it is there; otherwise the reason, if the program that connects has the preload library."""
     ask = ["redis-cli", "-h", ends.server.ip, "-p", str(REDIS_PORT)]
     with (
         ends.server.serving(redis(tmp_path, ends.server.ip), REDIS_PORT) as server,
@@ -30,7 +30,7 @@ def test_a_connection_is_shown(ends: Ends, tmp_path: Path) -> None:
             assert told["connections"] == []
         if ends.client.direct and not ends.server.direct:
             recent = next(each for each in told["processes"] if each["pid"] == client.pid)["recent"]
-            assert {each["why"] for each in recent} == {"no_provider"}
+            assert {each["why"] for each in recent} == {"no_library"}
             assert recent[0]["target"] == f"{ends.server.ip}:{REDIS_PORT}"
         client.kill()
         client.wait()

@@ -66,7 +66,7 @@ def squatting(name: str, uid: int) -> Iterator[IO[bytes]]:
 )
 def test_a_squatter_is_told_nothing(place: str) -> None:
     if not LIBRARY.exists():
-        pytest.skip("the provider's library is not built")
+        pytest.skip("the preload library is not built")
     name = f"squat-{os.getpid()}"
     with squatting(name + place, 12345) as squatter:
         settings = {"VNICD_BROKER": name, "VNICD_LOOPBACK": "1"}

@@ -1,4 +1,4 @@
-"""A broker without a fabric, for tests of the provider: `python -m tests.support.broker NAME [--partition ...]...`.
+"""A broker without a fabric, for tests of the library: `python -m tests.support.broker NAME [--partition ...]...`.
 
 NAME is the abstract name to listen at. A partition is NUMBER:NAMESPACE:ADDRESS,ADDRESS..., an empty namespace for the
 current one; without any there is partition 1 in the current namespace with 127.0.0.1 and ::1. It says "ready" when it

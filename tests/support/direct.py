@@ -1,4 +1,4 @@
-"""Programs in partitions with the provider of direct sockets or without it, and whether connections became direct.
+"""Programs in partitions with the preload library or without it, and whether connections became direct.
 
 A connection is direct when both its ends have mapped both stream regions: its own for writing and the far
 one for reading only. So a process that has the far region of something mapped has a direct connection, whatever
@@ -35,14 +35,14 @@ LONG = bool(os.environ.get("VNICD_LONG"))
 
 
 def preloading(argv: Sequence[str], direct: bool, **variables: object) -> Argv:
-    """The command with the provider or without, and with other environment variables."""
+    """The command with the preload library or without, and with other environment variables."""
     given = {**({"LD_PRELOAD": LIBRARY} if direct else {}), **variables}
     return ["env", "-u", "LD_PRELOAD", *(f"{name}={value}" for name, value in given.items()), *argv]
 
 
 @dataclass(frozen=True)
 class End:
-    """A partition as one end of connections; its programs have the provider if it is direct.
+    """A partition as one end of connections; its programs have the preload library if it is direct.
 
     Their short-lived connections are direct as well, unless they are `learning` to leave those to TCP.
     """
@@ -196,8 +196,10 @@ class Watch:
             wait_until(lambda: condition(self.last), 10, what)
 
     def check(self) -> None:
-        """There was a direct connection if both ends have the provider, and none if one has not."""
+        """There was a direct connection if both ends have the preload library, and none if one has not."""
         if self.ends.direct:
-            assert self.most, "no connection was direct, and both ends have the provider"
+            assert self.most, "no connection was direct, and both ends have the preload library"
         else:
-            assert not self.most, f"{self.most} connections were direct, and not both ends have the provider"
+            assert not self.most, (
+                f"{self.most} connections were direct, and not both ends have the preload library"
+            )

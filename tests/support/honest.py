@@ -1,4 +1,4 @@
-"""Honest programs for tests of the provider, which know nothing of it: `python tests/support/honest.py ROLE [ADDRESS]`.
+"""Honest programs for tests of the library, which know nothing of it: `python tests/support/honest.py ROLE [ADDRESS]`.
 
 serve echoes at a port that it prints, wait does so with an event loop, ask does what its input says; all at ADDRESS.
 """

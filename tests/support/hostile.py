@@ -1,4 +1,4 @@
-"""A peer of the provider that lies, and honest programs under the provider that have to bear it."""
+"""A peer of the preload library that lies, and honest programs under the preload library that have to bear it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from tests.support import honest, provider
+from tests.support import honest, preload
 from tests.support.direct import preloading
 from tests.support.honest import LOCAL
 from vnicd.sockets import abi
@@ -45,7 +45,7 @@ class Asking:
 
 @contextmanager
 def program(role: str, *wrapper: str, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
-    """An honest program under the provider, which must live to the end."""
+    """An honest program under the preload library, which must live to the end."""
     variables = {"VNICD_LOOPBACK": 1, "VNICD_SHORT_LIVED": 1, **variables}
     argv = preloading([*wrapper, sys.executable, str(PROGRAMS), role], True, **variables)
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -92,7 +92,7 @@ class Liar:
     def __init__(self, doorbell: int = -1, region: int = -1) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
-        self.memfd = region if region >= 0 else provider.make_stream_region()
+        self.memfd = region if region >= 0 else preload.make_stream_region()
         self.doorbell = doorbell if doorbell >= 0 else self.theirs.fileno()
         self.far: mmap.mmap | None = None
         self.memory: mmap.mmap | None = None
@@ -107,7 +107,7 @@ class Liar:
         """Other values for fields of our region, and the doorbell."""
         assert self.memory is not None
         for name, value in fields.items():
-            at = (abi.OFFSETS | provider.REGION_OFFSETS)[name]
+            at = (abi.OFFSETS | preload.REGION_OFFSETS)[name]
             wide = name not in ("state", "decision", "mode", "has_large")
             struct.pack_into(
                 "=Q" if wide else "=I", self.memory, at, value & ((1 << (64 if wide else 32)) - 1)
@@ -147,9 +147,9 @@ def where(port: int) -> abi.Address:
 @contextmanager
 def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
     """A TCP connection to the port, for which the liar's region is offered."""
-    liar.show(provider.stream_region_page(where(1), where(port)))
-    with closing(provider.Program(broker)) as us, provider.bound(LOCAL) as tcp:
-        source = provider.address_of(tcp)
+    liar.show(preload.stream_region_page(where(1), where(port)))
+    with closing(preload.Program(broker)) as us, preload.bound(LOCAL) as tcp:
+        source = preload.address_of(tcp)
         reply, _ = us.ask(Op.OFFER, source, where(port), [liar.doorbell, liar.memfd, tcp.fileno()])
         assert reply.why == 0
         tcp.connect((LOCAL, port))

@@ -1,4 +1,4 @@
-"""Programs and the provider's library for other C libraries and machines: glibc, musl, and arm64 by emulation."""
+"""Programs and the preload library for other C libraries and machines: glibc, musl, and arm64 by emulation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compile_program(compiler: Sequence[str], sources: Sequence[Path], program: P
 
 
 def build_library(compiler: str, libc: str, folder: Path) -> Path:
-    """The provider as setup.py makes it with another compiler; -Werror included."""
+    """The preload library as setup.py makes it with another compiler; -Werror included."""
     need(compiler.split(maxsplit=1)[0])
     options = [f"--cc={compiler}", f"--libc={libc}", f"--into={folder}", f"--temp={folder}"]
     command = [sys.executable, "setup.py", "--quiet", "build_preload", *options]

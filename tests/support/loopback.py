@@ -1,4 +1,4 @@
-"""Programs that have both ends of a connection over loopback, with the provider or without it, and give one away."""
+"""Programs that have both ends of a connection over loopback, with the library or without it, and give one away."""
 
 from __future__ import annotations
 

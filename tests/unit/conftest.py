@@ -19,7 +19,7 @@ from tests.support import broker
 from tests.support.broker import descriptors
 from tests.support.fakehost import FakeHost
 from tests.support.packets import Pair, open_fds
-from tests.support.provider import Program, address_of, marker
+from tests.support.preload import Program, address_of, marker
 from tests.support.waiting import wait_until
 from vnicd.kernel.limits.hugepages import Overcommit
 
@@ -135,6 +135,6 @@ def program(running: subprocess.Popen[bytes]) -> Iterator[Program]:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A listening TCP socket with the sign of the provider."""
+    """A listening TCP socket with the sign of the preload library."""
     with socket.create_server(("127.0.0.1", 0)) as sock, marker(address_of(sock)):
         yield sock

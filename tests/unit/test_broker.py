@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 
-from tests.support import broker, provider
+from tests.support import broker, preload
 from tests.support.broker import NAME
-from tests.support.provider import Program, address_of, marker
+from tests.support.preload import Program, address_of, marker
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Why
 
@@ -24,8 +24,8 @@ def test_hello_gives_the_table(program: Program) -> None:
     port, table = program.table()
     assert port == 1
     assert table.size() == -(-(24 + 8 * 1024 + 32 * 4096) // 4096) * 4096
-    assert provider.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
-    assert provider.offers(table, 1) == 0
+    assert preload.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
+    assert preload.offers(table, 1) == 0
 
 
 def test_nobody_else_can_write_the_table(program: Program) -> None:
@@ -48,7 +48,7 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
         source = address_of(client)
         reply, ours = program.offer(source, target, client)
         assert reply.why == Why.DIRECT
-        assert provider.offers(table, 1) == 1
+        assert preload.offers(table, 1) == 1
         client.connect((target.text, target.port))
         accepted, _ = listener.accept()
         other = Program(NAME)
@@ -58,7 +58,7 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
     theirs = socket.socket(fileno=fds[0])
     ours.send(b"hello")
     assert theirs.recv(9) == b"hello"
-    assert provider.offers(table, 1) == 0
+    assert preload.offers(table, 1) == 0
     assert other.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER
     for each in (ours, theirs, accepted, other):
         each.close()
@@ -85,19 +85,19 @@ def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: 
 @pytest.mark.parametrize("name", ["0.0.0.0", "::", "127.0.0.1"])
 def test_a_listener_is_known_by_its_address_or_all(program: Program, name: str) -> None:
     target = Address(SOURCE.ip, 7001)
-    assert program.offer(SOURCE, target)[0].why == Why.NO_PROVIDER
+    assert program.offer(SOURCE, target)[0].why == Why.NO_LIBRARY
     with marker(target, name):
         assert program.offer(SOURCE, target)[0].why == Why.DIRECT
-    assert program.offer(SOURCE, target)[0].why == Why.NO_PROVIDER
+    assert program.offer(SOURCE, target)[0].why == Why.NO_LIBRARY
 
 
 def test_a_listener_elsewhere_is_none(program: Program) -> None:
     for other in ("127.0.0.2", "::1"):
         with marker(Address(SOURCE.ip, 7002), other):
-            assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].why == Why.NO_PROVIDER
+            assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].why == Why.NO_LIBRARY
     with marker(abi.address("::1", 7003), "0.0.0.0"):
         target = abi.address("::1", 7003)
-        assert program.offer(abi.address("::1", 30001), target)[0].why == Why.NO_PROVIDER
+        assert program.offer(abi.address("::1", 30001), target)[0].why == Why.NO_LIBRARY
 
 
 def test_a_program_speaks_for_its_partition_alone(program: Program, listener: socket.socket) -> None:
@@ -135,7 +135,7 @@ def test_a_second_offer_replaces_the_first(program: Program, listener: socket.so
     _, table = program.table()
     _, first = program.offer(SOURCE, address_of(listener))
     _, second = program.offer(SOURCE, address_of(listener))
-    assert provider.offers(table, 1) == 1
+    assert preload.offers(table, 1) == 1
     first.settimeout(5)
     assert first.recv(1) == b""
     second.setblocking(False)
@@ -156,7 +156,7 @@ def test_a_name_that_is_taken_is_no_end(running: subprocess.Popen[bytes]) -> Non
 def test_a_broker_that_is_gone_ends_the_connections() -> None:
     process = broker.start(NAME + "-b")
     one = Program(NAME + "-b")
-    assert provider.entries(one.table()[1]) == {"127.0.0.1": 1, "::1": 1}
+    assert preload.entries(one.table()[1]) == {"127.0.0.1": 1, "::1": 1}
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert one.is_dropped()

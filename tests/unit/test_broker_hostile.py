@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support import provider
+from tests.support import preload
 from tests.support.broker import NAME, descriptors, stopped
-from tests.support.provider import Program, address_of, bound, lingering, make_stream_region
+from tests.support.preload import Program, address_of, bound, lingering, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Op, Why
@@ -19,7 +19,7 @@ from vnicd.sockets.abi import Op, Why
 SOURCE = abi.address("127.0.0.1", 30003)
 
 
-def memfd(size: int = abi.REGION_BYTES, seals: int = provider.SHRINK | provider.GROW) -> int:
+def memfd(size: int = abi.REGION_BYTES, seals: int = preload.SHRINK | preload.GROW) -> int:
     return make_stream_region(size, seals)
 
 
@@ -28,7 +28,7 @@ def test_what_is_no_region_or_no_doorbell_is_refused(program: Program, listener:
     doorbell, datagram, tcp = socket.socketpair(), socket.socketpair(type=socket.SOCK_DGRAM), socket.socket()
     pipe, file = os.pipe(), os.open(__file__, os.O_RDONLY)
     good = memfd()
-    wrong = [memfd(abi.REGION_BYTES + 4096), memfd(4096), memfd(seals=provider.SHRINK), memfd(seals=0)]
+    wrong = [memfd(abi.REGION_BYTES + 4096), memfd(4096), memfd(seals=preload.SHRINK), memfd(seals=0)]
     pairs = [(doorbell[0].fileno(), region) for region in (*wrong, pipe[0], file, doorbell[0].fileno())]
     pairs += [(one, good) for one in (datagram[0].fileno(), tcp.fileno(), pipe[0], file, good)]
     own = bound("", SOURCE.port)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import broker
 from tests.support.broker import NAME
-from tests.support.provider import Program, address_of, marker
+from tests.support.preload import Program, address_of, marker
 from tests.support.waiting import wait_until
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import broker, provider
+from tests.support import broker, preload
 from tests.support.broker import NAME
-from tests.support.provider import Program, address_of, bound, make_stream_region
+from tests.support.preload import Program, address_of, bound, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Why
@@ -42,11 +42,11 @@ def test_an_offer_outlives_its_program(program: Program, listener: socket.socket
     doorbell.close()
     other.end()
     program.catch_up()
-    assert provider.offers(table, 1) == 1
+    assert preload.offers(table, 1) == 1
     accepted, _ = listener.accept()
     reply, fds = program.ask(Op.TAKE, source, target, [accepted.fileno()])
     assert reply.why == Why.DIRECT
-    assert provider.offers(table, 1) == 0
+    assert preload.offers(table, 1) == 0
     with socket.socket(fileno=fds[0]) as far:
         assert far.recv(99) == b"last words"
     os.close(fds[1])
@@ -64,7 +64,7 @@ def test_an_offer_does_not_wait_for_ever(listener: socket.socket, stays: bool) -
             other.end()
         doorbell.settimeout(5)
         assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
-        assert provider.offers(table, 1) == 0
+        assert preload.offers(table, 1) == 0
         for each in (one, other, doorbell):
             each.close()
         process.terminate()
@@ -79,9 +79,9 @@ def test_an_offer_can_be_forgotten(program: Program, listener: socket.socket) ->
     _, doorbell = other.offer(SOURCE, target)
     program.forget(SOURCE, target)
     program.catch_up()
-    assert provider.offers(table, 1) == 1
+    assert preload.offers(table, 1) == 1
     other.forget(SOURCE, target)
-    wait_until(lambda: provider.offers(table, 1) == 0, 5, "the offer is withdrawn")
+    wait_until(lambda: preload.offers(table, 1) == 0, 5, "the offer is withdrawn")
     doorbell.settimeout(5)
     assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
     for each in (other, doorbell):
@@ -134,7 +134,7 @@ def test_offers_are_limited(listener: socket.socket, end: tuple[int, int]) -> No
                 if other.ask(Op.OFFER, address_of(sock), target, fds)[0].why != Why.DIRECT:
                     break
             made += 1
-        assert 0 < made == provider.offers(table, 1) <= 4096
+        assert 0 < made == preload.offers(table, 1) <= 4096
         other.end()
         one.catch_up()
         reply, doorbell = one.offer(SOURCE, target)

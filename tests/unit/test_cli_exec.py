@@ -72,7 +72,7 @@ INHERITED = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for the provider; the loader complains of it and goes on."""
+    """Stands for the preload library; the loader complains of it and goes on."""
     path = tmp_path / "libvnicd-sockets.so"
     path.write_bytes(b"")
     monkeypatch.setenv("LIBRARY", str(path))

@@ -26,8 +26,8 @@ OFFERED = {
     "state": "offered",
 }  # fmt: skip
 PROGRAM = {
-    "pid": 100, "program": "bench", "partition": "web", "decided": {"direct": 2, "no_provider": 1},
-    "recent": [{"target": "10.77.0.3:80", "why": "no_provider", "reason": "the server runs without the library",
+    "pid": 100, "program": "bench", "partition": "web", "decided": {"direct": 2, "no_library": 1},
+    "recent": [{"target": "10.77.0.3:80", "why": "no_library", "reason": "the server runs without the library",
                 "ago_s": 61.5}],
 }  # fmt: skip
 

@@ -12,9 +12,9 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
-from tests.support import broker, provider
+from tests.support import broker, preload
 from tests.support.broker import NAME, stopped
-from tests.support.provider import Program, address_of, lingering, make_stream_region
+from tests.support.preload import Program, address_of, lingering, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Address, Op, Why
@@ -139,7 +139,7 @@ def test_who_has_gone_before_the_answer_offers_nothing(
             other.end()
         assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
         program.catch_up()
-        assert provider.offers(page, 1) == 0
+        assert preload.offers(page, 1) == 0
         take = program.ask(Op.TAKE, address_of(client), address_of(listener), [accepted.fileno()])
         assert take[0].why == Why.NO_OFFER
         doorbell.close()
@@ -179,11 +179,11 @@ def test_what_is_no_tcp_socket_takes_nothing(program: Program) -> None:
 def test_the_table_counts_the_programs(program: Program) -> None:
     _, page = program.table()
     program.catch_up()
-    before = provider.clients(page, 1)
+    before = preload.clients(page, 1)
     with closing(Program(NAME)) as other:
         other.catch_up()
-        assert provider.clients(page, 1) == before + 1
-    wait_until(lambda: provider.clients(page, 1) == before, 5, "it has gone")
+        assert preload.clients(page, 1) == before + 1
+    wait_until(lambda: preload.clients(page, 1) == before, 5, "it has gone")
 
 
 def test_programs_are_limited() -> None:

@@ -11,9 +11,9 @@ from contextlib import ExitStack, closing, suppress
 
 import pytest
 
-from tests.support import provider
+from tests.support import preload
 from tests.support.broker import HERE, NAME, at_once
-from tests.support.provider import Program, address_of, bound, make_stream_region, marker
+from tests.support.preload import Program, address_of, bound, make_stream_region, marker
 from tests.support.waiting import wait_until
 from vnicd.host.broker.broker import Broker
 from vnicd.kernel.sockets import broker_sockets
@@ -35,9 +35,9 @@ def test_the_offers_of_a_namespace_end_with_it(listener: socket.socket) -> None:
         _, page = await asyncio.to_thread(one.table)
         reply, doorbell = await asyncio.to_thread(one.offer, SOURCE, address_of(listener))
         assert reply.why == Why.DIRECT
-        assert provider.offers(page, 1) == 1
+        assert preload.offers(page, 1) == 1
         await own.update({})
-        assert provider.offers(page, 1) == 0
+        assert preload.offers(page, 1) == 0
         doorbell.settimeout(5)
         assert await asyncio.to_thread(doorbell.recv, 1) == b""
         assert await asyncio.to_thread(one.exchange.is_dropped)

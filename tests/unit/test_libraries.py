@@ -1,4 +1,4 @@
-"""The provider in programs of other C libraries: it loads in glibc from 2.17 on and in musl, or stands aside."""
+"""The preload library in programs of other C libraries: it loads in glibc from 2.17 on and in musl, or stands aside."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support import provider
+from tests.support import preload
 from tests.support.broker import HERE, NAME, at_once, descriptors, stopped
-from tests.support.provider import Program, lingering, marker
+from tests.support.preload import Program, lingering, marker
 from tests.support.waiting import wait_until
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.resolver import MAX_WASTE
@@ -36,7 +36,7 @@ def asked(target: Address = abi.NOWHERE) -> Reply:
     reply, fds = one.ask(Op.ASK, target=target)
     one.close()
     with mmap.mmap(fds[0], 0, mmap.MAP_SHARED, mmap.PROT_READ) as table:
-        assert provider.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
+        assert preload.entries(table) == {"10.9.9.1": 1, "fd09::1": 1}
     os.close(fds[0])
     assert reply.port == 1
     return reply
@@ -44,14 +44,14 @@ def asked(target: Address = abi.NOWHERE) -> Reply:
 
 @pytest.mark.usefixtures("program")
 @pytest.mark.parametrize("target", [OWN, OWN6, abi.address("127.0.0.1", 7102), abi.address("::1", 7102)])
-def test_a_listener_with_the_provider_is_known(target: Address) -> None:
+def test_a_listener_with_the_library_is_known(target: Address) -> None:
     names = [target.text, "::"] + (["0.0.0.0"] if len(target.ip) == 4 else [])
     for name in names:
-        assert asked(target).why == Why.NO_PROVIDER
+        assert asked(target).why == Why.NO_LIBRARY
         with marker(target, name):
             assert asked(target).why == Why.DIRECT
     with marker(Address(target.ip, target.port + 1)):
-        assert asked(target).why == Why.NO_PROVIDER
+        assert asked(target).why == Why.NO_LIBRARY
 
 
 @pytest.mark.usefixtures("program")
@@ -128,7 +128,7 @@ def test_who_says_nothing_takes_no_place_from_others(running: subprocess.Popen[b
         assert first.is_dropped()
         for _ in range(5 * SILENT):
             stack.callback(visit().close)
-        assert asked(OWN).why == Why.NO_PROVIDER
+        assert asked(OWN).why == Why.NO_LIBRARY
         wait_until(lambda: descriptors(running.pid) < 3 * SILENT, 5, "the others are closed")
 
 
@@ -141,7 +141,7 @@ def test_many_who_do_not_read_are_closed(program: Program, running: subprocess.P
             one = visit()
             stack.callback(one.close)
             one.send(abi.request(Op.ASK, target=OWN))
-        assert asked(OWN).why == Why.NO_PROVIDER
+        assert asked(OWN).why == Why.NO_LIBRARY
         wait_until(lambda: descriptors(running.pid) <= before, 5, "its own ends are closed")
     assert program.table()[0] == 1
 

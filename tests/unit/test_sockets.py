@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import provider
+from tests.support import preload
 from tests.support.libraries import EMULATOR
 from vnicd.native import table
 from vnicd.sockets import abi, presence_names
@@ -56,11 +56,11 @@ EXPECTED = {
     "sizeof(struct vn_reply)": abi.REPLY.size,
     "offsetof(struct vn_reply, port)": 8,
     "sizeof(struct vn_table)": table.SIZE,
-    "offsetof(struct vn_table, count)": provider.TABLE_COUNT,
-    "offsetof(struct vn_table, epoch)": provider.TABLE_EPOCH,
-    "offsetof(struct vn_table, offers)": provider.TABLE_OFFERS,
-    "offsetof(struct vn_table, clients)": provider.TABLE_CLIENTS,
-    "offsetof(struct vn_table, entries)": provider.TABLE_ROWS,
+    "offsetof(struct vn_table, count)": preload.TABLE_COUNT,
+    "offsetof(struct vn_table, epoch)": preload.TABLE_EPOCH,
+    "offsetof(struct vn_table, offers)": preload.TABLE_OFFERS,
+    "offsetof(struct vn_table, clients)": preload.TABLE_CLIENTS,
+    "offsetof(struct vn_table, entries)": preload.TABLE_ROWS,
     "sizeof(((struct vn_table *)0)->entries[0])": abi.ENTRY.size,
     "sizeof(struct vn_process)": abi.PROCESS_BYTES,
     "offsetof(struct vn_process, recent)": abi.PROCESS_BYTES - 40 * abi.RECENT,
@@ -68,7 +68,7 @@ EXPECTED = {
     "offsetof(struct vn_region, program)": 64,
     **{
         f"offsetof(struct vn_region, {name})": at
-        for name, at in (abi.OFFSETS | provider.REGION_OFFSETS).items()
+        for name, at in (abi.OFFSETS | preload.REGION_OFFSETS).items()
     },
 }
 
@@ -193,11 +193,11 @@ def test_addresses_as_texts() -> None:
 
 def region(accepted: bool, **facts: int | str | bool) -> abi.StreamRegion:
     ends = (SERVER, CLIENT) if accepted else (CLIENT, SERVER)
-    return abi.parse_stream_region(provider.stream_region_page(*ends, accepted=accepted, **facts))
+    return abi.parse_stream_region(preload.stream_region_page(*ends, accepted=accepted, **facts))
 
 
 def test_a_region_is_read() -> None:
-    page = provider.stream_region_page(
+    page = preload.stream_region_page(
         CLIENT, SERVER, pid=7, program="redis", head=5, tail=3, state=1, rings=2, sleeps=4
     )
     assert abi.parse_stream_region(page) == (7, False, CLIENT, SERVER, "redis", 5, 3, 1, 0, 2, 4)
@@ -205,7 +205,7 @@ def test_a_region_is_read() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [b"", bytes(4096), provider.stream_region_page(CLIENT, SERVER)[:100]],
+    [b"", bytes(4096), preload.stream_region_page(CLIENT, SERVER)[:100]],
     ids=["empty", "zeros", "cut short"],
 )
 def test_what_is_no_region_is_refused(page: bytes) -> None:
@@ -216,7 +216,7 @@ def test_what_is_no_region_is_refused(page: bytes) -> None:
 
 
 def test_a_program_cannot_name_itself_into_the_terminal() -> None:
-    page = bytearray(provider.stream_region_page(CLIENT, SERVER))
+    page = bytearray(preload.stream_region_page(CLIENT, SERVER))
     page[64:70] = b"\x1b[2J\xff\n"
     assert abi.parse_stream_region(bytes(page)).program == "?[2J\ufffd?"
 
@@ -224,8 +224,8 @@ def test_a_program_cannot_name_itself_into_the_terminal() -> None:
 @given(st.randoms(use_true_random=False))
 def test_any_page_is_read_or_refused(random: Random) -> None:
     noise = random.randbytes(4088)
-    stream_region_page = provider.stream_region_page(CLIENT, SERVER)[:8] + noise
-    process_page = provider.process_page("x", [])[:8] + noise
+    stream_region_page = preload.stream_region_page(CLIENT, SERVER)[:8] + noise
+    process_page = preload.process_page("x", [])[:8] + noise
     for parse, page in ((abi.parse_stream_region, stream_region_page), (abi.parse_process, process_page)):
         try:
             parse(page)
@@ -271,7 +271,7 @@ def test_the_state_of_a_connection(states: tuple[int | None, int | None], state:
 def test_loopback_is_another_place_in_each_partition() -> None:
     ends = abi.address("127.0.0.1", 1), abi.address("127.0.0.1", 2)
     pages = [
-        abi.parse_stream_region(provider.stream_region_page(*order, accepted=bool(accepted)))
+        abi.parse_stream_region(preload.stream_region_page(*order, accepted=bool(accepted)))
         for accepted, order in enumerate((ends, ends[::-1]))
     ]
     own = [Own(number, name, (number,), page) for number, (name, page) in enumerate(
@@ -285,23 +285,23 @@ def test_loopback_is_another_place_in_each_partition() -> None:
 
 def test_what_a_process_decided() -> None:
     decisions = [
-        (SERVER, int(Why.NO_PROVIDER)),
+        (SERVER, int(Why.NO_LIBRARY)),
         (SERVER, int(Why.DIRECT)),
         (CLIENT, int(Why.NOT_A_PARTITION)),
     ]
-    page = abi.parse_process(provider.process_page("curl", decisions, pid=5))
+    page = abi.parse_process(preload.process_page("curl", decisions, pid=5))
     (row,) = processes([Told("web", 5, page)], now_ns=2_000_000_003)
-    assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_provider": 1}
+    assert row["decided"] == {"direct": 1, "not_a_partition": 1, "no_library": 1}
     assert row["recent"] == [
         {"target": "10.77.0.1:40000", "why": "not_a_partition", "ago_s": 2.0,
          "reason": "the target is no address of another partition"},
-        {"target": "10.77.0.2:6379", "why": "no_provider", "ago_s": 2.0,
+        {"target": "10.77.0.2:6379", "why": "no_library", "ago_s": 2.0,
          "reason": "the server runs without the library"},
     ]  # fmt: skip
 
 
 def test_only_the_latest_decisions_are_kept() -> None:
     decisions = [(Address(SERVER.ip, port), int(Why.NO_OFFER)) for port in range(1, 101)]
-    page = abi.parse_process(provider.process_page("x", decisions))
+    page = abi.parse_process(preload.process_page("x", decisions))
     assert [each.target.port for each in page.recent] == list(range(37, 101))
     assert page.decided == {"no_offer": 100}

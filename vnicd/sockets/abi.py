@@ -60,7 +60,7 @@ class Why(IntEnum):
     DIRECT = 0
     NOT_A_PARTITION = 1
     NO_BROKER = 2
-    NO_PROVIDER = 3
+    NO_LIBRARY = 3
     NO_OFFER = 4
     NO_MEMORY = 5
     NO_DESCRIPTORS = 6
@@ -77,7 +77,7 @@ WORDS = {
     Why.DIRECT: "direct",
     Why.NOT_A_PARTITION: "the target is no address of another partition",
     Why.NO_BROKER: "no hosting daemon answered",
-    Why.NO_PROVIDER: "the server runs without the library",
+    Why.NO_LIBRARY: "the server runs without the library",
     Why.NO_OFFER: "the client left it to TCP, or runs without the library",
     Why.NO_MEMORY: "there was no memory for it",
     Why.NO_DESCRIPTORS: "the limit of open files is too near",

@@ -34,10 +34,10 @@ static enum vn_why decide_by_table(const struct vn_address *target, enum presenc
         return VN_WHY_not_a_partition;
     if (!asked && targets_recall(target) != TARGET_DIRECT && targets_recall(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
         if (presence == PRESENCE_UNKNOWN && presence_look(target) == PRESENCE_SILENT)
-            return VN_WHY_no_provider;
+            return VN_WHY_no_library;
         resolver_ask(target, &why);
     }
-    return why == VN_WHY_no_provider ? why : VN_WHY_direct;
+    return why == VN_WHY_no_library ? why : VN_WHY_direct;
 }
 
 static enum vn_why of_absence(enum presence presence) {
@@ -47,7 +47,7 @@ static enum vn_why of_absence(enum presence presence) {
     case PRESENCE_FAR:
         return VN_WHY_not_a_partition;
     default:
-        return VN_WHY_no_provider;
+        return VN_WHY_no_library;
     }
 }
 
@@ -57,7 +57,7 @@ static enum vn_why decide(const struct vn_address *target) {
     bool asked = false;
     switch (targets_recall(target)) {
     case TARGET_SILENT:
-        return VN_WHY_no_provider;
+        return VN_WHY_no_library;
     case TARGET_FELL_BACK:
         return VN_WHY_withdrawn;
     case TARGET_SHORT_LIVED:

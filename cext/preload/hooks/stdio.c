@@ -1,7 +1,7 @@
 /* stdio on a socket: the C library's own FILE calls the kernel by itself, so such a FILE gets functions of ours.
  *
  * fdopen of a direct descriptor, or of a TCP socket that is not connected yet and may become direct, makes a FILE
- * whose bytes go by the provider's read and write; fileno knows its descriptor. Not covered: fdopen of a socket whose
+ * whose bytes go by the library's read and write; fileno knows its descriptor. Not covered: fdopen of a socket whose
  * non-blocking connect is under way without being direct (it will not be), and wide characters on such a FILE.
  */
 

@@ -165,7 +165,7 @@ static bool is_early(struct epoll *epoll, int op, int fd, const struct epoll_eve
 int control(int epfd, int op, int fd, struct epoll_event *event) {
     if (settings.off || op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD || (op != EPOLL_CTL_DEL && is_bad(event)))
         return real_epoll_ctl(epfd, op, fd, event);
-    if (UNLIKELY(is_hidden(fd) || is_hidden(epfd)))   /* the provider's own: the program has no such descriptor */
+    if (UNLIKELY(is_hidden(fd) || is_hidden(epfd)))   /* the library's own: the program has no such descriptor */
         return fail(EBADF);
     struct entry *entry = entry_hold(fd);
     struct conn *conn = entry != NULL && is_conn(entry) ? (struct conn *)entry : NULL;

@@ -22,7 +22,7 @@ from tests.fuzz.targets.silence import silenced
 from tests.fuzz.targets.turns import turn
 from tests.support.broker import at_once
 from tests.support.packets import open_fds
-from tests.support.provider import address_of, make_stream_region, marker
+from tests.support.preload import address_of, make_stream_region, marker
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place
 from vnicd.sockets import abi

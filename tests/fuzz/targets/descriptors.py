@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.fuzz.choices import Choices
-from tests.support.provider import FUTURE_WRITE, GROW, SHRINK, make_stream_region
+from tests.support.preload import FUTURE_WRITE, GROW, SHRINK, make_stream_region
 from vnicd.native import memory
 
 SEAL = 0x1

@@ -1,4 +1,4 @@
-"""The library's side of direct sockets, played by Python: regions, doorbells, requests to a broker, a process page."""
+"""The preload library's side of direct sockets, played by Python: regions, doorbells, requests to a broker, a page."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ EXCHANGED = (Op.OFFER, Op.TAKE, Op.FORGET)
 
 
 class Program:
-    """A program with the provider, as the broker sees it.
+    """A program with the preload library, as the broker sees it.
 
     By the name of the broker's exchange, or of its resolver, it has a connection to that alone.
     """
@@ -213,7 +213,7 @@ def entries(table: mmap.mmap) -> dict[str, int]:
 
 @contextmanager
 def marker(target: Address, name: str = "") -> Iterator[None]:
-    """The sign of a listener with the provider."""
+    """The sign of a listener with the preload library."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"\0vnicd-listener/{target.port}/{name or target.text}")
         yield
@@ -226,7 +226,7 @@ def address_of(sock: socket.socket) -> Address:
 def command(local: Address, remote: Address, accepted: bool) -> list[str]:
     """A program, run in ROOT, that has one region of a connection and a page about itself, until it is killed."""
     ends = [f"{end.text},{end.port}" for end in (local, remote)]
-    return [sys.executable, "-m", "tests.support.provider", *ends, str(int(accepted))]
+    return [sys.executable, "-m", "tests.support.preload", *ends, str(int(accepted))]
 
 
 def main() -> None:
@@ -237,7 +237,7 @@ def main() -> None:
     facts = {"program": "pretender", "head": head, "rings": 3}
     region[: abi.CONTROL_BYTES] = stream_region_page(local, remote, accepted=accepted, **facts)
     page = mmap.mmap(make_stream_region(abi.CONTROL_BYTES, name="vnicd-process"), abi.CONTROL_BYTES)
-    page[:] = process_page("pretender", [(remote, int(abi.Why.NO_PROVIDER))])
+    page[:] = process_page("pretender", [(remote, int(abi.Why.NO_LIBRARY))])
     print("ready", flush=True)
     sys.stdin.read()
 
