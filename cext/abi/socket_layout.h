@@ -29,7 +29,7 @@
 
 #define VN_SOCKETS_VERSION 4
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
-#define VN_RESOLVER_NAME "-window"             /* after the broker's name: asks here first, see VN_ASK */
+#define VN_RESOLVER_NAME "-resolver"           /* after the broker's name: asks here first, see VN_ASK */
 #define VN_EXCHANGE_NAME "-exchange"           /* after the broker's name: OFFER, TAKE and FORGET */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the library; port, address */
 #define VN_NEAR_NAME "vnicd-near/"            /* abstract, SOCK_DGRAM, bound while the fabric has an address whose first */

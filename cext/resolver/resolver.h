@@ -14,7 +14,7 @@
 
 typedef __typeof__(((struct vn_table *)0)->entries[0]) vn_resolver_entry;
 
-enum { WINDOW_SILENT, WINDOW_QUESTION, WINDOW_WRONG };
+enum { RESOLVER_SILENT, RESOLVER_QUESTION, RESOLVER_WRONG };
 
 static inline int resolver_accept(int listener) {
     return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -26,10 +26,10 @@ static inline int resolver_hear(int fd, struct vn_request *request) {
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return WINDOW_SILENT;
+        return RESOLVER_SILENT;
     if (got != (ssize_t)sizeof(*request) || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
-        return WINDOW_WRONG;
-    return recv(fd, request, sizeof(*request), MSG_DONTWAIT) == got ? WINDOW_QUESTION : WINDOW_WRONG;
+        return RESOLVER_WRONG;
+    return recv(fd, request, sizeof(*request), MSG_DONTWAIT) == got ? RESOLVER_QUESTION : RESOLVER_WRONG;
 }
 
 static inline void resolver_answer(int fd, const struct vn_reply *reply, int table) {

@@ -59,8 +59,8 @@ cdef extern from "resolver/resolver.h" nogil:
     void resolver_dismiss(int fd)
     bint resolver_is_loopback(const vn_address *address)
     bint resolver_has_listener(int probe, const vn_address *target)
-    int WINDOW_SILENT
-    int WINDOW_QUESTION
+    int RESOLVER_SILENT
+    int RESOLVER_QUESTION
 
 cdef enum:
     PLACES = 1024                # namespaces
@@ -147,9 +147,9 @@ cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
     cdef vn_request request
     cdef vn_reply reply
     cdef int heard = resolver_hear(fd, &request)
-    if heard == WINDOW_SILENT:
+    if heard == RESOLVER_SILENT:
         return False
-    if heard != WINDOW_QUESTION or request.op != VN_ASK:
+    if heard != RESOLVER_QUESTION or request.op != VN_ASK:
         resolver_dismiss(fd)
         return True
     memset(&reply, 0, sizeof(reply))

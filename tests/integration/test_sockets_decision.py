@@ -102,7 +102,7 @@ def test_no_library_is_known_by_its_name(small: Ends) -> None:
         decides(small, small.server.ip, "no_library", has_table=False)
 
 
-def test_no_library_is_told_at_the_window(small: Ends) -> None:
+def test_no_library_is_told_by_the_resolver(small: Ends) -> None:
     """When somebody else listens with it at this port."""
     with small.client.serving([sys.executable, "-c", ECHO, small.client.ip], PORT):
         decides(small, small.server.ip, "no_library", has_table=True)
@@ -111,7 +111,7 @@ def test_no_library_is_told_at_the_window(small: Ends) -> None:
 
 
 @pytest.mark.parametrize("count", [presence_names.NAMED_PORTS + 1, MOST_LISTENERS + 1])
-def test_with_many_listeners_the_window_tells_it(small: Ends, count: int) -> None:
+def test_with_many_listeners_the_resolver_says_it(small: Ends, count: int) -> None:
     """Of all, or of one partition, whose listeners are looked for again when programs have gone."""
     assert is_bound(small.client.partition, presence_names.PORTS)
     with small.server.running([sys.executable, "-c", MANY, small.server.ip, str(count)]) as process:
@@ -184,7 +184,7 @@ def test_the_second_listener_at_an_address_takes_over(small: Ends) -> None:
             wait_until(lambda: is_direct(asking, small.server.ip), 10, "connections are direct again")
 
 
-def test_in_a_large_fabric_the_window_tells_it(small: Ends) -> None:
+def test_in_a_large_fabric_the_resolver_says_it(small: Ends) -> None:
     """Names come and go with the addresses."""
     many = [f"10.77.1.{number}/16" for number in range(1, 17)]
     for label, ips in (("one", many), ("two", [ip.replace("77.1", "77.2") for ip in many])):
@@ -210,7 +210,7 @@ def is_bound(partition: Partition, name: bytes) -> bool:
         return sock.connect_ex(name) == 0
 
 
-def test_without_a_window_the_broker_is_asked(fabric: Fabric) -> None:
+def test_without_a_resolver_the_broker_is_asked(fabric: Fabric) -> None:
     fabric.up()
     name = fabric.namespace("taken")
     with socket_in(f"/run/netns/{name}", socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:

@@ -15,7 +15,7 @@ VERSION = 4
 BROKER_NAME = "vnicd-sockets"
 """The broker's abstract name in the namespace of each partition."""
 
-RESOLVER = "-window"
+RESOLVER = "-resolver"
 """What follows the broker's name where programs ask first."""
 
 EXCHANGE = "-exchange"
