@@ -29,15 +29,15 @@
 
 #define VN_SOCKETS_VERSION 4
 #define VN_BROKER_NAME "vnicd-sockets"        /* abstract, SOCK_SEQPACKET, in each partition's namespace */
-#define VN_RESOLVER_NAME "-resolver"           /* after the broker's name: asks here first, see VN_ASK */
+#define VN_RESOLVER_NAME "-resolver"          /* after the broker's name: asks here first, see VN_ASK */
 #define VN_EXCHANGE_NAME "-exchange"           /* after the broker's name: OFFER, TAKE and FORGET */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the library; port, address */
-#define VN_NEAR_NAME "vnicd-near/"            /* abstract, SOCK_DGRAM, bound while the fabric has an address whose first */
-                                              /* two bytes (four of IPv6) follow in hex: what is not near is not asked for */
-#define VN_NEAR_HERE "here"                   /* follows instead as long as the broker serves the namespace */
-#define VN_NEAR_EXACT "exact"                 /* follows instead while each address has a name, with all its bytes; */
-#define VN_NEAR_PORTS "ports"                 /* and this, while each port with a listener with the library has one */
-#define VN_NEAR_PORT "port/%u"
+#define VN_PRESENCE_NAME "vnicd-presence/"    /* abstract, SOCK_DGRAM, bound while the fabric has an address whose */
+                                              /* first two bytes (four of IPv6) follow in hex: others are not asked for */
+#define VN_PRESENCE_HERE "here"               /* follows instead as long as the broker serves the namespace */
+#define VN_PRESENCE_EXACT "exact"             /* follows instead while each address has a name, with all its bytes; */
+#define VN_PRESENCE_PORTS "ports"             /* and this, while each port with a listener with the library has one */
+#define VN_PRESENCE_PORT "port/%u"
 
 #define VN_CONTROL_BYTES 4096u
 #define VN_RING_BYTES (256u * 1024)

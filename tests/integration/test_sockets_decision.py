@@ -24,7 +24,7 @@ from vnicd.sockets import abi, presence_names
 from vnicd.sockets.abi import BROKER_NAME
 
 PORT = 7301
-PORT_NAME = f"\0vnicd-near/port/{PORT}".encode()
+PORT_NAME = f"\0vnicd-presence/port/{PORT}".encode()
 
 DECIDE = f"""
 import socket, sys
@@ -157,7 +157,7 @@ def test_listeners_that_begin_while_the_host_has_no_time(small: Ends) -> None:
         assert process.stdout.readline() == b"ready\n"
         os.kill(host, signal.SIGCONT)
         for port in ports:
-            name = f"\0vnicd-near/port/{port}".encode()
+            name = f"\0vnicd-presence/port/{port}".encode()
             wait_until(lambda name=name: is_bound(small.client.partition, name), 10, "it is known")  # type: ignore[misc]
 
 

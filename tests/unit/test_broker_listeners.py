@@ -34,7 +34,7 @@ def where() -> Iterator[Address]:
 
 def is_told(where: Address) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        return sock.connect_ex(f"\0vnicd-near/port/{where.port}") == 0
+        return sock.connect_ex(f"\0vnicd-presence/port/{where.port}") == 0
 
 
 def test_a_listener_is_told_before_the_answer(program: Program, where: Address) -> None:

@@ -109,10 +109,10 @@ def test_names_are_those_of_the_header() -> None:
     assert f'"{abi.BROKER_NAME}"' in HEADER
     assert f'VN_RESOLVER_NAME "{abi.RESOLVER}"' in HEADER
     assert f'VN_EXCHANGE_NAME "{abi.EXCHANGE}"' in HEADER
-    assert 'VN_NEAR_NAME "vnicd-near/"' in HEADER
-    assert f'VN_NEAR_EXACT "{presence_names.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
-    assert f'VN_NEAR_PORTS "{presence_names.PORTS.rpartition(b"/")[2].decode()}"' in HEADER
-    assert 'VN_NEAR_PORT "port/%u"' in HEADER
+    assert 'VN_PRESENCE_NAME "vnicd-presence/"' in HEADER
+    assert f'VN_PRESENCE_EXACT "{presence_names.EXACT.rpartition(b"/")[2].decode()}"' in HEADER
+    assert f'VN_PRESENCE_PORTS "{presence_names.PORTS.rpartition(b"/")[2].decode()}"' in HEADER
+    assert 'VN_PRESENCE_PORT "port/%u"' in HEADER
     form = re.search(r'VN_LISTENER_NAME "(.*?)"', HEADER)
     assert form
     assert abi.listener_names(SERVER) == [

@@ -27,7 +27,7 @@ static enum vn_why decide_by_table(const struct vn_address *target, enum presenc
     if (port < 0 && !asked && is_due()) {
         if ((presence = presence_look(target)) == PRESENCE_ALONE)
             return VN_WHY_no_broker;
-        if (presence != PRESENCE_FAR && (asked = resolver_ask(target, &why)))
+        if (presence != PRESENCE_OUTSIDE && (asked = resolver_ask(target, &why)))
             port = table_partition_of(target);
     }
     if (port < 0 || ((uint32_t)port == table_own_port() && !settings.loopback))
@@ -44,7 +44,7 @@ static enum vn_why of_absence(enum presence presence) {
     switch (presence) {
     case PRESENCE_ALONE:
         return VN_WHY_no_broker;
-    case PRESENCE_FAR:
+    case PRESENCE_OUTSIDE:
         return VN_WHY_not_a_partition;
     default:
         return VN_WHY_no_library;
@@ -53,7 +53,7 @@ static enum vn_why of_absence(enum presence presence) {
 
 static enum vn_why decide(const struct vn_address *target) {
     enum vn_why why = VN_WHY_direct;
-    enum presence presence = address_is_loopback(target) ? PRESENCE_NEAR : PRESENCE_UNKNOWN;   /* it has no name */
+    enum presence presence = address_is_loopback(target) ? PRESENCE_POSSIBLE : PRESENCE_UNKNOWN;   /* it has no name */
     bool asked = false;
     switch (targets_recall(target)) {
     case TARGET_SILENT:
@@ -68,7 +68,7 @@ static enum vn_why decide(const struct vn_address *target) {
     if (table_shared() == NULL) {
         if (presence == PRESENCE_UNKNOWN)
             presence = presence_look(target);
-        if (presence != PRESENCE_NEAR)
+        if (presence != PRESENCE_POSSIBLE)
             return of_absence(presence);
         asked = resolver_ask(target, &why);
         if (!asked && !broker_hello())

@@ -11,13 +11,15 @@ BLUE = packed("10.77.0.2")
 def test_a_small_fabric_names_each_address() -> None:
     six = packed("fd77:1::2")
     expected = {"here", "exact", "0a4d", "0a4d0002", "fd770001", "fd770001000000000000000000000002"}
-    assert presence_names.names({BLUE, six}, None) == {f"\0vnicd-near/{text}".encode() for text in expected}
+    assert presence_names.names({BLUE, six}, None) == {
+        f"\0vnicd-presence/{text}".encode() for text in expected
+    }
 
 
 def test_a_large_fabric_names_its_networks() -> None:
     many = {bytes([10, 77, 1, number]) for number in range(presence_names.NAMED_ADDRESSES)}
     assert presence_names.names(many, ()) >= presence_names.FLAGS
-    assert presence_names.names({BLUE, *many}, {80}) == {presence_names.HERE, b"\0vnicd-near/0a4d"}
+    assert presence_names.names({BLUE, *many}, {80}) == {presence_names.HERE, b"\0vnicd-presence/0a4d"}
 
 
 def test_without_addresses_only_the_broker_has_a_name() -> None:
@@ -35,4 +37,4 @@ def test_ports_have_names_unless_there_are_many() -> None:
 
 
 def _port(number: int) -> bytes:
-    return f"\0vnicd-near/port/{number}".encode()
+    return f"\0vnicd-presence/port/{number}".encode()
