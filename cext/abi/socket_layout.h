@@ -59,8 +59,8 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
 #define VN_WANTS_DATA(armed) (((armed) & 0x00000000ffffffffull) != 0)
 #define VN_WANTS_ROOM(armed) (((armed) & 0xffffffff00000000ull) != 0)
 
-enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_WITHDRAWN = 8, VN_SHUT = 16 };
-    /* bits of state. FIN: nothing comes after head. CLOSED: nobody reads any more. RESET: as by TCP's RST. WITHDRAWN:
+enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_FELL_BACK = 8, VN_SHUT = 16 };
+    /* bits of state. FIN: nothing comes after head. CLOSED: nobody reads any more. RESET: as by TCP's RST. FELL_BACK:
        the client goes on with TCP. SHUT: both directions were shut, so what comes now is answered with a reset */
 
 enum { VN_UNDECIDED, VN_ANSWERING, VN_ACCEPTED };   /* decision of the accepting end; see handshake/fallback.c */
@@ -132,7 +132,7 @@ struct vn_reply {
 
 /* Why a connection is not direct. Names are shown by `vnicctl sockets`. */
 #define VN_WHYS(X) X(direct) X(not_a_partition) X(no_broker) X(no_library) X(no_offer) X(no_memory) X(no_descriptors) \
-    X(withdrawn) X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) \
+    X(fell_back) X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) \
     X(waits_unseen)
 enum vn_why {
 #define X(name) VN_WHY_##name,

@@ -97,17 +97,17 @@ static void exchange_dispose(struct exchange *s, struct exchange_offer *offer) {
         exchange_bury(s, &from->watched);
 }
 
-static void exchange_withdraw(struct exchange *s, struct exchange_offer *offer) {
+static void exchange_drop_offer(struct exchange *s, struct exchange_offer *offer) {
     exchange_remove(s, offer);
     exchange_dispose(s, offer);
 }
 
-/* Withdraws the offers that have waited too long, some at a time. */
+/* Drops the offers that have waited too long, some at a time. */
 static void exchange_expire(struct exchange *s) {
     struct exchange_offer *oldest;
     uint64_t now = exchange_now();
     for (int i = 0; i < 64 && (oldest = TAILQ_FIRST(&s->offers_by_age)) != NULL && oldest->deadline <= now; i++)
-        exchange_withdraw(s, oldest);
+        exchange_drop_offer(s, oldest);
 }
 
 /* ----------------------------------------------------------------------------------------------------- TAKEs */

@@ -88,14 +88,14 @@ static bool exchange_offer(struct exchange *s, struct exchange_client *client, s
         return false;
     struct exchange_offer *offer = exchange_find(s, to, &key);
     if (offer != NULL)   /* of a connection that was not made, or an impostor's */
-        exchange_withdraw(s, offer);
+        exchange_drop_offer(s, offer);
     offer = exchange_add(s, client, to, &key, message->fds);
     if (offer == NULL)
         return exchange_answer(client->fd, VN_WHY_no_memory, NULL, 0);
     message->fds[0] = message->fds[--message->count];   /* the surplus stays in the message, in any order */
     message->fds[1] = message->fds[--message->count];
     if (!exchange_answer(client->fd, VN_WHY_direct, NULL, 0)) {   /* its connection is plain TCP */
-        exchange_withdraw(s, offer);
+        exchange_drop_offer(s, offer);
         return false;
     }
     exchange_serve_taker(s, offer);
@@ -121,13 +121,13 @@ static bool exchange_take(struct exchange *s, struct exchange_client *client, st
     return true;
 }
 
-/* Only the client that has made an offer can withdraw it. */
+/* Only the client that has made an offer can take it back. */
 static void exchange_forget(struct exchange *s, const struct exchange_client *client, const struct exchange_key *key) {
     struct exchange_offer *each, *next;
     for (each = LIST_FIRST(&s->offers[exchange_bucket(s, key)]); each != NULL; each = next) {
         next = LIST_NEXT(each, same_bucket);
         if (each->maker == client->serial && exchange_same_key(&each->key, key))
-            exchange_withdraw(s, each);
+            exchange_drop_offer(s, each);
     }
 }
 

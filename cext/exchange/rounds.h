@@ -203,7 +203,7 @@ static void exchange_close(struct exchange *s, struct exchange_namespace *home) 
     while ((client = LIST_FIRST(&home->clients)) != NULL)
         exchange_drop(s, client);
     while ((offer = LIST_FIRST(&home->offers)) != NULL)
-        exchange_withdraw(s, offer);
+        exchange_drop_offer(s, offer);
     s->namespaces[home->index] = NULL;
     for (int i = 0; i < s->entry_count; i++)    /* the next namespace with its index must not speak for its addresses */
         if (s->entries[i].index == (uint32_t)home->index)

@@ -1,4 +1,4 @@
-"""How long the broker keeps an offer, and who may make and withdraw it."""
+"""How long the broker keeps an offer, and who may make it and take it back."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_offer_can_be_forgotten(program: Program, listener: socket.socket) ->
     program.catch_up()
     assert preload.offers(table, 1) == 1
     other.forget(SOURCE, target)
-    wait_until(lambda: preload.offers(table, 1) == 0, 5, "the offer is withdrawn")
+    wait_until(lambda: preload.offers(table, 1) == 0, 5, "the offer is dropped")
     doorbell.settimeout(5)
     assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
     for each in (other, doorbell):

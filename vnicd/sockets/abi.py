@@ -64,7 +64,7 @@ class Why(IntEnum):
     NO_OFFER = 4
     NO_MEMORY = 5
     NO_DESCRIPTORS = 6
-    WITHDRAWN = 7
+    FELL_BACK = 7
     REFUSED_BY_PEER = 8
     SECCOMP = 9
     UNSUPPORTED = 10
@@ -81,7 +81,7 @@ WORDS = {
     Why.NO_OFFER: "the client left it to TCP, or runs without the library",
     Why.NO_MEMORY: "there was no memory for it",
     Why.NO_DESCRIPTORS: "the limit of open files is too near",
-    Why.WITHDRAWN: "the listener did not answer in time",
+    Why.FELL_BACK: "the listener did not answer in time",
     Why.REFUSED_BY_PEER: "TCP did not connect",
     Why.SECCOMP: "the program has a seccomp filter",
     Why.UNSUPPORTED: "the socket, or the kernel, does not allow it",

@@ -32,7 +32,7 @@ static enum vn_why decide_by_table(const struct vn_address *target, enum presenc
     }
     if (port < 0 || ((uint32_t)port == table_own_port() && !settings.loopback))
         return VN_WHY_not_a_partition;
-    if (!asked && targets_recall(target) != TARGET_DIRECT && targets_recall(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
+    if (!asked && targets_lookup(target) != TARGET_DIRECT && targets_lookup(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
         if (presence == PRESENCE_UNKNOWN && presence_look(target) == PRESENCE_SILENT)
             return VN_WHY_no_library;
         resolver_ask(target, &why);
@@ -55,11 +55,11 @@ static enum vn_why decide(const struct vn_address *target) {
     enum vn_why why = VN_WHY_direct;
     enum presence presence = address_is_loopback(target) ? PRESENCE_POSSIBLE : PRESENCE_UNKNOWN;   /* it has no name */
     bool asked = false;
-    switch (targets_recall(target)) {
+    switch (targets_lookup(target)) {
     case TARGET_SILENT:
         return VN_WHY_no_library;
     case TARGET_FELL_BACK:
-        return VN_WHY_withdrawn;
+        return VN_WHY_fell_back;
     case TARGET_SHORT_LIVED:
         return VN_WHY_short_lived;
     default:

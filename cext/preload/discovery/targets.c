@@ -62,7 +62,7 @@ static bool is_valid(const struct place *place) {
     return now_ns() < place->until && place->epoch == table_epoch();
 }
 
-enum target targets_recall(const struct vn_address *target) {
+enum target targets_lookup(const struct vn_address *target) {
     mutex_lock(&mutex);
     const struct place *place = find(target);
     enum target what = place != NULL && is_valid(place) ? place->what : TARGET_UNKNOWN;

@@ -10,13 +10,13 @@
 #include "handshake/progress.h"
 #include "memory/region.h"
 
-/* Accepts the region that was offered, unless it is withdrawn: see fallback.c. */
+/* Accepts the region that was offered, unless the client has fallen back: see fallback.c. */
 static bool decide(struct vn_region *own, const struct vn_region *peer) {
     atomic_store(&own->decision, VN_ANSWERING);
     atomic_thread_fence(memory_order_seq_cst);
-    bool withdrawn = atomic_load(&peer->state) & VN_WITHDRAWN;
-    atomic_store(&own->decision, withdrawn ? VN_UNDECIDED : VN_ACCEPTED);
-    return !withdrawn;
+    bool fell_back = atomic_load(&peer->state) & VN_FELL_BACK;
+    atomic_store(&own->decision, fell_back ? VN_UNDECIDED : VN_ACCEPTED);
+    return !fell_back;
 }
 
 /* False when the client can't be told. One that has written and closed already, or died, is accepted all the same:

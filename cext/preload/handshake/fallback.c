@@ -2,9 +2,9 @@
  *
  * The program's descriptor is the TCP socket all the time, so going back means: what was written into the ring is sent
  * by TCP, and the number means nothing to the library any more. It must not happen after the other end has accepted. The
- * accepting end says that it is about to (`decision` is ANSWERING), looks whether the client has withdrawn, and then
- * says what came of it. The client says that it withdraws, and looks at what the other end says: so either the other
- * end has seen the withdrawal, or the client sees that it is about to accept, and soon whether it has.
+ * accepting end says that it is about to (`decision` is ANSWERING), looks whether the client has fallen back, and
+ * then says what came of it. The client says that it falls back, and looks at what the other end says: so either the
+ * other end has seen that, or the client sees that it is about to accept, and soon whether it has.
  *
  * Writers are kept out by the write lock. Whoever finds the connection as it was meanwhile sees CONN_PLAIN at his next
  * look, and goes on with the same number by the kernel. */
@@ -112,7 +112,7 @@ static void go_on_by_tcp(struct conn *conn, int tcp) {
     hand_over(conn, tcp);
     if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
         targets_learn(&conn->target, TARGET_FELL_BACK);
-    report(VN_WHY_withdrawn, &conn->target, tcp);
+    report(VN_WHY_fell_back, &conn->target, tcp);
 }
 
 /* Who sleeps in a call goes on with the socket, also when its number means another one by then. */
@@ -127,10 +127,10 @@ void fallback(struct conn *conn, int tcp) {
     if (conn_phase(conn) >= CONN_DIRECT)
         return;
     struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
-    atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
+    atomic_fetch_or(&conn->own->state, VN_FELL_BACK);
     atomic_thread_fence(memory_order_seq_cst);
     if (is_accepted(conn, &region)) {
-        atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_WITHDRAWN);
+        atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_FELL_BACK);
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
         conn->peer = region;
         conn_set_phase(conn, CONN_OFFERED, CONN_DIRECT);

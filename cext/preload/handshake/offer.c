@@ -115,8 +115,8 @@ static void enter(int fd, struct conn *conn) {
 }
 
 /* The broker may have the offer all the same, if its answer was only late. */
-static void withdraw(struct conn *conn) {
-    atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
+static void leave_to_tcp(struct conn *conn) {
+    atomic_fetch_or(&conn->own->state, VN_FELL_BACK);
     conn_release(conn);
 }
 
@@ -160,7 +160,7 @@ enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length,
     why = broker_offer(&source, target, offer.far, offer.memfd, fd);
     sent(&offer);
     if (why != VN_WHY_direct) {
-        withdraw(conn);
+        leave_to_tcp(conn);
         return why;
     }
     conn_read_options(conn, fd);

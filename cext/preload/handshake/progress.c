@@ -36,7 +36,7 @@ static bool wants_nudge(const struct conn *conn) {
 }
 
 static uint64_t nudge_due(const struct conn *conn) {
-    return targets_recall(&conn->target) == TARGET_DEFERS ? conn->offered_at : conn->offered_at + NUDGE_NS;
+    return targets_lookup(&conn->target) == TARGET_DEFERS ? conn->offered_at : conn->offered_at + NUDGE_NS;
 }
 
 static void nudge(struct conn *conn, int tcp) {

@@ -61,7 +61,7 @@ static void upgrade(int accepting, int fd, const struct listener *listener, cons
         return;
     }
     struct conn *conn = answer(doorbell, memfd, &local, &remote, fd);
-    report(conn != NULL ? VN_WHY_direct : VN_WHY_withdrawn, &remote, fd);   /* or there is no memory: rarely */
+    report(conn != NULL ? VN_WHY_direct : VN_WHY_fell_back, &remote, fd);   /* or there is no memory: rarely */
     if (conn == NULL)
         return;
     conn->family = listener->family;

@@ -129,7 +129,7 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
         result = connect_kernel(fd, name, length);
         if (result == 0 || errno == EINPROGRESS)
             mark_set(fd, MARK_SETTLED);
-        if (result == 0 && why == VN_WHY_no_library && targets_recall(target) == TARGET_UNKNOWN)
+        if (result == 0 && why == VN_WHY_no_library && targets_lookup(target) == TARGET_UNKNOWN)
             targets_learn(target, TARGET_SILENT);
         return result;
     }
