@@ -112,7 +112,7 @@ enum vn_op {
     VN_OFFER = 2,   /* source, target; fds [doorbell, region, TCP socket that is bound to source]; reply: 0, or why not. A client */
                     /* that has had an answer on this connection may connect before it reads this one */
     VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
-                    /* reply: 0 and fds [doorbell, region], or VN_WHY_no_offer */
+                    /* reply: 0 and fds [doorbell, region], or VN_REASON_no_offer */
     VN_FORGET = 4,  /* source, target: the connect failed; no reply */
     VN_ASK = 5,     /* at the resolver, once for each connection: target (family 0: none); reply: 0, or why a connection */
                     /* to it can't be direct, and fds [table] */
@@ -125,20 +125,20 @@ struct vn_request {
 };
 
 struct vn_reply {
-    uint32_t version, why;       /* enum vn_why */
+    uint32_t version, reason;    /* enum vn_reason */
     uint32_t port;               /* HELLO, ASK: the number of the partition that asks */
     uint32_t reserved;
 };
 
 /* Why a connection is not direct. Names are shown by `vnicctl sockets`. */
-#define VN_WHYS(X) X(direct) X(not_a_partition) X(no_broker) X(no_library) X(no_offer) X(no_memory) X(no_descriptors) \
+#define VN_REASONS(X) X(direct) X(not_a_partition) X(no_broker) X(no_library) X(no_offer) X(no_memory) X(no_descriptors) \
     X(fell_back) X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) \
     X(waits_unseen)
-enum vn_why {
-#define X(name) VN_WHY_##name,
-    VN_WHYS(X)
+enum vn_reason {
+#define X(name) VN_REASON_##name,
+    VN_REASONS(X)
 #undef X
-    VN_WHY_COUNT
+    VN_REASON_COUNT
 };
 
 #define VN_TABLE_MAGIC 0x6c626154u
@@ -173,6 +173,6 @@ struct vn_process {                  /* a memfd "vnicd-process", mapped for as l
     int32_t pid;
     uint32_t recent_count;           /* decisions made; the last VN_RECENT of them are in `recent` */
     char program[16];
-    _Atomic uint64_t decided[16];    /* by enum vn_why */
-    struct { struct vn_address target; uint32_t why; int32_t fd; uint64_t when_ns; } recent[VN_RECENT];
+    _Atomic uint64_t decided[16];    /* by enum vn_reason */
+    struct { struct vn_address target; uint32_t reason; int32_t fd; uint64_t when_ns; } recent[VN_RECENT];
 };

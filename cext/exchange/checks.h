@@ -52,9 +52,9 @@ static enum exchange_heard exchange_hear(int fd, struct exchange_message *messag
 }
 
 /* False when the client does not take it: who never reads has no place here. */
-static bool exchange_answer(int fd, uint32_t why, const int *fds, int count) {
+static bool exchange_answer(int fd, uint32_t reason, const int *fds, int count) {
     union { struct cmsghdr header; char room[CMSG_SPACE(2 * sizeof(int))]; } control;
-    struct vn_reply reply = {.version = VN_SOCKETS_VERSION, .why = why};
+    struct vn_reply reply = {.version = VN_SOCKETS_VERSION, .reason = reason};
     struct iovec iov = {&reply, sizeof(reply)};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     if (count > 0) {

@@ -32,10 +32,10 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLLIN
 
 cdef extern from "resolver/resolver.h" nogil:
-    enum: VN_WHY_direct
-    enum: VN_WHY_not_a_partition
-    enum: VN_WHY_no_library
-    enum: VN_WHY_unsupported
+    enum: VN_REASON_direct
+    enum: VN_REASON_not_a_partition
+    enum: VN_REASON_no_library
+    enum: VN_REASON_unsupported
     enum: VN_SOCKETS_VERSION
     enum: VN_ASK
     struct vn_address:
@@ -48,7 +48,7 @@ cdef extern from "resolver/resolver.h" nogil:
         vn_address target
     struct vn_reply:
         uint32_t version
-        uint32_t why
+        uint32_t reason
         uint32_t port
     ctypedef struct vn_resolver_entry:
         vn_address address
@@ -129,7 +129,7 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
     """Whether a connection from the place to the target may be direct, as far as is known without its socket."""
     cdef int i, found = -1
     if target.family == 0:
-        return VN_WHY_direct
+        return VN_REASON_direct
     if resolver_is_loopback(target):
         found = index
     for i in range(s.count):
@@ -138,8 +138,8 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
         if s.entries[i].address.family == target.family and memcmp(s.entries[i].address.ip, target.ip, 16) == 0:
             found = <int>s.entries[i].port
     if not 0 <= found < PLACES or s.places[found] == NULL:
-        return VN_WHY_not_a_partition
-    return VN_WHY_direct if resolver_has_listener(s.places[found].probe, target) else VN_WHY_no_library
+        return VN_REASON_not_a_partition
+    return VN_REASON_direct if resolver_has_listener(s.places[found].probe, target) else VN_REASON_no_library
 
 
 cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
@@ -155,9 +155,9 @@ cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
     memset(&reply, 0, sizeof(reply))
     reply.version = VN_SOCKETS_VERSION
     reply.port = s.places[index].number
-    reply.why = VN_WHY_unsupported
+    reply.reason = VN_REASON_unsupported
     if request.version == VN_SOCKETS_VERSION:
-        reply.why = judge(s, index, &request.target)
+        reply.reason = judge(s, index, &request.target)
     resolver_answer(fd, &reply, s.table)
     return True
 

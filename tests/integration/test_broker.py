@@ -21,7 +21,7 @@ from tests.support.partition import Partition
 from tests.support.preload import Program, address_of
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
-from vnicd.sockets.abi import BROKER_NAME, Address, Op, Why
+from vnicd.sockets.abi import BROKER_NAME, Address, Op, Reason
 
 TCP_CLOSE = 7
 
@@ -72,16 +72,16 @@ def test_an_offer_goes_to_another_partition(shared: Fabric, pair: Pair) -> None:
     with listening(green) as listener, tcp(blue) as sock:
         source, target = address_of(sock), address_of(listener)
         reply, doorbell = client.offer(source, target, sock)
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         assert preload.offers(table, number(shared, green)) == 1
         assert preload.offers(table, number(shared, blue)) == 0
         sock.connect((target.text, target.port))
         accepted, _ = listener.accept()
-        assert client.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER, (
+        assert client.ask(Op.TAKE, source, target, [accepted.fileno()])[0].reason == Reason.NO_OFFER, (
             "it is green's"
         )
         reply, fds = server.ask(Op.TAKE, source, target, [accepted.fileno()])
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         with socket.socket(fileno=fds[0]) as far:
             far.send(b"hello")
             assert doorbell.recv(9) == b"hello"
@@ -101,7 +101,7 @@ def test_a_socket_of_another_namespace_is_no_proof(shared: Fabric, pair: Pair) -
         listener = stack.enter_context(listening(green))
         sock = stack.enter_context(tcp(blue))
         source, target = address_of(sock), address_of(listener)
-        assert client.offer(source, target, sock)[0].why == Why.DIRECT
+        assert client.offer(source, target, sock)[0].reason == Reason.DIRECT
         elsewhere = f"/run/netns/{shared.namespace('fake')}"
         for command in (["link", "set", "lo", "up"], *(["addr", "add", f"{ip}/32", "dev", "lo"] for ip in
                         (source.text, target.text))):  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_socket_of_another_namespace_is_no_proof(shared: Fabric, pair: Pair) -
         caller.bind((source.text, source.port))
         caller.connect((target.text, target.port))
         accepted = stack.enter_context(fake.accept()[0])
-        assert server.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER
+        assert server.ask(Op.TAKE, source, target, [accepted.fileno()])[0].reason == Reason.NO_OFFER
     client.close()
     server.close()
 
@@ -125,12 +125,12 @@ def test_a_listener_in_another_partition_does_not_count(shared: Fabric, pair: Pa
     with listening(blue) as listener:
         target = Address(abi.packed(green.ip), address_of(listener).port)
         source = Address(abi.packed(blue.ip), 30009)
-        assert client.offer(source, target)[0].why == Why.NO_LIBRARY
+        assert client.offer(source, target)[0].reason == Reason.NO_LIBRARY
     with listening(green) as listener:
         stranger = Address(abi.packed(green.ip), 9)
-        assert client.offer(stranger, address_of(listener))[0].why == Why.NOT_A_PARTITION
+        assert client.offer(stranger, address_of(listener))[0].reason == Reason.NOT_A_PARTITION
         with tcp(blue, source.port) as sock:
-            assert client.offer(source, address_of(listener), sock)[0].why == Why.DIRECT
+            assert client.offer(source, address_of(listener), sock)[0].reason == Reason.DIRECT
         with pytest.raises(EOFError):  # without one, the offer shows a socket that is not in the partition
             client.offer(source, address_of(listener))
     client.close()
@@ -163,12 +163,12 @@ def test_offers_end_with_the_partition_that_they_are_for(fabric: Fabric) -> None
     with listening(green) as listener, tcp(blue) as sock:
         source, target = address_of(sock), address_of(listener)
         reply, doorbell = client.offer(source, target, sock)
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         fabric.cli("partition", "remove", green.name)
         doorbell.settimeout(10)
         assert doorbell.recv(1) == b"", "nobody has the other end of the doorbell"
         assert preload.offers(table, port) == 0
-        assert client.offer(source, target, sock)[0].why == Why.NOT_A_PARTITION
+        assert client.offer(source, target, sock)[0].reason == Reason.NOT_A_PARTITION
         doorbell.close()
     client.close()
 
@@ -185,7 +185,7 @@ def test_offers_end_with_the_partition_of_their_program(fabric: Fabric) -> None:
     client, server = program(blue), program(green)
     with listening(green) as listener, tcp(blue) as sock:
         source, target = address_of(sock), address_of(listener)
-        assert client.offer(source, target, sock)[0].why == Why.DIRECT
+        assert client.offer(source, target, sock)[0].reason == Reason.DIRECT
         sock.connect((target.text, target.port))
         fabric.cli("partition", "remove", blue.name)
         with pytest.raises(EOFError):
@@ -193,7 +193,7 @@ def test_offers_end_with_the_partition_of_their_program(fabric: Fabric) -> None:
         accepted, _ = listener.accept()
         wait_until(lambda: is_reset(accepted), 5, "the reset has come")
         reply, fds = server.ask(Op.TAKE, source, target, [accepted.fileno()])
-        assert reply.why == Why.NO_OFFER
+        assert reply.reason == Reason.NO_OFFER
         assert not fds
         with pytest.raises(ConnectionResetError):
             accepted.recv(1)

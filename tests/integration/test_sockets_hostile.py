@@ -217,7 +217,7 @@ def impostor(broker: str) -> Iterator[tuple[int, Callable[[], tuple[socket.socke
             tcp = stack.enter_context(listener.accept()[0])
             source = abi.address(*tcp.getpeername())
             reply, fds = us.ask(Op.TAKE, source, preload.address_of(listener), [tcp.fileno()])
-            assert reply.why == 0 and len(fds) == 2
+            assert reply.reason == 0 and len(fds) == 2
             return stack.enter_context(socket.socket(fileno=fds[0])), fds[1:]
 
         yield listener.getsockname()[1], take

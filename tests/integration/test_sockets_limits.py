@@ -19,7 +19,7 @@ from tests.support.direct import LIBRARY, LONG
 from tests.support.hostile import Asking, echo_server, holdings, program, resident
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Why
+from vnicd.sockets.abi import Reason
 
 MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 OPEN = min(10_000, MOST * 3 // 8 - 100) if LONG else 1_000
@@ -216,7 +216,7 @@ def test_broker_that_lies() -> None:
         preload.make_stream_region(1 << 40),
         preload.make_stream_region(),
     ]
-    good, bad = abi.Reply(Why.DIRECT, 1).pack(), abi.Reply(Why.NO_OFFER, 1 << 31).pack()
+    good, bad = abi.Reply(Reason.DIRECT, 1).pack(), abi.Reply(Reason.NO_OFFER, 1 << 31).pack()
     answers: list[list[tuple[bytes, list[int]]]] = [[], [(b"x", fds)], [(bad, []), (b"", [])]]
     answers += [[(good, [fd]), (good, fds)] for fd in fds]
     answers += [[(good, fds * 20), (good, fds * 20), (good, fds)], [(os.urandom(2000), fds[:2])]]

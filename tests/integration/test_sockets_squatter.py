@@ -15,7 +15,7 @@ import pytest
 from tests.support.direct import LIBRARY, preloading
 from tests.support.waiting import wait_for_output
 from vnicd.sockets import abi
-from vnicd.sockets.abi import EXCHANGE, RESOLVER, Reply, Why
+from vnicd.sockets.abi import EXCHANGE, RESOLVER, Reason, Reply
 
 SQUATTER = """
 import os, socket, sys
@@ -97,6 +97,6 @@ def test_a_broker_of_another_version_is_left_alone() -> None:
                 with suppress(TimeoutError, BrokenPipeError), broker.accept()[0] as visitor:
                     asked += 1
                     visitor.recv(4096)
-                    visitor.send(Reply(Why.UNSUPPORTED, version=abi.VERSION + 1).pack())
+                    visitor.send(Reply(Reason.UNSUPPORTED, version=abi.VERSION + 1).pack())
         assert process.returncode == 0
     assert 1 <= asked < 10

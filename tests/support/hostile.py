@@ -151,7 +151,7 @@ def connected(broker: str, port: int, liar: Liar) -> Iterator[socket.socket]:
     with closing(preload.Program(broker)) as us, preload.bound(LOCAL) as tcp:
         source = preload.address_of(tcp)
         reply, _ = us.ask(Op.OFFER, source, where(port), [liar.doorbell, liar.memfd, tcp.fileno()])
-        assert reply.why == 0
+        assert reply.reason == 0
         tcp.connect((LOCAL, port))
         try:
             yield tcp

@@ -62,9 +62,9 @@ def process_page(program: str, decisions: Sequence[tuple[Address, int]], pid: in
     """What a process tells that has made these decisions, each of which has its own place in time."""
     decided = [0] * 16
     rows = [b""] * abi.RECENT
-    for index, (target, why) in enumerate(decisions):
-        decided[why] += 1
-        rows[index % abi.RECENT] = abi.pack_address(target) + struct.pack("=IiQ", why, -1, index + 1)
+    for index, (target, reason) in enumerate(decisions):
+        decided[reason] += 1
+        rows[index % abi.RECENT] = abi.pack_address(target) + struct.pack("=IiQ", reason, -1, index + 1)
     head = struct.pack("=IIiI16s16Q", abi.PROCESS_MAGIC, abi.VERSION, pid or os.getpid(),
                        len(decisions), program.encode(), *decided)  # fmt: skip
     return (head + b"".join(row.ljust(40, b"\0") for row in rows)).ljust(4096, b"\0")
@@ -118,7 +118,7 @@ class Program:
 
     def catch_up(self) -> None:
         """The exchange has read what was sent to it before, by whomever."""
-        assert self.ask(Op.TAKE)[0].why == abi.Why.NO_DESCRIPTORS
+        assert self.ask(Op.TAKE)[0].reason == abi.Reason.NO_DESCRIPTORS
 
     def reply(self) -> tuple[Reply, list[int]]:
         """EOFError when the broker has ended the connection."""
@@ -237,7 +237,7 @@ def main() -> None:
     facts = {"program": "pretender", "head": head, "rings": 3}
     region[: abi.CONTROL_BYTES] = stream_region_page(local, remote, accepted=accepted, **facts)
     page = mmap.mmap(make_stream_region(abi.CONTROL_BYTES, name="vnicd-process"), abi.CONTROL_BYTES)
-    page[:] = process_page("pretender", [(remote, int(abi.Why.NO_LIBRARY))])
+    page[:] = process_page("pretender", [(remote, int(abi.Reason.NO_LIBRARY))])
     print("ready", flush=True)
     sys.stdin.read()
 

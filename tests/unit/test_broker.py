@@ -14,7 +14,7 @@ from tests.support import broker, preload
 from tests.support.broker import NAME
 from tests.support.preload import Program, address_of, marker
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Why
+from vnicd.sockets.abi import Address, Op, Reason
 
 SOURCE = abi.address("127.0.0.1", 30001)
 OWN = abi.address("10.9.9.1", 30007)
@@ -47,19 +47,19 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
         client.bind(("127.0.0.1", 0))
         source = address_of(client)
         reply, ours = program.offer(source, target, client)
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         assert preload.offers(table, 1) == 1
         client.connect((target.text, target.port))
         accepted, _ = listener.accept()
         other = Program(NAME)
         reply, fds = other.ask(Op.TAKE, source, target, [accepted.fileno()])
-    assert reply.why == Why.DIRECT
+    assert reply.reason == Reason.DIRECT
     assert os.fstat(fds[1]).st_size == abi.REGION_BYTES
     theirs = socket.socket(fileno=fds[0])
     ours.send(b"hello")
     assert theirs.recv(9) == b"hello"
     assert preload.offers(table, 1) == 0
-    assert other.ask(Op.TAKE, source, target, [accepted.fileno()])[0].why == Why.NO_OFFER
+    assert other.ask(Op.TAKE, source, target, [accepted.fileno()])[0].reason == Reason.NO_OFFER
     for each in (ours, theirs, accepted, other):
         each.close()
     os.close(fds[1])
@@ -67,11 +67,11 @@ def test_an_offer_is_taken(program: Program, listener: socket.socket) -> None:
 
 def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: socket.socket) -> None:
     target = address_of(listener)
-    assert program.offer(SOURCE, target)[0].why == Why.DIRECT
+    assert program.offer(SOURCE, target)[0].reason == Reason.DIRECT
     client = socket.create_connection((target.text, target.port))
     accepted, _ = listener.accept()
     for sock in (client, accepted, listener):  # the names must be those of the socket
-        assert program.ask(Op.TAKE, SOURCE, target, [sock.fileno()])[0].why == Why.NO_OFFER
+        assert program.ask(Op.TAKE, SOURCE, target, [sock.fileno()])[0].reason == Reason.NO_OFFER
     with socket.socket(type=socket.SOCK_DGRAM) as fake:  # what it is called is anybody's choice
         fake.connect((SOURCE.text, SOURCE.port))
         other = Program(NAME + abi.EXCHANGE)
@@ -85,32 +85,32 @@ def test_only_who_has_the_connection_gets_the_offer(program: Program, listener: 
 @pytest.mark.parametrize("name", ["0.0.0.0", "::", "127.0.0.1"])
 def test_a_listener_is_known_by_its_address_or_all(program: Program, name: str) -> None:
     target = Address(SOURCE.ip, 7001)
-    assert program.offer(SOURCE, target)[0].why == Why.NO_LIBRARY
+    assert program.offer(SOURCE, target)[0].reason == Reason.NO_LIBRARY
     with marker(target, name):
-        assert program.offer(SOURCE, target)[0].why == Why.DIRECT
-    assert program.offer(SOURCE, target)[0].why == Why.NO_LIBRARY
+        assert program.offer(SOURCE, target)[0].reason == Reason.DIRECT
+    assert program.offer(SOURCE, target)[0].reason == Reason.NO_LIBRARY
 
 
 def test_a_listener_elsewhere_is_none(program: Program) -> None:
     for other in ("127.0.0.2", "::1"):
         with marker(Address(SOURCE.ip, 7002), other):
-            assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].why == Why.NO_LIBRARY
+            assert program.offer(SOURCE, Address(SOURCE.ip, 7002))[0].reason == Reason.NO_LIBRARY
     with marker(abi.address("::1", 7003), "0.0.0.0"):
         target = abi.address("::1", 7003)
-        assert program.offer(abi.address("::1", 30001), target)[0].why == Why.NO_LIBRARY
+        assert program.offer(abi.address("::1", 30001), target)[0].reason == Reason.NO_LIBRARY
 
 
 def test_a_program_speaks_for_its_partition_alone(program: Program, listener: socket.socket) -> None:
     target = address_of(listener)
     with marker(OWN):
-        assert program.offer(OWN, OWN)[0].why == Why.DIRECT
-        assert program.offer(OWN, target)[0].why == Why.DIRECT
+        assert program.offer(OWN, OWN)[0].reason == Reason.DIRECT
+        assert program.offer(OWN, target)[0].reason == Reason.DIRECT
         for stranger in ("10.9.9.2", "fe80::1", "0.0.0.0"):
-            assert program.offer(abi.address(stranger, 30009), OWN)[0].why == Why.NOT_A_PARTITION
-            assert program.offer(abi.address(stranger, 30009), target)[0].why == Why.NOT_A_PARTITION
+            assert program.offer(abi.address(stranger, 30009), OWN)[0].reason == Reason.NOT_A_PARTITION
+            assert program.offer(abi.address(stranger, 30009), target)[0].reason == Reason.NOT_A_PARTITION
     for stranger in ("10.9.9.2", "192.0.2.1", "fd09::2"):
-        assert program.offer(OWN, abi.address(stranger, 9))[0].why == Why.NOT_A_PARTITION
-    assert program.offer(Address(SOURCE.ip, 0), target)[0].why == Why.UNSUPPORTED
+        assert program.offer(OWN, abi.address(stranger, 9))[0].reason == Reason.NOT_A_PARTITION
+    assert program.offer(Address(SOURCE.ip, 0), target)[0].reason == Reason.UNSUPPORTED
 
 
 def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
@@ -124,7 +124,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_ipv4(program: Program) -> None:
             accepted, _ = listener.accept()
             assert accepted.getpeername()[0] == "::ffff:127.0.0.1"
             reply, fds = program.ask(Op.TAKE, source, target, [accepted.fileno()])
-            assert reply.why == Why.DIRECT
+            assert reply.reason == Reason.DIRECT
             for fd in fds:
                 os.close(fd)
             accepted.close()

@@ -14,7 +14,7 @@ from tests.support.broker import NAME, descriptors, stopped
 from tests.support.preload import Program, address_of, bound, lingering, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Op, Why
+from vnicd.sockets.abi import Op, Reason
 
 SOURCE = abi.address("127.0.0.1", 30003)
 
@@ -66,7 +66,7 @@ def test_another_version_is_told_so(program: Program) -> None:
     for each, op in ((program, Op.HELLO), (program.exchange, Op.OFFER)):
         each.send(abi.Request(abi.VERSION + 1, op, SOURCE, SOURCE).pack())
         reply, fds = each.reply()
-        assert (reply.why, reply.version, fds) == (Why.UNSUPPORTED, abi.VERSION, [])
+        assert (reply.reason, reply.version, fds) == (Reason.UNSUPPORTED, abi.VERSION, [])
     assert program.table()[0] == 1
     program.catch_up()
 
@@ -82,7 +82,7 @@ def test_each_request_has_its_place(program: Program) -> None:
 
 def test_without_descriptors_nothing_is_offered_or_taken(program: Program, listener: socket.socket) -> None:
     for op in (Op.OFFER, Op.TAKE):
-        assert program.ask(op, SOURCE, address_of(listener))[0].why == Why.NO_DESCRIPTORS
+        assert program.ask(op, SOURCE, address_of(listener))[0].reason == Reason.NO_DESCRIPTORS
 
 
 def test_surplus_descriptors_are_closed(program: Program, running: subprocess.Popen[bytes]) -> None:

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Why
+from vnicd.sockets.abi import Address, Op, Reason
 
 T = TypeVar("T")
 
@@ -41,15 +41,15 @@ def test_a_listener_is_told_before_the_answer(program: Program, where: Address) 
     assert not is_told(where)
     with marker(where):
         for _ in range(2):
-            assert program.ask(Op.LISTEN, where)[0].why == Why.DIRECT
+            assert program.ask(Op.LISTEN, where)[0].reason == Reason.DIRECT
             assert is_told(where)
 
 
 def test_it_is_told_until_somebody_has_gone(program: Program, where: Address) -> None:
     with marker(where):
         other = Program(NAME)
-        assert other.ask(Op.LISTEN, where)[0].why == Why.DIRECT
-    assert program.ask(Op.HELLO)[0].why == Why.DIRECT
+        assert other.ask(Op.LISTEN, where)[0].reason == Reason.DIRECT
+    assert program.ask(Op.HELLO)[0].reason == Reason.DIRECT
     assert is_told(where)
     other.end()
     wait_until(lambda: not is_told(where), 10, "it is forgotten")
@@ -57,8 +57,8 @@ def test_it_is_told_until_somebody_has_gone(program: Program, where: Address) ->
 
 def test_one_that_is_not_there_is_not_told(program: Program, where: Address) -> None:
     with marker(where, "0.0.0.0"):
-        assert program.ask(Op.LISTEN, where)[0].why == Why.UNSUPPORTED
-    assert program.ask(Op.LISTEN)[0].why == Why.UNSUPPORTED
+        assert program.ask(Op.LISTEN, where)[0].reason == Reason.UNSUPPORTED
+    assert program.ask(Op.LISTEN)[0].reason == Reason.UNSUPPORTED
     assert not is_told(where)
 
 
@@ -82,7 +82,7 @@ def test_who_does_not_wait_for_the_answer_has_to_go(program: Program, where: Add
             except OSError:
                 break
         other.end()
-    assert program.ask(Op.HELLO)[0].why == Why.DIRECT
+    assert program.ask(Op.HELLO)[0].reason == Reason.DIRECT
 
 
 def test_the_second_at_a_port_waits_for_its_name_as_well(slow: tuple[Broker, Event], where: Address) -> None:
@@ -98,7 +98,7 @@ def test_the_second_at_a_port_waits_for_its_name_as_well(slow: tuple[Broker, Eve
         assert not is_told(where)
         may_go_on.set()
         for program in programs:
-            assert program.reply()[0].why == Why.DIRECT
+            assert program.reply()[0].reason == Reason.DIRECT
             assert is_told(where)
             program.end()
 

@@ -13,7 +13,7 @@ from tests.support.broker import NAME
 from tests.support.preload import Program, address_of, bound, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Why
+from vnicd.sockets.abi import Address, Op, Reason
 
 SOURCE = abi.address("127.0.0.1", 30002)
 
@@ -45,7 +45,7 @@ def test_an_offer_outlives_its_program(program: Program, listener: socket.socket
     assert preload.offers(table, 1) == 1
     accepted, _ = listener.accept()
     reply, fds = program.ask(Op.TAKE, source, target, [accepted.fileno()])
-    assert reply.why == Why.DIRECT
+    assert reply.reason == Reason.DIRECT
     assert preload.offers(table, 1) == 0
     with socket.socket(fileno=fds[0]) as far:
         assert far.recv(99) == b"last words"
@@ -96,7 +96,7 @@ def test_who_offers_has_the_port(
     with socket.create_server((ip, 0), family=socket.AF_INET6 if ":" in ip else socket.AF_INET) as sock:
         own = address_of(sock)
         source = own if any(own.ip) else Address(SOURCE.ip, own.port)
-        assert program.ask(Op.OFFER, source, target, [*end, sock.fileno()])[0].why == Why.DIRECT
+        assert program.ask(Op.OFFER, source, target, [*end, sock.fileno()])[0].reason == Reason.DIRECT
         program.forget(source, target)
         for wrong in (Address(source.ip, own.port - 1), abi.address("127.0.0.2", own.port)):
             if not any(own.ip) and wrong.port == own.port:
@@ -111,7 +111,7 @@ def test_what_is_no_tcp_socket_has_no_port(
     program: Program, listener: socket.socket, end: tuple[int, int]
 ) -> None:
     target = address_of(listener)
-    assert program.ask(Op.OFFER, SOURCE, target, end)[0].why == Why.NO_DESCRIPTORS
+    assert program.ask(Op.OFFER, SOURCE, target, end)[0].reason == Reason.NO_DESCRIPTORS
     with socket.socket(type=socket.SOCK_DGRAM) as datagram, socket.socket() as free, open(__file__) as file:
         datagram.bind(("127.0.0.1", SOURCE.port))
         for wrong in (datagram.fileno(), free.fileno(), file.fileno(), *end):
@@ -131,14 +131,14 @@ def test_offers_are_limited(listener: socket.socket, end: tuple[int, int]) -> No
         while made <= 4096:
             with bound(f"127.1.{made >> 8}.{made & 255}") as sock:
                 fds = [*end, sock.fileno()]
-                if other.ask(Op.OFFER, address_of(sock), target, fds)[0].why != Why.DIRECT:
+                if other.ask(Op.OFFER, address_of(sock), target, fds)[0].reason != Reason.DIRECT:
                     break
             made += 1
         assert 0 < made == preload.offers(table, 1) <= 4096
         other.end()
         one.catch_up()
         reply, doorbell = one.offer(SOURCE, target)
-        assert reply.why == Why.NO_DESCRIPTORS
+        assert reply.reason == Reason.NO_DESCRIPTORS
         for each in (one, doorbell):
             each.close()
         process.terminate()

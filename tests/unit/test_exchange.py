@@ -17,7 +17,7 @@ from tests.support.broker import NAME, stopped
 from tests.support.preload import Program, address_of, lingering, make_stream_region
 from tests.support.waiting import wait_until
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Why
+from vnicd.sockets.abi import Address, Op, Reason
 
 SOURCE = abi.address("127.0.0.1", 30005)
 CLIENTS = 4096
@@ -60,11 +60,11 @@ def test_a_take_that_is_read_before_its_offer_gets_it(
                 other.exchange.send(abi.request(Op.FORGET, source, target))
             doorbell = send_offer(other, source, target, client)
         reply, fds = program.exchange.reply()
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         with socket.socket(fileno=fds[0]) as far:
             far.send(b"hello")
         assert doorbell.recv(9) == b"hello"
-        assert other.exchange.reply()[0].why == Why.DIRECT
+        assert other.exchange.reply()[0].reason == Reason.DIRECT
         os.close(fds[1])
         doorbell.close()
 
@@ -80,8 +80,8 @@ def test_an_offer_by_a_program_that_is_not_known_yet_is_found(
             other = Program(NAME + abi.EXCHANGE)
             doorbell = send_offer(other, source, target, client)
         reply, fds = program.exchange.reply()
-        assert reply.why == Why.DIRECT
-        assert other.reply()[0].why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
+        assert other.reply()[0].reason == Reason.DIRECT
         close_all(fds)
         other.close()
         doorbell.close()
@@ -105,7 +105,7 @@ def test_a_take_does_not_wait_for_those_who_ask_without_end(
         try:
             for _ in range(10):
                 take = program.ask(Op.TAKE, address_of(client), address_of(listener), [accepted.fileno()])
-                assert take[0].why == Why.NO_OFFER
+                assert take[0].reason == Reason.NO_OFFER
         finally:
             end.set()
             for thread in threads:
@@ -119,8 +119,8 @@ def test_a_program_that_asks_on_is_answered_in_order(program: Program, listener:
         source, target = address_of(client), address_of(listener)
         program.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
         doorbell = send_offer(program, source, target, client)
-        assert program.exchange.reply()[0].why == Why.NO_OFFER
-        assert program.exchange.reply()[0].why == Why.DIRECT
+        assert program.exchange.reply()[0].reason == Reason.NO_OFFER
+        assert program.exchange.reply()[0].reason == Reason.DIRECT
         program.forget(source, target)
         assert doorbell.recv(1) == b""
         doorbell.close()
@@ -141,7 +141,7 @@ def test_who_has_gone_before_the_answer_offers_nothing(
         program.catch_up()
         assert preload.offers(page, 1) == 0
         take = program.ask(Op.TAKE, address_of(client), address_of(listener), [accepted.fileno()])
-        assert take[0].why == Why.NO_OFFER
+        assert take[0].reason == Reason.NO_OFFER
         doorbell.close()
 
 
@@ -157,7 +157,7 @@ def test_who_has_gone_is_not_served(
             other.exchange.send(abi.request(Op.TAKE, source, target), [accepted.fileno()])
             other.end()
             doorbell = send_offer(program, source, target, client)
-        assert program.exchange.reply()[0].why == Why.DIRECT
+        assert program.exchange.reply()[0].reason == Reason.DIRECT
         program.forget(source, target)
         assert doorbell.recv(1) == b""
         doorbell.close()
@@ -220,7 +220,7 @@ def test_what_waits_to_be_closed_is_limited() -> None:
             with stopped(process):  # so that the last close is the broker's
                 other.send(abi.request(Op.TAKE), [client.fileno()])
                 client.close()
-            assert other.reply()[0].why == Why.NO_OFFER
+            assert other.reply()[0].reason == Reason.NO_OFFER
             read, write = os.pipe()
             for fd in (read, write):
                 stack.callback(os.close, fd)

@@ -20,7 +20,7 @@ from vnicd.kernel.sockets import broker_sockets
 from vnicd.native import table
 from vnicd.native.exchange import Exchange
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Why
+from vnicd.sockets.abi import Address, Op, Reason
 
 SOURCE = abi.address("127.0.0.1", 30008)
 
@@ -34,7 +34,7 @@ def test_the_offers_of_a_namespace_end_with_it(listener: socket.socket) -> None:
         one = Program(name)
         _, page = await asyncio.to_thread(one.table)
         reply, doorbell = await asyncio.to_thread(one.offer, SOURCE, address_of(listener))
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         assert preload.offers(page, 1) == 1
         await own.update({})
         assert preload.offers(page, 1) == 0
@@ -95,7 +95,7 @@ def test_an_offer_outlives_the_namespace_of_its_program(served: Served) -> None:
     """It ends with that of the program that it is for."""
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
         reply, doorbell = one.offer(BLUE, GREEN)
-        assert reply.why == Why.DIRECT
+        assert reply.reason == Reason.DIRECT
         blue, green = served.indexes
         assert served.exchange.counts(blue)[:3] == (1, 0, 1)
         assert served.exchange.counts(green)[:3] == (0, 1, 0)
@@ -134,7 +134,7 @@ def test_of_two_namespaces_with_an_address_the_last_has_it(served: Served) -> No
     served.exchange.settle(b"")
     with closing(Program(f"{NAME}-green{abi.EXCHANGE}")) as one, marker(BLUE):
         reply, doorbell = one.offer(GREEN, BLUE)
-        assert reply.why == Why.NOT_A_PARTITION
+        assert reply.reason == Reason.NOT_A_PARTITION
         doorbell.close()
 
 
@@ -145,20 +145,20 @@ def test_a_new_namespace_has_no_address_of_an_old_one(served: Served) -> None:
     assert served.open(listener, 3) == blue
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN):
         reply, doorbell = one.offer(BLUE, GREEN)
-        assert reply.why == Why.NOT_A_PARTITION
+        assert reply.reason == Reason.NOT_A_PARTITION
         doorbell.close()
 
 
 def test_all_offers_together_are_limited(served: Served) -> None:
     doorbell, region = socket.socketpair(), make_stream_region()
     with closing(Program(f"{NAME}-blue{abi.EXCHANGE}")) as one, marker(GREEN), ExitStack() as stack:
-        whys = []
+        reasons = []
         for _ in range(101):
             tcp = stack.enter_context(bound(""))  # open until the end: each has a port of its own
             source = Address(BLUE.ip, tcp.getsockname()[1])
             fds = [doorbell[0].fileno(), region, tcp.fileno()]
-            whys.append(one.ask(Op.OFFER, source, GREEN, fds)[0].why)
-    assert whys == [Why.DIRECT] * 100 + [Why.NO_DESCRIPTORS]
+            reasons.append(one.ask(Op.OFFER, source, GREEN, fds)[0].reason)
+    assert reasons == [Reason.DIRECT] * 100 + [Reason.NO_DESCRIPTORS]
     os.close(region)
     for each in doorbell:
         each.close()

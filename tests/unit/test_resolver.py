@@ -19,7 +19,7 @@ from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.resolver import MAX_WASTE
 from vnicd.native.resolver import Resolver
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Reply, Why
+from vnicd.sockets.abi import Address, Op, Reason, Reply
 
 OWN = abi.address("10.9.9.1", 7101)
 OWN6 = abi.address("fd09::1", 7101)
@@ -47,18 +47,18 @@ def asked(target: Address = abi.NOWHERE) -> Reply:
 def test_a_listener_with_the_library_is_known(target: Address) -> None:
     names = [target.text, "::"] + (["0.0.0.0"] if len(target.ip) == 4 else [])
     for name in names:
-        assert asked(target).why == Why.NO_LIBRARY
+        assert asked(target).reason == Reason.NO_LIBRARY
         with marker(target, name):
-            assert asked(target).why == Why.DIRECT
+            assert asked(target).reason == Reason.DIRECT
     with marker(Address(target.ip, target.port + 1)):
-        assert asked(target).why == Why.NO_LIBRARY
+        assert asked(target).reason == Reason.NO_LIBRARY
 
 
 @pytest.mark.usefixtures("program")
 def test_what_is_no_partition() -> None:
     for text in ("10.9.9.2", "192.0.2.1", "fd09::2"):
-        assert asked(abi.address(text, 80)).why == Why.NOT_A_PARTITION
-    assert asked().why == Why.DIRECT, "nothing was asked but the table"
+        assert asked(abi.address(text, 80)).reason == Reason.NOT_A_PARTITION
+    assert asked().reason == Reason.DIRECT, "nothing was asked but the table"
 
 
 WRONG = [
@@ -90,7 +90,7 @@ def test_a_family_that_nobody_knows_has_no_partition() -> None:
     other = visit()
     other.send(bytes(data))
     reply, fds = other.reply()
-    assert reply.why == Why.NOT_A_PARTITION
+    assert reply.reason == Reason.NOT_A_PARTITION
     os.close(fds[0])
     other.close()
 
@@ -100,7 +100,7 @@ def test_another_version_is_told_so() -> None:
     other = visit()
     other.send(abi.Request(abi.VERSION + 1, Op.ASK, OWN, OWN).pack())
     reply, fds = other.reply()
-    assert (reply.why, reply.version) == (Why.UNSUPPORTED, abi.VERSION)
+    assert (reply.reason, reply.version) == (Reason.UNSUPPORTED, abi.VERSION)
     os.close(fds[0])
     other.close()
 
@@ -128,7 +128,7 @@ def test_who_says_nothing_takes_no_place_from_others(running: subprocess.Popen[b
         assert first.is_dropped()
         for _ in range(5 * SILENT):
             stack.callback(visit().close)
-        assert asked(OWN).why == Why.NO_LIBRARY
+        assert asked(OWN).reason == Reason.NO_LIBRARY
         wait_until(lambda: descriptors(running.pid) < 3 * SILENT, 5, "the others are closed")
 
 
@@ -141,7 +141,7 @@ def test_many_who_do_not_read_are_closed(program: Program, running: subprocess.P
             one = visit()
             stack.callback(one.close)
             one.send(abi.request(Op.ASK, target=OWN))
-        assert asked(OWN).why == Why.NO_LIBRARY
+        assert asked(OWN).reason == Reason.NO_LIBRARY
         wait_until(lambda: descriptors(running.pid) <= before, 5, "its own ends are closed")
     assert program.table()[0] == 1
 

@@ -18,7 +18,7 @@ from tests.support import preload
 from tests.support.libraries import EMULATOR
 from vnicd.native import table
 from vnicd.sockets import abi, presence_names
-from vnicd.sockets.abi import Address, Op, Reply, Why
+from vnicd.sockets.abi import Address, Op, Reason, Reply
 from vnicd.sockets.connections import Own, Told, pair, processes
 
 CEXT = Path(__file__).parents[2] / "cext"
@@ -39,7 +39,7 @@ EXPECTED = {
     "VN_TABLE_ENTRIES": abi.TABLE_ENTRIES,
     "VN_TABLE_PORTS": abi.TABLE_PORTS,
     "VN_RECENT": abi.RECENT,
-    "VN_WHY_COUNT": len(Why),
+    "VN_REASON_COUNT": len(Reason),
     "VN_FIN": abi.FIN,
     "VN_CLOSED": abi.CLOSED,
     "VN_RESET": abi.RESET,
@@ -98,11 +98,11 @@ def test_a_region_and_a_process_fit_their_pages() -> None:
 
 
 def test_reasons_have_the_same_names() -> None:
-    listed = re.search(r"#define VN_WHYS\(X\)(.*?)\nenum", HEADER, re.DOTALL)
+    listed = re.search(r"#define VN_REASONS\(X\)(.*?)\nenum", HEADER, re.DOTALL)
     assert listed
-    assert re.findall(r"X\((\w+)\)", listed[1]) == [abi.why_word(why) for why in Why]
-    assert set(abi.WORDS) == set(Why)
-    assert abi.why_word(99) == "99"
+    assert re.findall(r"X\((\w+)\)", listed[1]) == [abi.reason_word(reason) for reason in Reason]
+    assert set(abi.WORDS) == set(Reason)
+    assert abi.reason_word(99) == "99"
 
 
 def test_names_are_those_of_the_header() -> None:
@@ -176,7 +176,7 @@ def test_a_mapped_address_is_ipv4() -> None:
 
 
 def test_replies() -> None:
-    assert abi.parse_reply(Reply(Why.NO_OFFER, 7).pack()) == (Why.NO_OFFER, 7, abi.VERSION)
+    assert abi.parse_reply(Reply(Reason.NO_OFFER, 7).pack()) == (Reason.NO_OFFER, 7, abi.VERSION)
 
 
 def test_addresses_as_texts() -> None:
@@ -285,9 +285,9 @@ def test_loopback_is_another_place_in_each_partition() -> None:
 
 def test_what_a_process_decided() -> None:
     decisions = [
-        (SERVER, int(Why.NO_LIBRARY)),
-        (SERVER, int(Why.DIRECT)),
-        (CLIENT, int(Why.NOT_A_PARTITION)),
+        (SERVER, int(Reason.NO_LIBRARY)),
+        (SERVER, int(Reason.DIRECT)),
+        (CLIENT, int(Reason.NOT_A_PARTITION)),
     ]
     page = abi.parse_process(preload.process_page("curl", decisions, pid=5))
     (row,) = processes([Told("web", 5, page)], now_ns=2_000_000_003)
@@ -301,7 +301,7 @@ def test_what_a_process_decided() -> None:
 
 
 def test_only_the_latest_decisions_are_kept() -> None:
-    decisions = [(Address(SERVER.ip, port), int(Why.NO_OFFER)) for port in range(1, 101)]
+    decisions = [(Address(SERVER.ip, port), int(Reason.NO_OFFER)) for port in range(1, 101)]
     page = abi.parse_process(preload.process_page("x", decisions))
     assert [each.target.port for each in page.recent] == list(range(37, 101))
     assert page.decided == {"no_offer": 100}

@@ -127,4 +127,4 @@ def test_guide_says_what_to_do_about_each_reason() -> None:
     """But of that a connection is direct."""
     table = (ROOT / "docs/guide/direct-sockets.md").read_text().partition("| reason | what to do |")[2]
     rows = {line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()[2:]}
-    assert rows == {word for why, word in abi.WORDS.items() if why is not abi.Why.DIRECT}
+    assert rows == {word for reason, word in abi.WORDS.items() if reason is not abi.Reason.DIRECT}

@@ -54,8 +54,8 @@ class Op(IntEnum):
     LISTEN = 6
 
 
-class Why(IntEnum):
-    """Why a connection is not direct, in the order of VN_WHYS."""
+class Reason(IntEnum):
+    """Why a connection is not direct, in the order of VN_REASONS."""
 
     DIRECT = 0
     NOT_A_PARTITION = 1
@@ -74,26 +74,26 @@ class Why(IntEnum):
 
 
 WORDS = {
-    Why.DIRECT: "direct",
-    Why.NOT_A_PARTITION: "the target is no address of another partition",
-    Why.NO_BROKER: "no hosting daemon answered",
-    Why.NO_LIBRARY: "the server runs without the library",
-    Why.NO_OFFER: "the client left it to TCP, or runs without the library",
-    Why.NO_MEMORY: "there was no memory for it",
-    Why.NO_DESCRIPTORS: "the limit of open files is too near",
-    Why.FELL_BACK: "the listener did not answer in time",
-    Why.REFUSED_BY_PEER: "TCP did not connect",
-    Why.SECCOMP: "the program has a seccomp filter",
-    Why.UNSUPPORTED: "the socket, or the kernel, does not allow it",
-    Why.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
-    Why.OPTION: "the program has set an option that only TCP has",
-    Why.WAITS_UNSEEN: "the library cannot see how the program waits",
+    Reason.DIRECT: "direct",
+    Reason.NOT_A_PARTITION: "the target is no address of another partition",
+    Reason.NO_BROKER: "no hosting daemon answered",
+    Reason.NO_LIBRARY: "the server runs without the library",
+    Reason.NO_OFFER: "the client left it to TCP, or runs without the library",
+    Reason.NO_MEMORY: "there was no memory for it",
+    Reason.NO_DESCRIPTORS: "the limit of open files is too near",
+    Reason.FELL_BACK: "the listener did not answer in time",
+    Reason.REFUSED_BY_PEER: "TCP did not connect",
+    Reason.SECCOMP: "the program has a seccomp filter",
+    Reason.UNSUPPORTED: "the socket, or the kernel, does not allow it",
+    Reason.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
+    Reason.OPTION: "the program has set an option that only TCP has",
+    Reason.WAITS_UNSEEN: "the library cannot see how the program waits",
 }
 
 
-def why_word(number: int) -> str:
+def reason_word(number: int) -> str:
     """The short name of a reason, as socket_layout.h has it; numbers of a later version stay numbers."""
-    return Why(number).name.lower() if number in WORDS else str(number)
+    return Reason(number).name.lower() if number in WORDS else str(number)
 
 
 class Address(NamedTuple):
@@ -190,17 +190,17 @@ def parse_request(data: bytes) -> Request:
 
 
 class Reply(NamedTuple):
-    why: int
+    reason: int
     port: int = 0
     version: int = VERSION
 
     def pack(self) -> bytes:
-        return REPLY.pack(self.version, self.why, self.port, 0)
+        return REPLY.pack(self.version, self.reason, self.port, 0)
 
 
 def parse_reply(data: bytes) -> Reply:
-    version, why, port, _ = REPLY.unpack(data)
-    return Reply(why, port, version)
+    version, reason, port, _ = REPLY.unpack(data)
+    return Reply(reason, port, version)
 
 
 def listener_name(where: Address) -> bytes:
@@ -292,7 +292,7 @@ class Decision(NamedTuple):
     """How a process decided on one connection."""
 
     target: Address
-    why: int
+    reason: int
     fd: int
     when_ns: int
 
@@ -318,7 +318,8 @@ def parse_process(page: bytes) -> Process:
     first = max(0, count - RECENT)
     chosen = [rows[number % RECENT] for number in range(first, count)]
     recent = [
-        Decision(_address(family, port, ip), why, fd, when) for family, port, _, ip, why, fd, when in chosen
+        Decision(_address(family, port, ip), reason, fd, when)
+        for family, port, _, ip, reason, fd, when in chosen
     ]
-    named = {why_word(number): times for number, times in enumerate(decided) if times}
+    named = {reason_word(number): times for number, times in enumerate(decided) if times}
     return Process(pid, _text(program), named, recent)

@@ -138,7 +138,7 @@ bool broker_listen(const struct vn_address *address) {
         close_all(got, count);
     else
         leave_word(address);
-    return heard && reply.why == VN_WHY_direct;
+    return heard && reply.reason == VN_REASON_direct;
 }
 
 bool broker_hello(void) {
@@ -202,13 +202,13 @@ static bool ask_exchange(enum vn_op op, const struct vn_address *source, const s
     return heard;
 }
 
-enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region, int tcp) {
+enum vn_reason broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region, int tcp) {
     struct vn_reply reply;
     int fds[3] = {doorbell, region, tcp}, got[VN_MOST_FDS], count;
     if (!ask_exchange(VN_OFFER, source, target, fds, 3, &reply, got, &count))
-        return VN_WHY_no_broker;
+        return VN_REASON_no_broker;
     close_all(got, count);
-    return reply.why < VN_WHY_COUNT ? (enum vn_why)reply.why : VN_WHY_unsupported;
+    return reply.reason < VN_REASON_COUNT ? (enum vn_reason)reply.reason : VN_REASON_unsupported;
 }
 
 void broker_forget(const struct vn_address *source, const struct vn_address *target) {
@@ -224,7 +224,7 @@ bool broker_take(const struct vn_address *source, const struct vn_address *targe
     int got[VN_MOST_FDS], count;
     if (!ask_exchange(VN_TAKE, source, target, &tcp, 1, &reply, got, &count))
         return false;
-    if (reply.why != VN_WHY_direct || count != 2) {
+    if (reply.reason != VN_REASON_direct || count != 2) {
         close_all(got, count);
         return false;
     }

@@ -5,7 +5,7 @@
 #include "base/common.h"
 
 bool broker_hello(void);                                     /* there is a broker, and we have its table */
-enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region, int tcp);
+enum vn_reason broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region, int tcp);
 void broker_forget(const struct vn_address *source, const struct vn_address *target);   /* an offer whose connect failed */
 bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *doorbell, int *region);
 bool broker_has_offers(void);                                /* for this partition */

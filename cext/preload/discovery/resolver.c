@@ -49,7 +49,7 @@ static bool wait_for_answer(int fd) {
     return ready > 0;
 }
 
-bool resolver_ask(const struct vn_address *target, enum vn_why *why) {
+bool resolver_ask(const struct vn_address *target, enum vn_reason *reason) {
     struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_ASK, .target = *target};
     struct vn_reply reply;
     int fds[VN_MOST_FDS], count;
@@ -61,12 +61,12 @@ bool resolver_ask(const struct vn_address *target, enum vn_why *why) {
     quiet_close(fd);
     if (got < 0)
         return false;
-    if (got != sizeof(reply) || reply.version != VN_SOCKETS_VERSION || reply.why == VN_WHY_unsupported) {
+    if (got != sizeof(reply) || reply.version != VN_SOCKETS_VERSION || reply.reason == VN_REASON_unsupported) {
         not_before = now_ns() + BROKER_PAUSE_NS;
         close_all(fds, count);
         return false;
     }
-    *why = reply.why;
+    *reason = reply.reason;
     table_learn(&reply, fds, count);
     return true;
 }

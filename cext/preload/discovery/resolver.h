@@ -11,4 +11,4 @@ int broker_call(const char *which, int flags);   /* a connection to the broker (
                                                  /* longer than BROKER_TIMEOUT_US, with SOCK_NONBLOCK not at all */
 
 /* Whether a connection to target may be direct, or why not; the table is taken on the way. False: no resolver answers. */
-bool resolver_ask(const struct vn_address *target, enum vn_why *why);
+bool resolver_ask(const struct vn_address *target, enum vn_reason *reason);

@@ -112,7 +112,7 @@ static void go_on_by_tcp(struct conn *conn, int tcp) {
     hand_over(conn, tcp);
     if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
         targets_learn(&conn->target, TARGET_FELL_BACK);
-    report(VN_WHY_fell_back, &conn->target, tcp);
+    report(VN_REASON_fell_back, &conn->target, tcp);
 }
 
 /* Who sleeps in a call goes on with the socket, also when its number means another one by then. */

@@ -82,22 +82,22 @@ struct offer {
     int doorbell, far, memfd;   /* doorbell: hidden */
 };
 
-static enum vn_why prepare(struct offer *offer, const struct vn_address *source, const struct vn_address *target) {
+static enum vn_reason prepare(struct offer *offer, const struct vn_address *source, const struct vn_address *target) {
     int ends[2];
     if (!spare_hold() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)   /* the answer takes a descriptor */
-        return VN_WHY_no_descriptors;
+        return VN_REASON_no_descriptors;
     offer->doorbell = hide(ends[0]);
     offer->far = ends[1];
     if (offer->doorbell < 0) {
         quiet_close(ends[1]);
-        return VN_WHY_no_descriptors;
+        return VN_REASON_no_descriptors;
     }
     offer->memfd = region_make(&offer->own, source, target, false);
     if (offer->memfd >= 0)
-        return VN_WHY_direct;
+        return VN_REASON_direct;
     hidden_close(offer->doorbell);
     quiet_close(offer->far);
-    return VN_WHY_no_memory;
+    return VN_REASON_no_memory;
 }
 
 static void sent(const struct offer *offer) {
@@ -136,39 +136,39 @@ int offer_connect_tcp(struct conn **conn, int fd, const struct sockaddr *name, s
     return result;
 }
 
-enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family, const struct vn_address *target,
+enum vn_reason offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family, const struct vn_address *target,
                           int *result) {
     struct vn_address source;
     struct offer offer;
-    enum vn_why why;
+    enum vn_reason reason;
     *result = OFFER_NOT_CONNECTED;
     if (name->sa_family != family || !fix_source(fd, family, name, length, &source))   /* the kernel refuses the first */
-        return VN_WHY_unsupported;
-    if ((why = prepare(&offer, &source, target)) != VN_WHY_direct)
-        return why;
+        return VN_REASON_unsupported;
+    if ((reason = prepare(&offer, &source, target)) != VN_REASON_direct)
+        return reason;
     struct conn *conn = conn_new(offer.own, offer.doorbell, CONN_CONNECTING);
     if (conn == NULL) {
         hidden_close(offer.doorbell);
         region_unmap(offer.own);
         sent(&offer);
-        return VN_WHY_no_memory;
+        return VN_REASON_no_memory;
     }
     conn->family = family;
     conn->source = source;
     conn->target = *target;
     conn->inode = inode_of(fd);
-    why = broker_offer(&source, target, offer.far, offer.memfd, fd);
+    reason = broker_offer(&source, target, offer.far, offer.memfd, fd);
     sent(&offer);
-    if (why != VN_WHY_direct) {
+    if (reason != VN_REASON_direct) {
         leave_to_tcp(conn);
-        return why;
+        return reason;
     }
     conn_read_options(conn, fd);
     enter(fd, conn);   /* before it connects: a handler may jump out of that, and the thread may be cancelled */
     *result = offer_connect_tcp(&conn, fd, name, length);
     int error = errno;
     if (conn == NULL)
-        return why;   /* another thread has closed it meanwhile */
+        return reason;   /* another thread has closed it meanwhile */
     if (*result == 0) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
@@ -177,9 +177,9 @@ enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length,
     } else {
         broker_forget(&source, target);
         progress_fall_back(conn, fd);
-        why = VN_WHY_refused_by_peer;
+        reason = VN_REASON_refused_by_peer;
     }
     conn_release(conn);
     errno = error;
-    return why;
+    return reason;
 }

@@ -52,16 +52,16 @@ static void upgrade(int accepting, int fd, const struct listener *listener, cons
         process_is_borrowed() || !address_from(&remote, name, length) || !address_of_socket(fd, &local, &family))
         return;
     if (!broker_take(&remote, &local, fd, &doorbell, &memfd)) {
-        report(VN_WHY_no_offer, &remote, fd);
+        report(VN_REASON_no_offer, &remote, fd);
         return;
     }
     if (UNLIKELY(is_waited_unseen(accepting))) {
         close_offer(doorbell, memfd);
-        report(VN_WHY_waits_unseen, &remote, fd);
+        report(VN_REASON_waits_unseen, &remote, fd);
         return;
     }
     struct conn *conn = answer(doorbell, memfd, &local, &remote, fd);
-    report(conn != NULL ? VN_WHY_direct : VN_WHY_fell_back, &remote, fd);   /* or there is no memory: rarely */
+    report(conn != NULL ? VN_REASON_direct : VN_REASON_fell_back, &remote, fd);   /* or there is no memory: rarely */
     if (conn == NULL)
         return;
     conn->family = listener->family;

@@ -110,26 +110,26 @@ static int connect_kernel(int fd, const struct sockaddr *name, socklen_t length)
 
 static int connect_new(int fd, const struct sockaddr *name, socklen_t length, const struct vn_address *target) {
     int family, saved = errno, result = OFFER_NOT_CONNECTED;
-    enum vn_why why = policy_decide(target);
+    enum vn_reason reason = policy_decide(target);
     /* stdio's numbers stay plain: see number_copied. */
     bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked(fd, MARK_PLAIN | MARK_WATCHED);
-    if (why == VN_WHY_direct && !hidden_has_room(fd))
-        why = VN_WHY_no_descriptors;
-    may_be = may_be && !(why == VN_WHY_direct && (number_is_shared(fd) || process_is_borrowed()));
-    if (why == VN_WHY_direct && may_be && is_tcp(fd, &family)) {
+    if (reason == VN_REASON_direct && !hidden_has_room(fd))
+        reason = VN_REASON_no_descriptors;
+    may_be = may_be && !(reason == VN_REASON_direct && (number_is_shared(fd) || process_is_borrowed()));
+    if (reason == VN_REASON_direct && may_be && is_tcp(fd, &family)) {
         mark_clear(fd);   /* it may have been settled once, see drop */
-        why = offer_connect(fd, name, length, family, target, &result);
-    } else if (why == VN_WHY_direct) {
-        why = is_marked(fd, MARK_PLAIN) ? VN_WHY_option : VN_WHY_unsupported;
+        reason = offer_connect(fd, name, length, family, target, &result);
+    } else if (reason == VN_REASON_direct) {
+        reason = is_marked(fd, MARK_PLAIN) ? VN_REASON_option : VN_REASON_unsupported;
     }
     int error = errno;
-    report(why, target, fd);
+    report(reason, target, fd);
     errno = saved;
     if (result == OFFER_NOT_CONNECTED) {
         result = connect_kernel(fd, name, length);
         if (result == 0 || errno == EINPROGRESS)
             mark_set(fd, MARK_SETTLED);
-        if (result == 0 && why == VN_WHY_no_library && targets_lookup(target) == TARGET_UNKNOWN)
+        if (result == 0 && reason == VN_REASON_no_library && targets_lookup(target) == TARGET_UNKNOWN)
             targets_learn(target, TARGET_SILENT);
         return result;
     }

@@ -13,7 +13,7 @@
 
 static const char *const names[] = {
 #define X(name) #name,
-    VN_WHYS(X)
+    VN_REASONS(X)
 #undef X
 };
 
@@ -40,10 +40,10 @@ static const char *text_of(const struct vn_address *address, char text[ADDRESS_R
     return text;
 }
 
-void debug_decision(enum vn_why why, const struct vn_address *target, int fd) {
+void debug_decision(enum vn_reason reason, const struct vn_address *target, int fd) {
     char text[ADDRESS_ROOM];
     if (UNLIKELY(settings.debug))
-        say("descriptor %d to %s: %s", fd, text_of(target, text), names[why]);
+        say("descriptor %d to %s: %s", fd, text_of(target, text), names[reason]);
 }
 
 void debug_phase(uint32_t serial, const struct vn_region *own, const char *from, const char *to) {

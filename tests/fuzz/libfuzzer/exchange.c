@@ -109,7 +109,7 @@ static void hear(int fd) {
     assert(got == sizeof(reply) && reply.version == VN_SOCKETS_VERSION && !(message.msg_flags & MSG_CTRUNC));
     for (struct cmsghdr *each = CMSG_FIRSTHDR(&message); each != NULL; each = CMSG_NXTHDR(&message, each)) {
         int fds[2];
-        assert(reply.why == VN_WHY_direct && each->cmsg_len == CMSG_LEN(sizeof(fds)));
+        assert(reply.reason == VN_REASON_direct && each->cmsg_len == CMSG_LEN(sizeof(fds)));
         memcpy(fds, CMSG_DATA(each), sizeof(fds));
         close(fds[0]);
         close(fds[1]);

@@ -26,7 +26,7 @@ from tests.support.preload import address_of, make_stream_region, marker
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Request, Why
+from vnicd.sockets.abi import Address, Op, Reason, Request
 
 NAME = f"vnicd-fuzz-{os.getpid()}"
 SERVED = ("", "", abi.RESOLVER, abi.EXCHANGE, abi.EXCHANGE, abi.EXCHANGE)
@@ -64,7 +64,7 @@ class _Program:
                     os.close(fd)
                 if not data:
                     break
-                found.append(abi.parse_reply(data).why)
+                found.append(abi.parse_reply(data).reason)
         return found
 
     def close(self) -> None:
@@ -170,14 +170,14 @@ class _Broker:
     def check_service(self) -> None:
         """An honest program is served at all three places."""
         asked = (
-            ("", abi.request(Op.HELLO), Why.DIRECT),
-            (abi.RESOLVER, abi.request(Op.ASK, target=self.listening), Why.DIRECT),
-            (abi.EXCHANGE, abi.request(Op.TAKE), Why.NO_DESCRIPTORS),
+            ("", abi.request(Op.HELLO), Reason.DIRECT),
+            (abi.RESOLVER, abi.request(Op.ASK, target=self.listening), Reason.DIRECT),
+            (abi.EXCHANGE, abi.request(Op.TAKE), Reason.NO_DESCRIPTORS),
         )
-        for where, request, why in asked:
-            self.check_answer(where, request, why)
+        for where, request, reason in asked:
+            self.check_answer(where, request, reason)
 
-    def check_answer(self, where: str, request: bytes, why: Why) -> None:
+    def check_answer(self, where: str, request: bytes, reason: Reason) -> None:
         heard: list[int] = []
         with closing(_Program(where)) as honest:
             honest.send(request, [])
@@ -187,7 +187,7 @@ class _Broker:
                 return bool(heard)
 
             assert self.until(has_heard), f"no answer at {where!r}"
-            assert heard == [why], f"{heard} at {where!r}"
+            assert heard == [reason], f"{heard} at {where!r}"
 
     def check(self) -> None:
         self.check_service()
