@@ -167,7 +167,7 @@ struct vn_directory { /* owner: hosting daemon */
     X(tap_refused)        /* the receiving kernel refused it (a malformed offload header, say) */             \
     X(tap_full)           /* the receiving kernel had no memory for it */                                     \
     X(bad_address)        /* its source address is not the sender's own, or it answers for another's */       \
-    X(too_big)            /* larger than the uplink's MTU; the sender was told */                             \
+    X(too_big)            /* larger than the uplink's MTU; the sender was notified */                         \
     X(over_rate)          /* beyond the partition's rate limit */                                             \
     X(uplink_down)        /* the uplink's NIC is down or gone */                                              \
     X(uplink_refused)     /* the kernel refused it at the uplink (a malformed offload header, say) */         \

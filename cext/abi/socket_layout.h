@@ -79,7 +79,7 @@ struct vn_region {
     _Atomic uint64_t origin;              /* the position at the ring's first byte */
     _Atomic uint32_t state;
     _Atomic uint32_t decision;            /* of the accepting end */
-    _Atomic uint32_t send_buffer;         /* SO_SNDBUF as TCP tells it, if its program has set it; else 0 */
+    _Atomic uint32_t send_buffer;         /* SO_SNDBUF as TCP reports it, if its program has set it; else 0 */
     _Atomic uint32_t mode;                /* of the ring */
     _Atomic uint64_t large_from;          /* positions before it are where they were in the small ring */
     _Atomic uint64_t large_origin;        /* the position at the large ring's first byte */
@@ -164,7 +164,7 @@ struct vn_answer {    /* the first message on the doorbell from the accepting en
     uint32_t version;
 };
 
-/* ------------------------------------------------------------------------------------ what a process tells of itself */
+/* ------------------------------------------------------------------------------------ what a process reports */
 
 #define VN_PROCESS_MAGIC 0x636f7250u
 #define VN_RECENT 64

@@ -6,7 +6,7 @@
  * what it is judged by.
  *
  * The thread starts with the first descriptor and ends when there has been none for a while. It can let descriptors gather
- * (FD_REAPER_GATHER_MS), but does not: as long as we have a copy of a socket, its owner's close or death tells nobody.
+ * (FD_REAPER_GATHER_MS), but does not: as long as we have a copy of a socket, its owner's close or death notifies nobody.
  */
 #pragma once
 

@@ -33,7 +33,7 @@ static struct exchange_offer *exchange_find(struct exchange *s, const struct exc
     return NULL;
 }
 
-/* Tells everybody how many offers wait for a namespace, and how many clients it has. */
+/* Publishes how many offers wait for a namespace, and how many clients it has. */
 static void exchange_publish(struct exchange *s, const struct exchange_namespace *of) {
     if (of->number >= VN_TABLE_PORTS)
         return;

@@ -1,4 +1,4 @@
-/* The rounds of the exchange's thread, and what the broker tells it: which namespaces and addresses there are. */
+/* The rounds of the exchange's thread, and what the broker passes to it: which namespaces and addresses there are. */
 #pragma once
 
 #include "exchange/requests.h"

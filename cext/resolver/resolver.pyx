@@ -53,7 +53,7 @@ cdef class Resolver:
 
     @property
     def event_fd(self):
-        """Readable when take() has something to tell."""
+        """Readable when take() has something to report."""
         return self.s.events_fd
 
     def run(self):

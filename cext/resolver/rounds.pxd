@@ -83,7 +83,7 @@ cdef struct State:
     pthread_mutex_t mutex        # held for moments: nothing below it blocks
     int poll, command, events_fd, table
     bint stopping
-    int gathered                 # done with, and Python was not told
+    int gathered                 # done with, and Python was not notified
     int count                    # entries
     vn_resolver_entry *entries
     Place *places[PLACES]

@@ -23,19 +23,19 @@ from datapath.frame.too_big cimport too_big
 
 cdef enum:
     COPIED = VN_VNET_HDR + PEEK  # most bytes of a record that are copied before they are judged
-    TELL_NS = 1_000_000          # shortest time between two "too big" answers
+    TOO_BIG_PAUSE_NS = 1_000_000  # shortest time between two "too big" answers
 
 
-cdef inline void tell_too_big(Engine *e, Link *link, const char *frame, uint32_t copied, uint32_t length,
+cdef inline void send_too_big(Engine *e, Link *link, const char *frame, uint32_t copied, uint32_t length,
                               const Inspected *found) noexcept nogil:
     """Answer the sender as a router would whose next hop takes only so much."""
     cdef char answer[VN_VNET_HDR + 1500]
     cdef uint32_t n
-    if e.now - link.told_at < TELL_NS:
+    if e.now - link.too_big_at < TOO_BIG_PAUSE_NS:
         return
     n = too_big(answer, frame, copied, length, found, e.uplink.mtu)
     if n and link.open:
-        link.told_at = e.now
+        link.too_big_at = e.now
         push(e, link, answer, n, VN_FRAME, 0, 0)
 
 
@@ -106,7 +106,7 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
         return True
     if segment_size(headers, frame, seen, bytes) > e.uplink.mtu:
         inspect(frame, seen, bytes, &found)
-        tell_too_big(e, link, frame, seen, bytes, &found)
+        send_too_big(e, link, frame, seen, bytes, &found)
         drop(e, link.peer, VN_DROP_too_big)
         return True
     if not uplink_admits(e, link, frame, wire_bytes(headers, frame, seen, bytes)):

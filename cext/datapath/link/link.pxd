@@ -6,7 +6,7 @@ the loop. Idle links are armed, so the cost of a frame does not grow with their 
 A doorbell is one byte on a pair of connected Unix sockets that the hosting daemon made. A socket and not an
 eventfd: each end has a file description of its own, so a hostile peer can't take O_NONBLOCK away from ours
 (an eventfd is one description for both, and a write to a full one would block us for ever), and when the
-peer dies its end closes, which tells us at once and without the hosting daemon. doorbell.h says how we keep from
+peer dies its end closes, which notifies us at once and without the hosting daemon. doorbell.h says how we keep from
 closing the descriptors that a peer may send along.
 """
 
@@ -92,7 +92,7 @@ cdef inline void show(Link *link) noexcept nogil:
 
 
 cdef inline void link_gone(Engine *e, Link *link) noexcept nogil:
-    """The peer died or broke a rule: stop writing, and tell the control thread once."""
+    """The peer died or broke a rule: stop writing, and notify the control thread once."""
     link.open = False
     if not link.gone:
         link.gone = True
@@ -120,7 +120,7 @@ cdef inline void answer_doorbell(Engine *e, Link *link) noexcept nogil:
 
 
 cdef inline void note_turn(Engine *e, Link *link) noexcept nogil:
-    """A ring on small pages begins anew: tell the control thread, once, when it does so fast."""
+    """A ring on small pages begins anew: notify the control thread, once, when it does so fast."""
     if e.now - link.turned_at < FAST_TURN_NS:
         link.small = False
         post(e, e.fast, link.peer)

@@ -117,7 +117,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     count_unread(e, link)
     unwatch(e, doorbell)
     e.links[port] = NULL
-    vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be told of the next link
+    vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be reported of the next link
     vn_fetch_and(&e.fast[port >> 6], ~(<uint64_t>1 << (port & 63)))
     for i in range(e.active_count):
         if e.active[i] == port:

@@ -121,7 +121,7 @@ cdef class Loop:
 
     @property
     def event_fd(self):
-        """Readable when take_events() has something to tell."""
+        """Readable when take_events() has something to report."""
         return self.e.events_fd
 
     def run(self):
@@ -140,7 +140,7 @@ cdef class Loop:
         return wanted, gone, vn_exchange(&self.e.tap_gone, 0) != 0
 
     def take_fast(self):
-        """Ports whose link is on small pages and moves so much that it is worth huge ones; each is told of once."""
+        """Ports whose link is on small pages and moves so much that it is worth huge ones; each is reported once."""
         return [port for port in take_ports(self.e.fast) if port in self.regions]
 
     def fault(self, int port):

@@ -59,7 +59,7 @@ cdef inline void time_releases(Engine *e, int *timeout_ms) noexcept nogil:
 cdef inline bint arm_all(Engine *e, int *timeout_ms) noexcept nogil:
     """Arm every active link; False when one has work, so that the loop must go on.
 
-    Lanes need no arming: epoll tells of one as long as a frame waits in it.
+    Lanes need no arming: epoll reports one as long as a frame waits in it.
     """
     cdef int i = 0
     cdef Link *link

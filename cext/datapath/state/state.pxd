@@ -68,8 +68,8 @@ cdef struct Link:
     uint64_t hold_until          # ns: what came from here waits for room elsewhere
     uint64_t paced_until         # ns: what came from here waits for its rate limit
     bint overfull                # too much waits for it: what the limit does not let go now is dropped
-    uint64_t told_at             # ns, when the sender was last told that its frame was too big
-    bint small                   # on small pages, and the control thread was not told that it is fast
+    uint64_t too_big_at          # ns, when the sender was last notified that its frame was too big
+    bint small                   # on small pages, and the control thread was not notified that it is fast
     uint64_t turned_at           # ns, when our ring last began anew
 
 
@@ -182,7 +182,7 @@ cdef struct Engine:
     int poll_rest                # how long it rests then: until this many bits of the clock are zero
     uint64_t busy_at             # ns, when there was last more to do than one small frame at a time
     int cpus                     # that this thread may use
-    uint64_t cpu                 # 1 + where the loop runs, as its links tell their peers
+    uint64_t cpu                 # 1 + where the loop runs, as its links show their peers
     uint64_t moved_at            # ns, when the loop last left a CPU to a peer
     uint64_t hold_ns             # longest time that a full ring is waited for
     uint64_t want_ns             # shortest time between two requests for the same link

@@ -19,7 +19,7 @@ static bool decide(struct vn_region *own, const struct vn_region *peer) {
     return !fell_back;
 }
 
-/* False when the client can't be told. One that has written and closed already, or died, is accepted all the same:
+/* False when the client can't be notified. One that has written and closed already, or died, is accepted all the same:
  * there is something to read. *gone: nobody has its end any more. */
 static bool send_answer(int doorbell, int memfd, const struct vn_region *peer, bool *gone) {
     struct { struct vn_answer answer; char byte; } message = {{VN_ANSWER_MAGIC, VN_SOCKETS_VERSION}, 1};

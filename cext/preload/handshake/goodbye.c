@@ -30,7 +30,7 @@ static void say(struct conn *conn, int fd) {
     if (!own->forked && conn_phase(conn) != CONN_CONNECTING && process_is_copied())
         atomic_store(&own->forked, 1);
     if (own->forked || conn_phase(conn) == CONN_PLAIN)
-        return;   /* the kernel tells the other end when the last process has closed its doorbell */
+        return;   /* the kernel notifies the other end when the last process has closed its doorbell */
     if (conn_phase(conn) == CONN_CONNECTING) {   /* nobody will accept it */
         atomic_fetch_or(&own->state, VN_FELL_BACK);
         broker_forget(&conn->source, &conn->target);

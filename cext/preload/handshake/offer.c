@@ -42,17 +42,17 @@ static bool bind_to_port(int fd, int family, struct vn_address *source) {
 }
 
 /* As Linux has it since 4.2; the C libraries' struct tcp_info differ in length. */
-union tcp_told {
+union tcp_status {
     struct tcp_info info;
     struct { char before[140]; uint32_t segments_received; } counted;
 };
 
 /* One whose connection was reset is closed as well. The kernel refuses it a new one, but would bind it to another port. */
 static bool is_unconnected(int fd) {
-    union tcp_told told = {.counted = {.segments_received = 0}};
-    socklen_t length = sizeof(told);
-    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &told, &length) == 0 && told.info.tcpi_state == TCP_CLOSE &&
-           told.counted.segments_received == 0;
+    union tcp_status status = {.counted = {.segments_received = 0}};
+    socklen_t length = sizeof(status);
+    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &status, &length) == 0 && status.info.tcpi_state == TCP_CLOSE &&
+           status.counted.segments_received == 0;
 }
 
 /* Both ends must know the client's port before the handshake: so the socket is bound to a free one now. The kernel refuses

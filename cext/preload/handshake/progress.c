@@ -85,7 +85,7 @@ void progress_settle_on(int fd) {
     errno = saved;
 }
 
-void progress_tell(struct conn *conn) {
+void progress_notify(struct conn *conn) {
     kick_all();
     if (conn->watchers != 0)
         watch_touch(conn);
@@ -128,15 +128,15 @@ static void take_answer(struct conn *conn, int tcp) {
         progress_settle_on(tcp);
         refuse_descriptors(conn->doorbell);   /* closing a stranger's can take long */
         targets_learn(&conn->target, atomic_load(&conn->own->nudged) ? TARGET_DEFERS : TARGET_DIRECT);
-        progress_tell(conn);
+        progress_notify(conn);
         break;
     case ANSWER_WRONG:
         conn_break(conn, ECONNRESET);
-        progress_tell(conn);
+        progress_notify(conn);
         break;
     case ANSWER_NEVER:   /* the broker or the other end let the offer go: so it is TCP */
         fallback(conn, tcp);
-        progress_tell(conn);
+        progress_notify(conn);
         break;
     case ANSWER_NONE:
         break;
@@ -159,19 +159,19 @@ static void serve(struct conn *conn, int tcp) {
     if (conn_phase(conn) < CONN_DIRECT && said == SAID_ENDED) {
         broker_forget(&conn->source, &conn->target);
         fallback(conn, tcp);
-        progress_tell(conn);
+        progress_notify(conn);
     }
     if (conn_phase(conn) == CONN_CONNECTING && said == SAID_CONNECTED) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
-        progress_tell(conn);
+        progress_notify(conn);
     }
     if (wants_nudge(conn) && now_ns() >= nudge_due(conn))
         nudge(conn, tcp);
     bool late = conn_phase(conn) == CONN_OFFERED && now_ns() >= conn->offered_at + settings.answer_ns;
     if (conn_phase(conn) < CONN_DIRECT && (atomic_load(&conn->fallback_requested) || late)) {
         fallback(conn, tcp);
-        progress_tell(conn);
+        progress_notify(conn);
     }
 }
 
@@ -246,16 +246,16 @@ static void look_at(struct conn *conn, int tcp) {
         atomic_fetch_or(&conn->own->state, VN_RESET | VN_CLOSED);
         conn_break(conn, ECONNRESET);
         doorbell_ring(conn);
-        progress_tell(conn);
+        progress_notify(conn);
     } else if (got < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT)) {
         atomic_store(&conn->peer_reset, true);
         atomic_store(&conn->peer_gone, true);   /* no process has the other end's socket */
-        progress_tell(conn);
+        progress_notify(conn);
     } else if (got < 0 && errno == ECONNABORTED) {
         conn_abort(conn);
-        progress_tell(conn);
+        progress_notify(conn);
     } else if (got == 0 && conn_has_ended(conn, tcp)) {
-        progress_tell(conn);
+        progress_notify(conn);
     }
 }
 

@@ -107,7 +107,7 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
         struct listener *listener = listener_of(fd);
         if (listener != NULL) {
             upgrade(fd, result, listener, (struct sockaddr *)&far, room);
-            listener_tell(listener);   /* it may have come by TCP because nobody knows of us */
+            listener_announce(listener);   /* it may have come by TCP because nobody knows of us */
             entry_release(&listener->entry);
         }
     }

@@ -60,7 +60,7 @@ static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size
     return result;
 }
 
-/* Another sleep number, for who is told of everything by a signal and never goes to sleep. */
+/* Another sleep number, for who is notified of everything by a signal and never goes to sleep. */
 static inline void rearm_signals(struct conn *conn) {
     if (LIKELY(!conn->wants_signals))
         return;
@@ -197,7 +197,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             return fail(EFAULT);
         enum phase phase = conn_phase(conn);
         if (UNLIKELY(phase == CONN_BROKEN && before != CONN_BROKEN))
-            progress_tell(conn);   /* the others of this process: no doorbell does */
+            progress_notify(conn);   /* the others of this process: no doorbell does */
         if (n > 0 || (n == 0 && want == 0 && phase > CONN_CONNECTING && phase != CONN_PLAIN)) {
             total += (size_t)n;
             conn->writes++;

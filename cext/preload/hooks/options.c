@@ -1,4 +1,4 @@
-/* Names, options and shutdown. The TCP socket under the program's descriptor has them; what the ring must know is told it. */
+/* Names, options and shutdown. The TCP socket under the program's descriptor has them; the ring gets what it must know. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>

@@ -93,7 +93,7 @@ static int wait_for_room(struct conn *conn, int fd, bool moved) {
 struct file {
     int fd;
     off64_t at;
-    off64_t *offset;   /* the program's, which is told of each piece; NULL: the file's own */
+    off64_t *offset;   /* the program's, which moves with each piece; NULL: the file's own */
 };
 
 static void advance(struct file *file, ssize_t bytes) {

@@ -166,7 +166,7 @@ static bool by_hook(long number, const struct arguments *x, long *result) {
     return true;
 }
 
-/* A call after which another process has our descriptors, and no handler has been told. */
+/* A call after which another process has our descriptors, and no handler has run. */
 static bool is_fork(long number, const struct arguments *x) {
 #ifdef SYS_fork
     if (number == SYS_fork)

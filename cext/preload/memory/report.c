@@ -1,4 +1,4 @@
-/* What this process tells `vnicctl sockets`: a page with the decisions it has made. */
+/* What this process reports to `vnicctl sockets`: a page with the decisions it has made. */
 #include "memory/report.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* What this process tells `vnicctl sockets`: the decisions that it has made. */
+/* What this process reports to `vnicctl sockets`: the decisions that it has made. */
 #pragma once
 
 #include "abi/socket_layout.h"

@@ -133,7 +133,7 @@ static int look(struct wait *wait, int count) {
 }
 
 /* Who does not sleep hears of no death: because it does not wait, or because another connection always has something. It
- * is asked for before the look, as one wait must not tell of a connection twice. */
+ * is asked for before the look, as one wait must not report a connection twice. */
 static void look_for_deaths(struct wait *wait) {
     uint64_t last = atomic_load_explicit(&wait->epoll->asked_for_deaths, memory_order_relaxed);
     if (wait->now - last < (wait->timeout == 0 ? ASK_BUSY_NS : ASK_RARELY_NS))

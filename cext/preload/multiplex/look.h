@@ -7,7 +7,7 @@
 
 struct looked {
     bool active, young;          /* there are entries in the active list; some of them are not direct yet */
-    int said_count;              /* epolls in this one of which the kernel has told, by their generations */
+    int said_count;              /* epolls in this one that the kernel has reported, by their generations */
     uint32_t said[MOST_NESTED];
 };
 int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t now, struct looked *looked);

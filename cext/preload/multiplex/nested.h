@@ -4,7 +4,7 @@
 #include "multiplex/look.h"
 #include "watch/registry.h"
 
-/* looked: those of which the kernel has told are left out; NULL: it was not asked, and what is told is not remembered. */
+/* looked: what the kernel has reported is left out; NULL: it was not asked, and what is reported is not remembered. */
 int epoll_look_nested(struct epoll *epoll, struct epoll_event *out, int have, int room, const struct looked *looked);
 void epoll_look_for_deaths_nested(struct epoll *epoll);
 void epoll_collect_nested(struct epoll *epoll);

@@ -118,7 +118,7 @@ static bool move_inward(struct conn *conn, int end) {
     return moved;
 }
 
-/* The program's side will write no more. A close is not told to the far end: another process may have the
+/* The program's side will write no more. The far end is not notified of a close: another process may have the
  * connection too, and the far end hears of the last one's end by the doorbell. */
 static void end_outward(struct conn *conn, int end) {
     struct pollfd look = {end, 0, 0};

@@ -20,7 +20,7 @@
 #include "relay/relay.h"
 #include "watch/watch.h"
 
-/* Not fork: that would run the program's handlers, and tell it of a child that it did not make. */
+/* Not fork: that would run the program's handlers, and notify it of a child that it did not make. */
 static pid_t clone_silent(void) {
     return (pid_t)real_syscall(SYS_clone, 0L, 0L, 0L, 0L, 0L);
 }
@@ -67,7 +67,7 @@ static void detach(struct conn *conn, int fd, int end) {
 static void copy_options(const struct conn *conn, int end, int fd) {
     const struct timeval past = {-1, 0};
     relay_copy_options(end, fd);
-    if (conn->own->receive_timeout_ns == CONN_AT_ONCE_NS)   /* which the kernel tells as none */
+    if (conn->own->receive_timeout_ns == CONN_AT_ONCE_NS)   /* which the kernel reports as none */
         real_setsockopt(end, SOL_SOCKET, SO_RCVTIMEO, &past, sizeof(past));
     if (conn->own->send_timeout_ns == CONN_AT_ONCE_NS)
         real_setsockopt(end, SOL_SOCKET, SO_SNDTIMEO, &past, sizeof(past));

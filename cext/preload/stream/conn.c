@@ -88,7 +88,7 @@ bool conn_break(struct conn *conn, int error) {
             atomic_store(&conn->own->error, error);
         if (!conn_set_phase(conn, phase, CONN_BROKEN))
             continue;
-        if (conn->own->forked)   /* the other processes see by it that the error was told, or is there to be taken */
+        if (conn->own->forked)   /* the other processes see by it that the error was reported, or is there to be taken */
             atomic_fetch_or(&conn->own->state, VN_RESET);
         return true;
     }
@@ -142,9 +142,9 @@ static bool tcp_has_ended(struct conn *conn, int fd) {
     struct tcp_info info;
     socklen_t length = sizeof(info.tcpi_state);
     int tcp = conn_pin(conn, fd);
-    bool told = tcp >= 0 && real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) == 0;
+    bool known = tcp >= 0 && real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) == 0;
     conn_unpin(conn);
-    if (!told)
+    if (!known)
         return false;
     if (info.tcpi_state == TCP_CLOSE) {
         atomic_store(&conn->peer_reset, true);
@@ -194,16 +194,16 @@ static uint32_t number_of(int fd, int option) {
     return real_getsockopt(fd, SOL_SOCKET, option, &number, &length) == 0 ? (uint32_t)number : 0;
 }
 
-/* The kernel tells 0 of no time-out and of one that is over at once (a negative one), which is kept as told. */
+/* The kernel reports 0 for no time-out and for one that is over at once (a negative one), which stays as it is. */
 static void read_timeout(_Atomic uint64_t *timeout_ns, int fd, int option) {
-    uint64_t told = socket_timeout_ns(fd, option);
-    if (told != 0 || atomic_load_explicit(timeout_ns, memory_order_relaxed) != CONN_AT_ONCE_NS)
-        atomic_store_explicit(timeout_ns, told, memory_order_relaxed);
+    uint64_t reported = socket_timeout_ns(fd, option);
+    if (reported != 0 || atomic_load_explicit(timeout_ns, memory_order_relaxed) != CONN_AT_ONCE_NS)
+        atomic_store_explicit(timeout_ns, reported, memory_order_relaxed);
 }
 
 void conn_read_options(struct conn *conn, int fd) {
     struct vn_region *own = conn->own;
-    uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
+    uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't say: then nothing is bounded */
     uint32_t low_water = number_of(fd, SO_RCVLOWAT);
     own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(fd, SO_SNDBUF) : 0;
     own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(fd, SO_RCVBUF) : 0;

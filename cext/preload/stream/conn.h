@@ -68,8 +68,8 @@ struct conn {
     uint64_t full_at, full_tail, fast_bytes; /* when there was no room for the last time, and how it was then */
     /* watch/: */
     _Atomic uint32_t watchers;               /* epoll entries that watch this */
-    _Atomic uint64_t told_head;              /* EPOLLEXCLUSIVE: one epoll is told of the data up to here, */
-    _Atomic(const void *) told_to;           /* namely this one */
+    _Atomic uint64_t notified_head;          /* EPOLLEXCLUSIVE: one epoll is notified of the data up to here, */
+    _Atomic(const void *) notified_epoll;    /* namely this one */
 };
 
 extern _Atomic int conn_young;                 /* connections of this process that are not direct yet, nor anything else */

@@ -2,7 +2,7 @@
  *
  * Who sleeps is woken by a death. Who does not has to ask the kernel, and to ask for each connection every 0.1 ms costs two
  * system calls with nearly every message where there are many connections. So connections that are asked for again and
- * again are watched in one epoll of the process, and one system call tells of all of them. It hears of nothing but hang-ups:
+ * again are watched in one epoll of the process, and one system call reports all of them. It hears only of hang-ups:
  * bytes in the doorbells do not make it ready. As everywhere both the doorbell and the TCP socket are watched: see
  * conn_has_ended. */
 #include "stream/deaths.h"
@@ -36,7 +36,7 @@ static bool watch_one(int epoll, int fd, uint64_t data) {
     return real_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST;
 }
 
-/* What has happened before is told by the first look. */
+/* The first look reports what has happened before. */
 static void watch(struct conn *conn, int fd) {
     int epoll = own_epoll(), tcp = conn_pin(conn, fd);
     uint64_t data = (uint64_t)conn->serial << 32 | (uint32_t)tcp;

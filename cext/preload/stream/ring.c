@@ -100,7 +100,7 @@ static struct ring ring_at(struct conn *conn, const struct vn_region *region, ui
 /* ------------------------------------------------------------------------------------------------------ writing */
 
 /* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. Who
- * has shut both directions, and not closed, sees that reset as well, so it is told of it. */
+ * has shut both directions, and not closed, sees that reset as well, so it is reported. */
 static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
     const struct vn_region *peer = conn->peer;
     size_t bytes = 0;

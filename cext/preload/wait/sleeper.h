@@ -37,7 +37,7 @@ int sleeper_collect(struct sleeper *sleeper, struct wake *wakes);   /* without s
 
 bool sleeper_heed(struct conn *conn, int fd, const struct wake *wake);   /* what a wake says of this connection; false: of another */
 
-/* An end that a wake has told of another connection must be told again when the thread sleeps for that one. */
+/* An end that a wake has reported for another connection must be reported again when the thread sleeps for that one. */
 void sleeper_unheeded(struct sleeper *sleeper, const struct wake *wake);
 
 struct timespec *timespec_of(uint64_t ns, struct timespec *room);   /* NULL for FOR_EVER */

@@ -1,4 +1,4 @@
-/* Direct connections in an epoll: their doorbells in the inner one, the active list, and what others tell of them. */
+/* Direct connections in an epoll: their doorbells in the inner one, the active list, and what others report of them. */
 #include "watch/active.h"
 
 #include "base/real.h"
@@ -82,7 +82,7 @@ void watch_tcp(struct watched *watched) {
 
 int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     int result = add(epoll, conn->doorbell, EPOLLIN | EPOLLRDHUP | EPOLLET, data_of(conn));
-    if (result == 0 && conn_phase(conn) == CONN_CONNECTING)   /* it tells one thing once */
+    if (result == 0 && conn_phase(conn) == CONN_CONNECTING)   /* it reports a thing once */
         result = add(epoll, watched->fd, EPOLLOUT | EPOLLONESHOT, data_of(conn) | OF_TCP);
     if (result != 0) {
         int saved = errno;
@@ -92,7 +92,7 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     }
     watched->conn = conn;
     watched->was_more = true;
-    atomic_store(&conn->told_head, UINT64_MAX);   /* who comes is told of what is there */
+    atomic_store(&conn->notified_head, UINT64_MAX);   /* who comes is notified of what is there */
     watched->armed = 0;
     watched->tcp = false;
     watched->seen = 0;

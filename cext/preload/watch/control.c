@@ -38,7 +38,7 @@ static void renew(struct epoll *epoll, struct watched *watched, const struct epo
     epoll_record(epoll, watched->fd, event);
     watched->seen = 0;
     watched->seen_head = watched->seen_tail = 0;
-    atomic_store(&watched->conn->told_head, UINT64_MAX);
+    atomic_store(&watched->conn->notified_head, UINT64_MAX);
     watch_activate(watched);
     watch_kick(epoll);
 }
@@ -249,7 +249,7 @@ static void rejoin(struct epoll *epoll, struct watched *watched) {
         return;
     }
     struct epoll_event event = {watched->events, watched->data};
-    watched->absent = watched->disabled;   /* added with EPOLLONESHOT alone it would tell of EPOLLHUP */
+    watched->absent = watched->disabled;   /* added with EPOLLONESHOT alone it would report EPOLLHUP */
     if (!watched->absent)
         real_epoll_ctl(outer, EPOLL_CTL_ADD, watched->fd, &event);
     if (entry != NULL) {

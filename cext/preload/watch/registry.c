@@ -73,8 +73,8 @@ static void epoll_destroy(struct entry *entry) {
     errno = saved;
 }
 
-/* What the kernel tells of an epoll in another may be a doorbell's doing, and nothing to the program. So it has to be known
- * among the events, and its data alone do not do: other descriptors may have the same. Programs that wait by instructions
+/* What the kernel reports of an epoll in another may be a doorbell's doing, and nothing to the program. So it has to be
+ * known among the events, and its data alone do not do: other descriptors may have the same. Programs that wait by instructions
  * of their own see the kernel's events, so these keep their data. */
 void epoll_tag(struct epoll *epoll, struct watched *watched) {
     uint64_t tag = EPOLL_NESTED << 32 | watched->generation;

@@ -23,7 +23,7 @@ struct watched {                 /* one descriptor that was added to one epoll *
     bool nested;                 /* an epoll: the kernel's, and looked at in memory too */
     bool tagged;                 /* then the kernel has data of ours for it, see epoll_tag */
     bool disabled;               /* EPOLLONESHOT has fired, or it is parked */
-    bool absent;                 /* and the kernel does not have it: it takes none that tells nothing, see rejoin */
+    bool absent;                 /* and the kernel does not have it: it takes none that reports nothing, see rejoin */
     bool parked;                 /* removed by the program; its doorbell stays watched, as programs add and remove all the time */
     bool listed;                 /* in the list of active ones */
     bool away;                   /* between watch_leave and watch_rejoin */

@@ -10,8 +10,8 @@ void watch_first_wait(void);   /* connections that the kernel has watched are wa
 /* fd, which meant conn (NULL: anything else), was closed. last: no other number means conn. */
 void watch_forget(int fd, struct conn *conn, bool last);
 
-/* Something happened to conn that no doorbell tells its epolls: a shutdown, an error, room that a write has taken. Call
+/* Something happened to conn without a doorbell to its epolls: a shutdown, an error, room that a write has taken. Call
  * it where conn->watchers is not 0, without locks. */
 void watch_touch(struct conn *conn);
 void watch_touch_anew(struct conn *conn, uint32_t events);   /* the same, and edge-triggered entries that wait for one of
-                                                               * these events are told of all that is true again */
+                                                               * these events are notified of all that is true again */
