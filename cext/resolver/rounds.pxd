@@ -67,7 +67,7 @@ cdef enum:
     SILENT = 64                  # connections of a namespace that have asked nothing yet
     DONE = 128                   # connections of a namespace that wait to be closed before nobody is taken in
     RING_AT = 32                 # of them, before Python is woken at once
-    GATHER_MS = 20               # how long fewer of them wait
+    BATCH_MS = 20                # how long fewer of them wait
     LISTENER = 0xffffffff        # in the place of a slot
 
 cdef struct Place:
@@ -219,7 +219,7 @@ cdef inline void rounds(State *s) noexcept nogil:
     cdef epoll_event event
     cdef int count
     while True:
-        count = epoll_wait(s.poll, &event, 1, GATHER_MS if s.gathered else -1)
+        count = epoll_wait(s.poll, &event, 1, BATCH_MS if s.gathered else -1)
         if count < 0 and errno != EINTR:
             return
         pthread_mutex_lock(&s.mutex)

@@ -52,7 +52,7 @@ def test_layers() -> None:
     ("module", "line"),
     [
         ("datapath.frame.inspect", "from datapath.link.link cimport *"),
-        ("datapath.io.tap", "    from datapath.loop.deliver cimport pull"),
+        ("datapath.io.tap", "    from datapath.loop.deliver cimport drain_link"),
         ("abi.abi", "cimport datapath.state.ring"),
         ("datapath.loop.loop", "from resolver.rounds cimport serve"),
     ],

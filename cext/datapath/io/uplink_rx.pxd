@@ -259,7 +259,7 @@ cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
     return True
 
 
-cdef inline int lane_pull(Engine *e, Lane *lane, int most) noexcept nogil:
+cdef inline int drain_lane(Engine *e, Lane *lane, int most) noexcept nogil:
     """Take up to `most` frames from a lane; the number taken."""
     cdef int n = 0
     while n < most and lane_read(e, lane):

@@ -5,7 +5,7 @@ from libc.stdlib cimport free
 
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.loop.deliver cimport link_release, pull
+from datapath.loop.deliver cimport link_release, drain_link
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.state.ring cimport *
@@ -95,7 +95,7 @@ cdef inline void settle_all(Engine *e) noexcept nogil:
     for i in range(e.linked_count):
         direct = e.links[e.linked[i]]
         if direct.peer and not direct.held:
-            pull(e, direct, VN_RING_SIZE // VN_LINE)
+            drain_link(e, direct, VN_RING_SIZE // VN_LINE)
             direct.settling, direct.settled_until = False, e.now + 1
 
 
@@ -112,7 +112,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     link.open = link.held = False
     if port == 0:
         settle_all(e)
-    pull(e, link, VN_RING_SIZE // VN_LINE, SEGMENTS_AT_END)
+    drain_link(e, link, VN_RING_SIZE // VN_LINE, SEGMENTS_AT_END)
     count_undelivered(e, link)
     count_unread(e, link)
     unwatch(e, doorbell)
@@ -169,7 +169,7 @@ cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept no
         release(e, e.links[port])
 
 
-cdef inline void obey(Engine *e) noexcept nogil:
+cdef inline void execute_command(Engine *e) noexcept nogil:
     """Carry out the command in the slot and say so."""
     cdef int kind = e.command.kind, result = 0
     if kind == COMMAND_ATTACH:

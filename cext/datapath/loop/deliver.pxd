@@ -46,11 +46,11 @@ cdef inline bint is_settled(Engine *e, Link *direct) noexcept nogil:
     if e.now < direct.settled_until:
         return True
     if not direct.settling:
-        pull(e, direct, BATCH)
+        drain_link(e, direct, BATCH)
         direct.settles_at = direct.rx.tail + rx_ready(&direct.rx)
         direct.settling = direct.settles_at != direct.rx.tail
         return not direct.settling
-    pull(e, direct, BATCH)
+    drain_link(e, direct, BATCH)
     if direct.rx.fault == 0 and <int64_t>(direct.settles_at - direct.rx.tail) > 0:
         return False
     direct.settling = False
@@ -241,7 +241,7 @@ cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
     return True
 
 
-cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS_A_TURN) noexcept nogil:
+cdef inline int drain_link(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS_A_TURN) noexcept nogil:
     """Take up to `most` records from a link, and no more once they are cut into so many; the number taken.
 
     The kernel cuts super-frames in our thread where a NIC can't, so they are what takes time.

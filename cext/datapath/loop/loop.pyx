@@ -14,7 +14,7 @@ from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close, read
 
-from datapath.loop.commands cimport command_done, obey
+from datapath.loop.commands cimport command_done, execute_command
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from abi.abi cimport *
@@ -292,7 +292,7 @@ cdef class Loop:
         vn_store_release(&self.e.command_seq, self.e.command_seq + 1)
         ring_eventfd(self.e.command_fd)
         if not self.running:  # we hold the GIL, so run() can't begin before this is done
-            obey(self.e)
+            execute_command(self.e)
         waiting.fd, waiting.events = self.e.done_fd, POLLIN
         while not command_done(self.e):
             with nogil:

@@ -21,18 +21,18 @@ moves. So one stalled receiver delays the others once, by hold_ms.
 
 from libc.stdint cimport uint64_t
 
-from datapath.loop.commands cimport obey
+from datapath.loop.commands cimport execute_command
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.loop.deliver cimport pull
-from datapath.io.uplink_rx cimport lane_pull
+from datapath.loop.deliver cimport drain_link
+from datapath.io.uplink_rx cimport drain_lane
 from abi.abi cimport *
 from datapath.link.link cimport release, show
 from datapath.frame.mac_table cimport read_directory
 from datapath.loop.cpu_placement cimport BUSY_MEMORY, choose_cpu, prepare_thread
 from datapath.state.events cimport *
 from datapath.io.tap cimport retry_pending, tap_read
-from datapath.loop.sleep cimport gather, sleep_now
+from datapath.loop.sleep cimport poll_events, sleep_now
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
@@ -48,7 +48,7 @@ cdef enum:
     REST_MOST = 29               # up to 0.5 s
 
 
-cdef inline int work(Engine *e) noexcept nogil:
+cdef inline int run_round(Engine *e) noexcept nogil:
     """One round; the number of frames moved."""
     cdef int n = 0, i
     if e.pending.length:
@@ -62,9 +62,9 @@ cdef inline int work(Engine *e) noexcept nogil:
     if e.uplink != NULL:
         for i in range(e.uplink.lane_count):
             if e.uplink.lanes[i].active:
-                n += lane_pull(e, &e.uplink.lanes[i], BATCH)
+                n += drain_lane(e, &e.uplink.lanes[i], BATCH)
     for i in range(e.active_count):
-        n += pull(e, e.links[e.active[i]], BATCH)
+        n += drain_link(e, e.links[e.active[i]], BATCH)
         show(e.links[e.active[i]])
     if e.shaped:
         for i in range(e.linked_count):
@@ -105,11 +105,11 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
     while not e.stop:
         e.now = clock_ns()
         if vn_load_acquire(&e.command_seq) != e.done_seq:
-            obey(e)
+            execute_command(e)
             last_work = e.now
             continue
         read_directory(e)
-        moved = work(e)
+        moved = run_round(e)
         count(e, VN_C_rounds, 1)
         if moved:
             if polls:
@@ -133,4 +133,4 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
             sched_yield()
         if e.now - looked_at >= LOOK_NS:
             looked_at = e.now
-            gather(e, 0)
+            poll_events(e, 0)

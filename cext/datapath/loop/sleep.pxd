@@ -17,7 +17,7 @@ cdef enum:
     HELD_LOOK_MS = 20            # how often a sleeping loop looks at a held link
 
 
-cdef inline void gather(Engine *e, int timeout_ms) noexcept nogil:
+cdef inline void poll_events(Engine *e, int timeout_ms) noexcept nogil:
     """Wait for events; links whose doorbell rang become active."""
     cdef epoll_event events[EVENTS]
     cdef int n = epoll_wait(e.poll_fd, events, EVENTS, timeout_ms), i
@@ -92,16 +92,16 @@ cdef inline void sleep_now(Engine *e) noexcept nogil:
     cdef int timeout_ms = -1
     cdef Link *link
     if not arm_all(e, &timeout_ms):
-        gather(e, 0)  # what there is may wait for room, and nothing else may wait for that
+        poll_events(e, 0)  # what there is may wait for room, and nothing else may wait for that
         return
     if e.pending.length:
         link = route(e, e.pending.port)
         if link != NULL:
             tx_arm(&link.tx)
             if tx_room(&link.tx, VN_RECORD_MAX) >= span_of(e.pending.length):
-                gather(e, 0)
+                poll_events(e, 0)
                 return
         timeout_ms = 1
     listen_to_tap(e, e.pending.length == 0)
     count(e, VN_C_sleeps, 1)
-    gather(e, timeout_ms)
+    poll_events(e, timeout_ms)
