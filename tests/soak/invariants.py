@@ -25,8 +25,8 @@ PARTITION_FILES, HOST_FILES = 13, 29
 
 PORT_FILES, UPLINK_FILES = 5 + 7, 40
 """Descriptors that the hosting daemon has for each partition, seven of them the broker's for its namespace (that, a
-listener, an exchange, a resolver, a probe, two watches) beside the names there; and for an uplink, whose lanes are most
-of them."""
+listener, an exchange, a resolver, a probe, two watches) beside the names there; and for an uplink, whose rx queues are
+most of them."""
 
 SLACK = 4
 """Descriptors more for the moment: clients, what is being set up."""

@@ -1,4 +1,4 @@
-"""A hosting daemon's loop under test with an uplink: sockets stand for the NIC, its lanes and the port 0 TAP."""
+"""A hosting daemon's loop under test with an uplink: sockets stand for the NIC, its rx queues and the port 0 TAP."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class UplinkBench(LoopBench):
 
     def __init__(self, macs: dict[int, str], shared: bool = False, mtu: int = 1500) -> None:
         super().__init__(0, {0: NIC if shared else HOST, **macs}, relays=True)
-        self.lanes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+        self.queues = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
         self.wire, self.transmit = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.wire.settimeout(5)
-        for sock in (self.transmit, *(inner for _, inner in self.lanes)):
+        for sock in (self.transmit, *(inner for _, inner in self.queues)):
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self.loop.set_tap(self.inner.fileno())
@@ -33,7 +33,7 @@ class UplinkBench(LoopBench):
 
     def serve(self) -> None:
         """Give the loop the uplink."""
-        inner = [end.fileno() for _, end in self.lanes]
+        inner = [end.fileno() for _, end in self.queues]
         self.loop.set_uplink(self.transmit.fileno(), inner, NIC, self.mtu, self.shared)
 
     def attach(self, port: int) -> None:
@@ -45,9 +45,9 @@ class UplinkBench(LoopBench):
         self.directory.put(port, directory.LIVE, self.macs[port], 1, 1500, texts)
         self.loop.set_directory(directory.open_shared(os.dup(self.directory.region.fd)))
 
-    def inbound(self, data: bytes, lane: int = 1, vnet: bytes = VNET) -> None:
-        """A frame arrives at the NIC, in this lane."""
-        self.lanes[lane][0].send(vnet + data)
+    def inbound(self, data: bytes, queue: int = 1, vnet: bytes = VNET) -> None:
+        """A frame arrives at the NIC, in this rx queue."""
+        self.queues[queue][0].send(vnet + data)
 
     def outbound(self) -> bytes:
         """The next frame that leaves by the NIC, without its vnet header."""
@@ -59,5 +59,5 @@ class UplinkBench(LoopBench):
 
     def __exit__(self, *words: object) -> None:
         super().__exit__(None, None, None)
-        for sock in (self.wire, self.transmit, *(end for pair in self.lanes for end in pair)):
+        for sock in (self.wire, self.transmit, *(end for pair in self.queues for end in pair)):
             sock.close()

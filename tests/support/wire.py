@@ -84,17 +84,17 @@ def ethernet(to: str, source: str, kind: int, payload: bytes) -> bytes:
     return mac_bytes(to) + mac_bytes(source) + kind.to_bytes(2, "big") + payload.ljust(64, b"\0")
 
 
-class Lanes:
-    """The lanes of a wire's NIC, read as frames."""
+class RxQueues:
+    """The rx queues of a wire's NIC, read as frames."""
 
-    def __init__(self, wire: Wire, code: bytes, lanes: int = 4) -> None:
-        self.fds = wire.inside(lambda: packet_socket.open_rx_queues(NIC, lanes, code))
+    def __init__(self, wire: Wire, code: bytes, queues: int = 4) -> None:
+        self.fds = wire.inside(lambda: packet_socket.open_rx_queues(NIC, queues, code))
 
-    def read(self, lane: int) -> bytes | None:
+    def read(self, queue: int) -> bytes | None:
         """The next frame, None while there is none. What the remote kernel says for itself is passed over."""
         while True:
             try:
-                data = os.read(self.fds[lane], 1 << 17)
+                data = os.read(self.fds[queue], 1 << 17)
             except BlockingIOError:
                 return None
             assert data[: len(VNET)] == VNET, "there is nothing in a plain frame's vnet header"
@@ -102,15 +102,15 @@ class Lanes:
             if data[6:12] != mac_bytes(REMOTE_MAC):
                 return data
 
-    def wait(self, lane: int) -> bytes:
-        return wait_until(lambda: self.read(lane), 5, f"a frame in lane {lane}")
+    def wait(self, queue: int) -> bytes:
+        return wait_until(lambda: self.read(queue), 5, f"a frame in rx queue {queue}")
 
     def waiting(self) -> list[int]:
-        """The lanes of all frames that are there; they are read."""
+        """The rx queues of all frames that are there; they are read."""
         found = []
-        for lane in range(len(self.fds)):
-            while self.read(lane):
-                found.append(lane)
+        for queue in range(len(self.fds)):
+            while self.read(queue):
+                found.append(queue)
         return found
 
     def close(self) -> None:

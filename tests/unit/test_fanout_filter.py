@@ -1,4 +1,4 @@
-"""The program that spreads inbound frames over lanes, run by the kernel on datagrams that hold frames."""
+"""The program that spreads inbound frames over rx queues, run by the kernel on datagrams that hold frames."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Kernel:
         self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.code = b""
 
-    def lane_of(self, code: bytes, frame: bytes) -> int:
+    def queue_of(self, code: bytes, frame: bytes) -> int:
         if code != self.code:
             attach(self.far, TAKE_NOTHING)  # two large ones at once are more than a socket may have
             attach(self.far, code)
@@ -67,13 +67,13 @@ def kernel() -> Iterator[Kernel]:
 @pytest.fixture
 def bridge(kernel: Kernel) -> LaneOf:
     code = make(False)
-    return lambda frame: kernel.lane_of(code, frame)
+    return lambda frame: kernel.queue_of(code, frame)
 
 
 @pytest.fixture
 def shared(kernel: Kernel) -> LaneOf:
     code = make(True)
-    return lambda frame: kernel.lane_of(code, frame)
+    return lambda frame: kernel.queue_of(code, frame)
 
 
 def make(
@@ -133,16 +133,16 @@ def test_bridge_source_is_compared_whole(bridge: LaneOf) -> None:
 
 def test_macs_that_differ_in_their_first_bytes_only(kernel: Kernel) -> None:
     code = make(False, {"02:00:00:00:00:07": 2, "02:01:00:00:00:07": 3, "06:00:00:00:00:07": 4})
-    for to, lane in (("02:00", 2), ("02:01", 3), ("06:00", 4), ("0a:00", WASTE)):
-        assert kernel.lane_of(code, ethernet(f"{to}:00:00:00:07", STRANGER)) == lane
+    for to, queue in (("02:00", 2), ("02:01", 3), ("06:00", 4), ("0a:00", WASTE)):
+        assert kernel.queue_of(code, ethernet(f"{to}:00:00:00:07", STRANGER)) == queue
 
 
 @pytest.mark.parametrize("mode_shared", [False, True])
 def test_nobody_is_there(kernel: Kernel, mode_shared: bool) -> None:
     code = make(mode_shared, {}, {})
-    assert kernel.lane_of(code, ipv4(NIC, "10.0.0.5")) == WASTE
-    assert kernel.lane_of(code, ipv6(NIC, "fd00::5")) == WASTE
-    assert kernel.lane_of(code, ethernet(BROADCAST, STRANGER)) == GROUP
+    assert kernel.queue_of(code, ipv4(NIC, "10.0.0.5")) == WASTE
+    assert kernel.queue_of(code, ipv6(NIC, "fd00::5")) == WASTE
+    assert kernel.queue_of(code, ethernet(BROADCAST, STRANGER)) == GROUP
 
 
 def test_shared_unicast(shared: LaneOf) -> None:
@@ -190,11 +190,11 @@ def test_shared_announcements_are_for_all(shared: LaneOf) -> None:
 def test_a_frame_that_ends_too_early_is_wasted(kernel: Kernel) -> None:
     """Here every read is in the missing part, as there is no network header at 500."""
     code = program(True, NIC, {}, ADDRESSES, link=0, network=500)
-    assert kernel.lane_of(code, ipv4(NIC, "10.0.0.5")) == WASTE
+    assert kernel.queue_of(code, ipv4(NIC, "10.0.0.5")) == WASTE
 
 
 def test_take_nothing(kernel: Kernel) -> None:
-    assert kernel.lane_of(TAKE_NOTHING, ethernet(BLUE, STRANGER)) == WASTE
+    assert kernel.queue_of(TAKE_NOTHING, ethernet(BLUE, STRANGER)) == WASTE
 
 
 octet = st.integers(0, 255)
@@ -207,72 +207,72 @@ some_ipv4 = (words | st.integers(0, 2**32 - 1)).map(lambda number: str(ipaddress
 some_ipv6 = st.lists(words | st.integers(0, 2**32 - 1), min_size=4, max_size=4).map(
     lambda parts: str(ipaddress.IPv6Address(struct.pack("!4I", *parts)))
 )
-lanes = st.integers(1, 60)
+queues = st.integers(1, 60)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(some_macs, lanes, max_size=60), st.lists(some_macs, max_size=10))
+@given(st.dictionaries(some_macs, queues, max_size=60), st.lists(some_macs, max_size=10))
 def test_any_macs(macs: dict[str, int], others: list[str]) -> None:
     kernel, code = Kernel(), make(False, macs)
     for mac in {*macs, *others}:
-        assert kernel.lane_of(code, ethernet(mac, STRANGER)) == macs.get(mac, WASTE)
-        assert kernel.lane_of(code, ethernet(BROADCAST, mac)) == (WASTE if mac in macs else GROUP)
+        assert kernel.queue_of(code, ethernet(mac, STRANGER)) == macs.get(mac, WASTE)
+        assert kernel.queue_of(code, ethernet(BROADCAST, mac)) == (WASTE if mac in macs else GROUP)
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.dictionaries(some_ipv4 | some_ipv6, lanes, max_size=60), st.lists(some_ipv4 | some_ipv6, max_size=10)
+    st.dictionaries(some_ipv4 | some_ipv6, queues, max_size=60), st.lists(some_ipv4 | some_ipv6, max_size=10)
 )
 def test_any_addresses(addresses: dict[str, int], others: list[str]) -> None:
     kernel, code = Kernel(), make(True, {}, addresses)
     for address in {*addresses, *others}:
-        lane = addresses.get(address, WASTE)
+        queue = addresses.get(address, WASTE)
         if ":" in address:
-            assert kernel.lane_of(code, ipv6(NIC, address)) == lane
-            assert kernel.lane_of(code, solicitation(ALL_NODES, address)) == lane
+            assert kernel.queue_of(code, ipv6(NIC, address)) == queue
+            assert kernel.queue_of(code, solicitation(ALL_NODES, address)) == queue
         else:
-            assert kernel.lane_of(code, ipv4(NIC, address)) == lane
-            assert kernel.lane_of(code, arp(BROADCAST, address, sender="1.2.3.4")) == lane
+            assert kernel.queue_of(code, ipv4(NIC, address)) == queue
+            assert kernel.queue_of(code, arp(BROADCAST, address, sender="1.2.3.4")) == queue
 
 
 def test_all_ports_have_a_place_in_the_program(kernel: Kernel) -> None:
     """255 partitions, each with a MAC address and an address of each family."""
     macs = {f"02:{n * 37 % 251:02x}:{n:02x}:{n * 91 % 256:02x}:00:00": 2 + n % 62 for n in range(255)}
     code = make(False, macs)
-    for mac, lane in macs.items():
-        assert kernel.lane_of(code, ethernet(mac, STRANGER)) == lane
+    for mac, queue in macs.items():
+        assert kernel.queue_of(code, ethernet(mac, STRANGER)) == queue
     addresses = {f"10.0.{n}.{n * 7 % 256}": 2 + n % 62 for n in range(255)}
     addresses |= {f"fd00::{n:x}": 2 + n % 62 for n in range(255)}
     code = make(True, {}, addresses)
-    for address, lane in addresses.items():
-        assert kernel.lane_of(code, ipv6(NIC, address) if ":" in address else ipv4(NIC, address)) == lane
+    for address, queue in addresses.items():
+        assert kernel.queue_of(code, ipv6(NIC, address) if ":" in address else ipv4(NIC, address)) == queue
 
 
 def test_too_many_for_one_program(kernel: Kernel) -> None:
-    """Then all that might be for a partition goes to one lane, and the rest is wasted still."""
+    """Then all that might be for a partition goes to one rx queue, and the rest is wasted still."""
     code = make(False, {f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}": 2 for n in range(800)})
     assert len(code) // 8 < MAX_INSTRUCTIONS
-    assert kernel.lane_of(code, ethernet(BLUE, STRANGER)) == GROUP
-    assert kernel.lane_of(code, ethernet(BROADCAST, STRANGER)) == GROUP
-    assert kernel.lane_of(code, ethernet(NIC, STRANGER)) == WASTE
+    assert kernel.queue_of(code, ethernet(BLUE, STRANGER)) == GROUP
+    assert kernel.queue_of(code, ethernet(BROADCAST, STRANGER)) == GROUP
+    assert kernel.queue_of(code, ethernet(NIC, STRANGER)) == WASTE
     code = make(True, {}, {str(ipaddress.IPv6Address((0xFD << 120) + n)): 2 for n in range(800)})
-    assert kernel.lane_of(code, ipv6(NIC, "fd00::5")) == GROUP
-    assert kernel.lane_of(code, arp(BROADCAST, "10.0.0.5")) == GROUP
-    assert kernel.lane_of(code, ipv4(STRANGER, "10.0.0.5")) == WASTE
-    assert kernel.lane_of(code, ipv4(NIC, "10.0.0.5", source=NIC)) == WASTE
+    assert kernel.queue_of(code, ipv6(NIC, "fd00::5")) == GROUP
+    assert kernel.queue_of(code, arp(BROADCAST, "10.0.0.5")) == GROUP
+    assert kernel.queue_of(code, ipv4(STRANGER, "10.0.0.5")) == WASTE
+    assert kernel.queue_of(code, ipv4(NIC, "10.0.0.5", source=NIC)) == WASTE
 
 
 def test_as_many_collisions_as_you_like(kernel: Kernel) -> None:
     """A leaf that is longer than a conditional jump reaches."""
     macs = {f"02:{n:02x}:00:00:00:07": 2 + n % 60 for n in range(200)}
     code = make(False, macs)
-    for mac, lane in macs.items():
-        assert kernel.lane_of(code, ethernet(mac, STRANGER)) == lane
-    assert kernel.lane_of(code, ethernet("02:00:00:00:00:06", STRANGER)) == WASTE
+    for mac, queue in macs.items():
+        assert kernel.queue_of(code, ethernet(mac, STRANGER)) == queue
+    assert kernel.queue_of(code, ethernet("02:00:00:00:00:06", STRANGER)) == WASTE
 
 
-def test_lanes_are_spread_evenly() -> None:
-    lanes = assign(range(1, 13), 8)
-    assert sorted(lanes.values()) == sorted(list(range(2, 8)) * 2)
-    assert assign([5], 8) == {5: lanes[5]}
+def test_rx_queues_are_spread_evenly() -> None:
+    queues = assign(range(1, 13), 8)
+    assert sorted(queues.values()) == sorted(list(range(2, 8)) * 2)
+    assert assign([5], 8) == {5: queues[5]}
     assert assign([1, 2], 2) == {1: GROUP, 2: GROUP}

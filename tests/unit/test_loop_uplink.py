@@ -97,8 +97,8 @@ def test_inbound_frames_reach_whom_they_are_for(bridge: UplinkBench) -> None:
     for text in (b"one", b"two"):  # the second straight into the ring
         bridge.inbound(frame(A, OUT, text))
         assert bridge.receive(1) == (1, 0, frame(A, OUT, text))
-    bridge.inbound(frame(B, OUT, b"in the wrong lane"))
-    assert bridge.receive(2)[2] == frame(B, OUT, b"in the wrong lane")
+    bridge.inbound(frame(B, OUT, b"in the wrong rx queue"))
+    assert bridge.receive(2)[2] == frame(B, OUT, b"in the wrong rx queue")
     bridge.inbound(frame(GROUP, OUT))
     assert bridge.receive(1)[2] == bridge.receive(2)[2] == frame(GROUP, OUT)
     assert bridge.tap_peek() is None, "the machine hears the NIC by itself"
@@ -112,18 +112,18 @@ def test_inbound_frames_for_nobody_are_not_delivered(bridge: UplinkBench) -> Non
     assert bridge.peers[2].receive() is None and bridge.tap_peek() is None
 
 
-def test_a_port_that_does_not_read_holds_up_only_its_own_lane(bridge: UplinkBench) -> None:
-    bridge.inbound(frame(A, OUT), lane=1)
+def test_a_port_that_does_not_read_holds_up_only_its_own_rx_queue(bridge: UplinkBench) -> None:
+    bridge.inbound(frame(A, OUT), queue=1)
     bridge.receive(1)
     for _ in range(20):
-        bridge.lanes[1][0].setblocking(False)
+        bridge.queues[1][0].setblocking(False)
         try:
-            bridge.inbound(frame(A, OUT, bytes(60000)), lane=1)
+            bridge.inbound(frame(A, OUT, bytes(60000)), queue=1)
         except BlockingIOError:
             break
         wait_until(lambda: bridge.counter("uplink_rx_frames"), 5, "frames are taken")
-    bridge.inbound(frame(B, OUT, b"other lane"), lane=2)
-    assert bridge.receive(2)[2] == frame(B, OUT, b"other lane")
+    bridge.inbound(frame(B, OUT, b"other rx queue"), queue=2)
+    assert bridge.receive(2)[2] == frame(B, OUT, b"other rx queue")
 
 
 def test_a_frame_that_the_nic_cannot_take_is_answered(bridge: UplinkBench) -> None:

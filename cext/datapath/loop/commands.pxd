@@ -9,7 +9,7 @@ from datapath.loop.deliver cimport link_release, drain_link
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.state.ring cimport *
-from datapath.state.events cimport TOKEN_LANE, TOKEN_TAP, unwatch, watch
+from datapath.state.events cimport TOKEN_RX_QUEUE, TOKEN_TAP, unwatch, watch
 from datapath.link.shaper cimport set_rate
 
 cdef extern from "<poll.h>" nogil:
@@ -151,12 +151,12 @@ cdef inline void serve_uplink(Engine *e, Uplink *uplink) noexcept nogil:
     """Use this uplink from now on, NULL for none; the old one is the control thread's to free."""
     cdef int i
     if e.uplink != NULL:
-        for i in range(e.uplink.lane_count):
-            unwatch(e, e.uplink.lanes[i].fd)
+        for i in range(e.uplink.rx_queue_count):
+            unwatch(e, e.uplink.rx_queues[i].fd)
     e.command.uplink, e.uplink = e.uplink, uplink
     if uplink != NULL:
-        for i in range(uplink.lane_count):
-            watch(e, uplink.lanes[i].fd, TOKEN_LANE + i)
+        for i in range(uplink.rx_queue_count):
+            watch(e, uplink.rx_queues[i].fd, TOKEN_RX_QUEUE + i)
 
 
 cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept nogil:

@@ -188,23 +188,23 @@ cdef class Loop:
         """Serve this TAP (non-blocking, IFF_VNET_HDR, header of 10 bytes); -1 for none. The fd stays the caller's."""
         self._command(COMMAND_TAP, fd=fd)
 
-    def set_uplink(self, int transmit, lanes, str mac, int mtu, bint shared):
+    def set_uplink(self, int transmit, rx_queues, str mac, int mtu, bint shared):
         """Serve a NIC: a packet socket to send by and some to read from, non-blocking, with a header of 10 bytes.
 
         `mac` and `mtu` are the NIC's; with `shared` all partitions have its MAC on the wire. The sockets stay
         the caller's, who closes them after the next call of this or of clear_uplink().
         """
-        if len(lanes) > MAX_LANES:
-            raise ValueError(f"at most {MAX_LANES} lanes")
+        if len(rx_queues) > MAX_RX_QUEUES:
+            raise ValueError(f"at most {MAX_RX_QUEUES} rx queues")
         cdef Uplink *uplink = <Uplink *>calloc(1, sizeof(Uplink))
         if uplink == NULL:
             raise MemoryError
         packed = bytes.fromhex(mac.replace(":", ""))
         uplink.transmit, uplink.mtu, uplink.shared = transmit, mtu, shared
         uplink.mac = mac_at(<const char *>packed)
-        uplink.lane_count = len(lanes)
-        for i, fd in enumerate(lanes):
-            uplink.lanes[<int>i].fd, uplink.lanes[<int>i].last = fd, NO_PORT
+        uplink.rx_queue_count = len(rx_queues)
+        for i, fd in enumerate(rx_queues):
+            uplink.rx_queues[<int>i].fd, uplink.rx_queues[<int>i].last = fd, NO_PORT
         self._command(COMMAND_UPLINK, uplink=<size_t>uplink)
 
     def clear_uplink(self):

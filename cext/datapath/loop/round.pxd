@@ -25,7 +25,7 @@ from datapath.loop.commands cimport execute_command
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from datapath.loop.deliver cimport drain_link
-from datapath.io.uplink_rx cimport drain_lane
+from datapath.io.uplink_rx cimport drain_rx_queue
 from abi.abi cimport *
 from datapath.link.link cimport release, show
 from datapath.frame.mac_table cimport read_directory
@@ -60,9 +60,9 @@ cdef inline int run_round(Engine *e) noexcept nogil:
             i += 1
         n += i
     if e.uplink != NULL:
-        for i in range(e.uplink.lane_count):
-            if e.uplink.lanes[i].active:
-                n += drain_lane(e, &e.uplink.lanes[i], BATCH)
+        for i in range(e.uplink.rx_queue_count):
+            if e.uplink.rx_queues[i].active:
+                n += drain_rx_queue(e, &e.uplink.rx_queues[i], BATCH)
     for i in range(e.active_count):
         n += drain_link(e, e.links[e.active[i]], BATCH)
         show(e.links[e.active[i]])

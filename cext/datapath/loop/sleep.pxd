@@ -27,9 +27,9 @@ cdef inline void poll_events(Engine *e, int timeout_ms) noexcept nogil:
         token = events[i].data.u64
         if token == TOKEN_COMMAND:
             read(e.command_fd, &counter, sizeof(counter))
-        elif token >= TOKEN_LANE:
-            if e.uplink != NULL and token - TOKEN_LANE < <uint64_t>e.uplink.lane_count:
-                e.uplink.lanes[token - TOKEN_LANE].active = True
+        elif token >= TOKEN_RX_QUEUE:
+            if e.uplink != NULL and token - TOKEN_RX_QUEUE < <uint64_t>e.uplink.rx_queue_count:
+                e.uplink.rx_queues[token - TOKEN_RX_QUEUE].active = True
         elif token < VN_MAX_PORTS:
             link = e.links[token]
             if link != NULL:
@@ -59,13 +59,13 @@ cdef inline void time_releases(Engine *e, int *timeout_ms) noexcept nogil:
 cdef inline bint arm_all(Engine *e, int *timeout_ms) noexcept nogil:
     """Arm every active link; False when one has work, so that the loop must go on.
 
-    Lanes need no arming: epoll reports one as long as a frame waits in it.
+    Rx queues need no arming: epoll reports one as long as a frame waits in it.
     """
     cdef int i = 0
     cdef Link *link
     if e.uplink != NULL:
-        for i in range(e.uplink.lane_count):
-            e.uplink.lanes[i].active = False
+        for i in range(e.uplink.rx_queue_count):
+            e.uplink.rx_queues[i].active = False
     i = 0
     time_releases(e, timeout_ms)
     while i < e.active_count:

@@ -31,7 +31,7 @@ cdef enum:
     COMMAND_RATE = 8
     COMMAND_STOP = 9
 
-    MAX_LANES = 32               # sockets that the uplink's inbound frames are spread over
+    MAX_RX_QUEUES = 32           # sockets that the uplink's inbound frames are spread over
     PORT_ADDRESSES = 17          # VN_MAX_ADDRESSES and the link-local one
 
 
@@ -99,7 +99,7 @@ cdef struct Shaper:              # a token bucket; `tokens` may become negative 
     uint64_t filled_at           # ns
 
 
-cdef struct Lane:                # a packet socket that some ports' frames come in by
+cdef struct RxQueue:             # a packet socket that some ports' frames come in by
     int fd
     bint active
     uint16_t last                # the port that its last frame was for, or NO_PORT
@@ -113,8 +113,8 @@ cdef struct Uplink:
     bint shared                  # all partitions use the NIC's MAC
     uint64_t mac                 # of the NIC
     uint32_t mtu
-    int lane_count
-    Lane lanes[MAX_LANES]
+    int rx_queue_count
+    RxQueue rx_queues[MAX_RX_QUEUES]
 
 
 cdef struct Pending:             # one frame read from the TAP whose ring was full
