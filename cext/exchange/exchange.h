@@ -38,14 +38,14 @@ enum {
     EXCHANGE_CLIENTS = 4096,    /* of one namespace, connected at a time */
     EXCHANGE_OFFERS = 4096,     /* made in one namespace, whether their programs still run or not */
     EXCHANGE_UNCLOSED = 4096,   /* descriptors of one namespace in its reaper, above which no client is accepted there ... */
-    EXCHANGE_OVERFULL = 16384,  /* ... and above which those that are there are not served any more */
+    EXCHANGE_MOST_UNCLOSED = 16384, /* ... and above which those that are there are not served any more */
     EXCHANGE_BUCKETS = 8192,
     EXCHANGE_DRAIN = 1024,
     EXCHANGE_REST_MS = 100,     /* without accepting after it has failed */
     EXCHANGE_MOST_FDS = 253,    /* of one message; the kernel would close those for which there is no room */
 };
 
-_Static_assert(EXCHANGE_OVERFULL + EXCHANGE_MOST_FDS + 2 * EXCHANGE_OFFERS + EXCHANGE_CLIENTS < FD_REAPER_ROOM,
+_Static_assert(EXCHANGE_MOST_UNCLOSED + EXCHANGE_MOST_FDS + 2 * EXCHANGE_OFFERS + EXCHANGE_CLIENTS < FD_REAPER_ROOM,
                "all that a namespace can have fits into its reaper");
 
 enum exchange_kind { EXCHANGE_COMMAND, EXCHANGE_LISTENER, EXCHANGE_CLIENT };

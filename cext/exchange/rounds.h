@@ -41,7 +41,7 @@ static bool exchange_is_short_of_fds(const struct exchange *s) {
 
 static void exchange_read(struct exchange *s, struct exchange_client *client) {
     struct exchange_message message;
-    if (fd_reaper_unclosed(client->home->reaper) > EXCHANGE_OVERFULL || exchange_is_short_of_fds(s)) {
+    if (fd_reaper_unclosed(client->home->reaper) > EXCHANGE_MOST_UNCLOSED || exchange_is_short_of_fds(s)) {
         exchange_drop(s, client);
         return;
     }

@@ -213,7 +213,7 @@ def is_served(name: str) -> bool:
 
 def test_what_waits_to_be_closed_is_limited() -> None:
     """A namespace in which a close blocks is not served for that time, if its programs send ever more."""
-    name = f"{NAME}-overfull"
+    name = f"{NAME}-unclosed"
     with broker.start(name) as process, ExitStack() as stack:
         other = Program(name + abi.EXCHANGE)
         with lingering() as client:

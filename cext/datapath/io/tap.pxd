@@ -143,7 +143,7 @@ cdef inline void retry_pending(Engine *e) noexcept nogil:
     if not went:
         drop(e, NO_PORT if e.pending.port == FLOOD else e.pending.port, VN_DROP_ring_full)
     if link != NULL:
-        count_wait(e, link, e.pending.until - e.hold_ns, e.now - e.tap_mixed_at < WAITS_PERIOD_NS, not went)
+        count_wait(e, link, e.pending.until - e.backpressure_ns, e.now - e.tap_mixed_at < WAITS_PERIOD_NS, not went)
     e.pending.length = 0
 
 
@@ -215,7 +215,7 @@ cdef inline void keep(Engine *e, uint32_t length, uint16_t port) noexcept nogil:
     count(e, VN_C_holds, 1)
     e.pending.length = length
     e.pending.port = port
-    e.pending.until = e.now + e.hold_ns
+    e.pending.until = e.now + e.backpressure_ns
 
 
 cdef inline void tap_write(Engine *e, uint16_t source, char *headers, uint32_t copied, const char *payload, uint32_t length) noexcept nogil:

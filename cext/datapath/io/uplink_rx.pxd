@@ -172,14 +172,14 @@ cdef inline bint rx_queue_waits(Engine *e, RxQueue *queue, Link *link) noexcept 
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
         note_room(link)
-    elif queue.hold_until == 0 and not link.tx.fault and may_wait(link):
+    elif queue.backpressure_until == 0 and not link.tx.fault and may_wait(link):
         count(e, VN_C_holds, 1)
-        queue.hold_until = e.now + e.hold_ns
-    if not has_room and e.now < queue.hold_until and not link.stalled:
+        queue.backpressure_until = e.now + e.backpressure_ns
+    if not has_room and e.now < queue.backpressure_until and not link.receiver_stalled:
         return True
-    if queue.hold_until:
-        count_wait(e, link, queue.hold_until - e.hold_ns, False, not has_room)
-    queue.hold_until = 0
+    if queue.backpressure_until:
+        count_wait(e, link, queue.backpressure_until - e.backpressure_ns, False, not has_room)
+    queue.backpressure_until = 0
     return False
 
 

@@ -80,10 +80,10 @@ cdef inline bint uplink_admits(Engine *e, Link *link, const char *frame, uint64_
 
 cdef inline bint over_rate(Engine *e, Link *link) noexcept nogil:
     """The rate limit does not let a frame go now: drop it, and be done with it, or (False) let it wait in the ring."""
-    if link.overfull:
+    if link.over_queue:
         drop(e, link.peer, VN_DROP_over_rate)
         return True
-    link.paced_until = tokens_at(&e.up[link.peer], e.now)
+    link.throttled_until = tokens_at(&e.up[link.peer], e.now)
     return False
 
 
@@ -119,14 +119,14 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
         memcpy(frame + 6, &e.uplink.mac, 6)
         set_link_address(frame, seen, bytes, &found, <const char *>&e.uplink.mac, headers[0] & 1)
     if uplink_write(e, link, headers, copied, payload + copied, length):
-        link.hold_until = 0
+        link.backpressure_until = 0
         return True
-    if link.hold_until == 0:
+    if link.backpressure_until == 0:
         count(e, VN_C_holds, 1)
-        link.hold_until = e.now + e.hold_ns
-    if e.now < link.hold_until:
+        link.backpressure_until = e.now + e.backpressure_ns
+    if e.now < link.backpressure_until:
         e.up[link.peer].tokens += <int64_t>wire_bytes(headers, frame, seen, bytes)
         return False
-    link.hold_until = 0
+    link.backpressure_until = 0
     drop(e, link.peer, VN_DROP_uplink_full)
     return True

@@ -41,7 +41,7 @@ cdef enum:
 
 cdef inline bint may_wait(const Link *to) noexcept nogil:
     """Whether what finds no room in this link's ring may wait for it, instead of being dropped."""
-    return not to.stalled and not to.gone
+    return not to.receiver_stalled and not to.gone
 
 
 cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint others, bint in_vain) noexcept nogil:
@@ -55,13 +55,13 @@ cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint others, bi
     if others:
         to.waited += e.now - since
     if in_vain or to.waited >= WAITS_MOST_NS:
-        to.stalled = True
+        to.receiver_stalled = True
 
 
 cdef inline void note_room(Link *to) noexcept nogil:
     """A reader that moves by a record now and then stays stalled; one that reads on frees half of the ring."""
-    if to.stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
-        to.stalled = False
+    if to.receiver_stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
+        to.receiver_stalled = False
 
 
 cdef inline void activate(Engine *e, Link *link) noexcept nogil:
@@ -86,7 +86,7 @@ cdef inline void show(Link *link) noexcept nogil:
     cdef uint64_t state = <uint64_t>(link.rx.fault if link.rx.fault else link.tx.fault) << SHOWN_FAULT
     if link.open:
         state |= SHOWN_OPEN
-    if link.gone or link.held or link.paced_until:
+    if link.gone or link.held or link.throttled_until:
         state |= SHOWN_WAITS
     vn_store_relaxed(&link.shown.state, state)
 

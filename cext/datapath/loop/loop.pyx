@@ -56,7 +56,7 @@ cdef class Loop:
     """The loop of one daemon and the control thread's hand on it.
 
     `port` is the daemon's own port, `counters` a writable Region for its counters, `relays` True in the hosting
-    daemon. `poll_us` is the polling time in microseconds, `hold_ms` the longest wait for a full ring. Not
+    daemon. `poll_us` is the polling time in microseconds, `backpressure_ms` the longest wait for a full ring. Not
     thread-safe but for run(), which another thread is to call.
     """
 
@@ -67,7 +67,7 @@ cdef class Loop:
     cdef dict tails              # (port, link id) -> where records were left waiting at the last is_moving()
     cdef object rounds           # of the loop, at that time
 
-    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int hold_ms=10, int want_ms=500):
+    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int backpressure_ms=10, int want_ms=500):
         self.e = <Engine *>calloc(1, sizeof(Engine))
         if self.e == NULL:
             raise MemoryError
@@ -96,7 +96,7 @@ cdef class Loop:
         self.e.port = <uint16_t>port
         self.e.relays = relays
         self.e.poll_ns = self.e.poll_most = <uint64_t>poll_us * 1000
-        self.e.hold_ns = <uint64_t>hold_ms * 1_000_000
+        self.e.backpressure_ns = <uint64_t>backpressure_ms * 1_000_000
         self.e.want_ns = <uint64_t>want_ms * 1_000_000
         watch(self.e, self.e.command_fd, TOKEN_COMMAND)
 

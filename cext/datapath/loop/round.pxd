@@ -14,9 +14,9 @@ as soon as there is no work, does not yield, and tries again later. That is for 
 what a loop finds after a while is so much more, and polling pays anyhow. One loop alone may find that it does not pay as long
 as its peers sleep. So all rest until a round number of the clock, and try at the same time.
 
-A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
+A frame whose ring is full is kept and the TAP is not read for `backpressure_ms`, which is what slows a TCP sender down
 instead of losing its frames; then the frame is dropped, and further ones are dropped at once until the receiver
-moves. So one stalled receiver delays the others once, by hold_ms.
+moves. So one stalled receiver delays the others once, by backpressure_ms.
 """
 
 from libc.stdint cimport uint64_t

@@ -75,8 +75,8 @@ cdef inline bint arm_all(Engine *e, int *timeout_ms) noexcept nogil:
             i += 1
         elif link.gone:
             deactivate(e, i)
-        elif link.paced_until > e.now and e.up[link.peer].rate:
-            timeout_ms[0] = ms_until(e, link.paced_until, timeout_ms[0])
+        elif link.throttled_until > e.now and e.up[link.peer].rate:
+            timeout_ms[0] = ms_until(e, link.throttled_until, timeout_ms[0])
             if rx_arm_at(&link.rx, queue_limit(&e.up[link.peer])):
                 return False
             i += 1

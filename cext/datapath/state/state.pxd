@@ -59,15 +59,15 @@ cdef struct Link:
     bint settling                # what came by relay from this peer waits until it is read up to `settles_at`
     uint64_t settles_at
     uint64_t settled_until       # ns: no such wait before
-    bint stalled                 # its ring stayed full for too long: nobody waits for it until half is free
+    bint receiver_stalled        # its ring stayed full for too long: nobody waits for it until half is free
     uint64_t waits_since         # ns, beginning of the period that `waited` is of
     uint64_t waited              # ns that others' frames have waited with those for its ring
     bint gone                    # reported to the control thread: the peer died or broke a rule
     uint64_t held_since          # ns
     Shown shown
-    uint64_t hold_until          # ns: what came from here waits for room elsewhere
-    uint64_t paced_until         # ns: what came from here waits for its rate limit
-    bint overfull                # too much waits for it: what the limit does not let go now is dropped
+    uint64_t backpressure_until  # ns: what came from here waits for room elsewhere
+    uint64_t throttled_until     # ns: what came from here waits for its rate limit
+    bint over_queue              # too much waits for it: what the limit does not let go now is dropped
     uint64_t too_big_at          # ns, when the sender was last notified that its frame was too big
     bint small                   # on small pages, and the control thread was not notified that it is fast
     uint64_t turned_at           # ns, when our ring last began anew
@@ -105,7 +105,7 @@ cdef struct RxQueue:             # a packet socket that some ports' frames come 
     uint16_t last                # the port that its last frame was for, or NO_PORT
     bint bulk                    # that was a long one: look at the next before it is read
     uint64_t took                # bytes of a ring, if that one was cut: the next will take as much
-    uint64_t hold_until          # ns: its frames wait for room in that port's ring
+    uint64_t backpressure_until  # ns: its frames wait for room in that port's ring
 
 
 cdef struct Uplink:
@@ -184,7 +184,7 @@ cdef struct Engine:
     int cpus                     # that this thread may use
     uint64_t cpu                 # 1 + where the loop runs, as its links show their peers
     uint64_t moved_at            # ns, when the loop last left a CPU to a peer
-    uint64_t hold_ns             # longest time that a full ring is waited for
+    uint64_t backpressure_ns     # longest time that a full ring is waited for
     uint64_t want_ns             # shortest time between two requests for the same link
 
     vn_counters *counters
