@@ -87,10 +87,10 @@ void signals_broken_pipe(void) {
  * A handler may call most of what the library replaces, in a thread that is anywhere, and may leave it by a jump. A
  * system call is safe from that: handlers run before it, when it sleeps, or after it. The library's calls are to be the
  * same. To block the signals around each would cost two system calls. So the kernel has `run` as the handler of every
- * signal, and run looks whether its thread holds handlers back. If not, it calls the program's handler. If so, it keeps
+ * signal, and run looks whether its thread holds handlers back. If not, it calls the program's handler. If so, it defers
  * the signal, and blocks all signals by changing the mask that the kernel restores when a handler returns. The release
- * calls the handlers of what was kept, as the kernel would have: in the order in which it called run, each with its mask,
- * and with a context in which it may change the thread's mask. A handler that wants the alternate stack has its signal
+ * calls the handlers of what was deferred, as the kernel would have: in the order in which it called run, each with its
+ * mask, and with a context in which it may change the thread's mask. A handler that wants the alternate stack has its signal
  * sent again instead, as the kernel alone can change stacks.
  *
  * Handlers of signals that an instruction causes run at once, as the instruction can't go on; so do those with
@@ -113,9 +113,9 @@ struct known {
 __thread struct handlers handlers;
 static __thread struct {
     siginfo_t signals[MOST_WAITING];
-    sigset_t mask;   /* of the thread, before the first was kept */
+    sigset_t mask;   /* of the thread, before the first was deferred */
     char registers[REGISTERS_BYTES];
-} kept;
+} deferred;
 static struct known known[NSIG];
 
 static bool is_of_instruction(int signal) {
@@ -131,21 +131,21 @@ static void fill_mask(sigset_t *mask) {
             sigdelset(mask, signal);
 }
 
-/* The last to be kept at one instruction is the first that was interrupted by it: its mask is the thread's. */
-static void keep(int signal, const siginfo_t *info, ucontext_t *context) {
+/* The last to be deferred at one instruction is the first that was interrupted by it: its mask is the thread's. */
+static void defer_signal(int signal, const siginfo_t *info, ucontext_t *context) {
     sigset_t all;
     fill_mask(&all);
     if (LIKELY(handlers.waiting < MOST_WAITING)) {
-        siginfo_t *place = &kept.signals[handlers.waiting++];
+        siginfo_t *place = &deferred.signals[handlers.waiting++];
         memcpy(place, info, sizeof(*place));
         place->si_signo = signal;
     } else {
         pthread_sigmask(SIG_SETMASK, &all, NULL);
         send_to_self(signal, info);
     }
-    sigemptyset(&kept.mask);
-    memcpy(&kept.mask, &context->uc_sigmask, KERNEL_MASK_BYTES);
-    memcpy(kept.registers, &context->uc_mcontext, REGISTERS_BYTES);
+    sigemptyset(&deferred.mask);
+    memcpy(&deferred.mask, &context->uc_sigmask, KERNEL_MASK_BYTES);
+    memcpy(deferred.registers, &context->uc_mcontext, REGISTERS_BYTES);
     memcpy(&context->uc_sigmask, &all, KERNEL_MASK_BYTES);
 }
 
@@ -160,7 +160,7 @@ static void run(int signal, siginfo_t *info, void *context) {
     unsigned depth = handlers.depth;
     if (UNLIKELY(depth != 0) && its->may_wait) {
         int saved = errno;
-        keep(signal, info, context);
+        defer_signal(signal, info, context);
         errno = saved;
         return;
     }
@@ -180,7 +180,7 @@ static bool wants_other_stack(const struct sigaction *action) {
 }
 
 /* All signals are blocked. mask: the thread's own, which the handler may change. */
-static void call_kept(siginfo_t *info, const void *registers, sigset_t *mask) {
+static void call_deferred(siginfo_t *info, const void *registers, sigset_t *mask) {
     ucontext_t context;
     struct sigaction action;
     sigset_t during = *mask;
@@ -204,14 +204,14 @@ static void call_kept(siginfo_t *info, const void *registers, sigset_t *mask) {
 void handlers_run(void) {
     siginfo_t signals[MOST_WAITING];
     char registers[REGISTERS_BYTES];
-    sigset_t mask = kept.mask;
+    sigset_t mask = deferred.mask;
     unsigned count = handlers.waiting;
     int saved = errno;
-    memcpy(signals, kept.signals, count * sizeof(*signals));
-    memcpy(registers, kept.registers, sizeof(registers));
+    memcpy(signals, deferred.signals, count * sizeof(*signals));
+    memcpy(registers, deferred.registers, sizeof(registers));
     handlers.waiting = 0;   /* where one jumps, the others are lost, as in the kernel */
     for (unsigned i = 0; i < count; i++)
-        call_kept(&signals[i], registers, &mask);
+        call_deferred(&signals[i], registers, &mask);
     signals_restore(&mask);
     errno = saved;
 }
@@ -237,7 +237,7 @@ enum interruption handlers_close(const struct opening *opening) {
 void handlers_after_fork(void) {
     handlers.depth = 0;
     if (handlers.waiting != 0)
-        signals_restore(&kept.mask);
+        signals_restore(&deferred.mask);
     handlers.waiting = 0;
 }
 

@@ -35,11 +35,11 @@ struct room {
     struct stay *stay;
 };
 
-static _Atomic(void *) kept;   /* BUFFER bytes for the next call, as to map them takes longer than to send them */
+static _Atomic(void *) spare_buffer;   /* BUFFER bytes for the next call, as to map them takes longer than to send them */
 
 static void give_back(void *memory) {
     void *none = NULL;
-    if (!atomic_compare_exchange_strong(&kept, &none, memory))
+    if (!atomic_compare_exchange_strong(&spare_buffer, &none, memory))
         munmap(memory, BUFFER);
 }
 
@@ -53,7 +53,7 @@ static bool take_room(struct room *room, size_t bytes) {
     room->bytes = bytes < FEW ? bytes : FEW;
     if (bytes <= FEW)
         return true;
-    void *memory = atomic_exchange(&kept, NULL);
+    void *memory = atomic_exchange(&spare_buffer, NULL);
     if (memory == NULL)
         memory = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
