@@ -168,7 +168,7 @@ def pair(shared: Fabric) -> Pair:
     return blue, green
 
 
-PROVIDERS = {
+WITH_LIBRARY = {
     "both": (True, True),
     "server": (False, True),
     "client": (True, False),
@@ -180,7 +180,7 @@ ORDINARY = ("both", "server")
 """In an ordinary run; the other two with VNICD_LONG=1."""
 
 
-@pytest.fixture(params=PROVIDERS if LONG else ORDINARY)
+@pytest.fixture(params=WITH_LIBRARY if LONG else ORDINARY)
 def ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
     """A client's and a server's end in two partitions, with the preload library in each way that there is."""
     return _ends(pair, request.param)
@@ -195,7 +195,7 @@ def equal_ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
 def _ends(pair: Pair, who: str) -> Ends:
     if lacking := missing_programs():
         pytest.skip(f"not installed: {', '.join(lacking)}")
-    client, server = PROVIDERS[who]
+    client, server = WITH_LIBRARY[who]
     return Ends(End(pair[0], client), End(pair[1], server))
 
 

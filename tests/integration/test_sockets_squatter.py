@@ -25,8 +25,8 @@ name.bind("\\0" + sys.argv[1])
 name.listen()
 print("ready", flush=True)
 while True:
-    visitor, _ = name.accept()
-    print(len(visitor.recv(4096)), flush=True)
+    client, _ = name.accept()
+    print(len(client.recv(4096)), flush=True)
 """
 
 PROGRAM = """
@@ -94,9 +94,9 @@ def test_a_broker_of_another_version_is_left_alone() -> None:
         with subprocess.Popen(argv) as process:
             while process.poll() is None:
                 # Who could not tell of its listener leaves word, and goes without waiting for an answer.
-                with suppress(TimeoutError, BrokenPipeError), broker.accept()[0] as visitor:
+                with suppress(TimeoutError, BrokenPipeError), broker.accept()[0] as client:
                     asked += 1
-                    visitor.recv(4096)
-                    visitor.send(Reply(Reason.UNSUPPORTED, version=abi.VERSION + 1).pack())
+                    client.recv(4096)
+                    client.send(Reply(Reason.UNSUPPORTED, version=abi.VERSION + 1).pack())
         assert process.returncode == 0
     assert 1 <= asked < 10

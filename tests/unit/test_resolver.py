@@ -194,15 +194,15 @@ def test_what_is_stuck_costs_one_timer() -> None:
         await broker.update(HERE)
         loop = asyncio.get_running_loop()
         (namespace,) = broker.namespaces.values()
-        visitors = [Program(name + abi.RESOLVER) for _ in range(20)]
-        await asyncio.to_thread(ask_and_go, visitors.pop())
+        programs = [Program(name + abi.RESOLVER) for _ in range(20)]
+        await asyncio.to_thread(ask_and_go, programs.pop())
         plain = loop.call_later
         later = lambda delay, work, *words: timers.append(work) or plain(3600, work, *words)  # noqa: E731
         loop.call_later = later  # type: ignore[method-assign]
         namespace.reaper.came += MAX_WASTE + 100
-        while visitors:
+        while programs:
             seen = namespace.reaper.came
-            await asyncio.to_thread(ask_and_go, visitors.pop())
+            await asyncio.to_thread(ask_and_go, programs.pop())
             await asyncio.to_thread(wait_until, lambda: namespace.reaper.came != seen, 5, "it has come")  # noqa: B023
         loop.call_later = plain  # type: ignore[method-assign]
         broker.close()
@@ -211,10 +211,10 @@ def test_what_is_stuck_costs_one_timer() -> None:
     assert len([each for each in timers if "_resume" in repr(each)]) == 1
 
 
-def ask_and_go(visitor: Program) -> None:
-    for fd in visitor.ask(Op.ASK)[1]:
+def ask_and_go(program: Program) -> None:
+    for fd in program.ask(Op.ASK)[1]:
         os.close(fd)
-    visitor.close()
+    program.close()
 
 
 def test_when_the_thread_ends_programs_are_sent_to_the_broker(caplog: pytest.LogCaptureFixture) -> None:

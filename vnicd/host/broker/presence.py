@@ -47,7 +47,7 @@ class PresenceNames:
         self.closed = False
 
     def close(self) -> None:
-        """Bind nothing any more; the stations close what is bound."""
+        """Bind nothing any more; the broker namespaces close what is bound."""
         self.closed = True
         for task in self.tasks:
             task.cancel()
