@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <string.h>
 
+// clang-format off
 static inline uint64_t vn_load_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 
 static inline uint64_t vn_load_relaxed(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
@@ -38,6 +39,7 @@ static inline uint64_t vn_exchange(uint64_t *p, uint64_t v) { return __atomic_ex
 
 /* A counter has one writer and readers that may see it a little late: no read-modify-write is needed. */
 static inline void vn_count(uint64_t *p, uint64_t n) { vn_store_relaxed(p, *p + n); }
+// clang-format on
 
 /* Copy bytes that a peer may be changing: afterwards only the copy is used, and the compiler may not read
  * the source again. */

@@ -78,7 +78,8 @@ struct vn_record {
     uint32_t length;  /* bytes behind this header: vnet header and frame */
     uint16_t kind;    /* VN_FRAME, VN_MARK */
     uint16_t source;  /* port that the frame came from; on a direct link the maker */
-    uint64_t link_id; /* VN_MARK: the link that is now open; VN_FRAME: bytes of it that its producer's rate limit counts */
+    /* VN_MARK: the link that is now open; VN_FRAME: bytes of it that its producer's rate limit counts */
+    uint64_t link_id;
 };
 
 enum {
@@ -133,6 +134,7 @@ struct vn_directory { /* owner: hosting daemon */
 
 /* ----------------------------------------------------------------------------------------- counters */
 
+// clang-format off
 /* Of a whole daemon. */
 #define VN_PORT_COUNTERS(X)                                                                                  \
     X(tap_rx_frames) X(tap_rx_bytes)     /* read from the TAP: what the partition sends */                    \
@@ -174,6 +176,7 @@ struct vn_directory { /* owner: hosting daemon */
     X(uplink_full)        /* the uplink's queue was full */                                                   \
     X(unread)             /* sent into a link whose other end was gone, or gave it up, before it read it */      \
     X(storm)              /* a broadcast or multicast beyond what one sender may have copied to the others */
+// clang-format on
 
 #define VN_ENUM_PORT(name) VN_C_##name,
 #define VN_ENUM_PEER(name) VN_P_##name,
@@ -211,9 +214,11 @@ struct vn_counters {
 /* ------------------------------------------------------------------------------------------- faults */
 
 /* Why a peer's memory was refused. */
+// clang-format off
 #define VN_FAULTS(X)                                                                                         \
     X(none) X(bad_identity) X(cursor_unaligned) X(cursor_back) X(cursor_ahead) X(record_short)                \
     X(record_long) X(record_beyond) X(record_kind) X(doorbell_broken)
+// clang-format on
 #define VN_ENUM_FAULT(name) VN_FAULT_##name,
 enum { VN_FAULTS(VN_ENUM_FAULT) VN_FAULT_COUNT };
 static const char *const vn_fault_names[] __attribute__((unused)) = {VN_FAULTS(VN_NAME)};

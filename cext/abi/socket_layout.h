@@ -32,8 +32,10 @@
 #define VN_RESOLVER_NAME "-resolver"          /* after the broker's name: asks here first, see VN_ASK */
 #define VN_EXCHANGE_NAME "-exchange"           /* after the broker's name: OFFER, TAKE and FORGET */
 #define VN_LISTENER_NAME "vnicd-listener/%u/%s" /* abstract, SOCK_DGRAM: a listener with the library; port, address */
-#define VN_PRESENCE_NAME "vnicd-presence/"    /* abstract, SOCK_DGRAM, bound while the fabric has an address whose */
-                                              /* first two bytes (four of IPv6) follow in hex: others are not asked for */
+
+/* abstract, SOCK_DGRAM, bound while the fabric has an address whose first two bytes (four of IPv6) follow in hex: others
+ * are not asked for */
+#define VN_PRESENCE_NAME "vnicd-presence/"
 #define VN_PRESENCE_HERE "here"               /* follows instead as long as the broker serves the namespace */
 #define VN_PRESENCE_EXACT "exact"             /* follows instead while each address has a name, with all its bytes; */
 #define VN_PRESENCE_PORTS "ports"             /* and this, while each port with a listener with the library has one */
@@ -43,7 +45,7 @@
 #define VN_RING_BYTES (256u * 1024)
 #define VN_LARGE_BYTES (2048u * 1024)   /* more than a second-level cache */
 #define VN_REGION_BYTES (VN_CONTROL_BYTES + VN_LARGE_BYTES)
-#define VN_SMALL_BYTES (VN_CONTROL_BYTES + VN_RING_BYTES)   /* of a region, that are mapped as long as its ring is small */
+#define VN_SMALL_BYTES (VN_CONTROL_BYTES + VN_RING_BYTES)   /* of a region, mapped as long as its ring is small */
 #define VN_REGION_MAGIC 0x666c6148u
 
 struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
@@ -59,13 +61,14 @@ struct vn_address {      /* an IPv4-mapped address is written as IPv4 */
 #define VN_WANTS_DATA(armed) (((armed) & 0x00000000ffffffffull) != 0)
 #define VN_WANTS_ROOM(armed) (((armed) & 0xffffffff00000000ull) != 0)
 
+/* bits of state. FIN: nothing comes after head. CLOSED: nobody reads any more. RESET: as by TCP's RST. FELL_BACK: the
+ * client goes on with TCP. SHUT: both directions were shut, so what comes now is answered with a reset */
 enum { VN_FIN = 1, VN_CLOSED = 2, VN_RESET = 4, VN_FELL_BACK = 8, VN_SHUT = 16 };
-    /* bits of state. FIN: nothing comes after head. CLOSED: nobody reads any more. RESET: as by TCP's RST. FELL_BACK:
-       the client goes on with TCP. SHUT: both directions were shut, so what comes now is answered with a reset */
 
 enum { VN_UNDECIDED, VN_ANSWERING, VN_ACCEPTED };   /* decision of the accepting end; see handshake/fallback.c */
 
-enum { VN_SMALL, VN_WISHES, VN_LARGE };   /* modes of a ring: VN_RING_BYTES; so too, but a larger one is wished; VN_LARGE_BYTES */
+/* modes of a ring: VN_RING_BYTES; so too, but a larger one is wished; VN_LARGE_BYTES */
+enum { VN_SMALL, VN_WISHES, VN_LARGE };
 
 struct vn_region {
     /* constant once the region is shown to the other end */
@@ -84,7 +87,7 @@ struct vn_region {
     _Atomic uint64_t large_from;          /* positions before it are where they were in the small ring */
     _Atomic uint64_t large_origin;        /* the position at the large ring's first byte */
     _Atomic uint64_t rings;               /* bytes sent into the doorbell */
-    _Atomic uint32_t nudged;              /* by the client: so many first bytes go by TCP as well, see handshake/progress.c */
+    _Atomic uint32_t nudged;              /* by the client: so many first bytes go by TCP too, see handshake/progress.c */
     _Alignas(64) _Atomic uint64_t tail;   /* bytes of the other region that were read */
     _Atomic uint32_t receive_buffer;      /* SO_RCVBUF in the same way */
     _Atomic uint32_t has_large;           /* the other region is mapped as a whole */
@@ -108,15 +111,19 @@ _Static_assert(sizeof(struct vn_region) <= VN_CONTROL_BYTES, "the control page h
 /* ------------------------------------------------------------------------------------------------ the broker */
 
 enum vn_op {
-    VN_HELLO = 1,   /* reply: fds [table] */
-    VN_OFFER = 2,   /* source, target; fds [doorbell, region, TCP socket that is bound to source]; reply: 0, or why not. A client */
-                    /* that has had an answer on this connection may connect before it reads this one */
-    VN_TAKE = 3,    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket] */
-                    /* reply: 0 and fds [doorbell, region], or VN_REASON_no_offer */
-    VN_FORGET = 4,  /* source, target: the connect failed; no reply */
-    VN_ASK = 5,     /* at the resolver, once for each connection: target (family 0: none); reply: 0, or why a connection */
-                    /* to it can't be direct, and fds [table] */
-    VN_LISTEN = 6,  /* source: a listener's address, whose name is bound; reply: 0 when everybody knows, see discovery/presence.c */
+    VN_HELLO = 1, /* reply: fds [table] */
+    /* source, target; fds [doorbell, region, TCP socket that is bound to source]; reply: 0, or why not. A client that has
+     * had an answer on this connection may connect before it reads this one */
+    VN_OFFER = 2,
+    /* source, target as the accepting end knows them (source is the far end); fds [TCP socket]; reply: 0 and fds
+     * [doorbell, region], or VN_REASON_no_offer */
+    VN_TAKE = 3,
+    VN_FORGET = 4, /* source, target: the connect failed; no reply */
+    /* at the resolver, once for each connection: target (family 0: none); reply: 0, or why a connection to it can't be
+     * direct, and fds [table] */
+    VN_ASK = 5,
+    /* source: a listener's address, whose name is bound; reply: 0 when everybody knows, see discovery/presence.c */
+    VN_LISTEN = 6,
 };
 
 struct vn_request {
@@ -131,15 +138,17 @@ struct vn_reply {
 };
 
 /* Why a connection is not direct. Names are shown by `vnicctl sockets`. */
-#define VN_REASONS(X) X(direct) X(not_a_partition) X(no_broker) X(no_library) X(no_offer) X(no_memory) X(no_descriptors) \
-    X(fell_back) X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) \
-    X(waits_unseen)
+// clang-format off
+#define VN_REASONS(X) \
+    X(direct) X(not_a_partition) X(no_broker) X(no_library) X(no_offer) X(no_memory) X(no_descriptors) X(fell_back) \
+    X(refused_by_peer) X(seccomp) X(unsupported) X(short_lived) X(option) X(waits_unseen)
 enum vn_reason {
 #define X(name) VN_REASON_##name,
     VN_REASONS(X)
 #undef X
     VN_REASON_COUNT
 };
+// clang-format on
 
 #define VN_TABLE_MAGIC 0x6c626154u
 #define VN_TABLE_ENTRIES 4096
@@ -151,16 +160,19 @@ struct vn_table {                    /* made by the broker, read by every librar
     uint32_t count;
     _Atomic uint64_t epoch;          /* changes when firewalls, routes or addresses may have changed */
     _Atomic uint32_t offers[VN_TABLE_PORTS];  /* offers that wait for a partition's accept, by port number */
-    _Atomic uint32_t clients[VN_TABLE_PORTS]; /* a partition's programs at the exchange: without any, none of its programs */
-                                              /* has an offer on the way; both are written by the exchange */
+    /* a partition's programs at the exchange: without any, none of its programs has an offer on the way; the exchange
+     * writes both */
+    _Atomic uint32_t clients[VN_TABLE_PORTS];
     struct { struct vn_address address; uint32_t port, reserved; } entries[VN_TABLE_ENTRIES];
 };
 
 /* --------------------------------------------------------------------------------------- between two preload libraries */
 
 #define VN_ANSWER_MAGIC 0x72776e41u
-struct vn_answer {    /* the first message on the doorbell from the accepting end; fds [region]. A byte more follows in the */
-    uint32_t magic;   /* same message: the client takes the answer and leaves that, see stream/doorbell.c */
+/* The first message on the doorbell from the accepting end; fds [region]. A byte more follows in the same message: the
+ * client takes the answer and leaves that, see stream/doorbell.c */
+struct vn_answer {
+    uint32_t magic;
     uint32_t version;
 };
 

@@ -37,7 +37,8 @@ enum {
     EXCHANGE_NAMESPACES = 1024,
     EXCHANGE_CLIENTS = 4096,    /* of one namespace, connected at a time */
     EXCHANGE_OFFERS = 4096,     /* made in one namespace, whether their programs still run or not */
-    EXCHANGE_UNCLOSED = 4096,   /* descriptors of one namespace in its reaper, above which no client is accepted there ... */
+    /* descriptors of one namespace in its reaper, above which no client is accepted there ... */
+    EXCHANGE_UNCLOSED = 4096,
     EXCHANGE_MOST_UNCLOSED = 16384, /* ... and above which those that are there are not served any more */
     EXCHANGE_BUCKETS = 8192,
     EXCHANGE_DRAIN = 1024,

@@ -11,6 +11,7 @@
 
 #include "base/common.h"
 
+// clang-format off
 #define REALS(X) \
     X(int, close, (int)) X(int, dup, (int)) X(int, dup2, (int, int)) X(int, dup3, (int, int, int)) \
     X(int, fcntl, (int, int, ...)) X(int, ioctl, (int, unsigned long, ...)) X(int, socket, (int, int, int)) \
@@ -34,6 +35,7 @@
     X(int, epoll_wait, (int, struct epoll_event *, int, int)) \
     X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *)) \
     X(long, syscall, (long, ...))
+// clang-format on
 
 #define X(type, name, arguments) extern type(*real_##name) arguments;
 REALS(X)

@@ -73,7 +73,8 @@ enum interruption handlers_close(const struct opening *opening);
 
 void handlers_restart(int signal, bool restarts);   /* SA_RESTART was set or taken away */
 int handlers_action(int signal, const struct sigaction *action, struct sigaction *old);   /* sigaction */
-bool handlers_system_call(int signal, void *action, void *old, size_t bytes, long *result);   /* rt_sigaction; true: done */
+/* rt_sigaction; true: done */
+bool handlers_system_call(int signal, void *action, void *old, size_t bytes, long *result);
 void handlers_after_fork(void);   /* in the child: what waits is the parent's */
 
 /* Who jumped out with a mutex, or called from a handler what needs it again, would stop all others. */

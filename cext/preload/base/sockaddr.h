@@ -18,6 +18,7 @@ bool address_of_socket(int fd, struct vn_address *address, int *family);     /* 
 socklen_t abstract_name(struct sockaddr_un *name, const char *text, const char *more);
 
 uint64_t socket_timeout_ns(int fd, int option);   /* SO_RCVTIMEO or SO_SNDTIMEO; 0: none */
-void refuse_descriptors(int fd);   /* a Unix socket: who sends it descriptors gets an error, where the kernel can do that */
+/* a Unix socket: who sends it descriptors gets an error, where the kernel can do that */
+void refuse_descriptors(int fd);
 bool is_unix(int fd);      /* a Unix socket: closing one that a stranger sent can't take long */
 bool is_tcp(int fd, int *family);

@@ -10,7 +10,8 @@
 #include "discovery/table.h"
 #include "fdtable/hidden.h"
 
-#define LOOK_NS (10 * MILLISECOND_NS)   /* between two looks whether the broker lives; another one takes longer to start */
+/* between two looks whether the broker lives; another one takes longer to start */
+#define LOOK_NS (10 * MILLISECOND_NS)
 
 struct link {
     const char *name;           /* after the broker's */

@@ -6,7 +6,8 @@
 
 bool broker_hello(void);                                     /* there is a broker, and we have its table */
 enum vn_reason broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region, int tcp);
-void broker_forget(const struct vn_address *source, const struct vn_address *target);   /* an offer whose connect failed */
+/* an offer whose connect failed */
+void broker_forget(const struct vn_address *source, const struct vn_address *target);
 bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *doorbell, int *region);
 bool broker_has_offers(void);                                /* for this partition */
 bool broker_listen(const struct vn_address *address);        /* that a listener is there; true when everybody knows */

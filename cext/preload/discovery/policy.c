@@ -32,7 +32,8 @@ static enum vn_reason decide_by_table(const struct vn_address *target, enum pres
     }
     if (port < 0 || ((uint32_t)port == table_own_port() && !settings.loopback))
         return VN_REASON_not_a_partition;
-    if (!asked && targets_lookup(target) != TARGET_DIRECT && targets_lookup(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
+    /* where there was a library, there will be one */
+    if (!asked && targets_lookup(target) != TARGET_DIRECT && targets_lookup(target) != TARGET_DEFERS) {
         if (presence == PRESENCE_UNKNOWN && presence_look(target) == PRESENCE_SILENT)
             return VN_REASON_no_library;
         resolver_ask(target, &reason);

@@ -10,7 +10,8 @@
 #include "fdtable/entry.h"
 
 #define LAST_ONES 64   /* of the program's numbers */
-#define TIMES 3   /* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
+/* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
+#define TIMES 3
 
 static _Atomic rlim_t programs;   /* soft limit, once the kernel's is higher; 0: both are one */
 static _Atomic rlim_t kernels;
@@ -120,7 +121,8 @@ int limit_change(const struct rlimit *set, struct rlimit *old) {
 static void set_soft(rlim_t from, rlim_t to) {
     struct rlimit limit;
     int saved = errno;
-    if (from != 0 && change(NULL, &limit) == 0 && limit.rlim_cur == from) {   /* a child of vfork may have set another */
+    /* a child of vfork may have set another */
+    if (from != 0 && change(NULL, &limit) == 0 && limit.rlim_cur == from) {
         limit.rlim_cur = to;
         change(&limit, NULL);
     }

@@ -18,4 +18,5 @@ struct listener {
 struct listener *listener_begin(int fd);
 void listener_enter(int fd, struct listener *listener);   /* fd listens: takes over the reference */
 void listener_adopt(int fd);              /* fd listens already (it was inherited), and is entered; errno stays */
-void listener_announce(struct listener *listener);   /* makes sure that its name is bound and the broker knows; once a second */
+/* makes sure that its name is bound and the broker knows; once a second */
+void listener_announce(struct listener *listener);

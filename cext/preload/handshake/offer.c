@@ -84,7 +84,8 @@ struct offer {
 
 static enum vn_reason prepare(struct offer *offer, const struct vn_address *source, const struct vn_address *target) {
     int ends[2];
-    if (!spare_hold() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)   /* the answer takes a descriptor */
+    /* the answer takes a descriptor */
+    if (!spare_hold() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return VN_REASON_no_descriptors;
     offer->doorbell = hide(ends[0]);
     offer->far = ends[1];
@@ -142,7 +143,8 @@ enum vn_reason offer_connect(int fd, const struct sockaddr *name, socklen_t leng
     struct offer offer;
     enum vn_reason reason;
     *result = OFFER_NOT_CONNECTED;
-    if (name->sa_family != family || !fix_source(fd, family, name, length, &source))   /* the kernel refuses the first */
+    /* the kernel refuses the first */
+    if (name->sa_family != family || !fix_source(fd, family, name, length, &source))
         return VN_REASON_unsupported;
     if ((reason = prepare(&offer, &source, target)) != VN_REASON_direct)
         return reason;

@@ -8,7 +8,8 @@
  * that means it, as the caller knows it. */
 void progress_serve(struct conn *conn, int fd);
 
-uint64_t progress_due(const struct conn *conn);   /* when progress_serve must be called though nothing has come; 0: never */
+/* when progress_serve must be called though nothing has come; 0: never */
+uint64_t progress_due(const struct conn *conn);
 
 /* Back to TCP, unless it is direct already: then false. Waits for the far end's decision, at most 0.1 s. */
 bool progress_fall_back(struct conn *conn, int fd);

@@ -87,11 +87,13 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
     if (conn == NULL)   /* it was dropped, or closed meanwhile */
         return result;
     progress_serve(conn, fd);
-    if (conn->unreported && (result == 0 || error == EISCONN)) {   /* TCP says it once, also after it was shut for reading */
+    /* TCP says it once, also after it was shut for reading */
+    if (conn->unreported && (result == 0 || error == EISCONN)) {
         conn->unreported = false;
         result = 0;
         error = errno;
-    } else if (result == 0 && !drops && (conn->own->shut_read || (conn->own->state & VN_FIN))) {   /* as after a shutdown by TCP */
+    } else if (result == 0 && !drops && (conn->own->shut_read || (conn->own->state & VN_FIN))) {
+        /* as after a shutdown by TCP */
         result = -1;
         error = EISCONN;
     }

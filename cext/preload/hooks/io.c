@@ -1,5 +1,4 @@
 /* read, write and the send and recv families, on direct connections. */
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>

@@ -91,7 +91,8 @@ static int refusal(int level, int option) {
 /* Whether the option is switched on, or can't be read: then the kernel says what is wrong with it. */
 static bool is_on(int level, int option, const void *value, socklen_t length) {
     int number = 0;
-    if (level == IPPROTO_TCP && option == TCP_ULP)   /* a name: whatever its length, the kernel would take the bytes over */
+    /* a name: whatever its length, the kernel would take the bytes over */
+    if (level == IPPROTO_TCP && option == TCP_ULP)
         return true;
     if (is_bad(value) || length < sizeof(number))
         return false;
@@ -133,9 +134,11 @@ static int set_direct(struct conn *conn, int fd, int level, int option, const vo
         uint64_t bound = stream_bound(conn->own, conn->peer);
         set_timeout(conn, option, is_over_at_once(level, option, value, length));
         conn_read_options(conn, fd);
-        if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {   /* who waits for room may have it */
+        /* who waits for room may have it */
+        if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {
             kick_all();
-            bool anew = option == SO_RCVLOWAT && stream_wakes_reader(conn);   /* as TCP, whatever it was before */
+            /* as TCP, whatever it was before */
+            bool anew = option == SO_RCVLOWAT && stream_wakes_reader(conn);
             if (conn->watchers != 0)   /* the kernel wakes those who wait for data, and no others */
                 watch_touch_anew(conn, anew ? EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND : 0);
         }

@@ -35,7 +35,8 @@ struct room {
     struct stay *stay;
 };
 
-static _Atomic(void *) spare_buffer;   /* BUFFER bytes for the next call, as to map them takes longer than to send them */
+/* BUFFER bytes for the next call, as to map them takes longer than to send them */
+static _Atomic(void *) spare_buffer;
 
 static void give_back(void *memory) {
     void *none = NULL;

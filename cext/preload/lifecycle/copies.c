@@ -43,7 +43,8 @@ static int opened(void) {
     int fd = atomic_load(&pagemap), expected = -1;
     if (fd >= 0)
         return fd;
-    fd = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);   /* no cancellation point */
+    /* no cancellation point */
+    fd = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || (fd = hide(fd)) < 0)
         return -1;
     if (atomic_compare_exchange_strong(&pagemap, &expected, fd))

@@ -234,7 +234,8 @@ static void collect(struct epoll *epoll) {
     if (epoll->inner < 0)
         return;
     do {
-        count = quiet_events(epoll->inner, rung, MOST_RUNG);   /* no cancellation point: others wait for what it takes */
+        /* no cancellation point: others wait for what it takes */
+        count = quiet_events(epoll->inner, rung, MOST_RUNG);
         for (int i = 0; i < count; i++) {
             bool tcp;
             int fd;

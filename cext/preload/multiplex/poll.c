@@ -41,7 +41,8 @@ struct held {
 };
 
 struct set {
-    struct pollfd *fds, *kernel;      /* kernel: the same places without direct connections, and one more for the sleeper */
+    /* kernel: the same places without direct connections, and one more for the sleeper */
+    struct pollfd *fds, *kernel;
     nfds_t count;
     struct held *held;
     struct direct *direct;            /* held->direct */
@@ -408,5 +409,6 @@ int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset
     if (done)
         return result;
     progress_before_sleep();
-    return sleeper_ppoll(fds, count, timeout, mask, &(enum interruption){0});   /* without a place for the sleeper, which counts as one */
+    /* without a place for the sleeper, which counts as one */
+    return sleeper_ppoll(fds, count, timeout, mask, &(enum interruption){0});
 }

@@ -14,7 +14,8 @@
 #include "memory/region.h"
 #include "stream/large.h"
 
-#ifndef SOCK_SNDBUF_LOCK   /* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
+/* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
+#ifndef SOCK_SNDBUF_LOCK
 #define SOCK_SNDBUF_LOCK 1
 #define SOCK_RCVBUF_LOCK 2
 #endif
@@ -88,7 +89,8 @@ bool conn_break(struct conn *conn, int error) {
             atomic_store(&conn->own->error, error);
         if (!conn_set_phase(conn, phase, CONN_BROKEN))
             continue;
-        if (conn->own->forked)   /* the other processes see by it that the error was reported, or is there to be taken */
+        /* the other processes see by it that the error was reported, or is there to be taken */
+        if (conn->own->forked)
             atomic_fetch_or(&conn->own->state, VN_RESET);
         return true;
     }

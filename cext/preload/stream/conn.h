@@ -43,7 +43,7 @@ struct conn {
     _Atomic int pins;                        /* threads that use the number: conn_pin */
     _Atomic int blocked;                     /* threads that sleep in a blocking call on it: wait/block.c */
     _Atomic bool goodbye_owed;               /* its last descriptor was closed under them; the last of them says so */
-    int tcp;                                 /* then, or when it fell back under them, a hidden copy of the TCP socket; or -1 */
+    int tcp;                                 /* a hidden copy of the TCP socket then, or if it fell back under them; or -1 */
     _Atomic uint64_t offered_at;
     uint32_t writes;                         /* of this process, some lost to races: how much use was made of it */
     size_t lost;                             /* bytes of the write that found the other end closed */

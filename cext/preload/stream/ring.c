@@ -10,8 +10,7 @@
 /* Bytes after which a cursor is shown, so that both ends copy at the same time. */
 #define PIECE (32u * 1024)
 
-/* What TCP offers at first to who sends, if nobody has set SO_RCVBUF. */
-#define WINDOW (64u * 1024)
+#define WINDOW (64u * 1024) /* what TCP offers at first to who sends, if nobody has set SO_RCVBUF */
 
 #define POLL_READ (POLLIN | POLLRDNORM)
 #define POLL_WRITE (POLLOUT | POLLWRNORM)

@@ -27,7 +27,8 @@ ssize_t stream_write(struct conn *conn, const struct iovec *iov, int count, size
     /* bytes written after the first `skip` of iov; 0: no room; -1 and errno EPIPE, ECONNRESET */
 ssize_t stream_read(struct conn *conn, const struct iovec *iov, int count, size_t skip, bool peek, bool *end);
     /* bytes read; 0: nothing there, or *end for end of file; -1 and errno */
-ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end);   /* the same, without copying (MSG_TRUNC) */
+/* the same, without copying (MSG_TRUNC) */
+ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end);
 ssize_t stream_fill(struct conn *conn, void *buffer, size_t most,
                     ssize_t (*source)(void *about, void *data, size_t bytes), void *about);
     /* writes what `source` gives, which is asked for no more than there is room for; its result, or as stream_write */
@@ -44,7 +45,8 @@ size_t stream_unread_by_peer(struct conn *conn);     /* bytes that were written 
  * and POLLWRNORM. Whether there is room is not looked for unasked: the other end has just written the line that tells it. */
 unsigned stream_events(struct conn *conn, unsigned wanted);
 
-bool stream_wakes_reader(struct conn *conn);   /* as TCP when SO_RCVLOWAT changes: enough bytes, or a FIN and no reset */
+/* as TCP when SO_RCVLOWAT changes: enough bytes, or a FIN and no reset */
+bool stream_wakes_reader(struct conn *conn);
 
 /* A reset that the other end has said, or its death with bytes unread, becomes CONN_BROKEN and the pending error. */
 void stream_absorb(struct conn *conn);

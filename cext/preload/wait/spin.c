@@ -32,7 +32,8 @@
 #define FIRST_PAUSE_NS (10 * MILLISECOND_NS)
 #define TIMES_PAUSE 8          /* as long, when the last pause has only just ended */
 #define MOST_PAUSE_NS SECOND_NS
-#define LEARNT_LEAST 1000      /* ns: who has learnt that sleeps are long looks some times, and yields to other ends alone */
+/* ns: who has learnt that sleeps are long looks some times, and yields to other ends alone */
+#define LEARNT_LEAST 1000
 
 static __thread bool crowded;
 static __thread unsigned sharing;   /* yields that may still come back at once before there is nobody else */

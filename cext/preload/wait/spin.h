@@ -12,7 +12,8 @@ struct spin {
     _Atomic uint64_t *learnt;
 };
 
-void spin_start(struct spin *spin, _Atomic uint64_t *learnt);   /* learnt: ns, where the caller keeps what was learnt (starts as 0) */
+/* learnt: ns, where the caller keeps what was learnt (starts as 0) */
+void spin_start(struct spin *spin, _Atomic uint64_t *learnt);
 bool spin_on(struct spin *spin);                        /* false when it is time to sleep; yields now and then */
 bool spin_shares(void);                                 /* this thread's CPU is one of others' too: do less in each look */
 void spin_slept(struct spin *spin, uint64_t ns);        /* how long the sleep after it was; 0: polling was enough */

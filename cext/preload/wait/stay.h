@@ -12,7 +12,8 @@ struct stay {
     void *what;
     unsigned armed;                     /* for leave, as what follows */
     size_t bytes;
-    const volatile uint64_t *mark;      /* in the call's frame, with the value `number` as long as that is not used for others */
+    /* in the call's frame, with the value `number` as long as that is not used for others */
+    const volatile uint64_t *mark;
     uint64_t number;
 };
 

@@ -3,7 +3,8 @@
 
 #include "watch/registry.h"
 
-int watch(struct epoll *epoll, struct watched *watched, struct conn *conn);   /* takes over the reference, also when it fails (-1) */
+/* takes over the reference, also when it fails (-1) */
+int watch(struct epoll *epoll, struct watched *watched, struct conn *conn);
 void unwatch(struct watched *watched, bool from_kernel);
 void watch_activate(struct watched *watched);       /* to be looked at from now on; locked */
 void watch_park(struct watched *watched);           /* direct ones only */

@@ -99,7 +99,8 @@ bool epoll_prepare(struct epoll *epoll, int epfd);  /* makes the inner epoll; lo
 struct watched *epoll_find(struct epoll *epoll, int fd);
 struct watched *epoll_record(struct epoll *epoll, int fd, const struct epoll_event *event);  /* NULL without memory */
 void epoll_drop(struct epoll *epoll, struct watched *watched);
-void epoll_drop_plain(struct epoll *epoll, struct watched *watched);   /* watched by the kernel: cheap to record again */
+/* watched by the kernel: cheap to record again */
+void epoll_drop_plain(struct epoll *epoll, struct watched *watched);
 void epoll_orphan(struct epoll *epoll, struct watched *watched);
 void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched));  /* where fd is watched; locked */
 void epoll_each_orphan(struct conn *conn, void (*what)(struct epoll *epoll, struct watched *watched));

@@ -13,5 +13,5 @@ void watch_forget(int fd, struct conn *conn, bool last);
 /* Something happened to conn without a doorbell to its epolls: a shutdown, an error, room that a write has taken. Call
  * it where conn->watchers is not 0, without locks. */
 void watch_touch(struct conn *conn);
-void watch_touch_anew(struct conn *conn, uint32_t events);   /* the same, and edge-triggered entries that wait for one of
-                                                               * these events are notified of all that is true again */
+/* the same, and edge-triggered entries that wait for one of these events are notified of all that is true again */
+void watch_touch_anew(struct conn *conn, uint32_t events);
