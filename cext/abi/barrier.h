@@ -43,8 +43,7 @@ static inline void vn_count(uint64_t *p, uint64_t n) { vn_store_relaxed(p, *p + 
 
 /* Copy bytes that a peer may be changing: afterwards only the copy is used, and the compiler may not read
  * the source again. */
-static inline void vn_copy_once(void *to, const void *from, size_t n)
-{
+static inline void vn_copy_once(void *to, const void *from, size_t n) {
     memcpy(to, from, n);
     __asm__ __volatile__("" ::: "memory");
 }

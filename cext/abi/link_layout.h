@@ -32,9 +32,9 @@
 #include <stdint.h>
 
 #define VN_VERSION 2
-#define VN_MAX_PORTS 256      /* port 0 is the hosting daemon */
-#define VN_MAX_ADDRESSES 16   /* of one port */
-#define VN_LINE 64            /* cache line; records are aligned to it */
+#define VN_MAX_PORTS 256    /* port 0 is the hosting daemon */
+#define VN_MAX_ADDRESSES 16 /* of one port */
+#define VN_LINE 64          /* cache line; records are aligned to it */
 
 #define VN_LINK_MAGIC 0x4b4e4c56u      /* "VLNK" */
 #define VN_DIRECTORY_MAGIC 0x52494456u /* "VDIR" */
@@ -42,9 +42,9 @@
 
 #define VN_RING_OFFSET 4096u
 #define VN_RING_SIZE (512u << 10)
-#define VN_VNET_HDR 10u                           /* struct virtio_net_hdr before each frame */
+#define VN_VNET_HDR 10u /* struct virtio_net_hdr before each frame */
 #define VN_ETH_HDR 14u
-#define VN_RECORD_MAX 65600u                      /* record header, vnet header, and a 64 KiB super-frame */
+#define VN_RECORD_MAX 65600u /* record header, vnet header, and a 64 KiB super-frame */
 #define VN_LINK_REGION (VN_RING_OFFSET + VN_RING_SIZE + VN_RECORD_MAX)
 
 /* -------------------------------------------------------------------------------------------- links */
@@ -75,9 +75,9 @@ struct vn_link_region {
 
 /* What stands before each frame in a ring. Owner: the ring's producer. */
 struct vn_record {
-    uint32_t length;  /* bytes behind this header: vnet header and frame */
-    uint16_t kind;    /* VN_FRAME, VN_MARK */
-    uint16_t source;  /* port that the frame came from; on a direct link the maker */
+    uint32_t length; /* bytes behind this header: vnet header and frame */
+    uint16_t kind;   /* VN_FRAME, VN_MARK */
+    uint16_t source; /* port that the frame came from; on a direct link the maker */
     /* VN_MARK: the link that is now open; VN_FRAME: bytes of it that its producer's rate limit counts */
     uint64_t link_id;
 };

@@ -21,23 +21,23 @@
 #include <unistd.h>
 
 enum {
-    FD_REAPER_ROOM = 32768,     /* a power of two; who puts must stay below it */
-    FD_REAPER_BATCH = 64,       /* descriptors closed between two looks at the ring */
-    FD_REAPER_CROWD = 128,      /* waiting descriptors that end the wait early */
+    FD_REAPER_ROOM = 32768, /* a power of two; who puts must stay below it */
+    FD_REAPER_BATCH = 64,   /* descriptors closed between two looks at the ring */
+    FD_REAPER_CROWD = 128,  /* waiting descriptors that end the wait early */
     FD_REAPER_BATCH_MS = 0,
     FD_REAPER_IDLE_MS = 10000,
     FD_REAPER_STACK = 256 * 1024,
 };
 
 struct fd_reaper {
-    pthread_mutex_t mutex;      /* held for moments, never while a descriptor is closed */
+    pthread_mutex_t mutex; /* held for moments, never while a descriptor is closed */
     pthread_cond_t changed;
-    bool released;              /* by its owner; the last of the two frees it */
-    bool working;               /* there is a thread */
-    bool urgent;                /* what waits is to be closed at once */
-    uint32_t wake_at;           /* the thread wants to be woken when so many wait */
-    uint32_t head, tail;        /* free-running */
-    _Atomic uint32_t unclosed;  /* waiting, or in the thread's hands */
+    bool released;             /* by its owner; the last of the two frees it */
+    bool working;              /* there is a thread */
+    bool urgent;               /* what waits is to be closed at once */
+    uint32_t wake_at;          /* the thread wants to be woken when so many wait */
+    uint32_t head, tail;       /* free-running */
+    _Atomic uint32_t unclosed; /* waiting, or in the thread's hands */
     int ring[FD_REAPER_ROOM];
 };
 

@@ -63,12 +63,17 @@ static void exchange_free_ended(struct exchange *s) {
 
 /* Takes the descriptors over; NULL without memory. */
 static struct exchange_offer *exchange_add(struct exchange *s, const struct exchange_client *maker,
-                                           struct exchange_namespace *to, const struct exchange_key *key, const int fds[2]) {
+                                           struct exchange_namespace *to, const struct exchange_key *key,
+                                           const int fds[2]) {
     struct exchange_offer *offer = malloc(sizeof(*offer));
     if (offer == NULL)
         return NULL;
-    *offer = (struct exchange_offer){.key = *key, .fds = {fds[0], fds[1]}, .maker = maker->serial, .from = maker->home,
-                                     .to = to, .deadline = exchange_now() + s->timeout_ns};
+    *offer = (struct exchange_offer){.key = *key,
+                                     .fds = {fds[0], fds[1]},
+                                     .maker = maker->serial,
+                                     .from = maker->home,
+                                     .to = to,
+                                     .deadline = exchange_now() + s->timeout_ns};
     LIST_INSERT_HEAD(&s->offers[exchange_bucket(s, key)], offer, same_bucket);
     LIST_INSERT_HEAD(&to->offers, offer, same_target);
     TAILQ_INSERT_TAIL(&s->offers_by_age, offer, by_age);

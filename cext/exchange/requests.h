@@ -32,7 +32,7 @@ static struct exchange_namespace *exchange_home_of(const struct exchange *s, con
 
 /* Where an offer goes, if it goes anywhere. */
 static enum vn_reason exchange_judge(const struct exchange *s, struct exchange_namespace *home,
-                                  const struct exchange_key *key, struct exchange_namespace **to) {
+                                     const struct exchange_key *key, struct exchange_namespace **to) {
     bool source_is_own, target_is_own;
     bool source_is_local = resolver_is_loopback(&key->source), target_is_local = resolver_is_loopback(&key->target);
     exchange_home_of(s, &key->source, home, &source_is_own);
@@ -76,7 +76,7 @@ static bool exchange_offer(struct exchange *s, struct exchange_client *client, s
     struct exchange_key key = {message->request.source, message->request.target};
     struct exchange_namespace *to;
     struct exchange_names names;
-    if (message->count < 3)   /* we had no room for them, or none were sent */
+    if (message->count < 3) /* we had no room for them, or none were sent */
         return exchange_answer(client->fd, VN_REASON_no_descriptors, NULL, 0);
     if (!exchange_is_doorbell(message->fds[0]) || !exchange_is_region(message->fds[1]))
         return false;
@@ -87,14 +87,14 @@ static bool exchange_offer(struct exchange *s, struct exchange_client *client, s
         !exchange_may_become(&names.local, &key.source))
         return false;
     struct exchange_offer *offer = exchange_find(s, to, &key);
-    if (offer != NULL)   /* of a connection that was not made, or an impostor's */
+    if (offer != NULL) /* of a connection that was not made, or an impostor's */
         exchange_drop_offer(s, offer);
     offer = exchange_add(s, client, to, &key, message->fds);
     if (offer == NULL)
         return exchange_answer(client->fd, VN_REASON_no_memory, NULL, 0);
-    message->fds[0] = message->fds[--message->count];   /* the surplus stays in the message, in any order */
+    message->fds[0] = message->fds[--message->count]; /* the surplus stays in the message, in any order */
     message->fds[1] = message->fds[--message->count];
-    if (!exchange_answer(client->fd, VN_REASON_direct, NULL, 0)) {   /* its connection is plain TCP */
+    if (!exchange_answer(client->fd, VN_REASON_direct, NULL, 0)) { /* its connection is plain TCP */
         exchange_drop_offer(s, offer);
         return false;
     }
@@ -141,19 +141,14 @@ static bool exchange_serve(struct exchange *s, struct exchange_client *client, s
     struct vn_request *request = &message->request;
     if (!exchange_normalize(&request->source) || !exchange_normalize(&request->target))
         return false;
-    if (client->take.waiting && !exchange_refuse_take(s, client))   /* answers come in the order of the questions */
+    if (client->take.waiting && !exchange_refuse_take(s, client)) /* answers come in the order of the questions */
         return false;
     if (request->version != VN_SOCKETS_VERSION)
         return exchange_answer(client->fd, VN_REASON_unsupported, NULL, 0);
     switch (request->op) {
-    case VN_OFFER:
-        return exchange_offer(s, client, message);
-    case VN_TAKE:
-        return exchange_take(s, client, message);
-    case VN_FORGET:
-        exchange_forget(s, client, &(struct exchange_key){request->source, request->target});
-        return true;
-    default:
-        return false;
+    case VN_OFFER: return exchange_offer(s, client, message);
+    case VN_TAKE: return exchange_take(s, client, message);
+    case VN_FORGET: exchange_forget(s, client, &(struct exchange_key){request->source, request->target}); return true;
+    default: return false;
     }
 }

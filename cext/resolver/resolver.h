@@ -33,9 +33,13 @@ static inline int resolver_hear(int fd, struct vn_request *request) {
 }
 
 static inline void resolver_answer(int fd, const struct vn_reply *reply, int table) {
-    union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } control;
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
     struct iovec iov = {(void *)reply, sizeof(*reply)};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     memset(&control, 0, sizeof(control));
     control.header.cmsg_level = SOL_SOCKET;
     control.header.cmsg_type = SCM_RIGHTS;
@@ -57,7 +61,8 @@ static inline bool resolver_is_loopback(const struct vn_address *address) {
 static inline bool resolver_is_bound(int probe, unsigned port, const char *text) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     int length = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, VN_LISTENER_NAME, port, text);
-    return connect(probe, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0;
+    return connect(probe, (struct sockaddr *)&name,
+                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0;
 }
 
 /* Whether a listener with the library can be there, in the probe's namespace. */

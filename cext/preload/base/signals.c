@@ -14,14 +14,14 @@ static _Atomic uint32_t changes = 1;
 static _Atomic uint32_t seen;
 static _Atomic bool last;
 
-#define FIRST_INTERNAL 32   /* the C library's own real-time signals, for cancellation and set*id */
+#define FIRST_INTERNAL 32 /* the C library's own real-time signals, for cancellation and set*id */
 #define LAST_INTERNAL 33
 
 void signals_all(sigset_t *set) {
     int saved = errno;
     sigfillset(set);
     for (int signal = FIRST_INTERNAL; signal <= LAST_INTERNAL; signal++)
-        sigdelset(set, signal);   /* fails where the C library hides them, and has left them out */
+        sigdelset(set, signal); /* fails where the C library hides them, and has left them out */
     errno = saved;
 }
 
@@ -97,7 +97,7 @@ void signals_broken_pipe(void) {
  * SA_RESETHAND, which the kernel has forgotten by then. While they run nothing is held back, so they may jump. Handlers
  * set by the program's own instructions are the kernel's alone. */
 
-#define MOST_WAITING 16   /* that come at one instruction: once one waits, all are blocked */
+#define MOST_WAITING 16 /* that come at one instruction: once one waits, all are blocked */
 
 #if defined(__aarch64__)
 #define REGISTERS_BYTES offsetof(mcontext_t, __reserved)
@@ -113,7 +113,7 @@ struct known {
 __thread struct handlers handlers;
 static __thread struct {
     siginfo_t signals[MOST_WAITING];
-    sigset_t mask;   /* of the thread, before the first was deferred */
+    sigset_t mask; /* of the thread, before the first was deferred */
     char registers[REGISTERS_BYTES];
 } deferred;
 static struct known known[NSIG];
@@ -176,7 +176,8 @@ static int real_action(int signal, const struct sigaction *action, struct sigact
 
 static bool wants_other_stack(const struct sigaction *action) {
     stack_t stack;
-    return action->sa_flags & SA_ONSTACK && sigaltstack(NULL, &stack) == 0 && !(stack.ss_flags & (SS_DISABLE | SS_ONSTACK));
+    return action->sa_flags & SA_ONSTACK && sigaltstack(NULL, &stack) == 0 &&
+           !(stack.ss_flags & (SS_DISABLE | SS_ONSTACK));
 }
 
 /* All signals are blocked. mask: the thread's own, which the handler may change. */
@@ -186,7 +187,7 @@ static void call_deferred(siginfo_t *info, const void *registers, sigset_t *mask
     sigset_t during = *mask;
     int signal = info->si_signo;
     if (real_action(signal, NULL, &action) != 0 || action.sa_sigaction != run || wants_other_stack(&action)) {
-        send_to_self(signal, info);   /* or another thread has changed what becomes of it */
+        send_to_self(signal, info); /* or another thread has changed what becomes of it */
         return;
     }
     memset(&context, 0, sizeof(context));
@@ -209,7 +210,7 @@ void handlers_run(void) {
     int saved = errno;
     memcpy(signals, deferred.signals, count * sizeof(*signals));
     memcpy(registers, deferred.registers, sizeof(registers));
-    handlers.waiting = 0;   /* where one jumps, the others are lost, as in the kernel */
+    handlers.waiting = 0; /* where one jumps, the others are lost, as in the kernel */
     for (unsigned i = 0; i < count; i++)
         call_deferred(&signals[i], registers, &mask);
     signals_restore(&mask);
@@ -249,7 +250,7 @@ static bool is_handler(const struct sigaction *action) {
 static void translate(const struct known *was, struct sigaction *old) {
     if (old->sa_sigaction == run)
         old->sa_sigaction = was->handler;
-    else if (old->sa_handler != SIG_DFL)   /* to which SA_RESETHAND has set it back */
+    else if (old->sa_handler != SIG_DFL) /* to which SA_RESETHAND has set it back */
         return;
     if (!was->takes_info)
         old->sa_flags &= ~SA_SIGINFO;
@@ -264,7 +265,7 @@ int handlers_action(int signal, const struct sigaction *action, struct sigaction
     /* The table of a child of vfork is its parent's. */
     if (action != NULL && is_handler(action) && !process_is_borrowed()) {
         ours = *action;
-        if (action->sa_sigaction != run) {   /* which the program may have seen by its own instructions */
+        if (action->sa_sigaction != run) { /* which the program may have seen by its own instructions */
             its->handler = action->sa_sigaction;
             its->takes_info = (action->sa_flags & SA_SIGINFO) != 0;
         }

@@ -21,7 +21,8 @@ static bool is_due(void) {
 }
 
 /* With the table, and with what `presence` has said if it was asked. */
-static enum vn_reason decide_by_table(const struct vn_address *target, enum presence presence, bool asked, enum vn_reason reason) {
+static enum vn_reason decide_by_table(const struct vn_address *target, enum presence presence, bool asked,
+                                      enum vn_reason reason) {
     bool loopback = address_is_loopback(target);
     int port = loopback ? (int)table_own_port() : table_partition_of(target);
     if (port < 0 && !asked && is_due()) {
@@ -43,28 +44,21 @@ static enum vn_reason decide_by_table(const struct vn_address *target, enum pres
 
 static enum vn_reason of_absence(enum presence presence) {
     switch (presence) {
-    case PRESENCE_ALONE:
-        return VN_REASON_no_broker;
-    case PRESENCE_OUTSIDE:
-        return VN_REASON_not_a_partition;
-    default:
-        return VN_REASON_no_library;
+    case PRESENCE_ALONE: return VN_REASON_no_broker;
+    case PRESENCE_OUTSIDE: return VN_REASON_not_a_partition;
+    default: return VN_REASON_no_library;
     }
 }
 
 static enum vn_reason decide(const struct vn_address *target) {
     enum vn_reason reason = VN_REASON_direct;
-    enum presence presence = address_is_loopback(target) ? PRESENCE_POSSIBLE : PRESENCE_UNKNOWN;   /* it has no name */
+    enum presence presence = address_is_loopback(target) ? PRESENCE_POSSIBLE : PRESENCE_UNKNOWN; /* it has no name */
     bool asked = false;
     switch (targets_lookup(target)) {
-    case TARGET_SILENT:
-        return VN_REASON_no_library;
-    case TARGET_FELL_BACK:
-        return VN_REASON_fell_back;
-    case TARGET_SHORT_LIVED:
-        return VN_REASON_short_lived;
-    default:
-        break;
+    case TARGET_SILENT: return VN_REASON_no_library;
+    case TARGET_FELL_BACK: return VN_REASON_fell_back;
+    case TARGET_SHORT_LIVED: return VN_REASON_short_lived;
+    default: break;
     }
     if (table_shared() == NULL) {
         if (presence == PRESENCE_UNKNOWN)

@@ -4,7 +4,7 @@
 #include "abi/socket_layout.h"
 #include "base/common.h"
 
-#define BROKER_TIMEOUT_US 100000               /* for an answer; then who owes it is left alone for BROKER_PAUSE_NS */
+#define BROKER_TIMEOUT_US 100000 /* for an answer; then who owes it is left alone for BROKER_PAUSE_NS */
 #define BROKER_PAUSE_NS SECOND_NS
 
 /* a connection to the broker (""), or to another name of its; -1. It waits no longer than BROKER_TIMEOUT_US, with

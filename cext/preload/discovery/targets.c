@@ -20,7 +20,7 @@
 #define SILENT_NS SECOND_NS
 #define FIRST_HOLD_NS (2 * SECOND_NS)
 #define MOST_HOLD_NS (600 * SECOND_NS)
-#define SHORT_LIVED_COUNT 16            /* in a row, within SHORT_LIVED_NS, leave a target to TCP */
+#define SHORT_LIVED_COUNT 16 /* in a row, within SHORT_LIVED_NS, leave a target to TCP */
 #define SHORT_LIVED_NS SECOND_NS
 #define SHORT_LIVED_MOST_NS (64 * SECOND_NS)
 

@@ -22,7 +22,10 @@ static bool decide(struct vn_region *own, const struct vn_region *peer) {
 /* False when the client can't be notified. One that has written and closed already, or died, is accepted all the same:
  * there is something to read. *gone: nobody has its end any more. */
 static bool send_answer(int doorbell, int memfd, const struct vn_region *peer, bool *gone) {
-    struct { struct vn_answer answer; char byte; } message = {{VN_ANSWER_MAGIC, VN_SOCKETS_VERSION}, 1};
+    struct {
+        struct vn_answer answer;
+        char byte;
+    } message = {{VN_ANSWER_MAGIC, VN_SOCKETS_VERSION}, 1};
     *gone = false;
     if (message_send(doorbell, &message, offsetof(__typeof__(message), byte) + 1, &memfd, 1, MSG_DONTWAIT))
         return true;
@@ -50,7 +53,7 @@ static struct conn *begin(int doorbell, const struct vn_region *peer, const stru
         conn_set_phase(conn, CONN_OFFERED, CONN_DIRECT);
     } else {
         own->decision = VN_UNDECIDED;
-        conn->doorbell = -1;   /* the caller's still */
+        conn->doorbell = -1; /* the caller's still */
         conn_release(conn);
         conn = NULL;
     }
@@ -60,7 +63,7 @@ static struct conn *begin(int doorbell, const struct vn_region *peer, const stru
 
 struct conn *answer(int doorbell, int memfd, const struct vn_address *local, const struct vn_address *remote, int tcp) {
     const struct vn_region *peer = is_unix(doorbell) ? region_map(memfd) : NULL;
-    quiet_close(memfd);   /* before another one is made: there may be no more descriptors */
+    quiet_close(memfd); /* before another one is made: there may be no more descriptors */
     int hidden = peer != NULL ? hide(doorbell) : -1;
     struct conn *conn = hidden >= 0 ? begin(hidden, peer, local, remote) : NULL;
     if (conn == NULL) {
@@ -76,7 +79,7 @@ struct conn *answer(int doorbell, int memfd, const struct vn_address *local, con
     conn->source = *remote;
     conn->target = *local;
     conn_read_options(conn, tcp);
-    progress_take_nudge(conn, tcp);   /* it may still be on its way */
+    progress_take_nudge(conn, tcp); /* it may still be on its way */
     conn->nudge_looks = NUDGE_LOOKS;
     progress_settle_on(tcp);
     return conn;

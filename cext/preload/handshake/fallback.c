@@ -22,8 +22,8 @@
 #include "stream/lock.h"
 #include "watch/watch.h"
 
-#define DECIDED_NS (2 * SECOND_NS)          /* for the other end to say what it does, between two of its instructions */
-#define SEND_NS (5 * SECOND_NS)             /* for the far end's kernel to take what was written */
+#define DECIDED_NS (2 * SECOND_NS) /* for the other end to say what it does, between two of its instructions */
+#define SEND_NS (5 * SECOND_NS)    /* for the far end's kernel to take what was written */
 
 /* More than the far end's window: it reads nothing yet, and all of it has to go. */
 static void make_room(int tcp) {
@@ -56,9 +56,9 @@ static void send_all(int tcp, const char *data, size_t bytes) {
 /* What was written so far goes by TCP. The ring can't have wrapped: nobody has read from it. */
 static void hand_over(struct conn *conn, int tcp) {
     struct pollfd socket = {tcp, 0, 0};
-    if (quiet_poll(&socket, 1, 0) > 0)   /* reset: the error is for the program, not for a send of ours */
+    if (quiet_poll(&socket, 1, 0) > 0) /* reset: the error is for the program, not for a send of ours */
         return;
-    size_t gone = conn->own->nudged;   /* these are there already */
+    size_t gone = conn->own->nudged; /* these are there already */
     send_all(tcp, (const char *)conn->own + VN_CONTROL_BYTES + gone, conn->own->head - gone);
     if (conn->own->shut_read)
         real_shutdown(tcp, SHUT_RD);
@@ -110,7 +110,7 @@ static void go_on_by_tcp(struct conn *conn, int tcp) {
     if (tcp < 0 || conn_phase(conn) != CONN_OFFERED)
         return;
     hand_over(conn, tcp);
-    if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
+    if (now_ns() >= conn->offered_at + settings.answer_ns) /* the next one is not to wait as long */
         targets_learn(&conn->target, TARGET_FELL_BACK);
     report(VN_REASON_fell_back, &conn->target, tcp);
 }
@@ -138,8 +138,8 @@ void fallback(struct conn *conn, int tcp) {
             real_shutdown(tcp, SHUT_RD);
     } else {
         keep_for_blocked(conn, tcp);
-        real_shutdown(conn->doorbell, SHUT_RDWR);   /* from here on an answer can't be sent; and it wakes who sleeps */
-        if (!conn_set_phase(conn, CONN_CONNECTING, CONN_PLAIN)) {   /* else nothing was written yet */
+        real_shutdown(conn->doorbell, SHUT_RDWR); /* from here on an answer can't be sent; and it wakes who sleeps */
+        if (!conn_set_phase(conn, CONN_CONNECTING, CONN_PLAIN)) { /* else nothing was written yet */
             go_on_by_tcp(conn, tcp);
             conn_set_phase(conn, CONN_OFFERED, CONN_PLAIN);
         }

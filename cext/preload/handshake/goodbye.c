@@ -12,7 +12,8 @@
 static bool is_abortive(int fd) {
     struct linger linger = {0, 0};
     socklen_t length = sizeof(linger);
-    return fd >= 0 && real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && linger.l_onoff && linger.l_linger == 0;
+    return fd >= 0 && real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && linger.l_onoff &&
+           linger.l_linger == 0;
 }
 
 /* By TCP, who closes first is left with TIME_WAIT. Here the news of a close is faster than the FIN, so who closes second
@@ -30,8 +31,8 @@ static void say(struct conn *conn, int fd) {
     if (!own->forked && conn_phase(conn) != CONN_CONNECTING && process_is_copied())
         atomic_store(&own->forked, 1);
     if (own->forked || conn_phase(conn) == CONN_PLAIN)
-        return;   /* the kernel notifies the other end when the last process has closed its doorbell */
-    if (conn_phase(conn) == CONN_CONNECTING) {   /* nobody will accept it */
+        return; /* the kernel notifies the other end when the last process has closed its doorbell */
+    if (conn_phase(conn) == CONN_CONNECTING) { /* nobody will accept it */
         atomic_fetch_or(&own->state, VN_FELL_BACK);
         broker_forget(&conn->source, &conn->target);
         return;
@@ -45,7 +46,7 @@ static void say(struct conn *conn, int fd) {
         real_shutdown(fd, SHUT_WR);
     atomic_fetch_or(&own->state, VN_CLOSED | (reset ? VN_RESET : VN_FIN));
     doorbell_ring_if_wanted(conn, VN_ARMED_DATA);
-    if (peer != NULL && VN_WANTS_ROOM(peer->armed))   /* who waits for room has to hear of it as well */
+    if (peer != NULL && VN_WANTS_ROOM(peer->armed)) /* who waits for room has to hear of it as well */
         doorbell_ring(conn);
     bool is_second = peer != NULL && (atomic_load(&peer->state) & (VN_FIN | VN_CLOSED));
     if (unread || is_second || atomic_load(&conn->peer_gone))
@@ -77,6 +78,6 @@ void goodbye(struct conn *conn, int fd) {
     if (fd >= 0)
         conn->tcp = hide_copy(fd);
     atomic_store(&conn->goodbye_owed, true);
-    if (atomic_load(&conn->blocked) == 0)   /* the last has left meanwhile */
+    if (atomic_load(&conn->blocked) == 0) /* the last has left meanwhile */
         goodbye_last(conn);
 }

@@ -44,7 +44,10 @@ static bool bind_to_port(int fd, int family, struct vn_address *source) {
 /* As Linux has it since 4.2; the C libraries' struct tcp_info differ in length. */
 union tcp_status {
     struct tcp_info info;
-    struct { char before[140]; uint32_t segments_received; } counted;
+    struct {
+        char before[140];
+        uint32_t segments_received;
+    } counted;
 };
 
 /* One whose connection was reset is closed as well. The kernel refuses it a new one, but would bind it to another port. */
@@ -79,7 +82,7 @@ static bool fix_source(int fd, int family, const struct sockaddr *target, sockle
 
 struct offer {
     struct vn_region *own;
-    int doorbell, far, memfd;   /* doorbell: hidden */
+    int doorbell, far, memfd; /* doorbell: hidden */
 };
 
 static enum vn_reason prepare(struct offer *offer, const struct vn_address *source, const struct vn_address *target) {
@@ -137,8 +140,8 @@ int offer_connect_tcp(struct conn **conn, int fd, const struct sockaddr *name, s
     return result;
 }
 
-enum vn_reason offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family, const struct vn_address *target,
-                          int *result) {
+enum vn_reason offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family,
+                             const struct vn_address *target, int *result) {
     struct vn_address source;
     struct offer offer;
     enum vn_reason reason;
@@ -166,11 +169,11 @@ enum vn_reason offer_connect(int fd, const struct sockaddr *name, socklen_t leng
         return reason;
     }
     conn_read_options(conn, fd);
-    enter(fd, conn);   /* before it connects: a handler may jump out of that, and the thread may be cancelled */
+    enter(fd, conn); /* before it connects: a handler may jump out of that, and the thread may be cancelled */
     *result = offer_connect_tcp(&conn, fd, name, length);
     int error = errno;
     if (conn == NULL)
-        return reason;   /* another thread has closed it meanwhile */
+        return reason; /* another thread has closed it meanwhile */
     if (*result == 0) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);

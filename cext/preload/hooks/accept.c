@@ -27,7 +27,7 @@ EXPORT int listen(int fd, int backlog) {
     if (result == 0 && listener != NULL)
         listener_enter(fd, listener);
     else if (result == 0)
-        listener_adopt(fd);   /* its name came with it */
+        listener_adopt(fd); /* its name came with it */
     else if (listener != NULL)
         entry_release(&listener->entry);
     return result;
@@ -45,7 +45,8 @@ static void close_offer(int doorbell, int memfd) {
     quiet_close(memfd);
 }
 
-static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {
+static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name,
+                    socklen_t length) {
     struct vn_address local, remote;
     int doorbell, memfd, family;
     if (policy_is_sealed() || fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) || !broker_has_offers() ||
@@ -61,7 +62,7 @@ static void upgrade(int accepting, int fd, const struct listener *listener, cons
         return;
     }
     struct conn *conn = answer(doorbell, memfd, &local, &remote, fd);
-    report(conn != NULL ? VN_REASON_direct : VN_REASON_fell_back, &remote, fd);   /* or there is no memory: rarely */
+    report(conn != NULL ? VN_REASON_direct : VN_REASON_fell_back, &remote, fd); /* or there is no memory: rarely */
     if (conn == NULL)
         return;
     conn->family = listener->family;
@@ -87,9 +88,9 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     socklen_t room = sizeof(far);
     READY();
     if (UNLIKELY(entry_of(fd) == NULL))
-        listener_adopt(fd);   /* it was inherited: clients are to know of it before the first has connected */
+        listener_adopt(fd); /* it was inherited: clients are to know of it before the first has connected */
     progress_before_sleep();
-    if (UNLIKELY(limit_forbids_one_more(fd))) {   /* before the connection is taken off the backlog */
+    if (UNLIKELY(limit_forbids_one_more(fd))) { /* before the connection is taken off the backlog */
         errno = EMFILE;
         return -1;
     }
@@ -107,7 +108,7 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
         struct listener *listener = listener_of(fd);
         if (listener != NULL) {
             upgrade(fd, result, listener, (struct sockaddr *)&far, room);
-            listener_announce(listener);   /* it may have come by TCP because nobody knows of us */
+            listener_announce(listener); /* it may have come by TCP because nobody knows of us */
             entry_release(&listener->entry);
         }
     }

@@ -28,7 +28,7 @@ static void drop(struct conn *conn) {
     atomic_fetch_or(&conn->own->state, is_over ? VN_CLOSED : VN_CLOSED | VN_RESET);
     atomic_store(&conn->dropped, true);
     conn_break(conn, ECONNRESET);
-    if (!is_over)   /* else both have said their last word, and no reset follows */
+    if (!is_over) /* else both have said their last word, and no reset follows */
         doorbell_ring(conn);
     fallback_let_numbers_go(conn);
 }
@@ -57,7 +57,7 @@ static int give_up(struct conn *conn, int fd, int error) {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     drop(conn);
     quiet_connect(fd, &none, sizeof(none));
-    forget_error(fd);   /* that was our doing */
+    forget_error(fd); /* that was our doing */
     conn_release(conn);
     errno = error != 0 ? error : ECONNABORTED;
     return -1;
@@ -83,8 +83,8 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         return give_up(conn, fd, failure);
     int result = offer_connect_tcp(&conn, fd, name, length), error = errno;
     if (heard || over)
-        forget_error(fd);   /* a reset of its own, by TCP: the program has heard of the first, or there is none */
-    if (conn == NULL)   /* it was dropped, or closed meanwhile */
+        forget_error(fd); /* a reset of its own, by TCP: the program has heard of the first, or there is none */
+    if (conn == NULL)     /* it was dropped, or closed meanwhile */
         return result;
     progress_serve(conn, fd);
     /* TCP says it once, also after it was shut for reading */
@@ -119,7 +119,7 @@ static int connect_new(int fd, const struct sockaddr *name, socklen_t length, co
         reason = VN_REASON_no_descriptors;
     may_be = may_be && !(reason == VN_REASON_direct && (number_is_shared(fd) || process_is_borrowed()));
     if (reason == VN_REASON_direct && may_be && is_tcp(fd, &family)) {
-        mark_clear(fd);   /* it may have been settled once, see drop */
+        mark_clear(fd); /* it may have been settled once, see drop */
         reason = offer_connect(fd, name, length, family, target, &result);
     } else if (reason == VN_REASON_direct) {
         reason = is_marked(fd, MARK_PLAIN) ? VN_REASON_option : VN_REASON_unsupported;
@@ -152,7 +152,7 @@ EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
     int result = may_be ? connect_new(fd, name, length, &target) : connect_kernel(fd, name, length);
     if (UNLIKELY(result != 0 && (errno == ECONNREFUSED || errno == EINVAL))) {
         struct vn_address local, remote;
-        errno = relay_names(fd, &local, &remote) ? EISCONN : errno;   /* a Unix socket has other words for it */
+        errno = relay_names(fd, &local, &remote) ? EISCONN : errno; /* a Unix socket has other words for it */
     }
     return result;
 }

@@ -25,7 +25,7 @@ struct cookie {
     int fd;
 };
 
-static _Atomic(struct cookie *) cookies;   /* NULL for nearly every program: fileno is then the real one at once */
+static _Atomic(struct cookie *) cookies; /* NULL for nearly every program: fileno is then the real one at once */
 static pthread_mutex_t cookies_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void stdio_before_fork(void) {
@@ -54,7 +54,7 @@ static ssize_t cookie_write(void *place, const char *data, size_t bytes) {
 
 static int cookie_seek(void *place, off64_t *offset, int whence) {
     (void)place, (void)offset, (void)whence;
-    errno = ESPIPE;   /* which the C library overlooks when it turns from reading to writing */
+    errno = ESPIPE; /* which the C library overlooks when it turns from reading to writing */
     return -1;
 }
 

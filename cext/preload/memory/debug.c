@@ -49,7 +49,8 @@ void debug_decision(enum vn_reason reason, const struct vn_address *target, int 
 void debug_phase(uint32_t serial, const struct vn_region *own, const char *from, const char *to) {
     char local[ADDRESS_ROOM], remote[ADDRESS_ROOM];
     if (UNLIKELY(settings.debug))
-        say("connection %u, %s to %s: %s, was %s", serial, text_of(&own->local, local), text_of(&own->remote, remote), to, from);
+        say("connection %u, %s to %s: %s, was %s", serial, text_of(&own->local, local), text_of(&own->remote, remote),
+            to, from);
 }
 
 void debug_relay(uint32_t serial, const struct vn_region *own, int fd) {

@@ -16,7 +16,7 @@
  * mapping the other's must not fail. */
 static _Atomic(void *) spare;
 
-static _Atomic bool lock_future;   /* mlockall(MCL_FUTURE): new mappings would be filled and locked */
+static _Atomic bool lock_future; /* mlockall(MCL_FUTURE): new mappings would be filled and locked */
 
 void region_lock_future(bool locked) {
     lock_future = locked;
@@ -63,7 +63,8 @@ static void *map_into_spare(int memfd) {
     return region;
 }
 
-static void begin(struct vn_region *region, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
+static void begin(struct vn_region *region, const struct vn_address *local, const struct vn_address *remote,
+                  bool accepted) {
     region->magic = VN_REGION_MAGIC;
     region->version = VN_SOCKETS_VERSION;
     region->pid = process_id;
@@ -73,7 +74,8 @@ static void begin(struct vn_region *region, const struct vn_address *local, cons
     strncpy(region->program, program_invocation_short_name, sizeof(region->program) - 1);
 }
 
-int region_make(struct vn_region **region, const struct vn_address *local, const struct vn_address *remote, bool accepted) {
+int region_make(struct vn_region **region, const struct vn_address *local, const struct vn_address *remote,
+                bool accepted) {
     int fd = memfd_create("vnicd-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -1;
@@ -94,7 +96,7 @@ int region_make(struct vn_region **region, const struct vn_address *local, const
 const struct vn_region *region_map(int memfd) {
     struct stat status;
     int seals = real_fcntl(memfd, F_GET_SEALS);
-    if (seals < 0 || (seals & SEALS_NEEDED) != SEALS_NEEDED)   /* or its maker could cut it short under us: SIGBUS */
+    if (seals < 0 || (seals & SEALS_NEEDED) != SEALS_NEEDED) /* or its maker could cut it short under us: SIGBUS */
         return NULL;
     if (fstat(memfd, &status) != 0 || status.st_size != VN_REGION_BYTES)
         return NULL;

@@ -5,7 +5,8 @@
 #include "base/common.h"
 
 /* A new region of our own, mapped; its memfd, or -1. */
-int region_make(struct vn_region **region, const struct vn_address *local, const struct vn_address *remote, bool accepted);
+int region_make(struct vn_region **region, const struct vn_address *local, const struct vn_address *remote,
+                bool accepted);
 
 /* The other end's, read-only; NULL when it is no region. Does not close memfd. */
 const struct vn_region *region_map(int memfd);
@@ -19,4 +20,3 @@ void region_unmap_whole(void *whole);
 /* After mlockall: rings that are locked would count against the program's limit, with pages that hold nothing. */
 void region_lock_future(bool locked);
 void region_unlock(const struct vn_region *region);
-

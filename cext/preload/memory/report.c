@@ -32,7 +32,7 @@ void report_after_fork_here(void) {
 void report_after_fork(void) {
     pthread_mutex_init(&mutex, NULL);
     if (page != NULL)
-        munmap(page, sizeof(*page));   /* the parent's */
+        munmap(page, sizeof(*page)); /* the parent's */
     page = NULL;
 }
 

@@ -61,11 +61,11 @@ static uint32_t news(struct watched *watched, bool remember) {
     if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
         now = exclusive(watched, now, remember);
     uint32_t fresh = now & ~watched->seen;
-    if (head != watched->seen_head && watched->events & IN_EVENTS)   /* also where they were read meanwhile */
+    if (head != watched->seen_head && watched->events & IN_EVENTS) /* also where they were read meanwhile */
         fresh |= now;
     if (was_full && tail != watched->seen_tail)
         fresh |= now;
-    if (state != watched->seen_state)   /* TCP wakes all for this, and reports to each what is true */
+    if (state != watched->seen_state) /* TCP wakes all for this, and reports to each what is true */
         fresh |= now;
     if (remember) {
         watched->seen = now;
@@ -140,10 +140,10 @@ int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t 
             each->last = now;
         uint32_t events = news(each, true);
         if (events != 0) {
-            if (UNLIKELY(!(events & DATA_EVENTS)))   /* who always has room would never hear of a death */
+            if (UNLIKELY(!(events & DATA_EVENTS))) /* who always has room would never hear of a death */
                 events |= look_for_death(each);
             report(each, events, now, &out[count++]);
-            if (count == room && next != head) {   /* the next look begins where this one ended */
+            if (count == room && next != head) { /* the next look begins where this one ended */
                 head->previous->next = head->next;
                 head->next->previous = head->previous;
                 head->previous = next->previous;
@@ -177,7 +177,10 @@ void epoll_look_for_deaths(struct epoll *epoll) {
 }
 
 void epoll_serve(struct epoll *epoll) {
-    struct { struct conn *conn; int fd; } young[MOST_YOUNG];
+    struct {
+        struct conn *conn;
+        int fd;
+    } young[MOST_YOUNG];
     int count = 0;
     mutex_lock(&epoll->lock);
     for (struct watched *each = epoll->active.next; each != &epoll->active && count < MOST_YOUNG; each = each->next) {
@@ -188,7 +191,7 @@ void epoll_serve(struct epoll *epoll) {
         entry_retain(&each->conn->entry);
     }
     mutex_unlock(&epoll->lock);
-    for (int i = 0; i < count; i++) {   /* without the lock: it may become a TCP connection, and leave and join us */
+    for (int i = 0; i < count; i++) { /* without the lock: it may become a TCP connection, and leave and join us */
         progress_serve(young[i].conn, young[i].fd);
         conn_release(young[i].conn);
     }
@@ -267,7 +270,7 @@ bool epoll_arm(struct epoll *epoll, uint64_t *due) {
         if (when != 0 && when < *due)
             *due = when;
         arm(each);
-        ready |= news(each, false) != 0;   /* also what was reported just now: it is true for the others, too */
+        ready |= news(each, false) != 0; /* also what was reported just now: it is true for the others, too */
     }
     mutex_unlock(&epoll->lock);
     return epoll->nests > 0 && epoll_arm_nested(epoll, due) ? true : ready;

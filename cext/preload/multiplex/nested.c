@@ -9,7 +9,7 @@
 
 struct inside {
     struct watched copy;
-    struct entry *entry;   /* held */
+    struct entry *entry; /* held */
 };
 
 /* To be used without the lock: a nested one has its own. */

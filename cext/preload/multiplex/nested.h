@@ -11,5 +11,5 @@ void epoll_collect_nested(struct epoll *epoll);
 uint64_t epoll_arrivals_nested(struct epoll *epoll);
 bool epoll_arm_nested(struct epoll *epoll, uint64_t *due);
 int epoll_sift_nested(struct epoll *epoll, struct epoll_event *events, int count, struct looked *looked);
-    /* what is left of the kernel's events */
+/* what is left of the kernel's events */
 void epoll_serve_nested(struct epoll *epoll);

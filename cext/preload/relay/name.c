@@ -50,9 +50,10 @@ void relay_give_name(int end, const struct vn_region *region) {
         length += put_address(text + length, &region->remote);
         length += sprintf(text + length, "%" PRIx32 "/%08" PRIx32, region->local.scope, random);
         memcpy(name.sun_path + 1, text, (size_t)length);
-        if (bind(end, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0)
+        if (bind(end, (struct sockaddr *)&name,
+                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0)
             return;
-    }   /* without a name the bytes flow all the same */
+    } /* without a name the bytes flow all the same */
 }
 
 bool relay_names(int fd, struct vn_address *local, struct vn_address *remote) {
@@ -74,4 +75,3 @@ bool relay_names(int fd, struct vn_address *local, struct vn_address *remote) {
     local->scope = remote->scope = scope;
     return true;
 }
-

@@ -125,7 +125,7 @@ void conn_wait_unpinned(struct conn *conn) {
     if (LIKELY(atomic_load(&conn->pins) == 0))
         return;
     uint64_t deadline = now_ns() + PINNED_NS;
-    while (atomic_load(&conn->pins) != 0 && now_ns() < deadline)   /* its thread may have been cancelled */
+    while (atomic_load(&conn->pins) != 0 && now_ns() < deadline) /* its thread may have been cancelled */
         real_syscall(SYS_nanosleep, &nap, NULL);
 }
 
@@ -162,7 +162,7 @@ bool conn_has_ended(struct conn *conn, int fd) {
     struct pollfd doorbell = {conn->doorbell, POLLRDHUP, 0};
     int saved = errno;
     if (!atomic_load(&conn->peer_gone)) {
-        bool tcp = conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd);   /* it knows of a reset as well */
+        bool tcp = conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd); /* it knows of a reset as well */
         if (tcp || quiet_look(&doorbell, 1) > 0)
             atomic_store(&conn->peer_gone, true);
     }
@@ -172,7 +172,7 @@ bool conn_has_ended(struct conn *conn, int fd) {
 
 void conn_note_end(struct conn *conn, int fd) {
     int saved = errno;
-    tcp_has_ended(conn, fd);   /* for a reset */
+    tcp_has_ended(conn, fd); /* for a reset */
     atomic_store(&conn->peer_gone, true);
     errno = saved;
 }
@@ -205,7 +205,7 @@ static void read_timeout(_Atomic uint64_t *timeout_ns, int fd, int option) {
 
 void conn_read_options(struct conn *conn, int fd) {
     struct vn_region *own = conn->own;
-    uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't say: then nothing is bounded */
+    uint32_t set = number_of(fd, SO_BUF_LOCK); /* a kernel before 5.16 doesn't say: then nothing is bounded */
     uint32_t low_water = number_of(fd, SO_RCVLOWAT);
     own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(fd, SO_SNDBUF) : 0;
     own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(fd, SO_RCVBUF) : 0;
@@ -216,7 +216,8 @@ void conn_read_options(struct conn *conn, int fd) {
 }
 
 int conn_take_error(struct conn *conn) {
-    return atomic_load_explicit(&conn->own->error, memory_order_relaxed) != 0 ? atomic_exchange(&conn->own->error, 0) : 0;
+    return atomic_load_explicit(&conn->own->error, memory_order_relaxed) != 0 ? atomic_exchange(&conn->own->error, 0)
+                                                                              : 0;
 }
 
 void conn_give_back_error(struct conn *conn, int error) {

@@ -13,7 +13,7 @@
 #include "base/real.h"
 #include "fdtable/hidden.h"
 
-#define LOOKS_ALONE 8    /* with which a connection has shown that it will be used for a while */
+#define LOOKS_ALONE 8 /* with which a connection has shown that it will be used for a while */
 #define MOST_DEATHS 16
 
 static _Atomic int descriptor = -1;
@@ -80,7 +80,7 @@ static bool is_watched(const struct conn *conn) {
 }
 
 static void look_alone(struct conn *conn, int fd) {
-    if (++conn->death_looks % LOOKS_ALONE == 0 && conn_phase(conn) == CONN_DIRECT)   /* and again, where that fails */
+    if (++conn->death_looks % LOOKS_ALONE == 0 && conn_phase(conn) == CONN_DIRECT) /* and again, where that fails */
         watch(conn, fd);
     conn_has_ended(conn, fd);
 }
@@ -107,7 +107,7 @@ void deaths_look_by_time(struct conn *conn, int fd) {
     deaths_look_since(conn, fd, ticks_now(), &asked);
 }
 
-void deaths_after_fork(void) {   /* an edge that one process takes, the other does not see */
+void deaths_after_fork(void) { /* an edge that one process takes, the other does not see */
     int old = atomic_exchange(&descriptor, -1);
     if (old >= 0)
         hidden_close(old);

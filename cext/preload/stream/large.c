@@ -17,9 +17,9 @@
 #include "base/settings.h"
 #include "memory/region.h"
 
-#define MOST_LARGE 32                /* of one process */
-#define FAST_BYTES (4u << 20)        /* so many must have gone at once */
-#define FAST_NS 4                    /* with so much time for each byte: 2 Gbit/s */
+#define MOST_LARGE 32         /* of one process */
+#define FAST_BYTES (4u << 20) /* so many must have gone at once */
+#define FAST_NS 4             /* with so much time for each byte: 2 Gbit/s */
 
 static _Atomic int granted;
 
@@ -65,12 +65,13 @@ static void begin(struct conn *conn, uint64_t head) {
         return;
     atomic_store_explicit(&own->large_from, head, memory_order_relaxed);
     atomic_store_explicit(&own->large_origin, head - VN_RING_BYTES, memory_order_relaxed);
-    atomic_store_explicit(&own->mode, VN_LARGE, memory_order_release);   /* and so shown before the head that follows */
+    atomic_store_explicit(&own->mode, VN_LARGE, memory_order_release); /* and so shown before the head that follows */
 }
 
 void large_full(struct conn *conn, uint64_t head, uint64_t tail) {
     struct vn_region *own = conn->own;
-    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn_phase(conn) != CONN_DIRECT || settings.large == LARGE_NEVER)
+    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn_phase(conn) != CONN_DIRECT ||
+        settings.large == LARGE_NEVER)
         return;
     if (own->mode == VN_WISHES) {
         const struct vn_region *peer = conn->peer;

@@ -58,13 +58,13 @@ void stream_absorb(struct conn *conn) {
     uint32_t state = state_of(peer);
     if (conn_phase(conn) != CONN_DIRECT || peer == NULL)
         return;
-    if (atomic_load(&conn->own->state) & VN_RESET)   /* another process has written to an end that is over */
+    if (atomic_load(&conn->own->state) & VN_RESET) /* another process has written to an end that is over */
         conn_break(conn, 0);
     else if (state & VN_RESET)
         conn_break(conn, error_of_reset(conn, state));
     else if (is_gone(conn) && !(state & VN_CLOSED) &&
              (atomic_load(&conn->peer_reset) || atomic_load(&peer->tail) != atomic_load(&conn->own->head)))
-        conn_break(conn, error_of_reset(conn, state));   /* it died, and left bytes unread, or wanted a reset */
+        conn_break(conn, error_of_reset(conn, state)); /* it died, and left bytes unread, or wanted a reset */
 }
 
 /* Whether nothing that is written will be read. */
@@ -74,9 +74,9 @@ static bool is_over(struct conn *conn) {
 
 /* The ring that a position is in. */
 struct ring {
-    const char *bytes;   /* NULL: it can't be had, or there is none of its mode */
-    uint64_t size, origin;   /* size: a power of two */
-    uint64_t end;        /* the first position that is not in it */
+    const char *bytes;     /* NULL: it can't be had, or there is none of its mode */
+    uint64_t size, origin; /* size: a power of two */
+    uint64_t end;          /* the first position that is not in it */
 };
 
 static struct ring ring_at(struct conn *conn, const struct vn_region *region, uint64_t position) {
@@ -158,20 +158,20 @@ static inline void unlock(const struct stream_lock *lock, bool shown) {
 static bool may_write(struct conn *conn, ssize_t *result) {
     enum phase phase = conn_phase(conn);
     *result = 0;
-    if (UNLIKELY(phase == CONN_PLAIN || phase == CONN_CONNECTING))   /* since the caller looked */
+    if (UNLIKELY(phase == CONN_PLAIN || phase == CONN_CONNECTING)) /* since the caller looked */
         return false;
     if (UNLIKELY(state_of(conn->peer) & VN_RESET)) {
         stream_absorb(conn);
         phase = conn_phase(conn);
     }
     bool shut = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & (VN_FIN | VN_RESET);
-    if (UNLIKELY(shut && phase == CONN_DIRECT)) {   /* an error comes first */
+    if (UNLIKELY(shut && phase == CONN_DIRECT)) { /* an error comes first */
         stream_absorb(conn);
         phase = conn_phase(conn);
     }
     if (UNLIKELY(phase == CONN_BROKEN || shut)) {
         if (!entry_has_descriptors(&conn->entry) && phase != CONN_BROKEN)
-            return false;   /* another thread has closed it: TCP lets this one wait for room that never comes */
+            return false; /* another thread has closed it: TCP lets this one wait for room that never comes */
         int error = conn_take_error(conn);
         errno = error != 0 ? error : EPIPE;
         *result = -1;
@@ -261,7 +261,7 @@ static bool has_ended(struct conn *conn, ssize_t *result, bool *end) {
     *end = true;
     if (state_of(conn->peer) & VN_FIN)
         return true;
-    if (conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) != EPIPE) {   /* which is for who writes */
+    if (conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) != EPIPE) { /* which is for who writes */
         int error = conn_take_error(conn);
         if (error != 0) {
             *end = false;
@@ -285,7 +285,7 @@ static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t 
         return true;
     if (conn_phase(conn) == CONN_PLAIN || !has_ended(conn, result, end))
         return false;
-    if (*result == 0 && peer != NULL)   /* the last bytes were shown before the end was */
+    if (*result == 0 && peer != NULL) /* the last bytes were shown before the end was */
         *head = atomic_load_explicit(&peer->head, memory_order_acquire);
     if (*result != 0 || *head == *tail)
         return false;
@@ -479,7 +479,7 @@ bool stream_is_connected(struct conn *conn) {
         return false;
     if (!(atomic_load(&conn->own->state) & VN_FIN) || !((theirs & VN_FIN) || is_gone(conn)))
         return true;
-    return stream_not_arrived(conn) > 0 && !is_gone(conn);   /* our FIN is behind them */
+    return stream_not_arrived(conn) > 0 && !is_gone(conn); /* our FIN is behind them */
 }
 
 int stream_tcp_state(struct conn *conn, int state) {
@@ -487,16 +487,14 @@ int stream_tcp_state(struct conn *conn, int state) {
     bool mine = atomic_load(&conn->own->state) & VN_FIN;
     bool theirs = (state_of(conn->peer) & VN_FIN) || is_gone(conn);
     switch (conn_phase(conn)) {
-    case CONN_BROKEN:
-        return TCP_CLOSE;
+    case CONN_BROKEN: return TCP_CLOSE;
     case CONN_OFFERED:
     case CONN_DIRECT:
         if (mine && theirs)
             return stream_is_connected(conn) ? TCP_LAST_ACK : TCP_CLOSE;
-        if (mine)   /* the FIN comes behind all bytes */
+        if (mine) /* the FIN comes behind all bytes */
             return stream_not_arrived(conn) > 0 ? TCP_FIN_WAIT1 : TCP_FIN_WAIT2;
         return theirs ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
-    default:
-        return state;
+    default: return state;
     }
 }

@@ -3,9 +3,9 @@
 
 #include "stream/conn.h"
 
-void watch_leave(int fd);      /* before fd becomes something else: out of the kernel's sets */
-void watch_rejoin(int fd);     /* and after it: into them again, as what it is now */
-void watch_first_wait(void);   /* connections that the kernel has watched are watched by us from now on */
+void watch_leave(int fd);    /* before fd becomes something else: out of the kernel's sets */
+void watch_rejoin(int fd);   /* and after it: into them again, as what it is now */
+void watch_first_wait(void); /* connections that the kernel has watched are watched by us from now on */
 
 /* fd, which meant conn (NULL: anything else), was closed. last: no other number means conn. */
 void watch_forget(int fd, struct conn *conn, bool last);
