@@ -238,7 +238,8 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if " TCP_INFO " in step.text:
         return direct.values[0] == TCP_CLOSE
     lost = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
-    return bool(lost & {direct.error, direct.values[0]})
+    ended = step.op == "recv" and kernel.state == BLOCKED and direct.result == 0
+    return ended or bool(lost & {direct.error, direct.values[0]})
 
 
 def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -265,7 +266,7 @@ def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
     others = any(each.actor != step.actor for each in drops) and any(
         each.step.op == "fork" for each in before
     )
-    if step.op == "connect" and direct.error in (errno.EPIPE, errno.ECONNRESET) and others:
+    if step.op == "connect" and direct.error in (errno.EPIPE, errno.ECONNRESET, errno.EISCONN) and others:
         return True
     ended_by = [each.step.op for each in before if kernel.waited and each.number == kernel.finished_at]
     return ended_by == ["connect"] and kernel.finished_at == direct.finished_at
