@@ -17,7 +17,8 @@ from tests.compat.families.stores import Redis
 from tests.compat.families.transfer import Rsync
 from tests.compat.program import Program
 from tests.compat.world import World
-from tests.support import direct, fabric
+from tests.framework.fabric import fabric
+from tests.framework.sockets import direct
 
 CHOICE = [
     INSTALLED,

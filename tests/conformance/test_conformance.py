@@ -17,7 +17,7 @@ from tests.conformance.generator.generate import WEIGHTS, generate
 from tests.conformance.lanes import LIBRARY, ROOT
 from tests.conformance.program import KINDS, MAX_STEPS, Program, parse_program, parse_step
 from tests.conformance.trace import OUTCOME, Trace
-from tests.support.waiting import wait_until
+from tests.framework.waiting import wait_until
 
 CASES = Path(__file__).parent / "cases.txt"
 

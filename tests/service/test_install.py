@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Boot
 from tests.service.service import CONFIG, DECLARED, HOST, Service, unit
-from tests.support.waiting import wait_until
 
 TIMERS = ("var/log", "var/lib/systemd", "var/cache", "tmp", "root")
 """Where systemd and others write at any time."""
