@@ -1,0 +1,39 @@
+"""Fixtures of direct sockets' tests: ends in two partitions, with the provider or without it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.framework.sockets.direct import LONG, End, Ends
+from tests.framework.traffic.servers import missing_programs
+from tests.system.conftest import Pair
+
+PROVIDERS = {
+    "both": (True, True),
+    "server": (False, True),
+    "client": (True, False),
+    "neither": (False, False),
+}
+"""Who has the provider of direct sockets: the client, the server."""
+
+ORDINARY = ("both", "server")
+"""In an ordinary run; the other two with VNICD_LONG=1."""
+
+
+@pytest.fixture(params=PROVIDERS if LONG else ORDINARY)
+def ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
+    """A client's and a server's end in two partitions, with the provider in each way that there is."""
+    return _ends(pair, request.param)
+
+
+@pytest.fixture(params=("both", "neither") if LONG else ("both",))
+def equal_ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
+    """The same, with the provider at both ends or at none."""
+    return _ends(pair, request.param)
+
+
+def _ends(pair: Pair, who: str) -> Ends:
+    if lacking := missing_programs():
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    client, server = PROVIDERS[who]
+    return Ends(End(pair[0], client), End(pair[1], server))
