@@ -11,27 +11,9 @@ import pytest
 
 from tests.fuzz.libfuzzer.__main__ import why_not
 from tests.fuzz.targets import TARGETS
-from vnicd.native.testing import fuzz
 
 ROOT = Path(__file__).parents[3]
-COUNT = 300_000
 SECONDS = 1
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_ring_states(seed: int) -> None:
-    found = fuzz.ring_states(seed, COUNT)
-    assert found["records"] > COUNT / 10 and found["faults"] > COUNT / 10, "both are met"
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_frames(seed: int) -> None:
-    assert fuzz.frames(seed, COUNT) > COUNT / 5, "many are known"
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_guard(seed: int) -> None:
-    assert COUNT / 10 < fuzz.guards(seed, COUNT) < COUNT / 2, "some may go, others not"
 
 
 @pytest.mark.parametrize("name", sorted(set(TARGETS) - {"ring", "frames", "guard"}))

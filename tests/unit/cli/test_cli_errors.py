@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import subprocess
-import sys
+import socket
 import threading
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from tests.framework.control.fakehost import FakeHost
 from tests.framework.fixtures import ErrorLine
 from vnicd.cli.main import main
 from vnicd.errors import BY_CODE, from_code
-
-VNICCTL = [sys.executable, "-m", "vnicd.cli.main"]
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
@@ -67,8 +64,8 @@ def test_not_running(error_line: ErrorLine, argv: list[str]) -> None:
 
 
 def test_not_running_with_the_socket_of_a_killed_daemon(error_line: ErrorLine, runtime: Path) -> None:
-    code = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", code, str(runtime / "control.sock")], check=True)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(runtime / "control.sock"))
     assert main(["status"]) == 3
     error_line()
 

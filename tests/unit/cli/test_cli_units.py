@@ -1,9 +1,6 @@
-"""Numbers, times and names as vnicctl's tables show them; and that the quick commands start quickly."""
+"""Numbers, times and names as vnicctl's tables show them."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
@@ -70,14 +67,3 @@ def test_netns() -> None:
     assert units.netns("/run/netns/blue") == "blue"
     assert units.netns("/proc/7/ns/net") == "/proc/7/ns/net"
     assert units.netns("") == "-"
-
-
-@pytest.mark.parametrize("module", ["partition", "uplink", "exec"])
-def test_quick_commands_import_little(module: str) -> None:
-    code = (
-        f"import sys, vnicd.cli.app, vnicd.cli.commands.{module}, vnicd.spec.partition; print(*sys.modules)"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert not {"rich", "asyncio", "subprocess", "pyroute2", "importlib.metadata"} & set(loaded)
