@@ -69,7 +69,7 @@ def test_completion_of_partitions_to_publish(host: FakeHost) -> None:
     assert complete("uplink set eth1 --publish", "8080:blue:") == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces")
+@pytest.mark.root
 def test_completion_of_nics_is_of_the_namespace_that_one_is_in() -> None:
     script = 'ip link add cable0 type veth peer name vnicd0 && exec "$@"'
     inside = ("unshare", "--net", "sh", "-c", script, "sh")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -22,8 +21,6 @@ from vnicd.host.control.server import Server
 ANSWER = {"id": 0, "result": {}}
 ASK = b'{"method": "small"}\n'
 CHANGE = b'{"method": "change"}\n'
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 
 
 async def big(params: dict[str, Any]) -> Any:

@@ -30,9 +30,6 @@ HALF = "memfd:vnicd-half"
 FAR, OWN = "r--s", "rw-s"
 """How the far end's half is mapped, and how the own one is."""
 
-LONG = bool(os.environ.get("VNICD_LONG"))
-"""Whether tests are to take the time that the issue names: minutes and gigabytes."""
-
 
 def preloading(argv: Sequence[str], direct: bool, **variables: object) -> Argv:
     """The command with the provider or without, and with other environment variables."""

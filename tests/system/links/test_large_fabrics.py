@@ -18,12 +18,11 @@ from tests.framework.fabric.fabric import Fabric
 from tests.framework.fabric.machine import hugepages_in_use
 from tests.framework.fabric.namespaces import socket_in
 from tests.framework.fabric.partition import Partition
-from tests.framework.sockets.direct import LONG
 from tests.framework.waiting import wait_until
 from tests.system.conftest import MakeFabric
 from vnicd.host.links.manager import HUGE_FIRST
 
-SIZES = (64, 255) if LONG else (8,)
+SIZES = (8, pytest.param(64, marks=pytest.mark.slow), pytest.param(255, marks=pytest.mark.slow))
 
 Sockets = list[tuple[Partition, socket.socket]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.framework.sockets.direct import LONG, End, Ends
+from tests.framework.sockets.direct import End, Ends
 from tests.framework.traffic.servers import missing_programs
 from tests.system.conftest import Pair
 
@@ -16,17 +16,16 @@ PROVIDERS = {
 }
 """Who has the provider of direct sockets: the client, the server."""
 
-ORDINARY = ("both", "server")
-"""In an ordinary run; the other two with VNICD_LONG=1."""
+SELDOM = [pytest.param(who, marks=pytest.mark.slow) for who in ("client", "neither")]
 
 
-@pytest.fixture(params=PROVIDERS if LONG else ORDINARY)
+@pytest.fixture(params=["both", "server", *SELDOM])
 def ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
     """A client's and a server's end in two partitions, with the provider in each way that there is."""
     return _ends(pair, request.param)
 
 
-@pytest.fixture(params=("both", "neither") if LONG else ("both",))
+@pytest.fixture(params=["both", pytest.param("neither", marks=pytest.mark.slow)])
 def equal_ends(request: pytest.FixtureRequest, pair: Pair) -> Ends:
     """The same, with the provider at both ends or at none."""
     return _ends(pair, request.param)

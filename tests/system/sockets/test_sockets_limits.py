@@ -14,8 +14,9 @@ from threading import Thread
 
 import pytest
 
+from tests.framework.options import LONG
 from tests.framework.sockets import broker, provider
-from tests.framework.sockets.direct import LIBRARY, LONG
+from tests.framework.sockets.direct import LIBRARY
 from tests.framework.sockets.hostile import Asking, echo_server, holdings, program, resident
 from tests.framework.waiting import wait_until
 from vnicd.sockets import abi

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.options import LONG
 from tests.framework.sockets import direct
-from tests.framework.sockets.direct import LONG, Ends
+from tests.framework.sockets.direct import Ends
 from tests.framework.waiting import wait_for_output
 
 PORT = 7200

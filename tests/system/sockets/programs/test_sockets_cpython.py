@@ -17,13 +17,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.framework.options import LONG
 from tests.framework.sockets import broker
-from tests.framework.sockets.direct import LIBRARY, LONG, preloading
+from tests.framework.sockets.direct import LIBRARY, preloading
 
 PATIENCE = 280 if LONG else 80
 """Seconds for a suite."""
 
-pytestmark = pytest.mark.timeout(700 if LONG else 200)
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(700 if LONG else 200)]
 
 HANGING = "*VSOCK*"
 """They wait for ever on a machine without a hypervisor's sockets, with the provider or without."""

@@ -20,6 +20,8 @@ from tests.framework.waiting import wait_for_output
 from tests.system.conftest import Pair
 from vnicd.cli import library
 
+pytestmark = pytest.mark.tools
+
 PORT = 7300
 MEGABYTES = 4
 SEED = int(os.environ.get("VNICD_SEED") or random.SystemRandom().randrange(1 << 31))

@@ -13,6 +13,8 @@ from tests.bench.loads.parsing import sockperf_percentiles
 from tests.framework.sockets.direct import Ends
 from tests.framework.waiting import while_unready
 
+pytestmark = pytest.mark.tools
+
 IPERF_PORT = 5201
 SOCKPERF_PORTS = {11111: 14, 11112: 1400, 11113: 60000}
 """With the size of the messages."""

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.bench.loads.parsing import wrk_per_second
-from tests.framework.sockets.direct import LONG, End, Ends
+from tests.framework.options import LONG
+from tests.framework.sockets.direct import End, Ends
 from tests.framework.traffic.servers import HTTP_PORT, nginx
 from tests.framework.waiting import pace, wait_until
+
+pytestmark = pytest.mark.tools
 
 RELOAD_SECONDS = 60 if LONG else 6
 RELOADS_PER_SECOND = 0.5 if LONG else 1

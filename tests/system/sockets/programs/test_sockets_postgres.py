@@ -17,6 +17,8 @@ from tests.framework.sockets.direct import Ends
 from tests.framework.traffic.servers import POSTGRES_PORT, Postgres, missing_programs
 from tests.framework.waiting import wait_until
 
+pytestmark = pytest.mark.tools
+
 ROWS = 100_000
 
 

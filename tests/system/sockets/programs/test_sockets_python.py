@@ -13,6 +13,8 @@ import pytest
 from tests.framework.programs import asyncecho
 from tests.framework.sockets.direct import Ends
 
+pytestmark = pytest.mark.tools
+
 HTTP_PORT, SOCAT_PORT = 8000, 7100
 SIZE = 100 << 20
 

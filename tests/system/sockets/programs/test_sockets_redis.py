@@ -17,6 +17,8 @@ from tests.framework.sockets.direct import End, Ends
 from tests.framework.traffic.servers import REDIS_PORT, redis
 from tests.framework.waiting import wait_for_output, wait_until
 
+pytestmark = pytest.mark.tools
+
 SIZE = 20 << 20
 
 

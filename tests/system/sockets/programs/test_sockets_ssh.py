@@ -16,6 +16,8 @@ import pytest
 from tests.framework.fabric.partition import Argv
 from tests.framework.sockets.direct import Ends
 
+pytestmark = pytest.mark.tools
+
 SSH_PORT, RSYNC_PORT = 2222, 8730
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """An empty folder that sshd wants; the system makes it where sshd is a service."""

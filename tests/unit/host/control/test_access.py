@@ -23,8 +23,6 @@ READING = {"fabric.check", "fabric.ping", "status", "links", "stats", "partition
            "config.export", "sockets.list"}  # fmt: skip
 CHANGING = set(RULES) - READING
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
-
 
 def methods_of_host() -> set[str]:
     """The names that the hosting daemon answers to."""
@@ -103,7 +101,7 @@ def test_only_root_may_say_much() -> None:
     assert access.longest_request(1000) == access.MAX_READING_REQUEST < MAX_REQUEST
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize(("uid", "gid"), [(NOBODY, NOBODY), (4_000_000_000, 1), (1, 0)])
 def test_the_kernel_tells_who_connects(uid: int, gid: int) -> None:
     with open_folder() as folder, socket.socket(socket.AF_UNIX) as listener:
@@ -116,7 +114,7 @@ def test_the_kernel_tells_who_connects(uid: int, gid: int) -> None:
                 assert unix_sockets.peer(accepted) == (who, os.getpid())
 
 
-@needs_root
+@pytest.mark.root
 def test_a_socket_is_opened_to_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = next(entry for entry in grp.getgrall() if entry.gr_gid)
     with socket.socket(socket.AF_UNIX) as sock:

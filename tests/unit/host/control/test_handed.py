@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ def listener(path: Path) -> Iterator[socket.socket]:
         yield sock
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel tells only root")
+@pytest.mark.root  # the kernel tells nobody else
 def test_a_socket_is_where_its_file_is(path: Path, listener: socket.socket) -> None:
     assert is_at(listener, path)
     with listener.dup() as same:

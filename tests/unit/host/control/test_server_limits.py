@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.framework.control.bench import ANSWER, ASK, CHANGE, Bench, needs_root, serve
+from tests.framework.control.bench import ANSWER, ASK, CHANGE, Bench, serve
 from tests.framework.fabric.users import NOBODY
 from vnicd.host.control.access import MAX_READING_REQUEST
 
@@ -48,7 +48,7 @@ def test_a_client_that_takes_no_answer_is_cut_off() -> None:
     serve(test, CLIENT_IDLE_TIMEOUT_S=0.05)
 
 
-@needs_root
+@pytest.mark.root
 def test_answers_that_nobody_takes_are_bounded() -> None:
     """The first that took none is cut off for the sake of the next."""
 
@@ -63,7 +63,7 @@ def test_answers_that_nobody_takes_are_bounded() -> None:
     serve(test, MAX_UNTAKEN=2_000_000)
 
 
-@needs_root
+@pytest.mark.root
 def test_one_users_many_requests_take_turns_with_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are waiting, root's is answered after a few of them."""
 
@@ -89,7 +89,7 @@ def test_one_users_many_requests_take_turns_with_root(monkeypatch: pytest.Monkey
     serve(test)
 
 
-@needs_root
+@pytest.mark.root
 def test_what_somebody_else_may_not_do() -> None:
     async def test(bench: Bench) -> None:
         sock = bench.connect(NOBODY)

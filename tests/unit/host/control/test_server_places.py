@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.framework.control.bench import ANSWER, ASK, CHANGE, Bench, needs_root, serve
+from tests.framework.control.bench import ANSWER, ASK, CHANGE, Bench, serve
 from tests.framework.fabric.users import NOBODY
 
 
-@needs_root
+@pytest.mark.root
 def test_who_was_answered_most_goes_when_none_is_silent() -> None:
     """So one user's clients that ask without end leave a place for the next."""
 
@@ -42,7 +42,7 @@ def test_the_longest_silent_one_goes_when_there_are_too_many() -> None:
     serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2)
 
 
-@needs_root
+@pytest.mark.root
 def test_who_waits_for_an_answer_is_not_silent() -> None:
     """Then the new one has to go, and is told why."""
 
@@ -66,7 +66,7 @@ def test_who_waits_for_an_answer_is_not_silent() -> None:
     serve(test, MAX_CLIENTS=2, MAX_OF_OWNER=2)
 
 
-@needs_root
+@pytest.mark.root
 def test_nobody_takes_the_places_of_root_or_of_other_users() -> None:
     async def test(bench: Bench) -> None:
         root, other = bench.connect(), bench.connect(1001)
@@ -82,7 +82,7 @@ def test_nobody_takes_the_places_of_root_or_of_other_users() -> None:
     serve(test, MAX_CLIENTS=4, MAX_OF_OWNER=3)
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("grace", [0.0, 100.0])
 def test_a_silent_stranger_keeps_its_place_for_some_seconds(grace: float) -> None:
     async def test(bench: Bench) -> None:
