@@ -10,8 +10,8 @@
  *   control thread: fill command, store seq RELEASE | loop: load seq ACQUIRE, read command
  *
  * The two rows with FENCE on both sides are Dekker's pattern: of two sides at least one sees the other's
- * store, so a side never sleeps while the other believes that it is awake. tests/unit/test_orderings.py tries each row in
- * every order of events, with its fences and without each of them. The builtins are those of GCC
+ * store, so a side never sleeps while the other believes that it is awake. tests/unit/abi/test_orderings.py tries each
+ * row in every order of events, with its fences and without each of them. The builtins are those of GCC
  * and clang for every architecture; nothing here relies on x86's strong order.
  */
 #ifndef VNICD_BARRIER_H

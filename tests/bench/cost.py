@@ -14,10 +14,10 @@ from threading import Event
 
 from tests.bench.environments import PREFIX, Vnicd
 from tests.bench.figures import Bar, Metric
+from tests.bench.loads.slow_reader import frames_to_the_third
+from tests.bench.loads.tools import ToolFailed
+from tests.bench.loads.workloads import Settings
 from tests.bench.processes import pss
-from tests.bench.slow_reader import frames_to_the_third
-from tests.bench.tools import ToolFailed
-from tests.bench.workloads import Settings
 
 Samples = Iterator[float]
 

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tests.bench import socket_loads as loads
 from tests.bench.environments import PREFIX, Environment, Side, VethBridge, Vnicd
 from tests.bench.figures import Bar
+from tests.bench.loads import socket_loads as loads
+from tests.bench.loads.tools import server
 from tests.bench.suites import Suite, against_itself
-from tests.bench.tools import server
-from tests.support.direct import LIBRARY, preloading, regions
-from tests.support.fabric import Fabric
-from tests.support.waiting import wait_for_output
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.sockets.direct import LIBRARY, preloading, regions
+from tests.framework.waiting import wait_for_output
 
 CUBIC = "for each in cubic reno; do if echo $each; then break; fi 2>/dev/null >tcp_congestion_control; done"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.bench import workloads as w
 from tests.bench.environments import Environment, VethBridge, Vnicd, VnicdCrowded
 from tests.bench.figures import Bar
+from tests.bench.loads import workloads as w
 from tests.bench.uplink import KernelBridge, KernelNat, UplinkBridge, UplinkNat
 
 

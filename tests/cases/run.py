@@ -16,7 +16,7 @@ from typing import IO
 from tests.cases.build import READER, BuildError
 from tests.cases.case import Case
 from tests.cases.site import CLIENT, ROOT, SERVER, Namespace, Site
-from tests.support.direct import REGION
+from tests.framework.sockets.direct import REGION
 
 LIMIT = 15.0
 """Seconds that a case may take."""

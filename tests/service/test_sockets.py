@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 
+from tests.framework.fabric.namespaces import in_namespace
+from tests.framework.fabric.partition import Partition
+from tests.framework.sockets import preload
+from tests.framework.sockets.preload import Program
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service
-from tests.support import preload
-from tests.support.namespaces import in_namespace
-from tests.support.partition import Partition
-from tests.support.preload import Program
-from tests.support.waiting import wait_until
 from vnicd.cli import library
 from vnicd.sockets import abi
 from vnicd.sockets.abi import BROKER_NAME

@@ -15,14 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
+from tests.framework.datapath.packets import open_fds
+from tests.framework.sockets.broker import at_once
+from tests.framework.sockets.preload import address_of, make_stream_region, marker
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, fd_names, some_of
 from tests.fuzz.targets.silence import silenced
 from tests.fuzz.targets.turns import turn
-from tests.support.broker import at_once
-from tests.support.packets import open_fds
-from tests.support.preload import address_of, make_stream_region, marker
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place
 from vnicd.sockets import abi
