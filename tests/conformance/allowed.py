@@ -365,11 +365,12 @@ def _timed_out(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
 def _rerouted(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """An option such as IP_TOS makes the kernel look for the route anew, which it does with the next packet.
 
-    Until then it knows no MTU. A direct connection sends none, and so tells that of the route that it would get.
+    Until then it knows no MTU, and keeps the one it had when the connection has ended. A direct connection sends no
+    packet: it has the MTU of the route that it would get, and none without a connection.
     """
     asks = step.op == "getsockopt" and OPTIONS[step.args[1]] in ("IP_MTU", "IPV6_MTU")
     changed = any(each.step.op == "setsockopt" and each.kernel.result == 0 for each in before)
-    return asks and changed and kernel.error == errno.ENOTCONN and direct.result == 0
+    return asks and changed and errno.ENOTCONN in (kernel.error, direct.error)
 
 
 RULES = [
