@@ -170,7 +170,7 @@ cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
     cdef uint64_t need = max(min(lane.took, <uint64_t>ROOM_MOST), <uint64_t>VN_RECORD_MAX)
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
-        note_room(link)
+        note_room(e, link)
     elif lane.hold_until == 0 and not link.tx.fault and may_wait(link):
         count(e, VN_C_holds, 1)
         lane.hold_until = e.now + e.hold_ns
