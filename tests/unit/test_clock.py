@@ -25,7 +25,7 @@ SOURCES = sorted(
 )
 
 
-OF_RECORDS = {"cext/datapath/state/trace.pxd", "vnicd/process/trace.py"}
+OF_RECORDS = {"cext/datapath/state/trace.pxd", "vnicd/process/trace.py", "vnicd/cli/commands/debug.py"}
 """They write the time of a record, or show it."""
 
 
