@@ -1,4 +1,4 @@
-"""The vnicd command: `vnicd host`, `vnicd partition NAME`, `vnicd check`, `vnicd orphans`, `vnicd teardown`.
+"""The vnicd command: `vnicd host`, `vnicd partition NAME`, `vnicd check`, `vnicd trace`, ...
 
 Parsed by hand and importing only what each one needs, because a partition daemon has to stay small.
 """
@@ -19,6 +19,7 @@ USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [-
        vnicd partition NAME
        vnicd check [--json]
        vnicd orphans
+       vnicd trace NAME
        vnicd teardown
 
 host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --config it is made
@@ -27,6 +28,7 @@ host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/v
 partition  the daemon of one partition; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
 orphans    what the fabric has made and forgotten, as JSON; `vnicctl doctor` shows it
+trace      what the daemon of a partition, or `host`, did, as JSON; `vnicctl debug trace` shows it
 teardown   remove what a fabric without a hosting daemon has left
 
 People use vnicctl."""
@@ -64,16 +66,28 @@ def run(words: list[str]) -> int:
         from vnicd.kernel import checks
 
         return checks.main(as_json=bool(rest))
-    if command == "orphans" and not rest:
-        import json
-
-        from vnicd.config import Paths
-        from vnicd.host.partitions import leftovers
-
-        print(json.dumps({"checks": leftovers.findings(Paths.from_environment())}))
+    if (command, len(rest)) in (("orphans", 0), ("trace", 1)):
+        print_document(command, rest)
         return 0
     print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
     return 0 if command in ("--help", "-h") else 2
+
+
+def print_document(command: str, words: list[str]) -> None:
+    """What there is to tell, as JSON for vnicctl."""
+    import json
+
+    from vnicd.config import Paths
+
+    paths = Paths.from_environment()
+    if command == "trace":
+        from vnicd.host import tracing
+
+        print(json.dumps(tracing.document(paths, words[0])))
+    else:
+        from vnicd.host.partitions import leftovers
+
+        print(json.dumps({"checks": leftovers.findings(paths)}))
 
 
 def run_host(words: list[str]) -> int:

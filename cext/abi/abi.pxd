@@ -1,4 +1,4 @@
-"""What link_layout.h and barrier.h define, for the extension's modules."""
+"""What link_layout.h, trace_layout.h and barrier.h define, for the extension's modules."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -162,3 +162,53 @@ cdef extern from "abi/link_layout.h" nogil:
         VN_FAULT_record_beyond
         VN_FAULT_record_kind
         VN_FAULT_doorbell_broken
+
+cdef extern from "abi/trace_layout.h" nogil:
+    enum:
+        VN_TRACE_MAGIC
+        VN_TRACE_VERSION
+        VN_TRACE_CONTROL
+        VN_TRACE_LOOP
+        VN_TRACE_VALUES
+        VN_TRACE_TEXT
+
+    struct vn_trace_record:
+        uint64_t number
+        uint64_t monotonic_ns
+        uint64_t wall_ns
+        uint32_t pid
+        uint16_t kind
+        uint8_t value_count
+        uint8_t length
+        uint64_t values[4]
+        char text[64]
+
+    struct vn_trace_head:
+        uint32_t magic
+        uint16_t version
+        uint16_t record_size
+
+    struct vn_trace_ring:
+        vn_trace_head head
+        vn_trace_record control[255]
+        vn_trace_record loop[256]
+
+    const char *vn_trace_names[]
+    const char *vn_trace_value_names[]
+
+    enum:
+        VN_TRACE_KIND_COUNT
+        VN_TRACE_loop_started
+        VN_TRACE_loop_ended
+        VN_TRACE_tap
+        VN_TRACE_tap_gone
+        VN_TRACE_uplink
+        VN_TRACE_rate
+        VN_TRACE_attached
+        VN_TRACE_opened
+        VN_TRACE_released
+        VN_TRACE_closed
+        VN_TRACE_detached
+        VN_TRACE_gone
+        VN_TRACE_stalled
+        VN_TRACE_moving

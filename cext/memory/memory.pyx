@@ -192,6 +192,18 @@ def open_shared(int fd, size_t least, bint writable=False, bint one_writer=True,
     return region
 
 
+def map_file(int fd, size_t size):
+    """A writable Region of a file that lies in memory; the fd becomes the Region's. Refused unless it has this size."""
+    cdef Region region = Region()
+    region.fd = fd
+    take_sizes(region)
+    if region.size != size:
+        raise Refused(f"it has {region.size} bytes")
+    region._map(PROT_READ | PROT_WRITE, False)
+    region.writable = True
+    return region
+
+
 def link_words(bytes page):
     """{name: value} of the first page of a link region: whose it is, cursors and wake words. ValueError if it is none."""
     cdef const vn_link_region *region = <const vn_link_region *><const char *>page

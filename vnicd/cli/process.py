@@ -49,12 +49,18 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 def findings(*words: str) -> list[dict[str, Any]]:
     """What `vnicd WORDS` has found."""
+    found: list[dict[str, Any]] = document(*words)["checks"]
+    return found
+
+
+def document(*words: str) -> dict[str, Any]:
+    """What `vnicd WORDS` prints, which is JSON."""
     done = run(command(*words))
     try:
-        found: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
+        printed: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise failure(f"vnicd {words[0]}", done.returncode, done.stderr) from None
-    return found
+    return printed
 
 
 def failure(what: str, exit_code: int, stderr: str) -> VnicdError:

@@ -30,6 +30,7 @@ from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.kernel.limits.raised import SharedLimit
 from vnicd.kernel.sockets import tcp
 from vnicd.native import directory
+from vnicd.process import trace, trace_files
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Action, plan
 from vnicd.spec.uplink import UplinkSpec
@@ -275,7 +276,7 @@ class Fabric:
             self._forget(port)
 
     def _forget(self, port: Port) -> None:
-        """The partition is no more: peers, directory, state and log."""
+        """The partition is no more: peers, directory, state, log and trace."""
         self.relay.withdraw(port)
         if port.channel is not None:
             port.channel.close()
@@ -287,6 +288,7 @@ class Fabric:
         port.up.set()  # who still waits for it, as start() may, waits for nothing
         self.uplink.look_again()
         self.paths.log(port.spec.name).unlink(missing_ok=True)
+        trace_files.remove(self.registrar.traces, port.spec.name)
         try:
             self._save()
         except VnicdError as error:  # the next change that can be written makes up for it
@@ -310,6 +312,7 @@ class Fabric:
 
     def _daemon_died(self, port: Port) -> None:
         """A partition daemon has ended by itself: its peers are told, and it is started again."""
+        trace.note("daemon_died", port.number, text=port.spec.name)
         self.relay.links.port_down(port.number)
         if port.channel is not None:  # what a dead daemon has left unread is not its successor's word
             port.channel.close()
@@ -340,6 +343,7 @@ def remove_files(paths: Paths) -> None:
     for path in (paths.state, scratch, paths.host_lock, paths.registration):
         path.unlink(missing_ok=True)
     shutil.rmtree(paths.logs, ignore_errors=True)
+    trace_files.remove_all(trace_files.folder(paths.root))
     try:
         paths.root.rmdir()
     except OSError:

@@ -22,6 +22,7 @@ from vnicd.host.control.socket_activation import is_at
 from vnicd.host.fabric import Fabric, remove_files
 from vnicd.host.lock import HostLock
 from vnicd.native import memory
+from vnicd.process import trace, trace_files
 from vnicd.process.systemd_notify import Notifier
 from vnicd.process.ticks import until_tick
 from vnicd.spec.fabric_file import Declared
@@ -81,7 +82,7 @@ class Host:
         """Serve until stopped; with `take_down` only find what is left of a fabric and remove it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.done.set)
+            loop.add_signal_handler(number, self._on_signal, number)
         loop.set_exception_handler(Complaints().take)
         try:
             self.fabric.claim_limits()
@@ -97,6 +98,7 @@ class Host:
             if not self.done.is_set():
                 self.settled.set()
             log.info("ready")
+            trace.note("ready")
             self.notify.ready(status.line(self.fabric))
             self._give_sign()
             if take_down:
@@ -111,8 +113,13 @@ class Host:
             await self.fabric.stop()
             if not self.paths.state.exists():  # no partition needs them: the start failed, or none was made
                 self.fabric.release_limits()
+            trace.note("ended")
             if not self.lock.is_lost():
                 self._remove_files(is_own)
+
+    def _on_signal(self, number: int) -> None:
+        trace.note("signal", number)
+        self.done.set()
 
     async def _listen(self) -> None:
         if self.handed is not None and is_at(self.handed, self.paths.control):
@@ -142,6 +149,8 @@ class Host:
             self._tell_status()
             if self.fabric.relay.loop.is_moving():
                 self.notify.alive()
+            else:
+                trace.note("no_progress")
 
     def _files_are_whole(self) -> bool:
         return self._is_found() and self.lock.is_whole() and self.paths.registration.exists()
@@ -290,6 +299,7 @@ def main(
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     paths = Paths.from_environment()
     lock = HostLock(paths)
+    _start_trace(paths)
     os.chdir("/")
     try:
         asyncio.run(_run(paths, options, lock, take_down, declared, handed))
@@ -299,6 +309,15 @@ def main(
         if not lock.is_lost() and not paths.state.exists():
             remove_files(paths)  # a start that failed, or a fabric that never had a partition, leaves none
         lock.close()
+
+
+def _start_trace(paths: Paths) -> None:
+    trace.note("started", text=__version__)
+    try:
+        trace.use(trace_files.make(trace_files.folder(paths.root), "host"))
+    except (OSError, memory.Refused) as error:
+        log.warning("the hosting daemon goes on without a trace: %s", error)
+    logging.getLogger().addHandler(trace.Handler())
 
 
 async def _run(

@@ -13,6 +13,7 @@ class Loop:
         poll_us: int = 100,
         backpressure_ms: int = 10,
         want_ms: int = 500,
+        ring: Region | None = None,
     ) -> None: ...
     @property
     def event_fd(self) -> int: ...

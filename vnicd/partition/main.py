@@ -19,12 +19,13 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from vnicd import __version__
 from vnicd.config import Paths
 from vnicd.link.endpoint import Endpoint
 from vnicd.native import counters, directory
 from vnicd.native.loop import Loop
 from vnicd.native.memory import Refused, Region
-from vnicd.process import privileges
+from vnicd.process import privileges, trace
 from vnicd.process.systemd_notify import Notifier
 from vnicd.protocol import registration
 from vnicd.protocol.registration import Message
@@ -34,6 +35,9 @@ RECONNECT = 0.1
 
 REGISTER_TIMEOUT_S = 10.0
 """Seconds that a new daemon, which has no TAP yet, tries to register."""
+
+HINT_RECORD_S = 60.0
+"""Seconds between two records of the same hint about the same port: where nobody heeds it, it comes again and again."""
 
 REPEAT = 5.0
 """Seconds before an idle link is reported again that the hosting daemon has not taken back."""
@@ -65,6 +69,8 @@ class Partition:
         self.idle_timeout = 60.0
         self.idle_until: dict[tuple[int, int], float] = {}
         """{(peer, link id): when it may be reported as idle again} of those that were."""
+        self.hinted_at: dict[tuple[str, int], float] = {}
+        """{(hint, port): when it was last recorded, on the monotonic clock}."""
         self.unsent: deque[tuple[Message, list[int]]] = deque()
         self.serving = False
         """Whether the loop reads the TAP."""
@@ -98,9 +104,11 @@ class Partition:
         if self.loop is not None and self.thread is not None:
             self.loop.stop()
             self.thread.join()
+        trace.note("ended")
         return 0
 
     def _on_signal(self, number: int, frame: object) -> None:
+        trace.note("signal", number)
         self.stopping = True
 
     def _wait(self, wake: int) -> None:
@@ -130,6 +138,8 @@ class Partition:
             self.sign_at = time.monotonic() + self.notify.watchdog
             if self.loop is None or self.loop.is_moving():
                 self.notify.alive()
+            else:
+                trace.note("no_progress")
 
     def _timeout(self) -> float:
         """Seconds until there is something to do, a sign of life included."""
@@ -154,6 +164,7 @@ class Partition:
         if sock is None:
             return False
         sock.setblocking(False)
+        trace.note("connected")
         self.host = sock
         self.idle_until.clear()
         hello: Message = {"op": "hello", "name": self.name, "port": self.port, "generation": self.generation}
@@ -186,12 +197,24 @@ class Partition:
         """Send to the hosting daemon, now or when it reads again: it may be stopped, and we go on."""
         if self.host is None:
             return
+        self._note_report(message)
         self.unsent.append((message, [os.dup(fd) for fd in fds]))
         self._send_unsent()
         if self.unsent and self.unsent[-1][0]["op"] in HINTS:
             self.unsent.pop()
         if len(self.unsent) > MOST_UNSENT:
             self._lose_host()
+
+    def _note_report(self, message: Message) -> None:
+        op, now = message["op"], time.monotonic()
+        if op not in HINTS:
+            reason = message.get("error") or message.get("reason") or ""
+            trace.note("report", *trace.numbers(message, "link_id", "peer"), text=f"{op} {reason}".rstrip())
+            return
+        for peer in message["ports"] if op == "want" else [peer for peer, _ in message["links"]]:
+            if now - self.hinted_at.get((op, peer), -HINT_RECORD_S) >= HINT_RECORD_S:
+                self.hinted_at[op, peer] = now
+                trace.note("hint", peer, text=op)
 
     def _send_unsent(self) -> None:
         while self.unsent and self.host is not None:
@@ -211,6 +234,7 @@ class Partition:
             registration.close_all(fds)
         self.unsent.clear()
         if self.host is not None:
+            trace.note("host_lost")
             self.host.close()
             self.host = None
             if self.endpoint is not None:
@@ -228,6 +252,8 @@ class Partition:
             self._lose_host()
             return
         message, fds = got
+        if message["op"] != "welcome":
+            trace.note("order", *trace.numbers(message, "link_id", "peer"), text=message["op"])
         if message["op"] == "welcome":
             self._welcome(message, fds)
         elif message["op"] == "stop":
@@ -247,16 +273,26 @@ class Partition:
         """The host has taken us in: the directory, and at the first time the TAP and the counters."""
         self.port, self.generation = message["port"], message["generation"]
         self.idle_timeout = message["options"]["idle_timeout"]
+        trace.note("registered", self.port, self.generation)
         if self.loop is None:
             self.tap = fds[1]
             self.counters = counters.open_shared(fds[2], writable=True)
-            self.loop = Loop(self.port, self.counters, poll_us=message["options"]["poll_us"])
+            if len(fds) > 3:
+                self._use_trace(fds[3])
+            poll_us = message["options"]["poll_us"]
+            self.loop = Loop(self.port, self.counters, poll_us=poll_us, ring=trace.ring())
             self.endpoint = Endpoint(self.port, self.loop, message["options"]["hugepages"], self._reply)
             self.loop.set_directory(directory.open_shared(fds[0]))
             self.thread = threading.Thread(target=self.loop.run, name="loop", daemon=True)
             self.thread.start()
         else:
             self.loop.set_directory(directory.open_shared(fds[0]))
+
+    def _use_trace(self, fd: int) -> None:
+        try:
+            trace.use(fd)
+        except (OSError, Refused) as error:
+            print(f"vnicd: partition {self.name} goes on without a trace: {error}", file=sys.stderr)
 
     # ------------------------------------------------------------------------------------------ loop
 
@@ -305,6 +341,7 @@ class Partition:
 
 
 def main(name: str) -> int:
+    trace.note("started", text=__version__)
     paths = Paths.from_environment()
     try:
         os.chdir(paths.root)  # while we still may, wherever it lies

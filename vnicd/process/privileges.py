@@ -24,6 +24,10 @@ NOBODY = 65534
 FIRST_USER = 0x7000_0000
 """Far above what systems give to people, services and containers: systemd's own users of containers end below it."""
 
+FILE_MOST = 2 << 20
+"""Bytes of the largest file that a partition daemon makes or writes: its side of a link, on a huge page. With this
+limit one that was taken over can't fill /run by the files that it was handed, its log and its trace."""
+
 VARIABLE = "VNICD_USER"
 """By this a hosting daemon tells a partition daemon that it starts which user to become."""
 
@@ -59,5 +63,7 @@ def drop() -> None:
     if os.geteuid() == 0:
         os.setresuid(user, user, user)
     hardening.no_new_privileges()
+    if not 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[1] <= FILE_MOST:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_MOST, FILE_MOST))
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
         hardening.lock_memory()

@@ -12,7 +12,7 @@
       tap_gone                                             -
 
     host to partition
-      welcome   port, generation, options                  directory [, TAP, counters]
+      welcome   port, generation, options                  directory [, TAP, counters [, trace ring]]
       make      link_id, peer, huge                        -
       attach    link_id, peer                              [the peer's side of the link, our doorbell]
       open      link_id, peer                              -

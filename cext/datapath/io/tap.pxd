@@ -20,6 +20,7 @@ from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.events cimport unwatch
 from datapath.state.ring cimport *
+from datapath.state.trace cimport trace
 from datapath.link.shaper cimport metered, queue_is_long
 
 cdef extern from "<errno.h>" nogil:
@@ -42,6 +43,7 @@ cdef inline void tap_lost(Engine *e) noexcept nogil:
     """The interface was deleted under us; closing is the control thread's work."""
     unwatch(e, e.tap)
     e.tap = -1
+    trace(e, VN_TRACE_tap_gone)
     vn_store_relaxed(&e.shown_tap, 0)
     vn_store_release(&e.tap_gone, 1)
     ring_eventfd(e.events_fd)

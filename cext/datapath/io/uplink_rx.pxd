@@ -171,7 +171,7 @@ cdef inline bint rx_queue_waits(Engine *e, RxQueue *queue, Link *link) noexcept 
     cdef uint64_t need = max(min(queue.took, <uint64_t>ROOM_MOST), <uint64_t>VN_RECORD_MAX)
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
-        note_room(link)
+        note_room(e, link)
     elif queue.backpressure_until == 0 and not link.tx.fault and may_wait(link):
         count(e, VN_C_holds, 1)
         queue.backpressure_until = e.now + e.backpressure_ns

@@ -17,6 +17,7 @@ from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from abi.abi cimport *
 from datapath.state.ring cimport *
+from datapath.state.trace cimport trace
 from datapath.link.shaper cimport has_tokens
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -37,6 +38,7 @@ cdef enum:
     FAST_TURN_NS = 100_000_000   # a link that moves a ring's bytes in less is worth huge pages
     WAITS_PERIOD_NS = 100_000_000
     WAITS_MOST_NS = 40_000_000   # in a period, for one link: a slow reader takes no more of the time of others
+    STALL_TRACE_NS = 1_000_000_000  # between two records that the same link is stalled
 
 
 cdef inline bint may_wait(const Link *to) noexcept nogil:
@@ -54,14 +56,20 @@ cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint others, bi
         to.waits_since, to.waited = e.now, 0
     if others:
         to.waited += e.now - since
-    if in_vain or to.waited >= WAITS_MOST_NS:
+    if (in_vain or to.waited >= WAITS_MOST_NS) and not to.receiver_stalled:
         to.receiver_stalled = True
+        if e.now - to.stall_traced_at >= STALL_TRACE_NS:
+            to.stall_traced_at, to.stall_is_traced = e.now, True
+            trace(e, VN_TRACE_stalled, to.id, to.peer)
 
 
-cdef inline void note_room(Link *to) noexcept nogil:
+cdef inline void note_room(Engine *e, Link *to) noexcept nogil:
     """A reader that moves by a record now and then stays stalled; one that reads on frees half of the ring."""
     if to.receiver_stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
         to.receiver_stalled = False
+        if to.stall_is_traced:
+            to.stall_is_traced = False
+            trace(e, VN_TRACE_moving, to.id, to.peer)
 
 
 cdef inline void activate(Engine *e, Link *link) noexcept nogil:
@@ -98,6 +106,7 @@ cdef inline void link_gone(Engine *e, Link *link) noexcept nogil:
         link.gone = True
         if link.rx.fault or link.tx.fault:
             count(e, VN_C_link_faults, 1)
+        trace(e, VN_TRACE_gone, link.id, link.peer, link.rx.fault if link.rx.fault else link.tx.fault)
         show(link)  # before it is asked for
         post(e, e.gone, link.peer)
 
@@ -157,7 +166,7 @@ cdef inline bint push(Engine *e, Link *link, const char *payload, uint32_t lengt
                       uint64_t link_id) noexcept nogil:
     """Copy one record into a link and publish it; False when there is no room (or the link is broken)."""
     cdef char *place = tx_reserve(&link.tx, span_of(length))
-    note_room(link)
+    note_room(e, link)
     if place == NULL:
         if link.tx.fault:
             link_gone(e, link)

@@ -9,6 +9,7 @@ from datapath.loop.deliver cimport link_release, drain_link
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.state.ring cimport *
+from datapath.state.trace cimport trace
 from datapath.state.events cimport TOKEN_RX_QUEUE, TOKEN_TAP, unwatch, watch
 from datapath.link.shaper cimport set_rate
 
@@ -30,6 +31,7 @@ cdef inline void attach_link(Engine *e, Link *link) noexcept nogil:
     e.links[link.peer] = link
     e.linked[e.linked_count] = link.peer
     e.linked_count += 1
+    trace(e, VN_TRACE_attached, link.id, link.peer, link.held)
     watch(e, link.doorbell, link.peer)
     show(link)
     activate(e, link)
@@ -44,6 +46,7 @@ cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
     if not e.relays and port != 0 and relay != NULL and relay.open and not push_mark(e, relay, port, link.id):
         return 1
     link.open = True
+    trace(e, VN_TRACE_opened, link.id, port)
     show(link)
     return 0
 
@@ -109,6 +112,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     if link == NULL:
         return -1
     doorbell = link.doorbell
+    trace(e, VN_TRACE_detached, link.id, port)
     link.open = link.held = False
     if port == 0:
         settle_all(e)
@@ -140,6 +144,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
 cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
     if e.tap >= 0:
         unwatch(e, e.tap)
+    trace(e, VN_TRACE_tap, fd >= 0)
     e.tap = fd
     vn_store_relaxed(&e.shown_tap, <uint64_t>(fd + 1))
     e.tap_muted = False
@@ -154,6 +159,7 @@ cdef inline void serve_uplink(Engine *e, Uplink *uplink) noexcept nogil:
         for i in range(e.uplink.rx_queue_count):
             unwatch(e, e.uplink.rx_queues[i].fd)
     e.command.uplink, e.uplink = e.uplink, uplink
+    trace(e, VN_TRACE_uplink, <uint64_t>uplink.rx_queue_count if uplink != NULL else 0)
     if uplink != NULL:
         for i in range(uplink.rx_queue_count):
             watch(e, uplink.rx_queues[i].fd, TOKEN_RX_QUEUE + i)
@@ -163,6 +169,7 @@ cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept no
     """Bytes per second between a port and the uplink, each way; 0 for no limit."""
     if (e.up[port].rate != 0) != (rate != 0):
         e.shaped += 1 if rate else -1
+    trace(e, VN_TRACE_rate, port, rate)
     set_rate(&e.up[port], rate, e.now)
     set_rate(&e.down[port], rate, e.now)
     if rate == 0 and e.links[port] != NULL:
@@ -179,6 +186,7 @@ cdef inline void execute_command(Engine *e) noexcept nogil:
     elif kind == COMMAND_CLOSE:
         if e.links[e.command.port] != NULL:
             e.links[e.command.port].open = False
+            trace(e, VN_TRACE_closed, e.links[e.command.port].id, e.command.port)
             show(e.links[e.command.port])
     elif kind == COMMAND_DETACH:
         result = detach_link(e, e.command.port)

@@ -18,6 +18,7 @@ from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.ring cimport *
+from datapath.state.trace cimport trace
 from datapath.link.shaper cimport may_flood, queue_limit
 from datapath.io.tap cimport *
 from datapath.frame.address_table cimport is_honest
@@ -30,8 +31,10 @@ cdef enum:
     OVER_QUEUE_A_TURN = 256      # records that are taken out of a queue that is too long
 
 
-cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
-    """The relay is drained for this peer: read the direct link from now on."""
+cdef inline void link_release(Engine *e, Link *link, bint expired=False) noexcept nogil:
+    """The relay is drained for this peer, or the time for it has `expired`: read the direct link from now on."""
+    if link.held:
+        trace(e, VN_TRACE_released, link.id, link.peer, expired)
     link.held = False
     show(link)
     activate(e, link)
@@ -104,7 +107,7 @@ cdef inline bint relay_to(Engine *e, Link *to, Link *link, const Relayed *r) noe
         if to.tx.fault:
             link_gone(e, to)
         return False
-    note_room(to)
+    note_room(e, to)
     memcpy(place + sizeof(vn_record), r.headers, r.copied)
     memcpy(place + sizeof(vn_record) + r.copied, record.payload + r.copied, record.length - r.copied)
     tx_commit(&to.tx, record.length, record.kind, link.peer, record.link_id if record.kind == VN_MARK else 0)
@@ -253,7 +256,7 @@ cdef inline int drain_link(Engine *e, Link *link, int most, uint32_t segments=SE
             link.held_since = e.now
         if link.held_since == 0 or e.now - link.held_since < HELD_NS + e.queue_ns[link.peer]:
             return 0
-        link_release(e, link)
+        link_release(e, link, True)
     if is_throttled(e, link):
         return 0
     e.segments = 0

@@ -12,7 +12,7 @@ from vnicd.native import memory
 
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
-from posix.unistd cimport close, read
+from posix.unistd cimport close, getpid, read
 
 from datapath.loop.commands cimport command_done, execute_command
 from datapath.state.counters cimport *
@@ -22,6 +22,7 @@ from datapath.link.link cimport *
 from datapath.frame.mac_table cimport mac_at
 from datapath.state.ring cimport *
 from datapath.state.events cimport *
+from datapath.state.trace cimport trace_next
 from datapath.link.shaper cimport queue_limit
 from datapath.loop.round cimport run_loop
 
@@ -56,18 +57,19 @@ cdef class Loop:
     """The loop of one daemon and the control thread's hand on it.
 
     `port` is the daemon's own port, `counters` a writable Region for its counters, `relays` True in the hosting
-    daemon. `poll_us` is the polling time in microseconds, `backpressure_ms` the longest wait for a full ring. Not
-    thread-safe but for run(), which another thread is to call.
+    daemon. `poll_us` is the polling time in microseconds, `backpressure_ms` the longest wait for a full ring. `ring` is the
+    daemon's mapped trace ring, if it has one. Not thread-safe but for run(), which another thread is to call.
     """
 
     cdef Engine *e
-    cdef object counters, directory
+    cdef object counters, directory, ring
     cdef bint running
     cdef dict regions            # port -> the two Regions of its link, kept mapped while the loop uses them
     cdef dict tails              # (port, link id) -> where records were left waiting at the last is_moving()
     cdef object rounds           # of the loop, at that time
 
-    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int backpressure_ms=10, int want_ms=500):
+    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int backpressure_ms=10, int want_ms=500,
+                  ring=None):
         self.e = <Engine *>calloc(1, sizeof(Engine))
         if self.e == NULL:
             raise MemoryError
@@ -93,6 +95,11 @@ cdef class Loop:
         self.regions, self.tails, self.rounds = {}, {}, -1
         self.counters = counters
         self.e.counters = <vn_counters *><size_t>counters.address
+        self.ring = ring
+        if ring is not None:
+            self.e.trace = (<vn_trace_ring *><size_t>ring.address).loop
+            self.e.trace_next = trace_next(self.e.trace, VN_TRACE_LOOP)
+        self.e.pid = <uint32_t>getpid()
         self.e.port = <uint16_t>port
         self.e.relays = relays
         self.e.poll_ns = self.e.poll_most = <uint64_t>poll_us * 1000

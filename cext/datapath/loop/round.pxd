@@ -31,6 +31,7 @@ from datapath.link.link cimport release, show
 from datapath.frame.mac_table cimport read_directory
 from datapath.loop.cpu_placement cimport BUSY_MEMORY, choose_cpu, prepare_thread
 from datapath.state.events cimport *
+from datapath.state.trace cimport trace
 from datapath.io.tap cimport retry_pending, tap_read
 from datapath.loop.sleep cimport poll_events, sleep_now
 
@@ -102,6 +103,7 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
     cdef bint polls = False
     e.poll_rest = REST_FIRST
     prepare_thread(e)
+    trace(e, VN_TRACE_loop_started)
     while not e.stop:
         e.now = clock_ns()
         if vn_load_acquire(&e.command_seq) != e.done_seq:
@@ -134,3 +136,4 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
         if e.now - looked_at >= LOOK_NS:
             looked_at = e.now
             poll_events(e, 0)
+    trace(e, VN_TRACE_loop_ended)

@@ -65,10 +65,12 @@ cdef struct Link:
     bint gone                    # reported to the control thread: the peer died or broke a rule
     uint64_t held_since          # ns
     Shown shown
-    uint64_t backpressure_until  # ns: what came from here waits for room elsewhere
-    uint64_t throttled_until     # ns: what came from here waits for its rate limit
+    uint64_t backpressure_until          # ns: what came from here waits for room elsewhere
+    uint64_t throttled_until         # ns: what came from here waits for its rate limit
     bint over_queue              # too much waits for it: what the limit does not let go now is dropped
     uint64_t too_big_at          # ns, when the sender was last notified that its frame was too big
+    uint64_t stall_traced_at     # ns
+    bint stall_is_traced         # and its end is to be
     bint small                   # on small pages, and the control thread was not notified that it is fast
     uint64_t turned_at           # ns, when our ring last began anew
 
@@ -188,6 +190,9 @@ cdef struct Engine:
     uint64_t want_ns             # shortest time between two requests for the same link
 
     vn_counters *counters
+    vn_trace_record *trace       # the loop's section of the daemon's trace ring; NULL for none
+    uint64_t trace_next          # number of the next record
+    uint32_t pid
 
     Command command
     uint64_t command_seq         # control thread

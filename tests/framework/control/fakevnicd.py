@@ -1,4 +1,4 @@
-"""A `vnicd` that does what FAKE_VNICD says: `python -m tests.framework.control.fakevnicd host|teardown|...`."""
+"""A `vnicd` that does what FAKE_VNICD says: `python -m tests.framework.control.fakevnicd host|teardown|trace|...`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,23 @@ CHECKS = [
 FAILED = {"name": "namespaces", "status": "fail", "detail": "not allowed", "remedy": "run it as root"}
 
 
+def traced(kind: str, at: int, text: str = "", **values: int | str) -> dict[str, Any]:
+    """A record of a trace, at so many seconds after 2026-01-01 12:00."""
+    record = {"thread": "control", "number": at, "pid": 4001, "kind": kind, "values": values, "text": text}
+    return {**record, "monotonic_ns": at, "wall_ns": 1767268800 * 10**9 + at * 10**9 + 1000}
+
+
+TRACE: dict[str, Any] = {
+    "daemon": "blue",
+    "pid": None,
+    "records": [
+        traced("started", 0, "0.1.0"),
+        traced("attached", 1, link="00000000000000ff", peer=2, held=1),
+        traced("report", 2, "made" + 5 * " no memory", link="00000000000000ff", peer=2),
+        traced("host_lost", 86400),
+    ],
+}
+
 ORPHAN = {"name": "orphan", "status": "warn", "detail": "red is left", "remedy": "vnicctl down"}
 
 
@@ -32,7 +49,9 @@ def main() -> None:
         Path(record).write_text(json.dumps(about))
     if mode == "die":
         die("starting\nvnicd: no hugepages are free; see vnicctl doctor", 10)
-    {"host": host, "teardown": teardown, "check": check, "orphans": leftovers}[sys.argv[1]](runtime, mode)
+    {"host": host, "teardown": teardown, "check": check, "orphans": leftovers, "trace": trace}[sys.argv[1]](
+        runtime, mode
+    )
 
 
 def die(text: str, code: int) -> NoReturn:
@@ -79,6 +98,13 @@ def check(runtime: Path, mode: str) -> None:
 def leftovers(runtime: Path, mode: str) -> None:
     """A file of this name stands for one."""
     print(json.dumps({"checks": [ORPHAN] if (runtime / "orphan").exists() else []}))
+
+
+def trace(runtime: Path, mode: str) -> None:
+    name = sys.argv[2]
+    if name not in ("blue", "host"):
+        die(f"vnicd: there is no partition {name}; list them with: vnicctl partition list", 5)
+    print(json.dumps({**TRACE, "daemon": name, "pid": 4000 if name == "host" else None}))
 
 
 if __name__ == "__main__":

@@ -12,20 +12,23 @@ from tests.framework.datapath.peer import VNET, Peer, frame
 from tests.framework.waiting import wait_until
 from vnicd.native import counters, directory
 from vnicd.native.loop import Loop
-from vnicd.native.testing import ring
+from vnicd.native.memory import Region
+from vnicd.native.testing import ring as link_ring
 
 
 class LoopBench:
     """Serves port `port` of a fabric with these MACs. A SEQPACKET socket keeps frames apart as a TAP does."""
 
-    def __init__(self, port: int, macs: dict[int, str], relays: bool = False) -> None:
+    def __init__(
+        self, port: int, macs: dict[int, str], relays: bool = False, ring: Region | None = None
+    ) -> None:
         self.port = port
         self.macs = macs
         self.counters = counters.create()
         self.directory = directory.Writer()
         for number, mac in macs.items():
             self.directory.put(number, directory.LIVE, mac, 1, 1500, [])
-        self.loop = Loop(port, self.counters, relays=relays)
+        self.loop = Loop(port, self.counters, relays=relays, ring=ring)
         self.loop.set_directory(directory.open_shared(os.dup(self.directory.region.fd)))
         self.tap, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inner.setblocking(False)
@@ -63,7 +66,9 @@ class LoopBench:
         assert self.loop.open(port)
         if 0 in self.peers and self.port:
             self.receive(0)  # our mark
-            self.peers[0].send(bytes([self.port]) + bytes(23), kind=ring.MARK, source=port, link_id=link_id)
+            self.peers[0].send(
+                bytes([self.port]) + bytes(23), kind=link_ring.MARK, source=port, link_id=link_id
+            )
         return peer
 
     def receive(self, port: int) -> tuple[int, int, bytes]:
@@ -85,7 +90,7 @@ class LoopBench:
 
     def fill(self, port: int, mac: str) -> None:
         """Send more to a port than its ring holds."""
-        for _ in range(2 * ring.RING_SIZE // 32768):
+        for _ in range(2 * link_ring.RING_SIZE // 32768):
             self.tap_send(frame(mac, self.macs[self.port], bytes(32768)))
 
     def wanted(self) -> list[int]:

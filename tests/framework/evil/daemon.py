@@ -13,6 +13,7 @@ from tests.framework.datapath.lingering import lingering
 from tests.framework.evil.ends import Ends
 from tests.framework.fabric.namespaces import socket_in
 from vnicd.partition import main
+from vnicd.process import privileges
 from vnicd.protocol import registration
 
 _pause = threading.Event()
@@ -93,13 +94,17 @@ def _nested() -> int:
 
 
 def _large() -> int:
-    """Memory whose last close takes some tenths of a second."""
-    fd = os.memfd_create("large")
-    os.posix_fallocate(fd, 0, LARGE)
-    return fd
+    """Memory whose last close takes some tenths of a second, in the queue of a socket: no one file may be so large."""
+    one, other = socket.socketpair()
+    pieces = [os.memfd_create("large") for _ in range(registration.MAX_FDS)]
+    for piece in pieces:
+        os.posix_fallocate(piece, 0, privileges.FILE_MOST)
+    socket.send_fds(one, [b"\1"], pieces)
+    registration.close_all(pieces)
+    one.close()
+    return other.detach()
 
 
-LARGE = 512 << 20
 SLOW = {"lingering": _nested, "large": _large}
 
 

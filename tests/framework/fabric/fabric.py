@@ -16,6 +16,7 @@ from tests.framework.fabric.machine import daemons, memfds, paths_below
 from tests.framework.fabric.namespaces import NETNS, named
 from tests.framework.fabric.partition import Argv, Partition
 from tests.framework.waiting import wait_until
+from vnicd.process import trace_files
 from vnicd.protocol.control import Client
 
 VNICCTL = Path(sys.executable).with_name("vnicctl")
@@ -146,8 +147,9 @@ class Fabric:
         """What of this fabric is on the machine; empty after `down`."""
         left = [f"process {pid}" for pid in self.pids()]
         left += [f"namespace {name}" for name in named() if name.endswith(f"-{self.tag}")]
-        left += [f"file {path}" for path in (self.runtime, *paths_below(self.runtime)) if path.exists()]
-        return left
+        places = (self.runtime, trace_files.folder(self.runtime))
+        files = {path for place in places for path in (place, *paths_below(place)) if path.exists()}
+        return [*left, *(f"file {path}" for path in sorted(files))]
 
     def logs(self) -> str:
         """The last lines of every daemon's log."""
@@ -177,6 +179,7 @@ class Fabric:
             if name.endswith(f"-{self.tag}"):
                 subprocess.run(["ip", "netns", "del", name], check=False)
                 (NETNS / name).unlink(missing_ok=True)
+        rmtree(trace_files.folder(self.runtime), ignore_errors=True)
         rmtree(self.runtime, ignore_errors=True)
 
 

@@ -44,7 +44,7 @@ class Honest:
             self.counters = counters.open_shared(fds[2], writable=True)
             self.loop = Loop(message["port"], self.counters)
             self.endpoint = Endpoint(message["port"], self.loop, "never", self._reply)
-            registration.close_all(fds[:2])
+            registration.close_all([*fds[:2], *fds[3:]])
         elif self.endpoint is not None:
             self.endpoint.handle(message, fds)
 
@@ -75,10 +75,10 @@ class Hostile:
         with suppress(OSError):
             while (got := registration.receive(self.sock)) is not None:
                 message, fds = got
-                if message["op"] == "welcome" and len(fds) == 3:
+                if message["op"] == "welcome" and len(fds) > 1:
                     registration.close_all(self.own)
-                    self.port, self.own = message["port"], fds[1:]
-                    fds = fds[:1]
+                    self.port, self.own = message["port"], fds[1:3]
+                    fds = [fds[0], *fds[3:]]
                 elif "link_id" in message:
                     self.orders.append(message)
                 registration.close_all(fds)

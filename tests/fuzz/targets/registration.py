@@ -31,6 +31,7 @@ from vnicd.host.ports import allowance, channel
 from vnicd.host.ports.port import Port
 from vnicd.kernel import process, tap
 from vnicd.native import memory
+from vnicd.process import trace_files
 from vnicd.spec.partition import make_partition
 
 HONEST, HOSTILE = ("one", "two"), ("three", "four")
@@ -160,6 +161,7 @@ class _Fabric:
     async def _end(self) -> None:
         self.fabric.registrar.close()
         await self.fabric.broker_service.stop()
+        trace_files.remove_all(self.fabric.registrar.traces)
 
 
 @contextmanager

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from textwrap import wrap
 from typing import Any
 
 import click
 
-from vnicd.cli import output, units
+from vnicd.cli import output, process, units
 from vnicd.cli.client import call
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, partition_names
 
 HOST = "host"
 
+WIDTH = 80
 
-def _ends(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+LAST_NS = 253_000_000_000 * 10**9
+"""Nanoseconds from 1970 to a time that can still be shown; a hostile daemon may write any number."""
+
+
+def _daemons(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     names = partition_names(context, parameter, incomplete)
     return [*names, *([HOST] if HOST.startswith(incomplete) else [])]
 
@@ -25,8 +32,8 @@ def debug() -> None:
 
 
 @debug.command()
-@click.argument("one", shell_complete=_ends)
-@click.argument("other", shell_complete=_ends)
+@click.argument("one", shell_complete=_daemons)
+@click.argument("other", shell_complete=_daemons)
 @json_option
 def link(one: str, other: str, as_json: bool) -> None:
     """Show what stands in the memory of a live link: cursors and wake words.
@@ -47,10 +54,10 @@ def link(one: str, other: str, as_json: bool) -> None:
       vnicctl debug link blue green
       vnicctl debug link host blue --json
     """
-    output.emit(call("debug.link", {"from": one, "to": other}), as_json, _show)
+    output.emit(call("debug.link", {"from": one, "to": other}), as_json, _show_link)
 
 
-def _show(data: dict[str, Any]) -> None:
+def _show_link(data: dict[str, Any]) -> None:
     click.echo(f"link {data['link_id']}, {data['state']}")
     headers = ("FROM", "TO", "HEAD", "TAIL", "UNREAD", "ARMED", "WANTS ROOM", "CPU")
     rows = [
@@ -72,3 +79,50 @@ def _show(data: dict[str, Any]) -> None:
     numbers = [key.upper().replace("_", " ") for key in keys]
     rows = [[each["name"], *(str(each[key]) for key in keys)] for each in data["daemons"]]
     output.table(("DAEMON", *numbers), rows, right=numbers)
+
+
+@debug.command()
+@click.argument("name", default=HOST, shell_complete=_daemons)
+@click.option("--lines", type=click.IntRange(min=1), metavar="N", help="Print only the last N records.")
+@json_option
+def trace(name: str, lines: int | None, as_json: bool) -> None:
+    """Show what a daemon did, also one that is dead.
+
+    NAME is a partition; without it, or for `host`, it is the hosting daemon. Each
+    daemon keeps its last 511 records in memory that outlives it, until the partition
+    is removed: registration, orders and reports, changes of its links, faults, stalled
+    receivers, requests, signals, errors. A daemon that starts anew goes on behind those
+    of the one before. Frames leave no records. No daemon is asked.
+
+    \b
+    Examples:
+      vnicctl debug trace
+      vnicctl debug trace blue --lines 20
+      vnicctl debug trace blue --json | jq '.records[] | select(.kind == "gone")'
+    """
+    data = process.document("trace", name)
+    if lines is not None:
+        data["records"] = data["records"][-lines:]
+    output.emit(data, as_json, _show_trace)
+
+
+def _show_trace(data: dict[str, Any]) -> None:
+    who = "the hosting daemon" if data["daemon"] == HOST else f"the daemon of partition {data['daemon']}"
+    click.echo(f"{who}, pid {data['pid']}" if data["pid"] else f"{who}, which is dead")
+    column = max((len(each["kind"]) for each in data["records"]), default=0) + output.GAP
+    day = ""
+    for each in data["records"]:
+        time = datetime.fromtimestamp(min(each["wall_ns"], LAST_NS) // 1000 / 10**6)
+        if day != (day := f"{time:%Y-%m-%d}"):
+            click.echo(day)
+        start = f"{time:%H:%M:%S.%f}  {each['kind']:{column}}"
+        lines = wrap(_details(each), max(WIDTH - len(start), WIDTH // 2)) or [""]
+        click.echo(f"{start}{lines[0]}".rstrip())
+        for line in lines[1:]:
+            click.echo(" " * len(start) + line)
+
+
+def _details(record: dict[str, Any]) -> str:
+    """The text and the values of a record, and the process where another one begins."""
+    values = {**record["values"], **({"pid": record["pid"]} if record["kind"] == "started" else {})}
+    return " ".join([record["text"], *(f"{name}={value}" for name, value in values.items())]).strip()

@@ -15,7 +15,7 @@ from vnicd.errors import NotPermitted, Resources, VnicdError
 from vnicd.host.control import access
 from vnicd.host.control.access import ROOT, Rule
 from vnicd.host.control.session import Session
-from vnicd.process import unix_sockets
+from vnicd.process import trace, unix_sockets
 from vnicd.protocol import control
 from vnicd.protocol.control import MAX_REQUEST
 
@@ -251,8 +251,12 @@ class Server:
             if method is None:
                 raise VnicdError(f"there is no method {name[:64]}")
             access.check(uid, name, params, self.rules)
+            if self._is_change(name):
+                trace.note("request", text=f"{name} {params.get('name', '')}".rstrip())
             return control.result(ident, await method(params))
         except VnicdError as error:
+            if uid == ROOT and self._is_change(name):  # others can ask as often as they like
+                trace.note("refused", text=f"{name}: {error.line()}")
             return control.failure(ident, error)
         except OSError as error:
             log.exception("a request failed")

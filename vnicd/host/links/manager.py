@@ -116,7 +116,8 @@ class Links:
         """And how many of them on huge pages."""
         self.trimmed_at: dict[int, float] = {}
         self.on_up: Callable[[Link], None] = lambda link: None
-        self.on_down: Callable[[Link], None] = lambda link: None
+        self.on_making: Callable[[Link], None] = lambda link: None
+        self.on_down: Callable[[Link, str], None] = lambda link, reason: None
 
     # ------------------------------------------------------------------------------------ what ends say
 
@@ -132,7 +133,7 @@ class Links:
         """A port's daemon is gone: its peers drop their links to it."""
         self.live.discard(port)
         for link in [link for link in self.links.values() if port in link.ports]:
-            self._end(link)
+            self._end(link, f"port {port} is down")
         self.fast = {key for key in self.fast if port not in key}
         self.trimmed_at.pop(port, None)
 
@@ -149,6 +150,7 @@ class Links:
             key, secrets.randbelow(MOST_IDENT) + 1, State.MAKING, self.clock(), huge=self._may_be_huge(key)
         )
         self._add(link)
+        self.on_making(link)
         self._order(link, "make")
 
     def _is_busy(self, key: Pair) -> bool:
@@ -192,7 +194,7 @@ class Links:
             link = Link(key, ident, State.ATTACHING, self.clock(), adopted=True)
             self._add(link)
         if link is not None and link.ident == ident and link.state in (State.MAKING, State.UP):
-            self._end(link)  # an end that has lost track of it
+            self._end(link, f"port {port} has lost track of it")
         elif link is None or link.ident != ident or link.state is not State.ATTACHING:
             self.send(port, {"op": "drop", "link_id": ident, "peer": peer}, ())
         else:
@@ -237,7 +239,7 @@ class Links:
         if link is not None:
             link.answered.add(port)
             if len(link.answered) == 2:
-                self._end(link)
+                self._end(link, "given back")
 
     def failed(self, port: int, ident: int, fault: bool = True) -> None:
         """A link can't be made or was dropped by an end; after a fault the pair has to wait before the next."""
@@ -251,7 +253,7 @@ class Links:
             self.pauses[link.ports] = (self.clock() + length, length)
         else:
             self._pause(link, DEATH_PAUSE)
-        self._end(link)
+        self._end(link, f"port {port} says: {'fault' if fault else 'dead'}")
 
     def _pause(self, link: Link, seconds: float) -> None:
         """Have a pair wait without a fault, which makes later pauses no longer."""
@@ -263,7 +265,7 @@ class Links:
         late = [link for link in self.unfinished.values() if self.clock() - link.since > STEP_TIMEOUT]
         for link in late:
             self.pauses[link.ports] = (self.clock() + FAULT_PAUSE, 0.0)
-            self._end(link)
+            self._end(link, "not finished in time")
         return [link.ports for link in late]
 
     # ------------------------------------------------------------------------------------------- inside
@@ -314,7 +316,7 @@ class Links:
             self._order(link, "open")
             self.on_up(link)
 
-    def _end(self, link: Link) -> None:
+    def _end(self, link: Link, reason: str) -> None:
         del self.links[link.ports]
         del self.by_id[link.ident]
         self.unfinished.pop(link.ident, None)
@@ -325,7 +327,7 @@ class Links:
         for port in link.ports:
             if port in self.live:
                 self.send(port, {"op": "drop", "link_id": link.ident, "peer": link.other(port)}, ())
-        self.on_down(link)
+        self.on_down(link, reason)
 
     def _close_memory(self, link: Link) -> None:
         for fd in link.memory.values():

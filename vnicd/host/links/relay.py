@@ -15,6 +15,7 @@ from vnicd.host.ports.port import Port, Ports
 from vnicd.link.endpoint import Endpoint
 from vnicd.native import counters, directory, memory
 from vnicd.native.loop import Loop, queue_ms
+from vnicd.process import trace
 from vnicd.process.ticks import TICK_S, next_tick
 from vnicd.protocol.registration import MAX_PORTS, Message, close_all, some
 
@@ -33,10 +34,12 @@ class HostRelay:
         self.complaints = Complaints(log)
         self.counters = counters.create()
         self.directory = directory.Writer()
-        self.loop = Loop(0, self.counters, relays=True, poll_us=options.poll_us)
+        self.loop = Loop(0, self.counters, relays=True, poll_us=options.poll_us, ring=trace.ring())
         self.loop.set_directory(self.directory.region)
         self.links = Links(self.send)
         self.links.on_up = self._link_up
+        self.links.on_making = lambda link: _note(link, "link_making")
+        self.links.on_down = lambda link, reason: _note(link, "link_ended", reason)
         self.links.port_up(0)
         self.endpoint = Endpoint(0, self.loop, options.hugepages, self._own_reply)
         self.thread = threading.Thread(target=self.loop.run, name="loop", daemon=True)
@@ -165,6 +168,7 @@ class HostRelay:
             self._gone(0, peer, ident, reason)
 
     def _link_up(self, link: Link) -> None:
+        _note(link, "link_up")
         if 0 not in link.ports:
             return
         port = self.ports.by_number[link.other(0)]
@@ -183,3 +187,7 @@ class HostRelay:
         is_done = not self.links.unfinished and all((0, number) in self.links.links for number in relays)
         period = TICK_S if is_done else MAINTAIN_INTERVAL_S
         self.timer = asyncio.get_running_loop().call_at(next_tick(period), self._maintain)
+
+
+def _note(link: Link, kind: str, text: str = "") -> None:
+    trace.note(kind, *link.ports, link.ident, text=text)

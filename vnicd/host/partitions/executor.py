@@ -14,6 +14,7 @@ from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.port import Following, Port
 from vnicd.native import directory
+from vnicd.process import trace
 from vnicd.spec.plan import Action, Step
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Executor:
         elif step is Step.START_DAEMON:
             self.relay.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
             self.supervisor.start(port)
+            trace.note("daemon_started", port.number, text=spec.name)
             self.save()
         elif step is Step.STOP_DAEMON:
             await self.end_daemon(port)

@@ -138,13 +138,13 @@ def find(root: Path, known: Collection[PartitionSpec], only: str = "") -> list[L
         and kernel_ops.is_marked(name, kernel_ops.mark(root, name))
     }
     names = {spec.name for spec in known}
-    daemons = [each for each in _daemons(root) if each.partition and each.partition not in names]
-    lost = set(places) | {each.partition for each in daemons if only in ("", each.partition)}
+    lonely = [each for each in daemons(root) if each.partition and each.partition not in names]
+    lost = set(places) | {each.partition for each in lonely if only in ("", each.partition)}
     return [
         Leftover(
             name,
             name in places,
-            tuple(each for each in daemons if each.partition == name),
+            tuple(each for each in lonely if each.partition == name),
             tuple(process.inhabitants(places[name])) if name in places else (),
         )
         for name in sorted(lost)
@@ -153,7 +153,7 @@ def find(root: Path, known: Collection[PartitionSpec], only: str = "") -> list[L
 
 def hosts(root: Path) -> list[Daemon]:
     """The hosting daemons of the fabric in `root`, without this process."""
-    return [each for each in _daemons(root) if not each.partition and each.pid != os.getpid()]
+    return [each for each in daemons(root) if not each.partition and each.pid != os.getpid()]
 
 
 def _names() -> list[Path]:
@@ -163,7 +163,7 @@ def _names() -> list[Path]:
         return []
 
 
-def _daemons(root: Path) -> list[Daemon]:
+def daemons(root: Path) -> list[Daemon]:
     """All daemons of the fabric in `root`, whoever has started them."""
     found = []
     for pid, words in process.command_lines():

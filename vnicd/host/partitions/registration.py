@@ -23,7 +23,7 @@ from vnicd.host.ports.port import Port, Ports
 from vnicd.kernel import netns, tap
 from vnicd.native import counters
 from vnicd.native.memory import Refused
-from vnicd.process import privileges, unix_sockets
+from vnicd.process import privileges, trace, trace_files, unix_sockets
 from vnicd.protocol import registration
 from vnicd.protocol.registration import Message
 
@@ -67,6 +67,7 @@ class Registrar:
         self.listener: socket.socket | None = None
         self.channels: set[Channel] = set()
         self.complaints = Complaints(log)
+        self.traces = trace_files.folder(paths.root)
         self.expected: dict[Channel, asyncio.TimerHandle] = {}
         """When each of the channels has to have said who it is."""
         self.registered: dict[int, tuple[int, int]] = {}
@@ -215,15 +216,7 @@ class Registrar:
             port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
         else:
             port.generation += 1
-        welcome = {
-            "op": "welcome",
-            "port": port.number,
-            "generation": port.generation,
-            "options": {"hugepages": self.options.hugepages, "idle_timeout": self.options.idle_timeout,
-                        "poll_us": self.options.poll_us},
-        }  # fmt: skip
-        handed = [self.relay.directory.region.fd]
-        channel.send(welcome, handed if returning else [*handed, port.tap, port.counters.fd])
+        self._welcome(channel, port, returning)
         links = self.relay.links
         links.port_up(port.number, self.registered.get(port.number) != (port.pid, port.started))
         self.registered[port.number] = port.pid, port.started
@@ -231,6 +224,32 @@ class Registrar:
             if int(peer) in self.ports.by_number:  # a link to a port that is no more has lost its other end
                 links.adopt(port.number, int(peer), int(ident))
         links.request(0, port.number)
+
+    def _welcome(self, channel: Channel, port: Port, returning: bool) -> None:
+        """Hand a daemon the directory and, if it is new, all else that it works on."""
+        welcome = {
+            "op": "welcome",
+            "port": port.number,
+            "generation": port.generation,
+            "options": {"hugepages": self.options.hugepages, "idle_timeout": self.options.idle_timeout,
+                        "poll_us": self.options.poll_us},
+        }  # fmt: skip
+        trace.note("daemon_registered", port.number, port.generation, port.pid, text=port.spec.name)
+        handed = [self.relay.directory.region.fd]
+        if returning:
+            channel.send(welcome, handed)
+            return
+        ring = self._ring_of(port)
+        channel.send(welcome, [*handed, port.tap, port.counters.fd, *ring])
+        registration.close_all(ring)
+
+    def _ring_of(self, port: Port) -> list[int]:
+        """A descriptor of the ring of a port's trace, if there can be one."""
+        try:
+            return [trace_files.make(self.traces, port.spec.name)]
+        except OSError as error:
+            self.complaints.warn(port.number, "%s goes on without a trace: %s", port.spec.name, error)
+            return []
 
     def _named(self, channel: Channel, message: Message) -> Port | None:
         """The port whose daemon this is, if it is that of the partition that it names."""

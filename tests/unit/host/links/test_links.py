@@ -81,7 +81,8 @@ class Ends(RuleBasedStateMachine):
     def went_up(self, link: Link) -> None:
         assert self.attached[link.ident] == set(link.ports), "both ends have attached before"
 
-    def went_down(self, link: Link) -> None:
+    def went_down(self, link: Link, reason: str) -> None:
+        assert reason
         assert link.ident not in self.ended and not link.memory, "a link ends once"
         self.ended.add(link.ident)
 
