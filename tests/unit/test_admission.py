@@ -36,6 +36,6 @@ def test_the_cases_are_all_there_are() -> None:
     assert {case[4] for case in CASES} == set(Outcome) - {Outcome.TURN_AWAY}
 
 
-@pytest.mark.parametrize("known", product((True, False), (True, False), ("", "it is foreign")))
+@pytest.mark.parametrize("known", list(product((True, False), (True, False), ("", "it is foreign"))))
 def test_a_stranger_is_turned_away_whatever_it_brings(known: tuple[bool, bool, str]) -> None:
     assert decide(Facts(False, *known)) is Outcome.TURN_AWAY

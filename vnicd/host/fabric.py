@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vnicd.config import Options, Paths
-from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
+from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
@@ -21,7 +21,7 @@ from vnicd.host.partitions.registration import Registrar
 from vnicd.host.partitions.supervisor import Children, Supervisor
 from vnicd.host.partitions.systemd_units import Units
 from vnicd.host.ports import state_file
-from vnicd.host.ports.port import Following, Port, Ports
+from vnicd.host.ports.port import Following, Port, Ports, PortState, Stage
 from vnicd.host.reconfigure import Alteration
 from vnicd.host.uplink.controller import Uplink
 from vnicd.kernel import process, tap
@@ -83,13 +83,13 @@ class Fabric:
         if uplink is not None:
             await self.uplink.restore(uplink)
         self.registrar.listen()
-        for port in [port for port in found if port.adding]:
+        for port in [port for port in found if port.is_being_added]:
             await self._discard(port)
-        await _all_up([port for port in found if port.pid and not port.adding], RETURN)
-        dead = [port for port in found if not port.adding and not port.pid]
+        await _all_up([port for port in found if port.pid and port.is_member], RETURN)
+        dead = [port for port in found if port.is_member and not port.pid]
         for port in dead:
             await self.reconciler.revive(port)
-        await _all_up([port for port in dead if port.state == "starting"], REGISTRATION)
+        await _all_up([port for port in dead if port.state is PortState.STARTING], REGISTRATION)
         self.reconciler.start()
         self.ready = True
 
@@ -110,8 +110,9 @@ class Fabric:
 
     def _remember(self, saved: state_file.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
-        port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
-        port.following = Following(self.uplink.mtu(saved.spec))
+        stage = Stage.ADDING if saved.unfinished else Stage.MEMBER
+        port = self.ports.insert(Port(saved.spec, saved.port, stage))
+        port.shall_follow(Following(self.uplink.mtu(saved.spec)))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
             self.supervisor.adopt(port, saved.pid, pidfd)
@@ -150,7 +151,7 @@ class Fabric:
         await self.supervisor.settle()
         await self.uplink.stop()
         for port in self.ports:
-            port.removing = True
+            port.begin_removal()
         self.registrar.close()
         self.relay.stop()
         self.actions.thread.shutdown()
@@ -176,7 +177,7 @@ class Fabric:
             self.uplink.check(spec)
         async with self.leftovers.room_for(spec):
             port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
-        port.following = Following(self.uplink.mtu(port.spec))
+        port.shall_follow(Following(self.uplink.mtu(port.spec)))
         done: list[Action] = []
         try:
             await self.actions.kernel(lambda: kernel_ops.check_free(port.spec))
@@ -184,11 +185,11 @@ class Fabric:
             await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
             await asyncio.wait_for(port.up.wait(), REGISTRATION)
             await self.uplink.admit()
-            port.adding = False
+            port.added()
             self._save()
             await self.broker_service.follow()
         except BaseException as error:
-            port.removing = True
+            port.begin_removal()
             await self.actions.undo(done, port)
             self._forget(port)
             if isinstance(error, TimeoutError):
@@ -222,15 +223,14 @@ class Fabric:
 
     async def remove(self, port: Port) -> None:
         """Take a partition away; Busy while another request is at it."""
-        if port.removing or port.adding:
-            raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
+        port.check_member()
         await self._change(self._remove(port))
 
     async def _remove(self, port: Port) -> None:
         try:
             await self._discard(port)
         except BaseException:
-            port.removing = False  # so that it can be tried again
+            port.removal_failed()
             raise
 
     async def _change(self, work: Coroutine[Any, Any, R]) -> R:
@@ -261,7 +261,7 @@ class Fabric:
 
     async def _discard(self, port: Port) -> None:
         """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""
-        port.removing = True
+        port.begin_removal()
         self._save()
         await self.broker_service.follow()
         async with port.lock:
@@ -277,14 +277,8 @@ class Fabric:
     def _forget(self, port: Port) -> None:
         """The partition is no more: peers, directory, state and log."""
         self.relay.withdraw(port)
-        if port.channel is not None:
-            port.channel.close()
-        if port.tap >= 0:
-            tap.let_go(port.tap)
-            port.tap = -1
-        port.counters.close()
+        port.removed()
         self.ports.discard(port)
-        port.up.set()  # who still waits for it, as start() may, waits for nothing
         self.uplink.look_again()
         self.paths.log(port.spec.name).unlink(missing_ok=True)
         try:
@@ -300,12 +294,11 @@ class Fabric:
     # ---------------------------------------------------------------------------------------- events
 
     def _port_up(self, port: Port) -> None:
-        port.state, port.reason = "up", ""
+        port.daemon_came_up()
         self.relay.announce(port, directory.LIVE)
-        if not port.adding:
+        if not port.is_being_added:
             self.uplink.look_again()
             self.broker_service.follow_soon()
-        port.up.set()
         self.on_change()
 
     def _daemon_died(self, port: Port) -> None:
@@ -315,10 +308,9 @@ class Fabric:
             port.channel.close()
         if port.allowance is not None:
             port.allowance.renew()
-        if port.removing or self.down:
+        if port.is_being_removed or self.down:
             return
-        port.state = "down"
-        port.restarts += 1
+        port.daemon_died()
         self.relay.announce(port, directory.DOWN)
         log.warning("the daemon of partition %s has died", port.spec.name)
         self.reconciler.task(self.reconciler.revive(port, self.supervisor.delay(port)))

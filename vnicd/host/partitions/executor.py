@@ -71,10 +71,10 @@ class Executor:
             await self.kernel(lambda: kernel_ops.make_namespace(spec, sign))
         elif step is Step.MAKE_INTERFACE:
             port.close_tap()
-            port.following = port.followed = Following(port.following.mtu)
-            port.tap = await self.kernel(
-                lambda: kernel_ops.make_interface(spec, port.following.mtu, not port.adding, sign)
-            )
+            port.follows(Following(port.following.mtu))
+            adopt = not port.is_being_added
+            fd = await self.kernel(lambda: kernel_ops.make_interface(spec, port.following.mtu, adopt, sign))
+            port.take_tap(fd)
         elif step is Step.START_DAEMON:
             self.relay.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
             self.supervisor.start(port)

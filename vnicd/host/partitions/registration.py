@@ -137,16 +137,15 @@ class Registrar:
             self.channels.add(channel)
             self._turn_away(channel)
             return False
-        if port.allowance is None:
-            port.allowance = Allowance(now)
-        if port.allowance.is_overdrawn:
+        allowance = port.allow(now)
+        if allowance.is_overdrawn:
             self.complaints.warn(
                 port.number, "port %d has sent what can't be closed; its daemon is ended", port.number
             )
-            port.allowance.reaper.put([sock.detach()])
+            allowance.reaper.put([sock.detach()])
             self.reconciler.replace(port)
             return True
-        channel = Channel(sock, self._message, self._end, port.allowance)
+        channel = Channel(sock, self._message, self._end, allowance)
         for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
             other.close()
         self.channels.add(channel)
@@ -187,8 +186,8 @@ class Registrar:
         if channel in self.expected:
             self.expected.pop(channel).cancel()  # which would keep the channel until then
         port = self.ports.by_number.get(channel.port)
-        if port is not None and port.channel is channel:
-            port.channel = None
+        if port is not None:
+            port.disconnected(channel)
 
     # --------------------------------------------------------------------------------------- the hello
 
@@ -207,7 +206,7 @@ class Registrar:
             return
         self._recognize(port, channel)
         if outcome is Outcome.WELCOME:
-            port.generation += 1
+            port.generation_began()
             self._welcome(port, channel, [port.tap, port.counters.fd])
         elif outcome is Outcome.WELCOME_BACK:
             self._welcome_back(port, channel, hello, fds)
@@ -225,7 +224,7 @@ class Registrar:
     def _named(self, channel: Channel, message: Message) -> Port | None:
         """The port whose daemon this is, if it is that of the partition that it names."""
         port = self.ports.by_name.get(message["name"])
-        if message["op"] != "hello" or port is None or port.removing:
+        if message["op"] != "hello" or port is None or port.is_being_removed:
             return None
         return port if self.supervisor.owns(port, channel.pid) else None
 
@@ -239,7 +238,7 @@ class Registrar:
 
     def _welcome(self, port: Port, channel: Channel, fds: list[int], own: HeldLinks = ()) -> None:
         """It is handed the directory and these descriptors, and its `own` links are taken up."""
-        channel.port, port.channel = port.number, channel
+        port.connected(channel)
         welcome = {
             "op": "welcome",
             "port": port.number,
@@ -259,11 +258,9 @@ class Registrar:
     def _welcome_back(self, port: Port, channel: Channel, hello: Hello, fds: list[int]) -> None:
         """Its TAP, its counters and its links are those of the port from now on."""
         assert hello.counters is not None
-        port.counters.close()
-        port.counters = hello.counters
-        port.close_tap()
-        port.tap = fds.pop(0)
-        port.generation = max(port.generation, hello.generation)
+        port.take_counters(hello.counters)
+        port.take_tap(fds.pop(0))
+        port.generation_goes_on(hello.generation)
         self._welcome(port, channel, [], hello.links)
 
     def _greet(self, channel: Channel, message: Message) -> None:
