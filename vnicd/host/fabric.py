@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vnicd.config import Options, Paths
-from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
+from vnicd.errors import NotFound, NotRunning, VnicdError
+from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
@@ -31,14 +32,11 @@ from vnicd.kernel.limits.raised import SharedLimit
 from vnicd.kernel.sockets import tcp
 from vnicd.native import directory
 from vnicd.spec.partition import PartitionSpec
-from vnicd.spec.plan import Action, plan
+from vnicd.spec.plan import plan
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
-
-REGISTRATION = 10.0
-"""Seconds that a new partition daemon has to register."""
 
 RETURN = 3.0
 """Seconds that daemons which outlived a hosting daemon have to come back before `up` goes on without them."""
@@ -61,6 +59,9 @@ class Fabric:
         self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
         self.relay.on_lost_tap = self.uplink.lost_interface
         self.broker_service = BrokerService(self.ports, self.actions.kernel)
+        self.parts = Parts(
+            self.ports, self.actions, self.leftovers, self.uplink, self.broker_service, self._forget
+        )
         self.alteration = Alteration(self.ports, self.actions, self.uplink)
         self.registrar = Registrar(paths, options, self.ports, self.relay, self.supervisor, self.reconciler)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
@@ -89,7 +90,7 @@ class Fabric:
         dead = [port for port in found if port.is_member and not port.pid]
         for port in dead:
             await self.reconciler.revive(port)
-        await _all_up([port for port in dead if port.state is PortState.STARTING], REGISTRATION)
+        await _all_up([port for port in dead if port.state is PortState.STARTING], REGISTER_TIMEOUT_S)
         self.reconciler.start()
         self.ready = True
 
@@ -164,39 +165,8 @@ class Fabric:
     # ------------------------------------------------------------------------------- add and remove
 
     async def add(self, spec: PartitionSpec, is_whole: bool = False) -> Port:
-        """Make a partition; when it can't be finished, all that was made of it is taken away again.
-
-        What is there before the state says that the partition is being added is not ours. So a hosting daemon
-        that is killed here leaves nothing: the next one finds the state and takes away all that it names. The
-        uplink gives it what is missing unless the spec `is_whole`.
-        """
-        return await self._change(self._add(spec, is_whole))
-
-    async def _add(self, spec: PartitionSpec, is_whole: bool) -> Port:
-        if is_whole:
-            self.uplink.check(spec)
-        async with self.leftovers.room_for(spec):
-            port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
-        port.shall_follow(Following(self.uplink.mtu(port.spec)))
-        done: list[Action] = []
-        try:
-            await self.actions.kernel(lambda: kernel_ops.check_free(port.spec))
-            self._save()
-            await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
-            await asyncio.wait_for(port.up.wait(), REGISTRATION)
-            await self.uplink.admit()
-            port.added()
-            self._save()
-            await self.broker_service.follow()
-        except BaseException as error:
-            port.begin_removal()
-            await self.actions.undo(done, port)
-            self._forget(port)
-            if isinstance(error, TimeoutError):
-                text = f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
-                raise TimedOut(text) from error
-            raise
-        return port
+        """Make a partition, or leave nothing of it; the uplink gives it what is missing unless the spec `is_whole`."""
+        return await self._change(Addition(self.parts, spec, is_whole).run())
 
     async def alter(self, port: Port, spec: PartitionSpec) -> None:
         """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
