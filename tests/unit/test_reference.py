@@ -226,7 +226,6 @@ def test_defaults_and_limits_of_the_fabric_file() -> None:
     for value in (
         *get_args(config.HugepageMode),
         *get_args(uplink.Mode),
-        *get_args(uplink.Backend),
         *uplink.DEFAULT_SUBNETS,
         "vnic0",
     ):
