@@ -20,6 +20,7 @@ from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from datapath.frame.inspect cimport *
 from abi.abi cimport *
+from datapath.link.backpressure cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.frame.neighbour cimport may_ask_alone, sought_port
@@ -171,14 +172,9 @@ cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
         note_room(link)
-    elif lane.hold_until == 0 and not link.tx.fault and may_wait(link):
-        count(e, VN_C_holds, 1)
-        lane.hold_until = e.now + e.hold_ns
-    if not has_room and e.now < lane.hold_until and not link.stalled:
+    elif holds(e, &lane.hold_until, not link.tx.fault and may_wait(link)):
         return True
-    if lane.hold_until:
-        count_wait(e, link, lane.hold_until - e.hold_ns, False, not has_room)
-    lane.hold_until = 0
+    end_hold(e, &lane.hold_until, link, False, not has_room)
     return False
 
 
