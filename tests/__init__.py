@@ -1,1 +1,1 @@
-"""Tests of vnicd: unit (no root), integration (in namespaces), bench; support is what they share."""
+"""Tests of vnicd, in a folder for each tier; framework is what they share."""

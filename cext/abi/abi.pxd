@@ -161,4 +161,4 @@ cdef extern from "abi/link_layout.h" nogil:
         VN_FAULT_record_long
         VN_FAULT_record_beyond
         VN_FAULT_record_kind
-        VN_FAULT_bell_broken
+        VN_FAULT_doorbell_broken

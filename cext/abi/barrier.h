@@ -10,8 +10,8 @@
  *   control thread: fill command, store seq RELEASE | loop: load seq ACQUIRE, read command
  *
  * The two rows with FENCE on both sides are Dekker's pattern: of two sides at least one sees the other's
- * store, so a side never sleeps while the other believes that it is awake. tests/unit/test_orderings.py tries each row in
- * every order of events, with its fences and without each of them. The builtins are those of GCC
+ * store, so a side never sleeps while the other believes that it is awake. tests/unit/abi/test_orderings.py tries each
+ * row in every order of events, with its fences and without each of them. The builtins are those of GCC
  * and clang for every architecture; nothing here relies on x86's strong order.
  */
 #ifndef VNICD_BARRIER_H
@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <string.h>
 
+// clang-format off
 static inline uint64_t vn_load_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 
 static inline uint64_t vn_load_relaxed(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
@@ -38,11 +39,11 @@ static inline uint64_t vn_exchange(uint64_t *p, uint64_t v) { return __atomic_ex
 
 /* A counter has one writer and readers that may see it a little late: no read-modify-write is needed. */
 static inline void vn_count(uint64_t *p, uint64_t n) { vn_store_relaxed(p, *p + n); }
+// clang-format on
 
 /* Copy bytes that a peer may be changing: afterwards only the copy is used, and the compiler may not read
  * the source again. */
-static inline void vn_copy_once(void *to, const void *from, size_t n)
-{
+static inline void vn_copy_once(void *to, const void *from, size_t n) {
     memcpy(to, from, n);
     __asm__ __volatile__("" ::: "memory");
 }

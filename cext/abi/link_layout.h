@@ -32,9 +32,9 @@
 #include <stdint.h>
 
 #define VN_VERSION 2
-#define VN_MAX_PORTS 256      /* port 0 is the hosting daemon */
-#define VN_MAX_ADDRESSES 16   /* of one port */
-#define VN_LINE 64            /* cache line; records are aligned to it */
+#define VN_MAX_PORTS 256    /* port 0 is the hosting daemon */
+#define VN_MAX_ADDRESSES 16 /* of one port */
+#define VN_LINE 64          /* cache line; records are aligned to it */
 
 #define VN_LINK_MAGIC 0x4b4e4c56u      /* "VLNK" */
 #define VN_DIRECTORY_MAGIC 0x52494456u /* "VDIR" */
@@ -42,9 +42,9 @@
 
 #define VN_RING_OFFSET 4096u
 #define VN_RING_SIZE (512u << 10)
-#define VN_VNET_HDR 10u                           /* struct virtio_net_hdr before each frame */
+#define VN_VNET_HDR 10u /* struct virtio_net_hdr before each frame */
 #define VN_ETH_HDR 14u
-#define VN_RECORD_MAX 65600u                      /* record header, vnet header, and a 64 KiB super-frame */
+#define VN_RECORD_MAX 65600u /* record header, vnet header, and a 64 KiB super-frame */
 #define VN_LINK_REGION (VN_RING_OFFSET + VN_RING_SIZE + VN_RECORD_MAX)
 
 /* -------------------------------------------------------------------------------------------- links */
@@ -75,10 +75,11 @@ struct vn_link_region {
 
 /* What stands before each frame in a ring. Owner: the ring's producer. */
 struct vn_record {
-    uint32_t length;  /* bytes behind this header: vnet header and frame */
-    uint16_t kind;    /* VN_FRAME, VN_MARK */
-    uint16_t source;  /* port that the frame came from; on a direct link the maker */
-    uint64_t link_id; /* VN_MARK: the link that is now open; VN_FRAME: bytes of it that its producer's rate limit counts */
+    uint32_t length; /* bytes behind this header: vnet header and frame */
+    uint16_t kind;   /* VN_FRAME, VN_MARK */
+    uint16_t source; /* port that the frame came from; on a direct link the maker */
+    /* VN_MARK: the link that is now open; VN_FRAME: bytes of it that its producer's rate limit counts */
+    uint64_t link_id;
 };
 
 enum {
@@ -133,6 +134,7 @@ struct vn_directory { /* owner: hosting daemon */
 
 /* ----------------------------------------------------------------------------------------- counters */
 
+// clang-format off
 /* Of a whole daemon. */
 #define VN_PORT_COUNTERS(X)                                                                                  \
     X(tap_rx_frames) X(tap_rx_bytes)     /* read from the TAP: what the partition sends */                    \
@@ -167,13 +169,14 @@ struct vn_directory { /* owner: hosting daemon */
     X(tap_refused)        /* the receiving kernel refused it (a malformed offload header, say) */             \
     X(tap_full)           /* the receiving kernel had no memory for it */                                     \
     X(bad_address)        /* its source address is not the sender's own, or it answers for another's */       \
-    X(too_big)            /* larger than the uplink's MTU; the sender was told */                             \
+    X(too_big)            /* larger than the uplink's MTU; the sender was notified */                         \
     X(over_rate)          /* beyond the partition's rate limit */                                             \
     X(uplink_down)        /* the uplink's NIC is down or gone */                                              \
     X(uplink_refused)     /* the kernel refused it at the uplink (a malformed offload header, say) */         \
     X(uplink_full)        /* the uplink's queue was full */                                                   \
     X(unread)             /* sent into a link whose other end was gone, or gave it up, before it read it */      \
     X(storm)              /* a broadcast or multicast beyond what one sender may have copied to the others */
+// clang-format on
 
 #define VN_ENUM_PORT(name) VN_C_##name,
 #define VN_ENUM_PEER(name) VN_P_##name,
@@ -211,9 +214,11 @@ struct vn_counters {
 /* ------------------------------------------------------------------------------------------- faults */
 
 /* Why a peer's memory was refused. */
+// clang-format off
 #define VN_FAULTS(X)                                                                                         \
     X(none) X(bad_identity) X(cursor_unaligned) X(cursor_back) X(cursor_ahead) X(record_short)                \
-    X(record_long) X(record_beyond) X(record_kind) X(bell_broken)
+    X(record_long) X(record_beyond) X(record_kind) X(doorbell_broken)
+// clang-format on
 #define VN_ENUM_FAULT(name) VN_FAULT_##name,
 enum { VN_FAULTS(VN_ENUM_FAULT) VN_FAULT_COUNT };
 static const char *const vn_fault_names[] __attribute__((unused)) = {VN_FAULTS(VN_NAME)};

@@ -14,11 +14,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define EXCHANGE_SO_NETNS_COOKIE 71     /* Linux 5.14; not in the C library's headers of then */
+#define EXCHANGE_SO_NETNS_COOKIE 71 /* Linux 5.14; not in the C library's headers of then */
 
 struct exchange_message {
     struct vn_request request;
-    bool direct;                /* so it was answered; else the TCP socket that came with it goes on being used */
+    bool direct; /* so it was answered; else the TCP socket that came with it goes on being used */
     int count;
     int fds[EXCHANGE_MOST_FDS];
 };
@@ -37,10 +37,17 @@ static void exchange_take_fds(struct exchange_message *message, struct msghdr *h
 
 /* Descriptors may come with whatever it was. */
 static enum exchange_heard exchange_hear(int fd, struct exchange_message *message) {
-    union { struct cmsghdr header; char room[CMSG_SPACE(EXCHANGE_MOST_FDS * sizeof(int))]; } control;
-    struct { struct vn_request request; char surplus; } data;
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(EXCHANGE_MOST_FDS * sizeof(int))];
+    } control;
+    struct {
+        struct vn_request request;
+        char surplus;
+    } data;
     struct iovec iov = {&data, sizeof(data.request) + 1};
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    struct msghdr header = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     message->count = 0;
     message->direct = false;
     ssize_t got = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -52,9 +59,12 @@ static enum exchange_heard exchange_hear(int fd, struct exchange_message *messag
 }
 
 /* False when the client does not take it: who never reads has no place here. */
-static bool exchange_answer(int fd, uint32_t why, const int *fds, int count) {
-    union { struct cmsghdr header; char room[CMSG_SPACE(2 * sizeof(int))]; } control;
-    struct vn_reply reply = {.version = VN_SOCKETS_VERSION, .why = why};
+static bool exchange_answer(int fd, uint32_t reason, const int *fds, int count) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    struct vn_reply reply = {.version = VN_SOCKETS_VERSION, .reason = reason};
     struct iovec iov = {&reply, sizeof(reply)};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     if (count > 0) {
@@ -130,12 +140,12 @@ static bool exchange_is_doorbell(int fd) {
 static bool exchange_is_region(int fd) {
     int seals = fcntl(fd, F_GET_SEALS), wanted = F_SEAL_SHRINK | F_SEAL_GROW;
     struct stat status;
-    return seals >= 0 && (seals & wanted) == wanted && fstat(fd, &status) == 0 && status.st_size == VN_HALF_BYTES;
+    return seals >= 0 && (seals & wanted) == wanted && fstat(fd, &status) == 0 && status.st_size == VN_REGION_BYTES;
 }
 
-struct exchange_names {         /* of a TCP socket */
-    struct vn_address local, remote;    /* family 0: not connected */
-    uint64_t cookie;                    /* of its namespace; 0 where the kernel can't say it */
+struct exchange_names {              /* of a TCP socket */
+    struct vn_address local, remote; /* family 0: not connected */
+    uint64_t cookie;                 /* of its namespace; 0 where the kernel can't say it */
 };
 
 /* False when it is no TCP socket. */

@@ -35,58 +35,59 @@
 
 enum {
     EXCHANGE_NAMESPACES = 1024,
-    EXCHANGE_CLIENTS = 4096,    /* of one namespace, connected at a time */
-    EXCHANGE_OFFERS = 4096,     /* made in one namespace, whether their programs still run or not */
-    EXCHANGE_UNCLOSED = 4096,   /* descriptors of one namespace in its reaper, above which no client is accepted there ... */
-    EXCHANGE_OVERFULL = 16384,  /* ... and above which those that are there are not served any more */
+    EXCHANGE_CLIENTS = 4096, /* of one namespace, connected at a time */
+    EXCHANGE_OFFERS = 4096,  /* made in one namespace, whether their programs still run or not */
+    /* descriptors of one namespace in its reaper, above which no client is accepted there ... */
+    EXCHANGE_UNCLOSED = 4096,
+    EXCHANGE_MOST_UNCLOSED = 16384, /* ... and above which those that are there are not served any more */
     EXCHANGE_BUCKETS = 8192,
     EXCHANGE_DRAIN = 1024,
-    EXCHANGE_REST_MS = 100,     /* without accepting after it has failed */
-    EXCHANGE_MOST_FDS = 253,    /* of one message; the kernel would close those for which there is no room */
+    EXCHANGE_REST_MS = 100,  /* without accepting after it has failed */
+    EXCHANGE_MOST_FDS = 253, /* of one message; the kernel would close those for which there is no room */
 };
 
-_Static_assert(EXCHANGE_OVERFULL + EXCHANGE_MOST_FDS + 2 * EXCHANGE_OFFERS + EXCHANGE_CLIENTS < FD_REAPER_ROOM,
+_Static_assert(EXCHANGE_MOST_UNCLOSED + EXCHANGE_MOST_FDS + 2 * EXCHANGE_OFFERS + EXCHANGE_CLIENTS < FD_REAPER_ROOM,
                "all that a namespace can have fits into its reaper");
 
 enum exchange_kind { EXCHANGE_COMMAND, EXCHANGE_LISTENER, EXCHANGE_CLIENT };
 
-struct exchange_watched {       /* what an event points to */
+struct exchange_watched { /* what an event points to */
     enum exchange_kind kind;
     bool ended;
     struct exchange_watched *next_ended;
 };
 
-struct exchange_key {           /* the addresses of a TCP connection, as its client has them */
+struct exchange_key { /* the addresses of a TCP connection, as its client has them */
     struct vn_address source, target;
 };
 
 struct exchange_namespace {
-    struct exchange_watched watched;    /* first */
-    int listener, probe;                /* the caller's */
+    struct exchange_watched watched; /* first */
+    int listener, probe;             /* the caller's */
     int index;
-    uint32_t number;                    /* of the partition */
-    uint64_t cookie;                    /* by which the kernel tells the namespace */
-    bool resting;                       /* the listener is not watched */
+    uint32_t number; /* of the partition */
+    uint64_t cookie; /* by which the kernel tells the namespace */
+    bool resting;    /* the listener is not watched */
     int client_count;
-    int offers_made;                    /* by its programs */
-    int offers_waiting;                 /* for its programs */
+    int offers_made;    /* by its programs */
+    int offers_waiting; /* for its programs */
     struct fd_reaper *reaper;
     LIST_HEAD(, exchange_client) clients;
     LIST_HEAD(, exchange_offer) offers; /* for its programs */
 };
 
-struct exchange_take {          /* of a client, put aside */
+struct exchange_take { /* of a client, put aside */
     bool waiting;
     struct exchange_key key;
-    uint64_t until;             /* the number of requests served after which it is refused */
+    uint64_t until; /* the number of requests served after which it is refused */
     LIST_ENTRY(exchange_client) same_bucket;
     TAILQ_ENTRY(exchange_client) by_age;
 };
 
 struct exchange_client {
-    struct exchange_watched watched;    /* first */
+    struct exchange_watched watched; /* first */
     int fd;
-    uint64_t serial;                    /* never another's */
+    uint64_t serial; /* never another's */
     struct exchange_namespace *home;
     struct exchange_take take;
     LIST_ENTRY(exchange_client) neighbours;
@@ -94,17 +95,17 @@ struct exchange_client {
 
 struct exchange_offer {
     struct exchange_key key;
-    int fds[2];                         /* doorbell and stream region */
-    uint64_t maker;                     /* serial of the client */
+    int fds[2];     /* doorbell and stream region */
+    uint64_t maker; /* serial of the client */
     uint64_t deadline;
     struct exchange_namespace *from, *to;
     LIST_ENTRY(exchange_offer) same_bucket, same_target;
     TAILQ_ENTRY(exchange_offer) by_age;
 };
 
-struct exchange_entry {         /* of the table of addresses, sorted */
+struct exchange_entry { /* of the table of addresses, sorted */
     struct vn_address address;
-    uint32_t index, order;      /* of the namespace; of several with one address the last counts */
+    uint32_t index, order; /* of the namespace; of several with one address the last counts */
 };
 
 struct exchange {
@@ -112,16 +113,16 @@ struct exchange {
     int poll, command;
     bool stopping;
     struct exchange_watched commands;
-    struct vn_table *table;             /* `offers` is ours to write */
-    uint64_t timeout_ns;                /* that an offer waits */
-    uint64_t served, serials;           /* requests; clients */
-    uint64_t rest_until;                /* 0: no namespace rests */
-    uint64_t seed[2];                   /* of the hash */
+    struct vn_table *table;   /* `offers` is ours to write */
+    uint64_t timeout_ns;      /* that an offer waits */
+    uint64_t served, serials; /* requests; clients */
+    uint64_t rest_until;      /* 0: no namespace rests */
+    uint64_t seed[2];         /* of the hash */
     int client_count, offer_count;
-    int most_offers, most_fds;          /* of all namespaces together */
+    int most_offers, most_fds; /* of all namespaces together */
     int entry_count;
     struct exchange_entry *entries;
-    struct exchange_watched *ended;     /* to be freed */
+    struct exchange_watched *ended; /* to be freed */
     struct exchange_namespace *namespaces[EXCHANGE_NAMESPACES];
     LIST_HEAD(, exchange_offer) offers[EXCHANGE_BUCKETS];
     LIST_HEAD(, exchange_client) takes[EXCHANGE_BUCKETS];

@@ -103,7 +103,7 @@ cdef class Exchange:
         free(fresh)
 
     def close(self, int index):
-        """Serve nobody there any more, and withdraw what was offered to its programs. Listener and probe are the caller's."""
+        """Serve nobody there any more, and drop what was offered to its programs. Listener and probe are the caller's."""
         cdef exchange_namespace *home = self.namespace(index)
         self.lock()
         exchange_close(self.s, home)

@@ -5,8 +5,9 @@
  * puts descriptors here. Each namespace has a reaper of its own and can therefore only hold up itself; `unclosed` is
  * what it is judged by.
  *
- * The thread starts with the first descriptor and ends when there has been none for a while. It can let descriptors gather
- * (FD_REAPER_GATHER_MS), but does not: as long as we have a copy of a socket, its owner's close or death tells nobody.
+ * The thread starts with the first descriptor and ends when there has been none for a while. It can let descriptors pile
+ * up (FD_REAPER_BATCH_MS), but does not: as long as we have a copy of a socket, its owner's close or death notifies
+ * nobody.
  */
 #pragma once
 
@@ -20,23 +21,23 @@
 #include <unistd.h>
 
 enum {
-    FD_REAPER_ROOM = 32768,     /* a power of two; who puts must stay below it */
-    FD_REAPER_BATCH = 64,       /* descriptors closed between two looks at the ring */
-    FD_REAPER_CROWD = 128,      /* waiting descriptors that end the gathering early */
-    FD_REAPER_GATHER_MS = 0,
+    FD_REAPER_ROOM = 32768, /* a power of two; who puts must stay below it */
+    FD_REAPER_BATCH = 64,   /* descriptors closed between two looks at the ring */
+    FD_REAPER_CROWD = 128,  /* waiting descriptors that end the wait early */
+    FD_REAPER_BATCH_MS = 0,
     FD_REAPER_IDLE_MS = 10000,
     FD_REAPER_STACK = 256 * 1024,
 };
 
 struct fd_reaper {
-    pthread_mutex_t mutex;      /* held for moments, never while a descriptor is closed */
+    pthread_mutex_t mutex; /* held for moments, never while a descriptor is closed */
     pthread_cond_t changed;
-    bool released;              /* by its owner; the last of the two frees it */
-    bool working;               /* there is a thread */
-    bool urgent;                /* what waits is to be closed at once */
-    uint32_t wake_at;           /* the thread wants to be woken when so many wait */
-    uint32_t head, tail;        /* free-running */
-    _Atomic uint32_t unclosed;  /* waiting, or in the thread's hands */
+    bool released;             /* by its owner; the last of the two frees it */
+    bool working;              /* there is a thread */
+    bool urgent;               /* what waits is to be closed at once */
+    uint32_t wake_at;          /* the thread wants to be woken when so many wait */
+    uint32_t head, tail;       /* free-running */
+    _Atomic uint32_t unclosed; /* waiting, or in the thread's hands */
     int ring[FD_REAPER_ROOM];
 };
 
@@ -95,11 +96,11 @@ static void fd_reaper_close_batch(struct fd_reaper *reaper) {
     pthread_mutex_lock(&reaper->mutex);
 }
 
-static void *fd_reaper_work(void *argument) {
+static void *fd_reaper_run(void *argument) {
     struct fd_reaper *reaper = argument;
     pthread_mutex_lock(&reaper->mutex);
     for (;;) {
-        fd_reaper_wait(reaper, FD_REAPER_CROWD, FD_REAPER_GATHER_MS);
+        fd_reaper_wait(reaper, FD_REAPER_CROWD, FD_REAPER_BATCH_MS);
         if (reaper->head == reaper->tail) {
             fd_reaper_wait(reaper, 1, FD_REAPER_IDLE_MS);
             if (reaper->head == reaper->tail)
@@ -128,7 +129,7 @@ static void fd_reaper_start(struct fd_reaper *reaper) {
     pthread_attr_setstacksize(&attributes, FD_REAPER_STACK);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     reaper->wake_at = UINT32_MAX;
-    reaper->working = pthread_create(&thread, &attributes, fd_reaper_work, reaper) == 0;
+    reaper->working = pthread_create(&thread, &attributes, fd_reaper_run, reaper) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
 }

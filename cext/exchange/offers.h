@@ -33,7 +33,7 @@ static struct exchange_offer *exchange_find(struct exchange *s, const struct exc
     return NULL;
 }
 
-/* Tells everybody how many offers wait for a namespace, and how many clients it has. */
+/* Publishes how many offers wait for a namespace, and how many clients it has. */
 static void exchange_publish(struct exchange *s, const struct exchange_namespace *of) {
     if (of->number >= VN_TABLE_PORTS)
         return;
@@ -63,12 +63,17 @@ static void exchange_free_ended(struct exchange *s) {
 
 /* Takes the descriptors over; NULL without memory. */
 static struct exchange_offer *exchange_add(struct exchange *s, const struct exchange_client *maker,
-                                           struct exchange_namespace *to, const struct exchange_key *key, const int fds[2]) {
+                                           struct exchange_namespace *to, const struct exchange_key *key,
+                                           const int fds[2]) {
     struct exchange_offer *offer = malloc(sizeof(*offer));
     if (offer == NULL)
         return NULL;
-    *offer = (struct exchange_offer){.key = *key, .fds = {fds[0], fds[1]}, .maker = maker->serial, .from = maker->home,
-                                     .to = to, .deadline = exchange_now() + s->timeout_ns};
+    *offer = (struct exchange_offer){.key = *key,
+                                     .fds = {fds[0], fds[1]},
+                                     .maker = maker->serial,
+                                     .from = maker->home,
+                                     .to = to,
+                                     .deadline = exchange_now() + s->timeout_ns};
     LIST_INSERT_HEAD(&s->offers[exchange_bucket(s, key)], offer, same_bucket);
     LIST_INSERT_HEAD(&to->offers, offer, same_target);
     TAILQ_INSERT_TAIL(&s->offers_by_age, offer, by_age);
@@ -97,17 +102,17 @@ static void exchange_dispose(struct exchange *s, struct exchange_offer *offer) {
         exchange_bury(s, &from->watched);
 }
 
-static void exchange_withdraw(struct exchange *s, struct exchange_offer *offer) {
+static void exchange_drop_offer(struct exchange *s, struct exchange_offer *offer) {
     exchange_remove(s, offer);
     exchange_dispose(s, offer);
 }
 
-/* Withdraws the offers that have waited too long, some at a time. */
+/* Drops the offers that have waited too long, some at a time. */
 static void exchange_expire(struct exchange *s) {
     struct exchange_offer *oldest;
     uint64_t now = exchange_now();
     for (int i = 0; i < 64 && (oldest = TAILQ_FIRST(&s->offers_by_age)) != NULL && oldest->deadline <= now; i++)
-        exchange_withdraw(s, oldest);
+        exchange_drop_offer(s, oldest);
 }
 
 /* ----------------------------------------------------------------------------------------------------- TAKEs */

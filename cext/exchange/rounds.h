@@ -1,4 +1,4 @@
-/* The rounds of the exchange's thread, and what the broker tells it: which namespaces and addresses there are. */
+/* The rounds of the exchange's thread, and what the broker passes to it: which namespaces and addresses there are. */
 #pragma once
 
 #include "exchange/requests.h"
@@ -41,7 +41,7 @@ static bool exchange_is_short_of_fds(const struct exchange *s) {
 
 static void exchange_read(struct exchange *s, struct exchange_client *client) {
     struct exchange_message message;
-    if (fd_reaper_unclosed(client->home->reaper) > EXCHANGE_OVERFULL || exchange_is_short_of_fds(s)) {
+    if (fd_reaper_unclosed(client->home->reaper) > EXCHANGE_MOST_UNCLOSED || exchange_is_short_of_fds(s)) {
         exchange_drop(s, client);
         return;
     }
@@ -167,7 +167,8 @@ static void exchange_rounds(struct exchange *s) {
 /* ------------------------------------------------------------------------------- for the broker, with the mutex */
 
 /* NULL and errno when it can't be. */
-static struct exchange_namespace *exchange_open(struct exchange *s, int listener, int probe, uint64_t cookie, uint32_t number) {
+static struct exchange_namespace *exchange_open(struct exchange *s, int listener, int probe, uint64_t cookie,
+                                                uint32_t number) {
     struct exchange_namespace *home = calloc(1, sizeof(*home));
     int index = 0;
     while (index < EXCHANGE_NAMESPACES && s->namespaces[index] != NULL)
@@ -199,13 +200,13 @@ static void exchange_close(struct exchange *s, struct exchange_namespace *home) 
     if (!home->resting)
         exchange_unwatch(s, home->listener);
     home->watched.ended = true;
-    home->offers_made++;    /* not buried before we are done with it */
+    home->offers_made++; /* not buried before we are done with it */
     while ((client = LIST_FIRST(&home->clients)) != NULL)
         exchange_drop(s, client);
     while ((offer = LIST_FIRST(&home->offers)) != NULL)
-        exchange_withdraw(s, offer);
+        exchange_drop_offer(s, offer);
     s->namespaces[home->index] = NULL;
-    for (int i = 0; i < s->entry_count; i++)    /* the next namespace with its index must not speak for its addresses */
+    for (int i = 0; i < s->entry_count; i++) /* the next namespace with its index must not speak for its addresses */
         if (s->entries[i].index == (uint32_t)home->index)
             s->entries[i].index = EXCHANGE_NAMESPACES;
     if (--home->offers_made == 0)
@@ -293,5 +294,5 @@ static void exchange_stop(struct exchange *s) {
     s->stopping = true;
     pthread_mutex_unlock(&s->mutex);
     if (write(s->command, &one, sizeof(one)) < 0)
-        return;     /* it is written already */
+        return; /* it is written already */
 }

@@ -1,4 +1,4 @@
-"""The table of direct sockets: the fabric's addresses, written by the broker and mapped by every provider."""
+"""The table of direct sockets: the fabric's addresses, written by the broker and mapped by every library."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy

@@ -36,14 +36,14 @@ cdef class Resolver:
         self.s.table = table
         self.s.poll = epoll_create1(EPOLL_CLOEXEC)
         self.s.command = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        self.s.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        if self.s.bell < 0 or self.s.command < 0 or watch(self.s, self.s.command, PLACES, 0):
+        self.s.events_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.s.events_fd < 0 or self.s.command < 0 or watch(self.s, self.s.command, PLACES, 0):
             raise OSError(errno, "no descriptors for the resolver")
 
     def __dealloc__(self):
         if self.s == NULL:
             return
-        for fd in (self.s.poll, self.s.command, self.s.bell):
+        for fd in (self.s.poll, self.s.command, self.s.events_fd):
             if fd >= 0:
                 close(fd)
         for index in range(PLACES):
@@ -53,8 +53,8 @@ cdef class Resolver:
 
     @property
     def event_fd(self):
-        """Readable when take() has something to tell."""
-        return self.s.bell
+        """Readable when take() has something to report."""
+        return self.s.events_fd
 
     def run(self):
         """Answer until stop()."""
@@ -138,7 +138,7 @@ cdef class Resolver:
         """(index, connections that are to be closed, whether nobody is taken in until resume) of each place with news."""
         cdef uint64_t counter
         cdef Place *place
-        if read(self.s.bell, &counter, sizeof(counter)) < 0:
+        if read(self.s.events_fd, &counter, sizeof(counter)) < 0:
             pass                 # it was not rung
         news = []
         self.lock()

@@ -32,10 +32,10 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLLIN
 
 cdef extern from "resolver/resolver.h" nogil:
-    enum: VN_WHY_direct
-    enum: VN_WHY_not_a_partition
-    enum: VN_WHY_no_provider
-    enum: VN_WHY_unsupported
+    enum: VN_REASON_direct
+    enum: VN_REASON_not_a_partition
+    enum: VN_REASON_no_library
+    enum: VN_REASON_unsupported
     enum: VN_SOCKETS_VERSION
     enum: VN_ASK
     struct vn_address:
@@ -48,7 +48,7 @@ cdef extern from "resolver/resolver.h" nogil:
         vn_address target
     struct vn_reply:
         uint32_t version
-        uint32_t why
+        uint32_t reason
         uint32_t port
     ctypedef struct vn_resolver_entry:
         vn_address address
@@ -59,15 +59,15 @@ cdef extern from "resolver/resolver.h" nogil:
     void resolver_dismiss(int fd)
     bint resolver_is_loopback(const vn_address *address)
     bint resolver_has_listener(int probe, const vn_address *target)
-    int WINDOW_SILENT
-    int WINDOW_QUESTION
+    int RESOLVER_SILENT
+    int RESOLVER_QUESTION
 
 cdef enum:
     PLACES = 1024                # namespaces
     SILENT = 64                  # connections of a namespace that have asked nothing yet
     DONE = 128                   # connections of a namespace that wait to be closed before nobody is taken in
     RING_AT = 32                 # of them, before Python is woken at once
-    GATHER_MS = 20               # how long fewer of them wait
+    BATCH_MS = 20                # how long fewer of them wait
     LISTENER = 0xffffffff        # in the place of a slot
 
 cdef struct Place:
@@ -81,9 +81,9 @@ cdef struct Place:
 
 cdef struct State:
     pthread_mutex_t mutex        # held for moments: nothing below it blocks
-    int poll, command, bell, table
+    int poll, command, events_fd, table
     bint stopping
-    int gathered                 # done with, and Python was not told
+    int gathered                 # done with, and Python was not notified
     int count                    # entries
     vn_resolver_entry *entries
     Place *places[PLACES]
@@ -92,7 +92,7 @@ cdef struct State:
 cdef inline void ring(State *s) noexcept nogil:
     cdef uint64_t one = 1
     s.gathered = 0
-    if write(s.bell, &one, sizeof(one)) < 0:
+    if write(s.events_fd, &one, sizeof(one)) < 0:
         pass                     # it is rung already
 
 
@@ -129,7 +129,7 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
     """Whether a connection from the place to the target may be direct, as far as is known without its socket."""
     cdef int i, found = -1
     if target.family == 0:
-        return VN_WHY_direct
+        return VN_REASON_direct
     if resolver_is_loopback(target):
         found = index
     for i in range(s.count):
@@ -138,8 +138,8 @@ cdef inline uint32_t judge(State *s, int index, const vn_address *target) noexce
         if s.entries[i].address.family == target.family and memcmp(s.entries[i].address.ip, target.ip, 16) == 0:
             found = <int>s.entries[i].port
     if not 0 <= found < PLACES or s.places[found] == NULL:
-        return VN_WHY_not_a_partition
-    return VN_WHY_direct if resolver_has_listener(s.places[found].probe, target) else VN_WHY_no_provider
+        return VN_REASON_not_a_partition
+    return VN_REASON_direct if resolver_has_listener(s.places[found].probe, target) else VN_REASON_no_library
 
 
 cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
@@ -147,17 +147,17 @@ cdef inline bint serve(State *s, int index, int fd) noexcept nogil:
     cdef vn_request request
     cdef vn_reply reply
     cdef int heard = resolver_hear(fd, &request)
-    if heard == WINDOW_SILENT:
+    if heard == RESOLVER_SILENT:
         return False
-    if heard != WINDOW_QUESTION or request.op != VN_ASK:
+    if heard != RESOLVER_QUESTION or request.op != VN_ASK:
         resolver_dismiss(fd)
         return True
     memset(&reply, 0, sizeof(reply))
     reply.version = VN_SOCKETS_VERSION
     reply.port = s.places[index].number
-    reply.why = VN_WHY_unsupported
+    reply.reason = VN_REASON_unsupported
     if request.version == VN_SOCKETS_VERSION:
-        reply.why = judge(s, index, &request.target)
+        reply.reason = judge(s, index, &request.target)
     resolver_answer(fd, &reply, s.table)
     return True
 
@@ -219,7 +219,7 @@ cdef inline void rounds(State *s) noexcept nogil:
     cdef epoll_event event
     cdef int count
     while True:
-        count = epoll_wait(s.poll, &event, 1, GATHER_MS if s.gathered else -1)
+        count = epoll_wait(s.poll, &event, 1, BATCH_MS if s.gathered else -1)
         if count < 0 and errno != EINTR:
             return
         pthread_mutex_lock(&s.mutex)

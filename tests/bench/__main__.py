@@ -17,14 +17,14 @@ from rich.console import Console
 
 from tests.bench.cost import COSTS, Cost
 from tests.bench.figures import Results
+from tests.bench.loads.tools import ToolFailed
+from tests.bench.loads.workloads import Settings, Workload
 from tests.bench.progress import Progress
 from tests.bench.report import machine, print_machine, print_results
 from tests.bench.runner import SuiteRun, cost_results, run_costs, steps_of
 from tests.bench.sockets import SOCKET_NOISE_SUITES, SOCKET_SUITES, prepare
 from tests.bench.suites import NOISE_SUITES, SUITES, UPLINK_NOISE_SUITES, UPLINK_SUITES, Suite
-from tests.bench.tools import ToolFailed
-from tests.bench.workloads import Settings, Workload
-from tests.support.servers import missing_programs
+from tests.framework.traffic.servers import missing_programs
 
 DEFAULT_ROUNDS, DEFAULT_SECONDS, DEFAULT_STEPS = 5, 3.0, 7
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_STEPS = 1, 1.0, 4

@@ -14,9 +14,10 @@ from threading import Event
 
 from tests.bench.environments import PREFIX, Vnicd
 from tests.bench.figures import Bar, Metric
+from tests.bench.loads.slow_reader import frames_to_the_third
+from tests.bench.loads.tools import ToolFailed
+from tests.bench.loads.workloads import Settings
 from tests.bench.processes import pss
-from tests.bench.tools import ToolFailed
-from tests.bench.workloads import Settings
 
 Samples = Iterator[float]
 
@@ -121,6 +122,12 @@ def _ping_each(name: str, addresses: list[str]) -> list[str]:
     return [f"{name} to {address}" for address in done.stdout.split()]
 
 
+def beside_slow_reader(settings: Settings) -> Samples:
+    """Thousands of frames per second to a third partition while a slow reader keeps its sender's ring full."""
+    for _ in range(settings.rounds):
+        yield frames_to_the_third(settings.seconds) / 1e3
+
+
 COSTS = (
     Cost(
         Metric("idle_cpu", f"{IDLE_PARTITIONS} idle partitions, CPU", "% of a core", False),
@@ -131,5 +138,10 @@ COSTS = (
     Cost(Metric("add", "partition add until the first ping", "s", False), Bar(0.3), add_until_ping),
     Cost(
         Metric("pairs", f"{ALL_PARTITIONS} partitions up, all pairs pinged", "s", False), Bar(90.0), all_pairs
+    ),
+    Cost(
+        Metric("slow_reader", "Frames to a third, a slow reader beside", "thousand/s", True),
+        Bar(20.0),
+        beside_slow_reader,
     ),
 )

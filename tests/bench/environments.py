@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from tests.bench.links import add_address, add_bridge, add_veth, ip, join_bridge
 from tests.bench.processes import cpu_seconds
-from tests.support.fabric import Fabric
+from tests.framework.fabric.fabric import Fabric
 
 Side = Literal["a", "b"]
 

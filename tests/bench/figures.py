@@ -26,6 +26,8 @@ class Bar:
 
     limit: float
     aim: float | None = None
+    absolute: bool = False
+    """The bar is for the figure itself, also where there is a reference to see it beside."""
 
     def verdict(self, value: float, more_is_better: bool) -> Verdict:
         def reached(mark: float) -> bool:
@@ -61,8 +63,10 @@ class Row:
         return max((width / middle for width, middle in known if middle), default=None)
 
     def judged(self) -> float | None:
-        """What the bar is for: the ratio, or the median itself where there is only one environment."""
-        return self.ratio() if len(self.samples) > 1 else next(iter(self.medians().values()), None)
+        """What the bar is for: the ratio, or the first median itself where the bar or the environments ask for that."""
+        if len(self.samples) > 1 and not (self.bar and self.bar.absolute):
+            return self.ratio()
+        return self.medians().get(next(iter(self.samples), ""))
 
     def verdict(self) -> Verdict:
         value = self.judged()

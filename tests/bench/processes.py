@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.parsing import own_pss, schedstat_ns
+from tests.bench.loads.parsing import own_pss, schedstat_ns
 
 
 def cpu_seconds(pid: int) -> float:

@@ -88,11 +88,16 @@ def _cells(row: Row, compares: bool) -> list[str]:
         cells.append(f"{row.ratio():.2f}" if row.ratio() is not None else "-")
     verdict = row.verdict()
     style = STYLES[verdict]
-    return [*cells, _bar(row.bar, row.metric.more_is_better), f"[{style}]{verdict}[/]" if style else ""]
+    return [
+        *cells,
+        _bar(row.bar, row.metric.more_is_better, row.metric.unit),
+        f"[{style}]{verdict}[/]" if style else "",
+    ]
 
 
-def _bar(bar: Bar | None, more_is_better: bool) -> str:
+def _bar(bar: Bar | None, more_is_better: bool, unit: str) -> str:
     if bar is None:
         return ""
     sign = "≥" if more_is_better else "≤"
-    return f"{sign} {bar.limit:g}" + (f", aim {bar.aim:g}" if bar.aim is not None else "")
+    text = f"{sign} {bar.limit:g}" + (f", aim {bar.aim:g}" if bar.aim is not None else "")
+    return text + f" {unit}" if bar.absolute else text

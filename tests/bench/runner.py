@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from tests.bench.cost import Cost
 from tests.bench.environments import Environment, Vnicd
 from tests.bench.figures import Results, number
-from tests.bench.parsing import Unreadable
+from tests.bench.loads.parsing import Unreadable
+from tests.bench.loads.tools import ToolFailed
+from tests.bench.loads.workloads import Settings, Workload
 from tests.bench.progress import Progress
 from tests.bench.suites import Suite
-from tests.bench.tools import ToolFailed
-from tests.bench.workloads import Settings, Workload
 
 T = TypeVar("T")
 

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tests.bench import socket_loads as loads
 from tests.bench.environments import PREFIX, Environment, Side, VethBridge, Vnicd
 from tests.bench.figures import Bar
+from tests.bench.loads import socket_loads as loads
+from tests.bench.loads.tools import server
 from tests.bench.suites import Suite, against_itself
-from tests.bench.tools import server
-from tests.support.direct import LIBRARY, preloading, regions
-from tests.support.fabric import Fabric
-from tests.support.waiting import wait_for_output
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.sockets.direct import LIBRARY, preloading, regions
+from tests.framework.waiting import wait_for_output
 
 CUBIC = "for each in cubic reno; do if echo $each; then break; fi 2>/dev/null >tcp_congestion_control; done"
 
@@ -54,7 +54,7 @@ class Frames(Vnicd):
 
 
 class Direct(Frames):
-    """The same with the provider at both ends."""
+    """The same with the preload library at both ends."""
 
     name = "vnicd direct"
     idle_connections: ClassVar[int] = 0
@@ -118,7 +118,7 @@ class Loopback(Environment):
 
 
 class LoopbackPreloaded(Loopback):
-    """With the provider in both programs, which leaves loopback alone."""
+    """With the preload library in both programs, which leaves loopback alone."""
 
     name = "preloaded"
 
@@ -179,7 +179,7 @@ IDLE = Suite(
 
 PRELOAD = Suite(
     name="preload",
-    title="programs that use no direct connection, with the provider and without, on loopback",
+    title="programs that use no direct connection, with the preload library and without, on loopback",
     environments=(LoopbackPreloaded, Loopback),
     workloads=(loads.REDIS_50, loads.HTTP),
     bars={"redis_50": Bar(0.98), "http": Bar(0.98)},

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from tests.bench.environments import PREFIX, Environment, Side
 from tests.bench.links import BRIDGE, add_address, add_bridge, add_veth, ip, join_bridge
-from tests.support.fabric import Fabric
+from tests.framework.fabric.fabric import Fabric
 
 NIC = "eth1"
 MACHINE = f"10.77.0.3/{PREFIX}"

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from tests.support.waiting import wait_until
+from tests.framework.waiting import wait_until
 
 LOOKS = 6
 """In a row that must find a thread blocked in the same call."""

@@ -16,7 +16,7 @@ from typing import IO
 from tests.cases.build import READER, BuildError
 from tests.cases.case import Case
 from tests.cases.site import CLIENT, ROOT, SERVER, Namespace, Site
-from tests.support.direct import HALF
+from tests.framework.sockets.direct import REGION
 
 LIMIT = 15.0
 """Seconds that a case may take."""
@@ -104,7 +104,7 @@ def _environment(site: Site, case: Case, has_library: bool) -> dict[str, str]:
         "CASE_ROUNDS": case.rounds,
         "CASE_SERVER": SERVER,
         "CASE_CLIENT": CLIENT,
-        "CASE_MARK": HALF,
+        "CASE_MARK": REGION,
         "CASE_FOLDER": site.folder,
         "CASE_READER": site.builder.folder / READER.stem,
         "PYTHONPATH": ROOT,

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.cases.build import Builder
-from tests.support.namespaces import namespace_of
-from tests.support.waiting import wait_for_output, wait_until
+from tests.framework.fabric.namespaces import namespace_of
+from tests.framework.waiting import wait_for_output, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ class Site:
 
     def _start_broker(self) -> None:
         """From the library's tree, as the two have to be of one version."""
-        argv = [sys.executable, "-m", "tests.support.broker", self.broker]
+        argv = [sys.executable, "-m", "tests.framework.sockets.broker", self.broker]
         for number, (end, ips) in enumerate(
             [(self.loop, "127.0.0.1,::1"), (self.client, CLIENT), (self.server, SERVER)], 1
         ):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tests.compat.places import PROGRAMS, VENV
 from tests.compat.processes import kill_tree, name_of
-from tests.support.direct import End, Ends, connections_in, processes_in
-from tests.support.namespaces import in_namespace
-from tests.support.partition import Argv
-from tests.support.streams import is_listening
-from tests.support.waiting import wait_for_output, wait_until
+from tests.framework.fabric.namespaces import in_namespace
+from tests.framework.fabric.partition import Argv
+from tests.framework.sockets.direct import End, Ends, connections_in, processes_in
+from tests.framework.traffic.streams import is_listening
+from tests.framework.waiting import wait_for_output, wait_until
 
 READY_TIMEOUT_S = 25
 HELD_TIMEOUT_S = 20

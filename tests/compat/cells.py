@@ -17,9 +17,9 @@ from tests.compat.case import Case
 from tests.compat.processes import kill_tree
 from tests.compat.program import Holder, Program
 from tests.compat.world import World
-from tests.support.direct import Watch
-from tests.support.partition import Argv
-from tests.support.waiting import wait_until
+from tests.framework.fabric.partition import Argv
+from tests.framework.sockets.direct import Watch
+from tests.framework.waiting import wait_until
 
 NOTICE_TIMEOUT_S = 10
 """How long an end may take to notice that the other was killed."""

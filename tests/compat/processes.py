@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.waiting import wait_until
+from tests.framework.waiting import wait_until
 
 END_TIMEOUT_S = 15
 

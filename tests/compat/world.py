@@ -11,12 +11,13 @@ from pathlib import Path
 
 from tests.compat.case import Case
 from tests.compat.processes import has_ended, kill, name_of, sockets_of, with_descendants, with_variable
-from tests.support import direct, fabric
-from tests.support.direct import End, Ends, connections_in, processes_in
-from tests.support.fabric import Fabric
-from tests.support.namespaces import in_namespace
-from tests.support.partition import Partition
-from tests.support.waiting import wait_until
+from tests.framework.fabric import fabric
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.fabric.namespaces import in_namespace
+from tests.framework.fabric.partition import Partition
+from tests.framework.sockets import direct
+from tests.framework.sockets.direct import End, Ends, connections_in, processes_in
+from tests.framework.waiting import wait_until
 
 WAYS = {"plain": (False, False), "both": (True, True), "client": (True, False), "server": (False, True)}
 """Who has the library: the client, the server."""

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.conformance.program import EVENTS, HOW, MSG, OPTIONS, THREADS, Step
-from tests.conformance.trace import BLOCKED, DONE, JUMPED, Outcome
+from tests.conformance.trace import BLOCKED, DONE, ENDED, JUMPED, Outcome
 
 OOB = MSG["OOB"]
 AMOUNTS = ("fill", "drain", "sendall", "recvall")
 """Calls in a row, whose last error is a value."""
+
+ENDINGS = ("close", "shutdown", "dup", "kill", "exit")
+"""What can end a connection."""
 
 EOPNOTSUPP, EINVAL = 95, 22
 TCP_CLOSE = 7
@@ -73,10 +76,21 @@ def _interrupted_by_urgent(before: Sequence[Past], step: Step, kernel: Outcome, 
     return step.op == "recv" and any(each.args[2] & OOB for each in ended_by)
 
 
+def _unread_urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A close with urgent data unread is a reset; a direct connection has refused them, and it is an end of file."""
+    sent = any(each.step.op == "send" and each.step.args[2] & OOB for each in before)
+    if not sent or direct.error:
+        return False
+    if step.op in ("poll", "epollwait"):
+        ends = EVENTS["ERR"] | EVENTS["HUP"]
+        return any(value & ends for value in kernel.values)
+    return errno.ECONNRESET in (kernel.error, kernel.values[0])
+
+
 def _judged(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """The kernel finds out that a buffer is bad when there is room for its bytes."""
     full = any(each.step.op in ("fill", "sendall") for each in before)
-    return step.op == "badio" and full and kernel.state == BLOCKED and direct.error == errno.EFAULT
+    return step.op == "badio" and full and kernel.state in (BLOCKED, ENDED) and direct.error == errno.EFAULT
 
 
 def _held(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -224,7 +238,8 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     if " TCP_INFO " in step.text:
         return direct.values[0] == TCP_CLOSE
     lost = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
-    return bool(lost & {direct.error, direct.values[0]})
+    ended = step.op == "recv" and kernel.state == BLOCKED and direct.result == 0
+    return ended or bool(lost & {direct.error, direct.values[0]})
 
 
 def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -251,7 +266,7 @@ def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
     others = any(each.actor != step.actor for each in drops) and any(
         each.step.op == "fork" for each in before
     )
-    if step.op == "connect" and direct.error in (errno.EPIPE, errno.ECONNRESET) and others:
+    if step.op == "connect" and direct.error in (errno.EPIPE, errno.ECONNRESET, errno.EISCONN) and others:
         return True
     ended_by = [each.step.op for each in before if kernel.waited and each.number == kernel.finished_at]
     return ended_by == ["connect"] and kernel.finished_at == direct.finished_at
@@ -277,7 +292,7 @@ def _bound(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
     return (
         step.op == "bind"
         and errno.EADDRINUSE in (kernel.error, direct.error)
-        and any(each.step.op in ("close", "shutdown") for each in before)
+        and any(each.step.op in ENDINGS for each in before)
     )
 
 
@@ -302,8 +317,10 @@ def _gone_unseen(before: Sequence[Past], step: Step, kernel: Outcome, direct: Ou
         return False
     if direct.waited and direct.finished_at in [each.number for each in closes]:
         return True
-    if direct.state == BLOCKED and any(each.step.op == "give" for each in before):
-        return True  # it began before the connection went on through a relay, which has the TCP socket now
+    relayed = direct.state == BLOCKED and any(each.step.op == "give" for each in before)
+    # It began before the connection went on through a relay, which has the TCP socket now; or it counts what is lost.
+    if relayed or " SIOCOUTQ " in step.text:
+        return True
     ends = (errno.EPIPE, errno.ECONNRESET)
     if step.op in ("poll", "epollwait"):
         told = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"] | EVENTS["IN"]
@@ -337,6 +354,12 @@ def _peeked(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
     peeks = step.op == "recv" and bool(step.args[2] & MSG["PEEK"]) and bool(kernel.waited and direct.waited)
     others = any(each.step.op in ("recv", *AMOUNTS) and each.step.actor != step.actor for each in before)
     return peeks and others and kernel.result > 0 and direct.result > 0
+
+
+def _timed_out(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A call with a time-out blocks for as long as the rest of the program takes, or longer."""
+    limited = any(f" SO_{way}TIMEO " in each.step.text for each in before for way in ("RCV", "SND"))
+    return limited and kernel.state == BLOCKED and bool(direct.waited) and direct.error == errno.EAGAIN
 
 
 def _rerouted(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -376,12 +399,14 @@ RULES = [
     Allowed("what TCP leaves open: when a receive for no bytes ends", _empty),
     Allowed("what TCP leaves open: which of two waiting threads is first", _raced),
     Allowed("what TCP leaves open: what a waiting peek sees of bytes that another thread takes", _peeked),
+    Allowed("how long a program takes: whether a time-out ends within it", _timed_out),
     Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
     Allowed(
         "direct-sockets.md: urgent data are not carried; sending them fails, and so does receiving them",
         _urgent,
     ),
     Allowed("direct-sockets.md: urgent data are not carried, so they end no receive", _interrupted_by_urgent),
+    Allowed("direct-sockets.md: urgent data are not carried, so a close leaves none unread", _unread_urgent),
     Allowed("direct-sockets.md: a bad pointer is refused at once", _judged),
 ]
 

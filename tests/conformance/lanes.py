@@ -17,7 +17,7 @@ from typing import IO, Self
 
 from tests.conformance.program import PLAYER, Program
 from tests.conformance.trace import OUTCOME, Trace
-from tests.support import broker
+from tests.framework.sockets import broker
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "vnicd/libvnicd-sockets.so"

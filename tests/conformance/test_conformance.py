@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -17,15 +16,13 @@ from tests.conformance.generator.generate import WEIGHTS, generate
 from tests.conformance.lanes import LIBRARY, ROOT
 from tests.conformance.program import KINDS, MAX_STEPS, Program, parse_program, parse_step
 from tests.conformance.trace import OUTCOME, Trace
-from tests.support.waiting import wait_until
+from tests.framework.waiting import wait_until
 
 CASES = Path(__file__).parent / "cases.txt"
 
 SEED = 18
 
-needs_player = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("gcc"), reason="the player needs root and gcc"
-)
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="the player needs gcc")
 
 TWO_LISTENERS = """
 s0 socket 0 inet NONBLOCK
@@ -51,7 +48,8 @@ def nearly_all_the_same(done: subprocess.CompletedProcess[str]) -> None:
     assert found and int(found[1]) <= 5, said
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 def test_known_cases_go_as_the_kernels() -> None:
     """Programs that were found to differ, and must not do so again."""
     if not LIBRARY.exists():
@@ -59,7 +57,8 @@ def test_known_cases_go_as_the_kernels() -> None:
     nearly_all_the_same(conformance(f"--replay={CASES}"))
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 @pytest.mark.timeout(300)
 def test_a_minute_of_random_programs(tmp_path: Path) -> None:
     """Always the same ones, so that who has broken something knows it; `scripts/conformance` takes others each time."""
@@ -70,7 +69,8 @@ def test_a_minute_of_random_programs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 def test_known_cases_have_one_outcome_over_the_kernels_tcp(wrong: Path) -> None:
     nearly_all_the_same(conformance(f"--replay={CASES}", f"--library={wrong}", "--ends=client,server"))
 
@@ -85,7 +85,8 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 def test_a_library_without_a_fault_has_no_difference(wrong: Path, tmp_path: Path) -> None:
     done = conformance(
         "--programs=150", "--seed=1", f"--library={wrong}", "--ends=client,server", f"--keep={tmp_path}"
@@ -94,7 +95,8 @@ def test_a_library_without_a_fault_has_no_difference(wrong: Path, tmp_path: Path
     assert re.search(r"^conformance: 150 programs, 0 differences, seed 1$", done.stdout, re.M)
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 @pytest.mark.parametrize(
     ("fault", "operation", "programs"),
     [
@@ -125,7 +127,8 @@ def test_a_planted_fault_is_found_and_shrunk(
     assert sound.returncode == 0 and "# client: the same" in sound.stdout, sound.stdout + sound.stderr
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 def test_what_the_kernel_leaves_open_is_no_difference(wrong: Path, tmp_path: Path) -> None:
     """Of two listeners at one port the kernel chooses one by chance, so there is no verdict."""
     file = tmp_path / "open.txt"
@@ -135,7 +138,8 @@ def test_what_the_kernel_leaves_open_is_no_difference(wrong: Path, tmp_path: Pat
     assert done.returncode == 2 and "not the same each time" in done.stderr, done.stdout + done.stderr
 
 
-@needs_player
+@pytest.mark.root
+@needs_gcc
 def test_nothing_is_left_when_it_is_killed(wrong: Path, tmp_path: Path) -> None:
     """The player's processes end with it, also those that have forked and wait."""
     mark = f"VNICD_MARK={tmp_path}"

@@ -18,7 +18,7 @@ STATES = [
     "no such actor",
     "it ended in the call",
 ]
-DONE, BLOCKED = 1, 2
+DONE, BLOCKED, ENDED = 1, 2, 5
 JUMPED = -3
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.fabric.machine import daemons, hugepage_limit, limit_is_claimed
+from tests.framework.fabric.partition import Partition
+from tests.framework.systemd.container import ROOT, Container, missing
+from tests.framework.waiting import wait_until
 from tests.service.service import Service
-from tests.support.container import ROOT, Container, missing
-from tests.support.machine import daemons, hugepage_limit, limit_is_claimed
-from tests.support.partition import Partition
-from tests.support.waiting import wait_until
 
 Pair = tuple[Partition, Partition]
 Boot = Callable[[], Service]

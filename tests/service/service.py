@@ -6,10 +6,10 @@ import json
 import subprocess
 from typing import Any
 
-from tests.support.container import ROOT, Container
-from tests.support.fabric import Fabric
-from tests.support.partition import Partition
-from tests.support.waiting import wait_until
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.fabric.partition import Partition
+from tests.framework.systemd.container import ROOT, Container
+from tests.framework.waiting import wait_until
 
 CONFIG = "/etc/vnicd/vnicd.toml"
 HOST = "vnicd.service"

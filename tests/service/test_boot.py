@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service, unit
-from tests.support.waiting import wait_until
 
 
 def test_the_fabric_is_there_after_a_boot(service: Service, pair: Pair) -> None:

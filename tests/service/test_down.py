@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from tests.framework.waiting import holds_for, wait_until
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service, unit
-from tests.support.waiting import holds_for, wait_until
 
 QUIET = 1.0
 """Seconds in which a unit that systemd was to start again would be."""

@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
+from tests.framework.traffic.load import Load
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Pair
 from tests.service.service import DECLARED, HOST, PAIR, Service, unit
-from tests.support.load import Load
-from tests.support.waiting import wait_until
 
 RED = '\n[partitions.red]\naddresses = ["10.77.0.4/24"]\n'
 

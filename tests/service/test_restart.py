@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.traffic.load import Load
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service, unit
 from tests.service.versions import with_version
-from tests.support.load import Load
-from tests.support.waiting import wait_until
 
 GAP = 3.0
 """Most seconds that a pair is silent while one of its daemons starts anew."""

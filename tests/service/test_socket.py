@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Pair
 from tests.service.service import CONFIG, HOST, UPLINK, Service
-from tests.support.waiting import wait_until
 
 SOCKET = "vnicd.socket"
 

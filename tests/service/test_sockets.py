@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 
+from tests.framework.fabric.namespaces import in_namespace
+from tests.framework.fabric.partition import Partition
+from tests.framework.sockets import preload
+from tests.framework.sockets.preload import Program
+from tests.framework.waiting import wait_until
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service
-from tests.support import provider
-from tests.support.namespaces import in_namespace
-from tests.support.partition import Partition
-from tests.support.provider import Program
-from tests.support.waiting import wait_until
 from vnicd.cli import library
 from vnicd.sockets import abi
 from vnicd.sockets.abi import BROKER_NAME
@@ -24,7 +24,7 @@ def addresses(partition: Partition) -> set[str]:
     """What the broker in a partition knows, nothing while there is none."""
     try:
         one = in_namespace(partition.netns, lambda: Program(BROKER_NAME))
-        known = set(provider.entries(one.table()[1]))
+        known = set(preload.entries(one.table()[1]))
         one.close()
     except (ConnectionRefusedError, EOFError):
         return set()
@@ -42,10 +42,10 @@ def test_the_broker_is_there_also_after_a_restart(service: Service, pair: Pair) 
 
 def test_connections_of_other_users_are_seen(service: Service, pair: Pair) -> None:
     """By the confined hosting daemon, and by who may read."""
-    argv = provider.command(*ENDS, accepted=False)
+    argv = preload.command(*ENDS, accepted=False)
     for user in ("0", "65534"):
         inside = ["ip", "netns", "exec", "blue", "setpriv", f"--reuid={user}", "--clear-groups", *argv]
-        command = service.container.inside(["sh", "-c", 'cd "$0" && exec "$@"', str(provider.ROOT), *inside])
+        command = service.container.inside(["sh", "-c", 'cd "$0" && exec "$@"', str(preload.ROOT), *inside])
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"

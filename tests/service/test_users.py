@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.evil import neighbour
+from tests.framework.waiting import wait_for_output, wait_until
 from tests.service.conftest import Pair
 from tests.service.service import DECLARED, HOST, Service, unit
-from tests.support.evil import neighbour
-from tests.support.waiting import wait_for_output, wait_until
 
 PROGRAM = Path(neighbour.__file__).read_text()
 TEMPLATE = "/etc/systemd/system/vnicd-partition@.service"

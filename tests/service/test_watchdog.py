@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.framework.systemd.tracing import held, second_thread
+from tests.framework.traffic.load import Load
+from tests.framework.waiting import holds_for, wait_until
 from tests.service.conftest import Pair
 from tests.service.service import HOST, Service, unit
-from tests.support.load import Load
-from tests.support.tracing import held, second_thread
-from tests.support.waiting import holds_for, wait_until
 
 LIMIT = 3.0
 """Seconds, instead of what the units say, so that nobody has to wait for that long."""

@@ -10,12 +10,12 @@ import sys
 import time
 import traceback
 
+from tests.framework.fabric.leaks import differences, inventory
+from tests.framework.waiting import wait_until
 from tests.soak.invariants import check
 from tests.soak.step import Step
 from tests.soak.steps import choose
 from tests.soak.world import World
-from tests.support.leaks import differences, inventory
-from tests.support.waiting import wait_until
 
 
 def main() -> int:

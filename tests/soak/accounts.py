@@ -19,8 +19,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.fabric import Fabric
-from tests.support.waiting import wait_until
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.waiting import wait_until
 
 ON_ARRIVAL = {"not_mine", "tap_down", "tap_refused", "tap_full"}
 """Drops that a partition counts for what it gets; but for UNREAD it counts all others for what it sends."""

@@ -6,6 +6,9 @@ import json
 import tomllib
 from typing import Any
 
+from tests.framework.traffic.traffic import carry, undisturbed
+from tests.framework.uplink.uplink import REMOTE
+from tests.framework.waiting import wait_until
 from tests.soak.step import (
     FEWEST,
     MOST,
@@ -13,9 +16,6 @@ from tests.soak.step import (
     name_of,
 )
 from tests.soak.world import World
-from tests.support.traffic import carry, undisturbed
-from tests.support.uplink import REMOTE
-from tests.support.waiting import wait_until
 
 
 def add(world: World) -> Step:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 
+from tests.framework.waiting import wait_until
 from tests.soak.invariants import accounted
 from tests.soak.step import (
     Plan,
@@ -19,7 +20,6 @@ from tests.soak.step import (
     two_pairs,
 )
 from tests.soak.world import REVIVED, World
-from tests.support.waiting import wait_until
 
 
 def hit(number: int) -> Plan:

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.framework.fabric.fabric import memory_due
+from tests.framework.fabric.machine import memfds, open_files
+from tests.framework.fabric.namespaces import in_namespace, named
+from tests.framework.traffic.datagrams import Flow
+from tests.framework.traffic.echo import unreached
+from tests.framework.uplink.uplink import NIC
+from tests.framework.waiting import wait_until
 from tests.soak.accounts import Snapshot
 from tests.soak.world import REVIVED, World
-from tests.support.datagrams import Flow
-from tests.support.echo import unreached
-from tests.support.fabric import memory_due
-from tests.support.machine import memfds, open_files
-from tests.support.namespaces import in_namespace, named
-from tests.support.uplink import NIC
-from tests.support.waiting import wait_until
 from vnicd.errors import NotRunning
 from vnicd.sockets import presence_names
 from vnicd.sockets.abi import packed
@@ -25,8 +25,8 @@ PARTITION_FILES, HOST_FILES = 13, 29
 
 PORT_FILES, UPLINK_FILES = 5 + 7, 40
 """Descriptors that the hosting daemon has for each partition, seven of them the broker's for its namespace (that, a
-listener, an exchange, a resolver, a probe, two watches) beside the names there; and for an uplink, whose lanes are most
-of them."""
+listener, an exchange, a resolver, a probe, two watches) beside the names there; and for an uplink, whose rx queues are
+most of them."""
 
 SLACK = 4
 """Descriptors more for the moment: clients, what is being set up."""

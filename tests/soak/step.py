@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from tests.framework.fabric.partition import Partition
+from tests.framework.traffic.load import Load
+from tests.framework.waiting import holds_for, wait_until
 from tests.soak.world import REVIVED, World
-from tests.support.load import Load
-from tests.support.partition import Partition
-from tests.support.waiting import holds_for, wait_until
 
 FEWEST, MOST = 2, 6
 """Partitions that there are at a time."""

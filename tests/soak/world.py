@@ -9,11 +9,11 @@ from itertools import permutations
 from pathlib import Path
 from random import Random
 
-from tests.support.echo import Way
-from tests.support.fabric import Fabric
-from tests.support.partition import Partition
-from tests.support.uplink import REMOTE, Machine
-from tests.support.waiting import wait_until
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.fabric.partition import Partition
+from tests.framework.traffic.echo import Way
+from tests.framework.uplink.uplink import REMOTE, Machine
+from tests.framework.waiting import wait_until
 
 IDLE = 4
 """Seconds after which a link that carried nothing is given back: short, so that it happens often."""

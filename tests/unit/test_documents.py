@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-ROOT = Path(__file__).parents[2]
+from tests.framework.source_tree import ROOT, tracked
+
 MAX_README_LINES = 150
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -21,13 +21,6 @@ _DEFINITION = re.compile(r"^ {0,3}\[[^\]]+\]:\s*<?([^\s<>]+)>?", re.MULTILINE)
 _LINK_TEXT = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 _MENTION = re.compile(r"(?<![\w/.-])docs/[\w./-]*\w\.md\b")
-
-
-def tracked() -> list[str]:
-    """Tracked files, and new ones that would be."""
-    git = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return sorted(name for name in set(listed.split("\0")) - {""} if (ROOT / name).is_file())
 
 
 def prose(text: str) -> str:

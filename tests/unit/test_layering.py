@@ -213,7 +213,7 @@ LISTS = {"vnicd/cli/commands"}
 
 
 def test_no_folder_of_code_is_a_heap() -> None:
-    """A folder holds what one person would change together. Tests are not yet sorted so."""
+    """A folder holds what one person would change together; test_tiers.py asks the same of tests."""
     code = {".py", ".pyx", ".pxd", ".c", ".h"}
     counts: dict[str, int] = {}
     for top in (PACKAGE, ROOT / "cext"):

@@ -13,8 +13,8 @@ from typing import Any, get_args
 import click
 import pytest
 
-from tests.support import reference
-from tests.support.reference import named, part, rows, words
+from tests.framework import reference
+from tests.framework.reference import named, part, rows, words
 from vnicd import config
 from vnicd.cli import main as cli_main
 from vnicd.cli.commands import exec as cli_exec

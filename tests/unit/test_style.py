@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tests.framework.source_tree import ROOT, tracked
 from vnicd.sockets import abi
 
-ROOT = Path(__file__).parents[2]
 MAX_LINES = 500  # a file holds one subject; none is cut for its length alone
 
 C_LIKE = {".c", ".h"}
@@ -34,14 +33,9 @@ def kind_of(path: Path) -> str:
 
 
 def source_files() -> Iterator[Path]:
-    """Tracked files, and new ones that would be."""
-    git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
-    command = [*git, "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in sorted(set(listed.split("\0")) - {""}):
-        path = ROOT / name
-        if path.is_file() and kind_of(path):
-            yield path
+    for name in tracked():
+        if kind_of(ROOT / name):
+            yield ROOT / name
 
 
 def offenders(check: Callable[[str, str], object], folders: tuple[str, ...] = ()) -> dict[str, object]:
@@ -127,4 +121,4 @@ def test_guide_says_what_to_do_about_each_reason() -> None:
     """But of that a connection is direct."""
     table = (ROOT / "docs/guide/direct-sockets.md").read_text().partition("| reason | what to do |")[2]
     rows = {line.split("|")[1].strip() for line in table.partition("\n\n")[0].splitlines()[2:]}
-    assert rows == {word for why, word in abi.WORDS.items() if why is not abi.Why.DIRECT}
+    assert rows == {word for reason, word in abi.WORDS.items() if reason is not abi.Reason.DIRECT}

@@ -29,7 +29,7 @@ PACKET_MR_ALLMULTI, PACKET_MR_UNICAST = 2, 3
 FANOUT_CBPF, FANOUT_UNIQUEID, FANOUT_IGNORE_OUTGOING = 6, 0x2000, 0x4000
 SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 26, 27, 32, 33
 
-MAX_LANES = 256
+MAX_RX_QUEUES = 256
 ALL_MULTICAST = "all multicast"
 """Stands beside MAC addresses in a set of memberships."""
 
@@ -37,7 +37,7 @@ ALL_MULTICAST = "all multicast"
 def open_rx_queues(nic: str, count: int, program: bytes) -> list[int]:
     """The descriptors of `count` rx queues of `nic`, one group with the program of vnicd.packet.fanout_filter.
 
-    Lane 0 takes nothing, ever. The others neither until all of the group is there: so no frame is seen twice, or in
+    Queue 0 takes nothing, ever. The others neither until all of the group is there: so no frame is seen twice, or in
     an rx queue that is not its own. What the machine itself transmits on the NIC is not seen at all.
     """
     socks: list[socket.socket] = []

@@ -11,7 +11,7 @@ class Loop:
         counters: Region,
         relays: bool = False,
         poll_us: int = 100,
-        hold_ms: int = 10,
+        backpressure_ms: int = 10,
         want_ms: int = 500,
     ) -> None: ...
     @property

@@ -15,7 +15,7 @@ VERSION = 4
 BROKER_NAME = "vnicd-sockets"
 """The broker's abstract name in the namespace of each partition."""
 
-RESOLVER = "-window"
+RESOLVER = "-resolver"
 """What follows the broker's name where programs ask first."""
 
 EXCHANGE = "-exchange"
@@ -27,8 +27,8 @@ LARGE_BYTES = 2048 * 1024
 SMALL_BYTES = CONTROL_BYTES + RING_BYTES
 """Of a stream region, that are used as long as its ring is small."""
 
-HALF_BYTES = CONTROL_BYTES + LARGE_BYTES
-HALF_MAGIC = 0x666C6148
+REGION_BYTES = CONTROL_BYTES + LARGE_BYTES
+REGION_MAGIC = 0x666C6148
 PROCESS_MAGIC = 0x636F7250
 TABLE_ENTRIES = 4096
 TABLE_PORTS = 1024
@@ -54,17 +54,17 @@ class Op(IntEnum):
     LISTEN = 6
 
 
-class Why(IntEnum):
-    """Why a connection is not direct, in the order of VN_WHYS."""
+class Reason(IntEnum):
+    """Why a connection is not direct, in the order of VN_REASONS."""
 
     DIRECT = 0
     NOT_A_PARTITION = 1
     NO_BROKER = 2
-    NO_PROVIDER = 3
+    NO_LIBRARY = 3
     NO_OFFER = 4
     NO_MEMORY = 5
     NO_DESCRIPTORS = 6
-    WITHDRAWN = 7
+    FELL_BACK = 7
     REFUSED_BY_PEER = 8
     SECCOMP = 9
     UNSUPPORTED = 10
@@ -74,26 +74,26 @@ class Why(IntEnum):
 
 
 WORDS = {
-    Why.DIRECT: "direct",
-    Why.NOT_A_PARTITION: "the target is no address of another partition",
-    Why.NO_BROKER: "no hosting daemon answered",
-    Why.NO_PROVIDER: "the server runs without the library",
-    Why.NO_OFFER: "the client left it to TCP, or runs without the library",
-    Why.NO_MEMORY: "there was no memory for it",
-    Why.NO_DESCRIPTORS: "the limit of open files is too near",
-    Why.WITHDRAWN: "the listener did not answer in time",
-    Why.REFUSED_BY_PEER: "TCP did not connect",
-    Why.SECCOMP: "the program has a seccomp filter",
-    Why.UNSUPPORTED: "the socket, or the kernel, does not allow it",
-    Why.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
-    Why.OPTION: "the program has set an option that only TCP has",
-    Why.WAITS_UNSEEN: "the library cannot see how the program waits",
+    Reason.DIRECT: "direct",
+    Reason.NOT_A_PARTITION: "the target is no address of another partition",
+    Reason.NO_BROKER: "no hosting daemon answered",
+    Reason.NO_LIBRARY: "the server runs without the library",
+    Reason.NO_OFFER: "the client left it to TCP, or runs without the library",
+    Reason.NO_MEMORY: "there was no memory for it",
+    Reason.NO_DESCRIPTORS: "the limit of open files is too near",
+    Reason.FELL_BACK: "the listener did not answer in time",
+    Reason.REFUSED_BY_PEER: "TCP did not connect",
+    Reason.SECCOMP: "the program has a seccomp filter",
+    Reason.UNSUPPORTED: "the socket, or the kernel, does not allow it",
+    Reason.SHORT_LIVED: "connections to this target are short-lived, TCP is faster",
+    Reason.OPTION: "the program has set an option that only TCP has",
+    Reason.WAITS_UNSEEN: "the library cannot see how the program waits",
 }
 
 
-def why_word(number: int) -> str:
+def reason_word(number: int) -> str:
     """The short name of a reason, as socket_layout.h has it; numbers of a later version stay numbers."""
-    return Why(number).name.lower() if number in WORDS else str(number)
+    return Reason(number).name.lower() if number in WORDS else str(number)
 
 
 class Address(NamedTuple):
@@ -190,17 +190,17 @@ def parse_request(data: bytes) -> Request:
 
 
 class Reply(NamedTuple):
-    why: int
+    reason: int
     port: int = 0
     version: int = VERSION
 
     def pack(self) -> bytes:
-        return REPLY.pack(self.version, self.why, self.port, 0)
+        return REPLY.pack(self.version, self.reason, self.port, 0)
 
 
 def parse_reply(data: bytes) -> Reply:
-    version, why, port, _ = REPLY.unpack(data)
-    return Reply(why, port, version)
+    version, reason, port, _ = REPLY.unpack(data)
+    return Reply(reason, port, version)
 
 
 def listener_name(where: Address) -> bytes:
@@ -233,13 +233,13 @@ def pack_entries(ports: Iterable[tuple[bytes, int]]) -> bytes:
 
 # ------------------------------------------------------------------------------------- pages of a region, of a process
 
-_HALF = struct.Struct(f"=IIiI{_ADDRESS}{_ADDRESS}16s")
+_REGION = struct.Struct(f"=IIiI{_ADDRESS}{_ADDRESS}16s")
 _PROCESS = struct.Struct("=IIiI16s16Q")
 _RECENT = struct.Struct(f"={_ADDRESS}IiQ")
 PROCESS_BYTES = _PROCESS.size + RECENT * _RECENT.size
 
 OFFSETS = {"head": 128, "state": 144, "rings": 176, "tail": 192, "armed": 256, "sleeps": 456}
-"""Where those fields of struct vn_half are that change and are told."""
+"""Where those fields of struct vn_region are that change and are told."""
 
 FIN, CLOSED, RESET = 1, 2, 4
 
@@ -269,13 +269,13 @@ def _text(data: bytes) -> str:
 def parse_stream_region(page: bytes) -> StreamRegion:
     """ValueError when it is no control page of this version."""
     try:
-        magic, version, pid, accepted, *rest, program = _HALF.unpack_from(page)
+        magic, version, pid, accepted, *rest, program = _REGION.unpack_from(page)
         numbers = {
             name: _number(page, name) for name in ("head", "tail", "state", "armed", "rings", "sleeps")
         }
     except struct.error as error:
         raise ValueError(str(error)) from error
-    if magic != HALF_MAGIC or version != VERSION:
+    if magic != REGION_MAGIC or version != VERSION:
         raise ValueError("it is no stream region of this version")
     local, remote = _address(rest[0], rest[1], rest[3]), _address(rest[4], rest[5], rest[7])
     return StreamRegion(
@@ -292,7 +292,7 @@ class Decision(NamedTuple):
     """How a process decided on one connection."""
 
     target: Address
-    why: int
+    reason: int
     fd: int
     when_ns: int
 
@@ -318,7 +318,8 @@ def parse_process(page: bytes) -> Process:
     first = max(0, count - RECENT)
     chosen = [rows[number % RECENT] for number in range(first, count)]
     recent = [
-        Decision(_address(family, port, ip), why, fd, when) for family, port, _, ip, why, fd, when in chosen
+        Decision(_address(family, port, ip), reason, fd, when)
+        for family, port, _, ip, reason, fd, when in chosen
     ]
-    named = {why_word(number): times for number, times in enumerate(decided) if times}
+    named = {reason_word(number): times for number, times in enumerate(decided) if times}
     return Process(pid, _text(program), named, recent)

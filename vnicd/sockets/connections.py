@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vnicd.sockets import abi
-from vnicd.sockets.abi import CLOSED, FIN, RESET, WORDS, Address, Process, StreamRegion, Why
+from vnicd.sockets.abi import CLOSED, FIN, RESET, WORDS, Address, Process, Reason, StreamRegion
 
 Json = dict[str, Any]
 
@@ -101,14 +101,14 @@ def processes(found: Iterable[Told], now_ns: int) -> list[Json]:
             "recent": [
                 {
                     "target": str(each.target) if each.target.ip else None,
-                    "why": abi.why_word(each.why),
-                    "reason": WORDS.get(Why(each.why), "")
-                    if each.why in WORDS
+                    "why": abi.reason_word(each.reason),
+                    "reason": WORDS.get(Reason(each.reason), "")
+                    if each.reason in WORDS
                     else "a reason of a later version",
                     "ago_s": round(max(0, now_ns - each.when_ns) / 1e9, 1),
                 }
                 for each in reversed(told.page.recent)
-                if each.why != Why.DIRECT
+                if each.reason != Reason.DIRECT
             ],
         }
         for told in sorted(found, key=lambda told: (told.partition, told.pid))

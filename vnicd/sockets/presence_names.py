@@ -12,7 +12,7 @@ NAMED_PORTS = 32
 
 
 def _name(text: str) -> bytes:
-    return f"\0vnicd-near/{text}".encode()
+    return f"\0vnicd-presence/{text}".encode()
 
 
 HERE = _name("here")
@@ -33,10 +33,10 @@ def names(ips: Collection[bytes], ports: Collection[int] | None) -> set[bytes]:
 
     There the ports as well, unless they are not known (None) or many.
     """
-    near = {HERE} | {_name(ip[: 2 if len(ip) == 4 else 4].hex()) for ip in ips}
+    found = {HERE} | {_name(ip[: 2 if len(ip) == 4 else 4].hex()) for ip in ips}
     if not 0 < len(ips) <= NAMED_ADDRESSES:
-        return near
-    near |= {_name(ip.hex()) for ip in ips} | {EXACT}
+        return found
+    found |= {_name(ip.hex()) for ip in ips} | {EXACT}
     if ports is None or len(ports) > NAMED_PORTS:
-        return near
-    return near | {_name(f"port/{port}") for port in ports} | {PORTS}
+        return found
+    return found | {_name(f"port/{port}") for port in ports} | {PORTS}

@@ -45,7 +45,7 @@ cdef inline void tap_lost(Engine *e) noexcept nogil:
     e.tap = -1
     vn_store_relaxed(&e.shown_tap, 0)
     vn_store_release(&e.tap_gone, 1)
-    ring_eventfd(e.event_bell)
+    ring_eventfd(e.events_fd)
 
 
 cdef inline int classify(Engine *e, const char *frame, uint32_t length, uint16_t *port) noexcept nogil:

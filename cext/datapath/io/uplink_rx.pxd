@@ -1,10 +1,11 @@
 """The uplink, inward: frames read from the real NIC, into the ring of the partition that they are for.
 
-The kernel has spread the frames over the lanes by what they are for (vnicd/packet/fanout_filter.py). A lane is not read while the
-port of its last frame has no room: then the frames wait in the lane's socket, and overflow there at no other port's
-cost. Only the exact look here decides what is whose; the filter in front of the lanes may let through too much. And it
-decides before a byte stands in a ring, as whoever has that mapped sees all that ever stood there: a long frame is
-looked at while it waits in the socket, which spares a copy of it; a short one is read into memory of our own first.
+The kernel has spread the frames over the rx queues by what they are for (vnicd/packet/fanout_filter.py). An rx queue is
+not read while the port of its last frame has no room: then the frames wait in its socket, and overflow there at no
+other port's cost. Only the exact look here decides what is whose; the filter in front of the rx queues may let through
+too much. And it decides before a byte stands in a ring, as whoever has that mapped sees all that ever stood there: a
+long frame is looked at while it waits in the socket, which spares a copy of it; a short one is read into memory of our
+own first.
 
 A super-frame in a tunnel is cut here: its vnet header can't tell of the tunnel, so the partition's kernel would refuse
 it, or take it for another. So is one that is longer than a record (BIG TCP): into pieces as long as a packet can be.
@@ -166,22 +167,22 @@ cdef inline uint16_t whose(Engine *e, char *frame, uint32_t seen, uint32_t lengt
     return NO_PORT if port == 0 else port
 
 
-cdef inline bint lane_waits(Engine *e, Lane *lane, Link *link) noexcept nogil:
-    """Whether a lane is left alone for now, because the ring of its port has no room."""
-    cdef uint64_t need = max(min(lane.took, <uint64_t>ROOM_MOST), <uint64_t>VN_RECORD_MAX)
+cdef inline bint rx_queue_waits(Engine *e, RxQueue *queue, Link *link) noexcept nogil:
+    """Whether an rx queue is left alone for now, because the ring of its port has no room."""
+    cdef uint64_t need = max(min(queue.took, <uint64_t>ROOM_MOST), <uint64_t>VN_RECORD_MAX)
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
         note_room(link)
-    elif holds(e, &lane.hold_until, not link.tx.fault and may_wait(link)):
+    elif holds(e, &queue.backpressure_until, not link.tx.fault and may_wait(link)):
         return True
-    end_hold(e, &lane.hold_until, link, False, not has_room)
+    end_hold(e, &queue.backpressure_until, link, False, not has_room)
     return False
 
 
-cdef inline Link *bulk_receiver(Engine *e, Lane *lane) noexcept nogil:
+cdef inline Link *bulk_receiver(Engine *e, RxQueue *queue) noexcept nogil:
     """Whose the next frame is, if it is a long one for a single port whose ring has room for it as it is; else NULL."""
     cdef char head[HEADERS + PEEK]
-    cdef ssize_t got = recv(lane.fd, head, sizeof(head), MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT)
+    cdef ssize_t got = recv(queue.fd, head, sizeof(head), MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT)
     cdef uint16_t port
     cdef bint to_all
     cdef Link *link
@@ -196,7 +197,7 @@ cdef inline Link *bulk_receiver(Engine *e, Lane *lane) noexcept nogil:
     return link if tx_room(&link.tx, VN_RECORD_MAX) >= VN_RECORD_MAX else NULL
 
 
-cdef inline void lane_take(Engine *e, Lane *lane, Link *link, char *payload, uint32_t length) noexcept nogil:
+cdef inline void rx_queue_take(Engine *e, RxQueue *queue, Link *link, char *payload, uint32_t length) noexcept nogil:
     """Pass on a frame that was read: into the ring of `link`, where it stands already, or (NULL) from our memory."""
     cdef uint32_t shift = strip_jumbo(payload, length) if length >= PAYLOAD_MAX else 0
     cdef bint is_cut = length >= PAYLOAD_MAX, to_all
@@ -206,10 +207,10 @@ cdef inline void lane_take(Engine *e, Lane *lane, Link *link, char *payload, uin
     frame = payload + VN_VNET_HDR
     is_cut = is_cut or is_encapsulated(payload, frame, length - VN_VNET_HDR, length - VN_VNET_HDR)
     port = whose(e, frame, length - VN_VNET_HDR, length - VN_VNET_HDR, &to_all)
-    lane.took = 0
+    queue.took = 0
     if link == NULL:
         if is_cut:
-            lane.took = spread_pieces(e, port, to_all, payload, length)
+            queue.took = spread_pieces(e, port, to_all, payload, length)
         else:
             spread(e, port, to_all, payload, length)
     elif port != link.peer or to_all or is_cut:  # changed since it was looked at: by a sender on this machine
@@ -221,26 +222,26 @@ cdef inline void lane_take(Engine *e, Lane *lane, Link *link, char *payload, uin
         publish(e, link)
         arrived(e, port, length)
     if port != NO_PORT:
-        lane.last = port
+        queue.last = port
         if e.links[port] != NULL:
             activate(e, e.links[port])  # there will be an answer
 
 
-cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
-    """Move one frame from a lane to where it goes; False when there is none, or no room."""
-    cdef Link *link = e.links[lane.last] if lane.last != NO_PORT else NULL
+cdef inline bint rx_queue_read(Engine *e, RxQueue *queue) noexcept nogil:
+    """Move one frame from an rx queue to where it goes; False when there is none, or no room."""
+    cdef Link *link = e.links[queue.last] if queue.last != NO_PORT else NULL
     cdef char *place = NULL
     cdef char *payload
     cdef ssize_t got, most
-    if link != NULL and link.open and lane_waits(e, lane, link):
+    if link != NULL and link.open and rx_queue_waits(e, queue, link):
         return False
-    link = bulk_receiver(e, lane) if lane.bulk else NULL
+    link = bulk_receiver(e, queue) if queue.bulk else NULL
     if link != NULL:
         place = tx_reserve(&link.tx, VN_RECORD_MAX)
     payload = (place if place != NULL else e.inward) + sizeof(vn_record)
     most = PAYLOAD_MAX if place != NULL else INWARD_MAX - <ssize_t>sizeof(vn_record)
-    got = read(lane.fd, payload, most)
-    lane.bulk = got > BULK
+    got = read(queue.fd, payload, most)
+    queue.bulk = got > BULK
     if got < 0 and errno == EINVAL:  # a frame that the kernel can't put in a vnet header, and has thrown away
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
@@ -249,15 +250,15 @@ cdef inline bint lane_read(Engine *e, Lane *lane) noexcept nogil:
     if got < HEADERS or got >= most:
         drop(e, NO_PORT, VN_DROP_bad_frame)
         return True
-    if lane.bulk:
+    if queue.bulk:
         e.busy_at = e.now
-    lane_take(e, lane, link if place != NULL else NULL, payload, <uint32_t>got)
+    rx_queue_take(e, queue, link if place != NULL else NULL, payload, <uint32_t>got)
     return True
 
 
-cdef inline int lane_pull(Engine *e, Lane *lane, int most) noexcept nogil:
-    """Take up to `most` frames from a lane; the number taken."""
+cdef inline int drain_rx_queue(Engine *e, RxQueue *queue, int most) noexcept nogil:
+    """Take up to `most` frames from an rx queue; the number taken."""
     cdef int n = 0
-    while n < most and lane_read(e, lane):
+    while n < most and rx_queue_read(e, queue):
         n += 1
     return n

@@ -24,19 +24,19 @@ from datapath.frame.too_big cimport too_big
 
 cdef enum:
     COPIED = VN_VNET_HDR + PEEK  # most bytes of a record that are copied before they are judged
-    TELL_NS = 1_000_000          # shortest time between two "too big" answers
+    TOO_BIG_PAUSE_NS = 1_000_000  # shortest time between two "too big" answers
 
 
-cdef inline void tell_too_big(Engine *e, Link *link, const char *frame, uint32_t copied, uint32_t length,
+cdef inline void send_too_big(Engine *e, Link *link, const char *frame, uint32_t copied, uint32_t length,
                               const Inspected *found) noexcept nogil:
     """Answer the sender as a router would whose next hop takes only so much."""
     cdef char answer[VN_VNET_HDR + 1500]
     cdef uint32_t n
-    if e.now - link.told_at < TELL_NS:
+    if e.now - link.too_big_at < TOO_BIG_PAUSE_NS:
         return
     n = too_big(answer, frame, copied, length, found, e.uplink.mtu)
     if n and link.open:
-        link.told_at = e.now
+        link.too_big_at = e.now
         push(e, link, answer, n, VN_FRAME, 0, 0)
 
 
@@ -81,10 +81,10 @@ cdef inline bint uplink_admits(Engine *e, Link *link, const char *frame, uint64_
 
 cdef inline bint over_rate(Engine *e, Link *link) noexcept nogil:
     """The rate limit does not let a frame go now: drop it, and be done with it, or (False) let it wait in the ring."""
-    if link.overfull:
+    if link.over_queue:
         drop(e, link.peer, VN_DROP_over_rate)
         return True
-    link.paced_until = tokens_at(&e.up[link.peer], e.now)
+    link.throttled_until = tokens_at(&e.up[link.peer], e.now)
     return False
 
 
@@ -107,7 +107,7 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
         return True
     if segment_size(headers, frame, seen, bytes) > e.uplink.mtu:
         inspect(frame, seen, bytes, &found)
-        tell_too_big(e, link, frame, seen, bytes, &found)
+        send_too_big(e, link, frame, seen, bytes, &found)
         drop(e, link.peer, VN_DROP_too_big)
         return True
     if not uplink_admits(e, link, frame, wire_bytes(headers, frame, seen, bytes)):
@@ -120,11 +120,11 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
         memcpy(frame + 6, &e.uplink.mac, 6)
         set_link_address(frame, seen, bytes, &found, <const char *>&e.uplink.mac, headers[0] & 1)
     if uplink_write(e, link, headers, copied, payload + copied, length):
-        end_hold(e, &link.hold_until, NULL, False, False)
+        end_hold(e, &link.backpressure_until, NULL, False, False)
         return True
-    if holds(e, &link.hold_until, True):
+    if holds(e, &link.backpressure_until, True):
         e.up[link.peer].tokens += <int64_t>wire_bytes(headers, frame, seen, bytes)
         return False
-    end_hold(e, &link.hold_until, NULL, False, True)
+    end_hold(e, &link.backpressure_until, NULL, False, True)
     drop(e, link.peer, VN_DROP_uplink_full)
     return True

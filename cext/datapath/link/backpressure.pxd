@@ -2,9 +2,9 @@
 
 Theory of operation. Whoever finds no room - the TAP's frame, a record that is to be relayed or sent to the NIC, an rx
 queue - keeps the time at which it gives up, 0 while it does not wait. It asks holds() each time that it finds no room,
-and says end_hold() when it has found room or gives up. So one full ring delays the others once, by hold_ns. Who has
-waited in vain for a link's ring, or too often, leaves the link *stalled*: then nobody waits for it any more, until its
-reader has freed half of it.
+and says end_hold() when it has found room or gives up. So one full ring delays the others once, by backpressure_ns.
+Who has waited in vain for a link's ring, or too often, leaves its receiver *stalled*: then nobody waits for it any more,
+until it has freed half of the ring.
 """
 
 from libc.stdint cimport uint64_t
@@ -21,14 +21,14 @@ cdef enum:
 
 cdef inline bint may_wait(const Link *to) noexcept nogil:
     """Whether what finds no room in this link's ring may wait for it, instead of being dropped."""
-    return not to.stalled and not to.gone
+    return not to.receiver_stalled and not to.gone
 
 
 cdef inline bint holds(Engine *e, uint64_t *until, bint may) noexcept nogil:
-    """Whether what has found no room waits on: from the first time for hold_ns, and only as long as it may."""
+    """Whether what has found no room waits on: from the first time for backpressure_ns, and only as long as it may."""
     if until[0] == 0 and may:
         count(e, VN_C_holds, 1)
-        until[0] = e.now + e.hold_ns
+        until[0] = e.now + e.backpressure_ns
     return may and e.now < until[0]
 
 
@@ -43,17 +43,17 @@ cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint others, bi
     if others:
         to.waited += e.now - since
     if in_vain or to.waited >= WAITS_MOST_NS:
-        to.stalled = True
+        to.receiver_stalled = True
 
 
 cdef inline void end_hold(Engine *e, uint64_t *until, Link *to, bint others, bint in_vain) noexcept nogil:
     """It waits no longer, if it did; `to` is the link for whose ring it did, NULL if for something else."""
     if until[0] and to != NULL:
-        count_wait(e, to, until[0] - e.hold_ns, others, in_vain)
+        count_wait(e, to, until[0] - e.backpressure_ns, others, in_vain)
     until[0] = 0
 
 
 cdef inline void note_room(Link *to) noexcept nogil:
     """A reader that moves by a record now and then stays stalled; one that reads on frees half of the ring."""
-    if to.stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
-        to.stalled = False
+    if to.receiver_stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
+        to.receiver_stalled = False

@@ -17,17 +17,17 @@
 #define SO_PASSRIGHTS 83
 #endif
 
-enum bell { BELL_RANG, BELL_ENDED, BELL_BROKEN };
+enum doorbell_state { DOORBELL_RANG, DOORBELL_ENDED, DOORBELL_BROKEN };
 
 /* Whether nobody can have put a descriptor into it. */
-static inline bool bell_refuses_descriptors(int fd) {
+static inline bool doorbell_refuses_descriptors(int fd) {
     int passes = 1;
     socklen_t length = sizeof(passes);
     return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &length) == 0 && passes == 0;
 }
 
 /* How many bytes are there to be taken; -1 when there is a descriptor among them. */
-static inline ssize_t bell_look(int fd, char *bytes, size_t room) {
+static inline ssize_t doorbell_look(int fd, char *bytes, size_t room) {
     struct iovec iov = {bytes, room};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
@@ -35,11 +35,11 @@ static inline ssize_t bell_look(int fd, char *bytes, size_t room) {
 }
 
 /* Empties it, or takes what it can at once. The end of the stream, or a reset, is the peer's death. */
-static inline enum bell bell_take(int fd, bool refuses) {
+static inline enum doorbell_state doorbell_take(int fd, bool refuses) {
     char bytes[256];
-    ssize_t room = refuses ? (ssize_t)sizeof(bytes) : bell_look(fd, bytes, sizeof(bytes));
+    ssize_t room = refuses ? (ssize_t)sizeof(bytes) : doorbell_look(fd, bytes, sizeof(bytes));
     if (room < 0)
-        return BELL_BROKEN;
+        return DOORBELL_BROKEN;
     ssize_t got = recv(fd, bytes, (size_t)room, MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) ? BELL_ENDED : BELL_RANG;
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) ? DOORBELL_ENDED : DOORBELL_RANG;
 }

@@ -6,7 +6,7 @@ the loop. Idle links are armed, so the cost of a frame does not grow with their 
 A doorbell is one byte on a pair of connected Unix sockets that the hosting daemon made. A socket and not an
 eventfd: each end has a file description of its own, so a hostile peer can't take O_NONBLOCK away from ours
 (an eventfd is one description for both, and a write to a full one would block us for ever), and when the
-peer dies its end closes, which tells us at once and without the hosting daemon. doorbell.h says how we keep from
+peer dies its end closes, which notifies us at once and without the hosting daemon. doorbell.h says how we keep from
 closing the descriptors that a peer may send along.
 """
 
@@ -26,12 +26,12 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL
 
 cdef extern from "datapath/link/doorbell.h" nogil:
-    enum bell:
-        BELL_RANG
-        BELL_ENDED
-        BELL_BROKEN
-    bint bell_refuses_descriptors(int fd)
-    bell bell_take(int fd, bint refuses)
+    enum doorbell_state:
+        DOORBELL_RANG
+        DOORBELL_ENDED
+        DOORBELL_BROKEN
+    bint doorbell_refuses_descriptors(int fd)
+    doorbell_state doorbell_take(int fd, bint refuses)
 
 
 cdef enum:
@@ -60,13 +60,13 @@ cdef inline void show(Link *link) noexcept nogil:
     cdef uint64_t state = <uint64_t>(link.rx.fault if link.rx.fault else link.tx.fault) << SHOWN_FAULT
     if link.open:
         state |= SHOWN_OPEN
-    if link.gone or link.held or link.paced_until:
+    if link.gone or link.held or link.throttled_until:
         state |= SHOWN_WAITS
     vn_store_relaxed(&link.shown.state, state)
 
 
 cdef inline void link_gone(Engine *e, Link *link) noexcept nogil:
-    """The peer died or broke a rule: stop writing, and tell the control thread once."""
+    """The peer died or broke a rule: stop writing, and notify the control thread once."""
     link.open = False
     if not link.gone:
         link.gone = True
@@ -76,25 +76,25 @@ cdef inline void link_gone(Engine *e, Link *link) noexcept nogil:
         post(e, e.gone, link.peer)
 
 
-cdef inline void ring_bell(Engine *e, Link *link) noexcept nogil:
+cdef inline void ring_doorbell(Engine *e, Link *link) noexcept nogil:
     """Wake the peer; a full socket means that enough bytes wait for it already."""
     cdef char byte = 1
     count_peer(e, link.peer, VN_P_wakeups, 1)
-    send(link.bell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
+    send(link.doorbell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
 
 
-cdef inline void answer_bell(Engine *e, Link *link) noexcept nogil:
+cdef inline void answer_doorbell(Engine *e, Link *link) noexcept nogil:
     """Take the bytes off the doorbell; its end is the peer's death, and a descriptor in it breaks a rule."""
-    cdef bell said = bell_take(link.bell, link.bell_is_safe)
-    if said == BELL_BROKEN and not link.rx.fault:
-        link.rx.fault = VN_FAULT_bell_broken
-    if said != BELL_RANG:
+    cdef doorbell_state said = doorbell_take(link.doorbell, link.doorbell_is_safe)
+    if said == DOORBELL_BROKEN and not link.rx.fault:
+        link.rx.fault = VN_FAULT_doorbell_broken
+    if said != DOORBELL_RANG:
         link_gone(e, link)
     activate(e, link)
 
 
 cdef inline void note_turn(Engine *e, Link *link) noexcept nogil:
-    """A ring on small pages begins anew: tell the control thread, once, when it does so fast."""
+    """A ring on small pages begins anew: notify the control thread, once, when it does so fast."""
     if e.now - link.turned_at < FAST_TURN_NS:
         link.small = False
         post(e, e.fast, link.peer)
@@ -108,7 +108,7 @@ cdef inline void publish(Engine *e, Link *link) noexcept nogil:
     if e.shaped and e.down[link.peer].rate:
         release(e, link)
     elif tx_publish(&link.tx):
-        ring_bell(e, link)
+        ring_doorbell(e, link)
     vn_store_relaxed(&link.shown.used, e.now)
 
 
@@ -124,7 +124,7 @@ cdef inline void release(Engine *e, Link *link) noexcept nogil:
             limit.tokens -= <int64_t>bytes
         cursor = end
     if tx_publish_to(&link.tx, cursor):
-        ring_bell(e, link)
+        ring_doorbell(e, link)
 
 
 cdef inline bint push(Engine *e, Link *link, const char *payload, uint32_t length, uint16_t kind, uint16_t source,

@@ -5,11 +5,11 @@ from libc.stdlib cimport free
 
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.loop.deliver cimport link_release, pull
+from datapath.loop.deliver cimport link_release, drain_link
 from abi.abi cimport *
 from datapath.link.link cimport *
 from datapath.state.ring cimport *
-from datapath.state.events cimport TOKEN_LANE, TOKEN_TAP, unwatch, watch
+from datapath.state.events cimport TOKEN_RX_QUEUE, TOKEN_TAP, unwatch, watch
 from datapath.link.shaper cimport set_rate
 
 cdef extern from "<poll.h>" nogil:
@@ -30,7 +30,7 @@ cdef inline void attach_link(Engine *e, Link *link) noexcept nogil:
     e.links[link.peer] = link
     e.linked[e.linked_count] = link.peer
     e.linked_count += 1
-    watch(e, link.bell, link.peer)
+    watch(e, link.doorbell, link.peer)
     show(link)
     activate(e, link)
 
@@ -50,9 +50,9 @@ cdef inline int open_link(Engine *e, uint16_t port) noexcept nogil:
 
 cdef inline bint peer_let_go(const Link *link) noexcept nogil:
     """Whether the peer's end of the doorbell is closed: it is dead, or has read this link for the last time."""
-    cdef pollfd bell
-    bell.fd, bell.events, bell.revents = link.bell, 0, 0
-    return poll(&bell, 1, 0) == 1 and (bell.revents & POLLHUP) != 0
+    cdef pollfd doorbell
+    doorbell.fd, doorbell.events, doorbell.revents = link.doorbell, 0, 0
+    return poll(&doorbell, 1, 0) == 1 and (doorbell.revents & POLLHUP) != 0
 
 
 cdef inline void count_unread(Engine *e, Link *link) noexcept nogil:
@@ -95,7 +95,7 @@ cdef inline void settle_all(Engine *e) noexcept nogil:
     for i in range(e.linked_count):
         direct = e.links[e.linked[i]]
         if direct.peer and not direct.held:
-            pull(e, direct, VN_RING_SIZE // VN_LINE)
+            drain_link(e, direct, VN_RING_SIZE // VN_LINE)
             direct.settling, direct.settled_until = False, e.now + 1
 
 
@@ -105,19 +105,19 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
     The doorbell is the caller's to close; -1 for none.
     """
     cdef Link *link = e.links[port]
-    cdef int i, bell
+    cdef int i, doorbell
     if link == NULL:
         return -1
-    bell = link.bell
+    doorbell = link.doorbell
     link.open = link.held = False
     if port == 0:
         settle_all(e)
-    pull(e, link, VN_RING_SIZE // VN_LINE, SEGMENTS_AT_END)
+    drain_link(e, link, VN_RING_SIZE // VN_LINE, SEGMENTS_AT_END)
     count_undelivered(e, link)
     count_unread(e, link)
-    unwatch(e, bell)
+    unwatch(e, doorbell)
     e.links[port] = NULL
-    vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be told of the next link
+    vn_fetch_and(&e.gone[port >> 6], ~(<uint64_t>1 << (port & 63)))  # it is not to be reported of the next link
     vn_fetch_and(&e.fast[port >> 6], ~(<uint64_t>1 << (port & 63)))
     for i in range(e.active_count):
         if e.active[i] == port:
@@ -134,7 +134,7 @@ cdef inline int detach_link(Engine *e, uint16_t port) noexcept nogil:
         for i in range(e.linked_count):
             link_release(e, e.links[e.linked[i]])
     free(link)
-    return bell
+    return doorbell
 
 
 cdef inline void serve_tap(Engine *e, int fd) noexcept nogil:
@@ -151,12 +151,12 @@ cdef inline void serve_uplink(Engine *e, Uplink *uplink) noexcept nogil:
     """Use this uplink from now on, NULL for none; the old one is the control thread's to free."""
     cdef int i
     if e.uplink != NULL:
-        for i in range(e.uplink.lane_count):
-            unwatch(e, e.uplink.lanes[i].fd)
+        for i in range(e.uplink.rx_queue_count):
+            unwatch(e, e.uplink.rx_queues[i].fd)
     e.command.uplink, e.uplink = e.uplink, uplink
     if uplink != NULL:
-        for i in range(uplink.lane_count):
-            watch(e, uplink.lanes[i].fd, TOKEN_LANE + i)
+        for i in range(uplink.rx_queue_count):
+            watch(e, uplink.rx_queues[i].fd, TOKEN_RX_QUEUE + i)
 
 
 cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept nogil:
@@ -169,7 +169,7 @@ cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept no
         release(e, e.links[port])
 
 
-cdef inline void obey(Engine *e) noexcept nogil:
+cdef inline void execute_command(Engine *e) noexcept nogil:
     """Carry out the command in the slot and say so."""
     cdef int kind = e.command.kind, result = 0
     if kind == COMMAND_ATTACH:
@@ -196,4 +196,4 @@ cdef inline void obey(Engine *e) noexcept nogil:
     e.command.fd = result
     e.command.kind = COMMAND_NONE
     vn_store_release(&e.done_seq, e.command_seq)
-    ring_eventfd(e.done_bell)
+    ring_eventfd(e.done_fd)

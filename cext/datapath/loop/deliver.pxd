@@ -28,7 +28,7 @@ from datapath.io.uplink_tx cimport COPIED, over_rate, uplink_admits, uplink_send
 cdef enum:
     HELD_NS = 200_000_000        # longest wait for a mark that the relay may have lost, beside its sender's rate limit
     SETTLED_NS = 1_000_000_000   # shortest time between two waits for the same peer's direct link
-    OVERFULL_A_TURN = 256        # records that are taken out of a queue that is too long
+    OVER_QUEUE_A_TURN = 256      # records that are taken out of a queue that is too long
 
 
 cdef inline void link_release(Engine *e, Link *link) noexcept nogil:
@@ -47,11 +47,11 @@ cdef inline bint is_settled(Engine *e, Link *direct) noexcept nogil:
     if e.now < direct.settled_until:
         return True
     if not direct.settling:
-        pull(e, direct, BATCH)
+        drain_link(e, direct, BATCH)
         direct.settles_at = direct.rx.tail + rx_ready(&direct.rx)
         direct.settling = direct.settles_at != direct.rx.tail
         return not direct.settling
-    pull(e, direct, BATCH)
+    drain_link(e, direct, BATCH)
     if direct.rx.fault == 0 and <int64_t>(direct.settles_at - direct.rx.tail) > 0:
         return False
     direct.settling = False
@@ -123,11 +123,11 @@ cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Relay
         drop(e, link.peer, VN_DROP_no_link if e.port_state[port] == VN_PORT_LIVE else VN_DROP_peer_down)
         return True
     if relay_to(e, to, link, r):
-        end_hold(e, &link.hold_until, to, True, False)
+        end_hold(e, &link.backpressure_until, to, True, False)
         return True
-    if holds(e, &link.hold_until, may_wait(to)):
+    if holds(e, &link.backpressure_until, may_wait(to)):
         return False
-    end_hold(e, &link.hold_until, to, True, True)
+    end_hold(e, &link.backpressure_until, to, True, True)
     drop(e, port, VN_DROP_ring_full)
     return True
 
@@ -147,7 +147,7 @@ cdef inline void relay_flood(Engine *e, Link *link, Relayed *r) noexcept nogil:
         tap_write(e, link.peer, r.headers, r.copied, r.record.payload, r.record.length)
     if e.uplink != NULL and not uplink_send(e, link, r.headers, r.copied, r.record.payload, r.record.length):
         drop(e, link.peer, VN_DROP_uplink_full)
-        link.hold_until = 0
+        link.backpressure_until = 0
 
 
 cdef inline bint take_for_machine(Engine *e, Link *link, Relayed *r) noexcept nogil:
@@ -207,7 +207,7 @@ cdef inline bint take_at_host(Engine *e, Link *link, const Record *record) noexc
     return True
 
 
-cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
+cdef inline bint is_throttled(Engine *e, Link *link) noexcept nogil:
     """Whether a link's records wait for its port's rate limit.
 
     What makes the queue too long is taken out at its head: what is for the uplink is dropped, all else forwarded. That
@@ -216,26 +216,26 @@ cdef inline bint is_paced(Engine *e, Link *link) noexcept nogil:
     cdef Record record
     cdef uint64_t most
     cdef int n = 0
-    if link.paced_until == 0:
+    if link.throttled_until == 0:
         return False
-    if e.now >= link.paced_until or e.up[link.peer].rate == 0:
-        link.paced_until = 0
+    if e.now >= link.throttled_until or e.up[link.peer].rate == 0:
+        link.throttled_until = 0
         return False
     most = queue_limit(&e.up[link.peer])
-    link.overfull = True
+    link.over_queue = True
     e.segments = 0
-    while n < OVERFULL_A_TURN and e.segments < SEGMENTS_A_TURN and rx_ready(&link.rx) > most and rx_next(&link.rx, &record):
+    while n < OVER_QUEUE_A_TURN and e.segments < SEGMENTS_A_TURN and rx_ready(&link.rx) > most and rx_next(&link.rx, &record):
         if not take_at_host(e, link, &record):
             break
         rx_consume(&link.rx, &record)
         n += 1
-    link.overfull = False
+    link.over_queue = False
     if rx_publish(&link.rx):
-        ring_bell(e, link)
+        ring_doorbell(e, link)
     return True
 
 
-cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS_A_TURN) noexcept nogil:
+cdef inline int drain_link(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS_A_TURN) noexcept nogil:
     """Take up to `most` records from a link, and no more once they are cut into so many; the number taken.
 
     The kernel cuts super-frames in our thread where a NIC can't, so they are what takes time.
@@ -248,7 +248,7 @@ cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS
         if link.held_since == 0 or e.now - link.held_since < HELD_NS + e.queue_ns[link.peer]:
             return 0
         link_release(e, link)
-    if is_paced(e, link):
+    if is_throttled(e, link):
         return 0
     e.segments = 0
     if rx_ready(&link.rx):
@@ -258,9 +258,9 @@ cdef inline int pull(Engine *e, Link *link, int most, uint32_t segments=SEGMENTS
             rx_consume(&link.rx, &record)
             n += 1
             if link.rx.tail - link.rx.published >= VN_RING_SIZE // 8 and rx_publish(&link.rx):
-                ring_bell(e, link)
+                ring_doorbell(e, link)
         if rx_publish(&link.rx):
-            ring_bell(e, link)
+            ring_doorbell(e, link)
         vn_store_relaxed(&link.shown.used, e.now)
     if link.rx.fault:
         link_gone(e, link)

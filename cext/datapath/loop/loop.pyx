@@ -14,7 +14,7 @@ from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close, read
 
-from datapath.loop.commands cimport command_done, obey
+from datapath.loop.commands cimport command_done, execute_command
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from abi.abi cimport *
@@ -56,7 +56,7 @@ cdef class Loop:
     """The loop of one daemon and the control thread's hand on it.
 
     `port` is the daemon's own port, `counters` a writable Region for its counters, `relays` True in the hosting
-    daemon. `poll_us` is the polling time in microseconds, `hold_ms` the longest wait for a full ring. Not
+    daemon. `poll_us` is the polling time in microseconds, `backpressure_ms` the longest wait for a full ring. Not
     thread-safe but for run(), which another thread is to call.
     """
 
@@ -67,11 +67,11 @@ cdef class Loop:
     cdef dict tails              # (port, link id) -> where records were left waiting at the last is_moving()
     cdef object rounds           # of the loop, at that time
 
-    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int hold_ms=10, int want_ms=500):
+    def __cinit__(self, int port, counters, bint relays=False, int poll_us=100, int backpressure_ms=10, int want_ms=500):
         self.e = <Engine *>calloc(1, sizeof(Engine))
         if self.e == NULL:
             raise MemoryError
-        self.e.poll_fd = self.e.command_bell = self.e.done_bell = self.e.event_bell = self.e.tap = -1
+        self.e.poll_fd = self.e.command_fd = self.e.done_fd = self.e.events_fd = self.e.tap = -1
         self.e.scratch = <char *>calloc(1, VN_RECORD_MAX)
         self.e.inward = <char *>calloc(1, INWARD_MAX if relays else 1)
         self.e.segment = <char *>calloc(1, VN_RECORD_MAX if relays else 1)
@@ -83,10 +83,10 @@ cdef class Loop:
         if self.e.addresses.slots == NULL or self.e.addresses.spare == NULL:
             raise MemoryError
         self.e.poll_fd = epoll_create1(EPOLL_CLOEXEC)
-        self.e.command_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        self.e.done_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        self.e.event_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        if self.e.scratch == NULL or self.e.event_bell < 0 or self.e.poll_fd < 0 or self.e.command_bell < 0:
+        self.e.command_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.e.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.e.events_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.e.scratch == NULL or self.e.events_fd < 0 or self.e.poll_fd < 0 or self.e.command_fd < 0:
             raise OSError("no descriptors or memory for the loop")
         if not 0 <= port < VN_MAX_PORTS:
             raise ValueError(f"port {port} is out of range")
@@ -96,9 +96,9 @@ cdef class Loop:
         self.e.port = <uint16_t>port
         self.e.relays = relays
         self.e.poll_ns = self.e.poll_most = <uint64_t>poll_us * 1000
-        self.e.hold_ns = <uint64_t>hold_ms * 1_000_000
+        self.e.backpressure_ns = <uint64_t>backpressure_ms * 1_000_000
         self.e.want_ns = <uint64_t>want_ms * 1_000_000
-        watch(self.e, self.e.command_bell, TOKEN_COMMAND)
+        watch(self.e, self.e.command_fd, TOKEN_COMMAND)
 
     def __dealloc__(self):
         cdef int port
@@ -106,9 +106,9 @@ cdef class Loop:
             return
         for port in range(VN_MAX_PORTS):
             if self.e.links[port] != NULL:
-                close(self.e.links[port].bell)
+                close(self.e.links[port].doorbell)
                 free(self.e.links[port])
-        for fd in (self.e.poll_fd, self.e.command_bell, self.e.done_bell, self.e.event_bell):
+        for fd in (self.e.poll_fd, self.e.command_fd, self.e.done_fd, self.e.events_fd):
             if fd >= 0:
                 close(fd)
         free(self.e.scratch)
@@ -121,8 +121,8 @@ cdef class Loop:
 
     @property
     def event_fd(self):
-        """Readable when take_events() has something to tell."""
-        return self.e.event_bell
+        """Readable when take_events() has something to report."""
+        return self.e.events_fd
 
     def run(self):
         """Move frames until stop(); for a thread of its own."""
@@ -134,13 +134,13 @@ cdef class Loop:
     def take_events(self):
         """(ports that want a direct link, {port: fault name or "dead"} of links to drop, whether the TAP is gone)."""
         cdef uint64_t counter
-        read(self.e.event_bell, &counter, sizeof(counter))
+        read(self.e.events_fd, &counter, sizeof(counter))
         wanted = take_ports(self.e.wanted)
         gone = {port: self.fault(port) for port in take_ports(self.e.gone)}
         return wanted, gone, vn_exchange(&self.e.tap_gone, 0) != 0
 
     def take_fast(self):
-        """Ports whose link is on small pages and moves so much that it is worth huge ones; each is told of once."""
+        """Ports whose link is on small pages and moves so much that it is worth huge ones; each is reported once."""
         return [port for port in take_ports(self.e.fast) if port in self.regions]
 
     def fault(self, int port):
@@ -188,23 +188,23 @@ cdef class Loop:
         """Serve this TAP (non-blocking, IFF_VNET_HDR, header of 10 bytes); -1 for none. The fd stays the caller's."""
         self._command(COMMAND_TAP, fd=fd)
 
-    def set_uplink(self, int transmit, lanes, str mac, int mtu, bint shared):
+    def set_uplink(self, int transmit, rx_queues, str mac, int mtu, bint shared):
         """Serve a NIC: a packet socket to send by and some to read from, non-blocking, with a header of 10 bytes.
 
         `mac` and `mtu` are the NIC's; with `shared` all partitions have its MAC on the wire. The sockets stay
         the caller's, who closes them after the next call of this or of clear_uplink().
         """
-        if len(lanes) > MAX_LANES:
-            raise ValueError(f"at most {MAX_LANES} lanes")
+        if len(rx_queues) > MAX_RX_QUEUES:
+            raise ValueError(f"at most {MAX_RX_QUEUES} rx queues")
         cdef Uplink *uplink = <Uplink *>calloc(1, sizeof(Uplink))
         if uplink == NULL:
             raise MemoryError
         packed = bytes.fromhex(mac.replace(":", ""))
         uplink.transmit, uplink.mtu, uplink.shared = transmit, mtu, shared
         uplink.mac = mac_at(<const char *>packed)
-        uplink.lane_count = len(lanes)
-        for i, fd in enumerate(lanes):
-            uplink.lanes[<int>i].fd, uplink.lanes[<int>i].last = fd, NO_PORT
+        uplink.rx_queue_count = len(rx_queues)
+        for i, fd in enumerate(rx_queues):
+            uplink.rx_queues[<int>i].fd, uplink.rx_queues[<int>i].last = fd, NO_PORT
         self._command(COMMAND_UPLINK, uplink=<size_t>uplink)
 
     def clear_uplink(self):
@@ -222,11 +222,11 @@ cdef class Loop:
         self._command(COMMAND_DIRECTORY, directory=<size_t>region.address)
         self.directory = region
 
-    def attach(self, int peer, uint64_t link_id, own, theirs, int bell):
+    def attach(self, int peer, uint64_t link_id, own, theirs, int doorbell):
         """Take over the link to `peer`: read from it (once the mark came by relay), do not write into it yet.
 
-        `own` and `theirs` are the two Regions, mapped and checked for size and seals; `bell` becomes the
-        loop's. ValueError when the peer's identity is not that of this link: then the bell stays the caller's.
+        `own` and `theirs` are the two Regions, mapped and checked for size and seals; `doorbell` becomes the
+        loop's. ValueError when the peer's identity is not that of this link: then the doorbell stays the caller's.
         """
         cdef const vn_link_region *peer_region = <const vn_link_region *><size_t>theirs.address
         cdef vn_link_region *own_region = <vn_link_region *><size_t>own.address
@@ -239,8 +239,8 @@ cdef class Loop:
         cdef Link *link = <Link *>calloc(1, sizeof(Link))
         if link == NULL:
             raise MemoryError
-        link.peer, link.id, link.bell = <uint16_t>peer, link_id, bell
-        link.bell_is_safe = bell_refuses_descriptors(bell)
+        link.peer, link.id, link.doorbell = <uint16_t>peer, link_id, doorbell
+        link.doorbell_is_safe = doorbell_refuses_descriptors(doorbell)
         link.shown.used = clock_ns()
         link.small = peer != 0 and not self.e.relays and own.page_size < memory.HUGE_PAGE
         tx_begin(&link.tx, own_region, peer_region)
@@ -290,14 +290,14 @@ cdef class Loop:
         self.e.command.rate = rate
         self.e.command.fd = fd
         vn_store_release(&self.e.command_seq, self.e.command_seq + 1)
-        ring_eventfd(self.e.command_bell)
+        ring_eventfd(self.e.command_fd)
         if not self.running:  # we hold the GIL, so run() can't begin before this is done
-            obey(self.e)
-        waiting.fd, waiting.events = self.e.done_bell, POLLIN
+            execute_command(self.e)
+        waiting.fd, waiting.events = self.e.done_fd, POLLIN
         while not command_done(self.e):
             with nogil:
                 poll(&waiting, 1, -1)
-            read(self.e.done_bell, &counter, sizeof(counter))
+            read(self.e.done_fd, &counter, sizeof(counter))
         if kind == COMMAND_UPLINK:
             free(self.e.command.uplink)
         return self.e.command.fd
@@ -305,7 +305,7 @@ cdef class Loop:
 
 cdef void close_soon(int fd):
     """Close a doorbell, by a thread that may wait if there can be descriptors in it; -1 is none."""
-    if fd >= 0 and bell_refuses_descriptors(fd):
+    if fd >= 0 and doorbell_refuses_descriptors(fd):
         close(fd)
     elif fd >= 0:
         threading.Thread(target=os.close, args=(fd,), name="doorbell", daemon=True).start()

@@ -14,25 +14,25 @@ as soon as there is no work, does not yield, and tries again later. That is for 
 what a loop finds after a while is so much more, and polling pays anyhow. One loop alone may find that it does not pay as long
 as its peers sleep. So all rest until a round number of the clock, and try at the same time.
 
-A frame whose ring is full is kept and the TAP is not read for `hold_ms`, which is what slows a TCP sender down
+A frame whose ring is full is kept and the TAP is not read for `backpressure_ms`, which is what slows a TCP sender down
 instead of losing its frames; then the frame is dropped, and further ones are dropped at once until the receiver
-moves. So one stalled receiver delays the others once, by hold_ms.
+moves. So one stalled receiver delays the others once, by backpressure_ms.
 """
 
 from libc.stdint cimport uint64_t
 
-from datapath.loop.commands cimport obey
+from datapath.loop.commands cimport execute_command
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
-from datapath.loop.deliver cimport pull
-from datapath.io.uplink_rx cimport lane_pull
+from datapath.loop.deliver cimport drain_link
+from datapath.io.uplink_rx cimport drain_rx_queue
 from abi.abi cimport *
 from datapath.link.link cimport release, show
 from datapath.frame.mac_table cimport read_directory
 from datapath.loop.cpu_placement cimport BUSY_MEMORY, choose_cpu, prepare_thread
 from datapath.state.events cimport *
 from datapath.io.tap cimport retry_pending, tap_read
-from datapath.loop.sleep cimport gather, sleep_now
+from datapath.loop.sleep cimport poll_events, sleep_now
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
@@ -48,7 +48,7 @@ cdef enum:
     REST_MOST = 29               # up to 0.5 s
 
 
-cdef inline int work(Engine *e) noexcept nogil:
+cdef inline int run_round(Engine *e) noexcept nogil:
     """One round; the number of frames moved."""
     cdef int n = 0, i
     if e.pending.length:
@@ -60,11 +60,11 @@ cdef inline int work(Engine *e) noexcept nogil:
             i += 1
         n += i
     if e.uplink != NULL:
-        for i in range(e.uplink.lane_count):
-            if e.uplink.lanes[i].active:
-                n += lane_pull(e, &e.uplink.lanes[i], BATCH)
+        for i in range(e.uplink.rx_queue_count):
+            if e.uplink.rx_queues[i].active:
+                n += drain_rx_queue(e, &e.uplink.rx_queues[i], BATCH)
     for i in range(e.active_count):
-        n += pull(e, e.links[e.active[i]], BATCH)
+        n += drain_link(e, e.links[e.active[i]], BATCH)
         show(e.links[e.active[i]])
     if e.shaped:
         for i in range(e.linked_count):
@@ -105,11 +105,11 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
     while not e.stop:
         e.now = clock_ns()
         if vn_load_acquire(&e.command_seq) != e.done_seq:
-            obey(e)
+            execute_command(e)
             last_work = e.now
             continue
         read_directory(e)
-        moved = work(e)
+        moved = run_round(e)
         count(e, VN_C_rounds, 1)
         if moved:
             if polls:
@@ -133,4 +133,4 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
             sched_yield()
         if e.now - looked_at >= LOOK_NS:
             looked_at = e.now
-            gather(e, 0)
+            poll_events(e, 0)

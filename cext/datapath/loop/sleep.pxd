@@ -17,7 +17,7 @@ cdef enum:
     HELD_LOOK_MS = 20            # how often a sleeping loop looks at a held link
 
 
-cdef inline void gather(Engine *e, int timeout_ms) noexcept nogil:
+cdef inline void poll_events(Engine *e, int timeout_ms) noexcept nogil:
     """Wait for events; links whose doorbell rang become active."""
     cdef epoll_event events[EVENTS]
     cdef int n = epoll_wait(e.poll_fd, events, EVENTS, timeout_ms), i
@@ -26,16 +26,16 @@ cdef inline void gather(Engine *e, int timeout_ms) noexcept nogil:
     for i in range(n):
         token = events[i].data.u64
         if token == TOKEN_COMMAND:
-            read(e.command_bell, &counter, sizeof(counter))
-        elif token >= TOKEN_LANE:
-            if e.uplink != NULL and token - TOKEN_LANE < <uint64_t>e.uplink.lane_count:
-                e.uplink.lanes[token - TOKEN_LANE].active = True
+            read(e.command_fd, &counter, sizeof(counter))
+        elif token >= TOKEN_RX_QUEUE:
+            if e.uplink != NULL and token - TOKEN_RX_QUEUE < <uint64_t>e.uplink.rx_queue_count:
+                e.uplink.rx_queues[token - TOKEN_RX_QUEUE].active = True
         elif token < VN_MAX_PORTS:
             link = e.links[token]
             if link != NULL:
-                answer_bell(e, link)
+                answer_doorbell(e, link)
                 if link.gone:
-                    unwatch(e, link.bell)
+                    unwatch(e, link.doorbell)
 
 
 cdef inline int ms_until(Engine *e, uint64_t when, int timeout_ms) noexcept nogil:
@@ -59,13 +59,13 @@ cdef inline void time_releases(Engine *e, int *timeout_ms) noexcept nogil:
 cdef inline bint arm_all(Engine *e, int *timeout_ms) noexcept nogil:
     """Arm every active link; False when one has work, so that the loop must go on.
 
-    Lanes need no arming: epoll tells of one as long as a frame waits in it.
+    Rx queues need no arming: epoll reports one as long as a frame waits in it.
     """
     cdef int i = 0
     cdef Link *link
     if e.uplink != NULL:
-        for i in range(e.uplink.lane_count):
-            e.uplink.lanes[i].active = False
+        for i in range(e.uplink.rx_queue_count):
+            e.uplink.rx_queues[i].active = False
     i = 0
     time_releases(e, timeout_ms)
     while i < e.active_count:
@@ -75,8 +75,8 @@ cdef inline bint arm_all(Engine *e, int *timeout_ms) noexcept nogil:
             i += 1
         elif link.gone:
             deactivate(e, i)
-        elif link.paced_until > e.now and e.up[link.peer].rate:
-            timeout_ms[0] = ms_until(e, link.paced_until, timeout_ms[0])
+        elif link.throttled_until > e.now and e.up[link.peer].rate:
+            timeout_ms[0] = ms_until(e, link.throttled_until, timeout_ms[0])
             if rx_arm_at(&link.rx, queue_limit(&e.up[link.peer])):
                 return False
             i += 1
@@ -92,16 +92,16 @@ cdef inline void sleep_now(Engine *e) noexcept nogil:
     cdef int timeout_ms = -1
     cdef Link *link
     if not arm_all(e, &timeout_ms):
-        gather(e, 0)  # what there is may wait for room, and nothing else may wait for that
+        poll_events(e, 0)  # what there is may wait for room, and nothing else may wait for that
         return
     if e.pending.length:
         link = route(e, e.pending.port)
         if link != NULL:
             tx_arm(&link.tx)
             if tx_room(&link.tx, VN_RECORD_MAX) >= span_of(e.pending.length):
-                gather(e, 0)
+                poll_events(e, 0)
                 return
         timeout_ms = 1
     listen_to_tap(e, e.pending.length == 0)
     count(e, VN_C_sleeps, 1)
-    gather(e, timeout_ms)
+    poll_events(e, timeout_ms)

@@ -31,7 +31,7 @@ cdef inline void ring_eventfd(int fd) noexcept nogil:
 cdef inline void post(Engine *e, uint64_t *words, uint16_t port) noexcept nogil:
     """Put a port into one of the sets that the control thread takes."""
     vn_fetch_or(&words[port >> 6], <uint64_t>1 << (port & 63))
-    ring_eventfd(e.event_bell)
+    ring_eventfd(e.events_fd)
 
 
 cdef inline void want_link(Engine *e, uint16_t port) noexcept nogil:

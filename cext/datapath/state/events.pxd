@@ -1,4 +1,4 @@
-"""The clock, and epoll over the TAP, the doorbells of all links, and the command bell."""
+"""The clock, and epoll over the TAP, the doorbells of all links, and the command's eventfd."""
 
 from libc.stdint cimport uint64_t
 
@@ -27,7 +27,7 @@ cdef extern from "<time.h>" nogil:
 cdef enum:
     TOKEN_TAP = 0x10000          # beyond every port number
     TOKEN_COMMAND = 0x10001
-    TOKEN_LANE = 0x20000         # and the lane's number
+    TOKEN_RX_QUEUE = 0x20000     # and the rx queue's number
 
 
 cdef inline uint64_t clock_ns() noexcept nogil:

@@ -31,7 +31,7 @@ cdef enum:
     COMMAND_RATE = 8
     COMMAND_STOP = 9
 
-    MAX_LANES = 32               # sockets that the uplink's inbound frames are spread over
+    MAX_RX_QUEUES = 32           # sockets that the uplink's inbound frames are spread over
     PORT_ADDRESSES = 17          # VN_MAX_ADDRESSES and the link-local one
 
 
@@ -51,25 +51,25 @@ cdef struct Link:
     uint64_t id
     Tx tx
     Rx rx
-    int bell                     # our end of the pair of sockets that carries the doorbells
-    bint bell_is_safe            # nobody can send descriptors by it
+    int doorbell                 # our end of the pair of sockets that carries the doorbells
+    bint doorbell_is_safe        # nobody can send descriptors by it
     bint open                    # we may write into it
     bint held                    # nothing is read from it until the mark has come by relay
     bint active                  # polled; otherwise armed
     bint settling                # what came by relay from this peer waits until it is read up to `settles_at`
     uint64_t settles_at
     uint64_t settled_until       # ns: no such wait before
-    bint stalled                 # its ring stayed full for too long: nobody waits for it until half is free
+    bint receiver_stalled        # its ring stayed full for too long: nobody waits for it until half is free
     uint64_t waits_since         # ns, beginning of the period that `waited` is of
     uint64_t waited              # ns that others' frames have waited with those for its ring
     bint gone                    # reported to the control thread: the peer died or broke a rule
     uint64_t held_since          # ns
     Shown shown
-    uint64_t hold_until          # ns: what came from here waits for room elsewhere
-    uint64_t paced_until         # ns: what came from here waits for its rate limit
-    bint overfull                # too much waits for it: what the limit does not let go now is dropped
-    uint64_t told_at             # ns, when the sender was last told that its frame was too big
-    bint small                   # on small pages, and the control thread was not told that it is fast
+    uint64_t backpressure_until  # ns: what came from here waits for room elsewhere
+    uint64_t throttled_until     # ns: what came from here waits for its rate limit
+    bint over_queue              # too much waits for it: what the limit does not let go now is dropped
+    uint64_t too_big_at          # ns, when the sender was last notified that its frame was too big
+    bint small                   # on small pages, and the control thread was not notified that it is fast
     uint64_t turned_at           # ns, when our ring last began anew
 
 
@@ -99,13 +99,13 @@ cdef struct Shaper:              # a token bucket; `tokens` may become negative 
     uint64_t filled_at           # ns
 
 
-cdef struct Lane:                # a packet socket that some ports' frames come in by
+cdef struct RxQueue:             # a packet socket that some ports' frames come in by
     int fd
     bint active
     uint16_t last                # the port that its last frame was for, or NO_PORT
     bint bulk                    # that was a long one: look at the next before it is read
     uint64_t took                # bytes of a ring, if that one was cut: the next will take as much
-    uint64_t hold_until          # ns: its frames wait for room in that port's ring
+    uint64_t backpressure_until  # ns: its frames wait for room in that port's ring
 
 
 cdef struct Uplink:
@@ -113,8 +113,8 @@ cdef struct Uplink:
     bint shared                  # all partitions use the NIC's MAC
     uint64_t mac                 # of the NIC
     uint32_t mtu
-    int lane_count
-    Lane lanes[MAX_LANES]
+    int rx_queue_count
+    RxQueue rx_queues[MAX_RX_QUEUES]
 
 
 cdef struct Pending:             # one frame read from the TAP whose ring was full
@@ -134,10 +134,10 @@ cdef struct Command:
 
 
 cdef struct Engine:
-    int poll_fd                  # epoll: TAP, doorbells, command bell
-    int command_bell             # eventfd, control thread to loop
-    int done_bell                # eventfd, loop to control thread: a command is done
-    int event_bell               # eventfd, loop to control thread: a set below is not empty
+    int poll_fd                  # epoll: TAP, doorbells, command_fd
+    int command_fd               # eventfd, control thread to loop
+    int done_fd                  # eventfd, loop to control thread: a command is done
+    int events_fd                # eventfd, loop to control thread: a set below is not empty
     int tap                      # -1 for none
     uint64_t shown_tap           # the same and one, for the control thread; 0 for none
     bint tap_muted               # not watched, because a frame from it waits for room
@@ -182,9 +182,9 @@ cdef struct Engine:
     int poll_rest                # how long it rests then: until this many bits of the clock are zero
     uint64_t busy_at             # ns, when there was last more to do than one small frame at a time
     int cpus                     # that this thread may use
-    uint64_t cpu                 # 1 + where the loop runs, as its links tell their peers
+    uint64_t cpu                 # 1 + where the loop runs, as its links show their peers
     uint64_t moved_at            # ns, when the loop last left a CPU to a peer
-    uint64_t hold_ns             # longest time that a full ring is waited for
+    uint64_t backpressure_ns     # longest time that a full ring is waited for
     uint64_t want_ns             # shortest time between two requests for the same link
 
     vn_counters *counters

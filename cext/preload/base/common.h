@@ -36,7 +36,8 @@ static inline uint64_t in_ns(time_t seconds, long ns) {
 
 /* Whether the kernel takes it for a time-out; NULL is none. */
 static inline bool is_time(const struct timespec *time) {
-    return time == NULL || (!is_bad(time) && time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < (long)SECOND_NS);
+    return time == NULL ||
+           (!is_bad(time) && time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < (long)SECOND_NS);
 }
 
 static inline uint64_t time_ns(const struct timespec *time) {

@@ -74,7 +74,7 @@ int vn_setspecific(pthread_key_t key, const void *value) {
     int (*set)(pthread_key_t, const void *);
     if (!create_key())
         return EAGAIN;
-    key = *the_key;   /* it may be newer than the caller's */
+    key = *the_key; /* it may be newer than the caller's */
     *(void **)&set = vn_dlsym(RTLD_DEFAULT, "pthread_setspecific");
     return set(key, value);
 }
@@ -93,7 +93,7 @@ extern const char *gnu_get_libc_version(void) __attribute__((weak));
 __asm__(".symver first_dlsym, dlsym@" FIRST);
 __asm__(".symver first_testcancel, pthread_testcancel@" FIRST);
 extern void *first_dlsym(void *handle, const char *name);
-extern void first_testcancel(void) __attribute__((weak));   /* nobody is cancelled in a program without libpthread */
+extern void first_testcancel(void) __attribute__((weak)); /* nobody is cancelled in a program without libpthread */
 
 void vn_testcancel(void) {
     if (first_testcancel != NULL)

@@ -34,7 +34,7 @@ ssize_t vn_getrandom(void *data, size_t bytes, unsigned flags);
 int vn_fstat(int fd, struct stat *status);
 void *vn_dlsym(void *handle, const char *name);
 int vn_once(pthread_once_t *once, void (*routine)(void));
-int vn_key_create(pthread_key_t *key, void (*destructor)(void *value));   /* for one key of the library's */
+int vn_key_create(pthread_key_t *key, void (*destructor)(void *value)); /* for one key of the library's */
 int vn_setspecific(pthread_key_t key, const void *value);
 void vn_testcancel(void);
 int vn_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
@@ -45,7 +45,7 @@ int vn_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 #define pthread_once vn_once
 #define pthread_key_create vn_key_create
 #define pthread_setspecific vn_setspecific
-#define pthread_sigmask sigprocmask   /* on Linux both are about the calling thread alone */
+#define pthread_sigmask sigprocmask /* on Linux both are about the calling thread alone */
 #define pthread_testcancel vn_testcancel
 #define pthread_atfork vn_atfork
 
@@ -54,9 +54,9 @@ int vn_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 extern const char *vn_single_threaded;
 #define __libc_single_threaded (*vn_single_threaded)
 
-void compat_init(void);                         /* real_init calls it */
-void *compat_function(const char *name);        /* in place of one that this C library lacks; or NULL */
-bool is_other_library(void);                    /* the program's C library is not the one that this was built for */
+void compat_init(void);                  /* real_init calls it */
+void *compat_function(const char *name); /* in place of one that this C library lacks; or NULL */
+bool is_other_library(void);             /* the program's C library is not the one that this was built for */
 
 /* Exported functions whose prototypes musl lacks, and glibc before 2.34. */
 ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags);

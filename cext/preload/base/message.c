@@ -41,7 +41,8 @@ bool message_send(int socket, const void *data, size_t bytes, const int *fds, in
 ssize_t message_receive(int socket, void *data, size_t room, int *fds, int *count, int flags) {
     union control control;
     struct iovec iov = {data, room};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     ssize_t got;
     *count = 0;
     do

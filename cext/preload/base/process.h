@@ -12,8 +12,9 @@ extern _Atomic unsigned char *process_page;
 extern pid_t process_id;
 
 /* The layer above all others, which the hooks call without knowing it: lifecycle/start.c and fork.c. */
-void lifecycle_enter(void);          /* starts the library, or adopts a child that a raw clone made */
-void lifecycle_fork_is_near(void);   /* another process may have our descriptors soon, by a call that runs no handlers */
+void lifecycle_enter(void); /* starts the library, or adopts a child that a raw clone made */
+/* another process may have our descriptors soon, by a call that runs no handlers */
+void lifecycle_fork_is_near(void);
 
 /* hooks/stdio.c: its lock, held over a fork; who forks has it, so both processes let go of it. */
 void stdio_before_fork(void);

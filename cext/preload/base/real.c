@@ -23,7 +23,7 @@ int quiet_epoll(void) {
     return (int)real_syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
 }
 
-int quiet_close(int fd) {   /* by the C library, as the thread sanitizer follows descriptors */
+int quiet_close(int fd) { /* by the C library, as the thread sanitizer follows descriptors */
     int state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     int result = real_close(fd);

@@ -11,6 +11,7 @@
 
 #include "base/common.h"
 
+// clang-format off
 #define REALS(X) \
     X(int, close, (int)) X(int, dup, (int)) X(int, dup2, (int, int)) X(int, dup3, (int, int, int)) \
     X(int, fcntl, (int, int, ...)) X(int, ioctl, (int, unsigned long, ...)) X(int, socket, (int, int, int)) \
@@ -34,24 +35,25 @@
     X(int, epoll_wait, (int, struct epoll_event *, int, int)) \
     X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *)) \
     X(long, syscall, (long, ...))
+// clang-format on
 
 #define X(type, name, arguments) extern type(*real_##name) arguments;
 REALS(X)
 #undef X
 
-void *real_function(const char *name);   /* dlsym(RTLD_NEXT), or compat.c's; NULL when neither has it */
+void *real_function(const char *name); /* dlsym(RTLD_NEXT), or compat.c's; NULL when neither has it */
 void real_init(void);
 
 /* The same as system calls: no cancellation points, for what must not end half done. */
 int quiet_close(int fd);
-int quiet_epoll(void);   /* a new one: the hook would take it for the program's */
+int quiet_epoll(void); /* a new one: the hook would take it for the program's */
 int quiet_connect(int fd, const struct sockaddr *name, socklen_t length);
 int quiet_poll(struct pollfd *fds, nfds_t count, int ms);
 ssize_t quiet_send(int fd, const void *data, size_t bytes, int flags);
 ssize_t quiet_recv(int fd, void *data, size_t bytes, int flags);
 ssize_t quiet_write(int fd, const void *data, size_t bytes);
-int quiet_look(struct pollfd *fds, nfds_t count);   /* poll, without waiting */
-int quiet_events(int epoll, struct epoll_event *events, int room);   /* epoll_wait, without waiting: it takes edges */
+int quiet_look(struct pollfd *fds, nfds_t count);                  /* poll, without waiting */
+int quiet_events(int epoll, struct epoll_event *events, int room); /* epoll_wait, without waiting: it takes edges */
 
 /* The function of this name behind ours, as `real`, looked up at the first use. */
 #define REAL(type, name, arguments) \

@@ -29,14 +29,14 @@ static bool is_shell(void) {
     static const char *const names[] = {"bash", "gawk", "ksh", "ksh93", "rbash", "sh", "zsh"};
     const char *own = program_invocation_short_name;
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-        if (strcmp(own + (*own == '-'), names[i]) == 0)   /* a login shell's begins so */
+        if (strcmp(own + (*own == '-'), names[i]) == 0) /* a login shell's begins so */
             return true;
     return false;
 }
 
 /* Allocates nothing: the first call of a hook may come from within malloc, as jemalloc opens files by `syscall`. */
 void settings_read(void) {
-    static char own[108];   /* sun_path's room */
+    static char own[108]; /* sun_path's room */
     const char *broker = getenv("VNICD_BROKER");
     bool fits = broker != NULL && strlen(broker) < sizeof(own);
     if (fits)

@@ -14,14 +14,14 @@ static _Atomic uint32_t changes = 1;
 static _Atomic uint32_t seen;
 static _Atomic bool last;
 
-#define FIRST_INTERNAL 32   /* the C library's own real-time signals, for cancellation and set*id */
+#define FIRST_INTERNAL 32 /* the C library's own real-time signals, for cancellation and set*id */
 #define LAST_INTERNAL 33
 
 void signals_all(sigset_t *set) {
     int saved = errno;
     sigfillset(set);
     for (int signal = FIRST_INTERNAL; signal <= LAST_INTERNAL; signal++)
-        sigdelset(set, signal);   /* fails where the C library hides them, and has left them out */
+        sigdelset(set, signal); /* fails where the C library hides them, and has left them out */
     errno = saved;
 }
 
@@ -87,17 +87,17 @@ void signals_broken_pipe(void) {
  * A handler may call most of what the library replaces, in a thread that is anywhere, and may leave it by a jump. A
  * system call is safe from that: handlers run before it, when it sleeps, or after it. The library's calls are to be the
  * same. To block the signals around each would cost two system calls. So the kernel has `run` as the handler of every
- * signal, and run looks whether its thread holds handlers back. If not, it calls the program's handler. If so, it keeps
+ * signal, and run looks whether its thread holds handlers back. If not, it calls the program's handler. If so, it defers
  * the signal, and blocks all signals by changing the mask that the kernel restores when a handler returns. The release
- * calls the handlers of what was kept, as the kernel would have: in the order in which it called run, each with its mask,
- * and with a context in which it may change the thread's mask. A handler that wants the alternate stack has its signal
+ * calls the handlers of what was deferred, as the kernel would have: in the order in which it called run, each with its
+ * mask, and with a context in which it may change the thread's mask. A handler that wants the alternate stack has its signal
  * sent again instead, as the kernel alone can change stacks.
  *
  * Handlers of signals that an instruction causes run at once, as the instruction can't go on; so do those with
  * SA_RESETHAND, which the kernel has forgotten by then. While they run nothing is held back, so they may jump. Handlers
  * set by the program's own instructions are the kernel's alone. */
 
-#define MOST_WAITING 16   /* that come at one instruction: once one waits, all are blocked */
+#define MOST_WAITING 16 /* that come at one instruction: once one waits, all are blocked */
 
 #if defined(__aarch64__)
 #define REGISTERS_BYTES offsetof(mcontext_t, __reserved)
@@ -113,9 +113,9 @@ struct known {
 __thread struct handlers handlers;
 static __thread struct {
     siginfo_t signals[MOST_WAITING];
-    sigset_t mask;   /* of the thread, before the first was kept */
+    sigset_t mask; /* of the thread, before the first was deferred */
     char registers[REGISTERS_BYTES];
-} kept;
+} deferred;
 static struct known known[NSIG];
 
 static bool is_of_instruction(int signal) {
@@ -131,21 +131,21 @@ static void fill_mask(sigset_t *mask) {
             sigdelset(mask, signal);
 }
 
-/* The last to be kept at one instruction is the first that was interrupted by it: its mask is the thread's. */
-static void keep(int signal, const siginfo_t *info, ucontext_t *context) {
+/* The last to be deferred at one instruction is the first that was interrupted by it: its mask is the thread's. */
+static void defer_signal(int signal, const siginfo_t *info, ucontext_t *context) {
     sigset_t all;
     fill_mask(&all);
     if (LIKELY(handlers.waiting < MOST_WAITING)) {
-        siginfo_t *place = &kept.signals[handlers.waiting++];
+        siginfo_t *place = &deferred.signals[handlers.waiting++];
         memcpy(place, info, sizeof(*place));
         place->si_signo = signal;
     } else {
         pthread_sigmask(SIG_SETMASK, &all, NULL);
         send_to_self(signal, info);
     }
-    sigemptyset(&kept.mask);
-    memcpy(&kept.mask, &context->uc_sigmask, KERNEL_MASK_BYTES);
-    memcpy(kept.registers, &context->uc_mcontext, REGISTERS_BYTES);
+    sigemptyset(&deferred.mask);
+    memcpy(&deferred.mask, &context->uc_sigmask, KERNEL_MASK_BYTES);
+    memcpy(deferred.registers, &context->uc_mcontext, REGISTERS_BYTES);
     memcpy(&context->uc_sigmask, &all, KERNEL_MASK_BYTES);
 }
 
@@ -160,7 +160,7 @@ static void run(int signal, siginfo_t *info, void *context) {
     unsigned depth = handlers.depth;
     if (UNLIKELY(depth != 0) && its->may_wait) {
         int saved = errno;
-        keep(signal, info, context);
+        defer_signal(signal, info, context);
         errno = saved;
         return;
     }
@@ -176,17 +176,18 @@ static int real_action(int signal, const struct sigaction *action, struct sigact
 
 static bool wants_other_stack(const struct sigaction *action) {
     stack_t stack;
-    return action->sa_flags & SA_ONSTACK && sigaltstack(NULL, &stack) == 0 && !(stack.ss_flags & (SS_DISABLE | SS_ONSTACK));
+    return action->sa_flags & SA_ONSTACK && sigaltstack(NULL, &stack) == 0 &&
+           !(stack.ss_flags & (SS_DISABLE | SS_ONSTACK));
 }
 
 /* All signals are blocked. mask: the thread's own, which the handler may change. */
-static void call_kept(siginfo_t *info, const void *registers, sigset_t *mask) {
+static void call_deferred(siginfo_t *info, const void *registers, sigset_t *mask) {
     ucontext_t context;
     struct sigaction action;
     sigset_t during = *mask;
     int signal = info->si_signo;
     if (real_action(signal, NULL, &action) != 0 || action.sa_sigaction != run || wants_other_stack(&action)) {
-        send_to_self(signal, info);   /* or another thread has changed what becomes of it */
+        send_to_self(signal, info); /* or another thread has changed what becomes of it */
         return;
     }
     memset(&context, 0, sizeof(context));
@@ -204,14 +205,14 @@ static void call_kept(siginfo_t *info, const void *registers, sigset_t *mask) {
 void handlers_run(void) {
     siginfo_t signals[MOST_WAITING];
     char registers[REGISTERS_BYTES];
-    sigset_t mask = kept.mask;
+    sigset_t mask = deferred.mask;
     unsigned count = handlers.waiting;
     int saved = errno;
-    memcpy(signals, kept.signals, count * sizeof(*signals));
-    memcpy(registers, kept.registers, sizeof(registers));
-    handlers.waiting = 0;   /* where one jumps, the others are lost, as in the kernel */
+    memcpy(signals, deferred.signals, count * sizeof(*signals));
+    memcpy(registers, deferred.registers, sizeof(registers));
+    handlers.waiting = 0; /* where one jumps, the others are lost, as in the kernel */
     for (unsigned i = 0; i < count; i++)
-        call_kept(&signals[i], registers, &mask);
+        call_deferred(&signals[i], registers, &mask);
     signals_restore(&mask);
     errno = saved;
 }
@@ -237,7 +238,7 @@ enum interruption handlers_close(const struct opening *opening) {
 void handlers_after_fork(void) {
     handlers.depth = 0;
     if (handlers.waiting != 0)
-        signals_restore(&kept.mask);
+        signals_restore(&deferred.mask);
     handlers.waiting = 0;
 }
 
@@ -249,7 +250,7 @@ static bool is_handler(const struct sigaction *action) {
 static void translate(const struct known *was, struct sigaction *old) {
     if (old->sa_sigaction == run)
         old->sa_sigaction = was->handler;
-    else if (old->sa_handler != SIG_DFL)   /* to which SA_RESETHAND has set it back */
+    else if (old->sa_handler != SIG_DFL) /* to which SA_RESETHAND has set it back */
         return;
     if (!was->takes_info)
         old->sa_flags &= ~SA_SIGINFO;
@@ -264,7 +265,7 @@ int handlers_action(int signal, const struct sigaction *action, struct sigaction
     /* The table of a child of vfork is its parent's. */
     if (action != NULL && is_handler(action) && !process_is_borrowed()) {
         ours = *action;
-        if (action->sa_sigaction != run) {   /* which the program may have seen by its own instructions */
+        if (action->sa_sigaction != run) { /* which the program may have seen by its own instructions */
             its->handler = action->sa_sigaction;
             its->takes_info = (action->sa_flags & SA_SIGINFO) != 0;
         }

@@ -101,7 +101,7 @@ uint64_t socket_timeout_ns(int fd, int option) {
 }
 
 #ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83   /* Linux 6.16 */
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
 #endif
 
 void refuse_descriptors(int fd) {

@@ -10,23 +10,24 @@
 #include "discovery/table.h"
 #include "fdtable/hidden.h"
 
-#define LOOK_NS (10 * MILLISECOND_NS)   /* between two looks whether the broker lives; another one takes longer to start */
+/* between two looks whether the broker lives; another one takes longer to start */
+#define LOOK_NS (10 * MILLISECOND_NS)
 
 struct link {
-    const char *name;           /* after the broker's */
+    const char *name; /* after the broker's */
     pthread_mutex_t mutex;
     int fd;
-    uint64_t not_before;        /* the next attempt: it was of another version, or too slow */
+    uint64_t not_before; /* the next attempt: it was of another version, or too slow */
 };
 
 static struct link broker = {"", PTHREAD_MUTEX_INITIALIZER, -1, 0};
 static struct link exchange = {VN_EXCHANGE_NAME, PTHREAD_MUTEX_INITIALIZER, -1, 0};
-static bool owed;               /* the answer to our HELLO is still to come */
+static bool owed; /* the answer to our HELLO is still to come */
 
 /* ------------------------------------------------------------------------------------------------ connections */
 
 static void lock(struct link *link, struct shield *shield) {
-    signals_shield(shield);   /* a handler must not jump out with the mutex */
+    signals_shield(shield); /* a handler must not jump out with the mutex */
     mutex_lock(&link->mutex);
 }
 
@@ -62,15 +63,15 @@ static bool answer(struct link *link, struct vn_reply *reply, int *got, int *got
     ssize_t bytes = message_receive(link->fd, reply, sizeof(*reply), got, got_count, 0);
     if (bytes == sizeof(*reply) && reply->version == VN_SOCKETS_VERSION)
         return true;
-    if (bytes > 0 || (bytes < 0 && errno == EAGAIN))   /* it is of another version, or too slow */
+    if (bytes > 0 || (bytes < 0 && errno == EAGAIN)) /* it is of another version, or too slow */
         link->not_before = now_ns() + BROKER_PAUSE_NS;
     close_all(got, *got_count);
     *got_count = 0;
     return false;
 }
 
-static bool send_request(struct link *link, enum vn_op op, const struct vn_address *source, const struct vn_address *target,
-                         const int *fds, int count) {
+static bool send_request(struct link *link, enum vn_op op, const struct vn_address *source,
+                         const struct vn_address *target, const int *fds, int count) {
     struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = op};
     if (source != NULL)
         request.source = *source;
@@ -128,8 +129,9 @@ bool broker_listen(const struct vn_address *address) {
     bool heard = false;
     struct shield shield;
     lock(&broker, &shield);
-    for (int i = 0; i < 2 && !heard && reach(&broker); i++) {   /* it may have been replaced since the last time */
-        heard = send_request(&broker, VN_LISTEN, address, NULL, NULL, 0) && greet() && answer(&broker, &reply, got, &count);
+    for (int i = 0; i < 2 && !heard && reach(&broker); i++) { /* it may have been replaced since the last time */
+        heard =
+            send_request(&broker, VN_LISTEN, address, NULL, NULL, 0) && greet() && answer(&broker, &reply, got, &count);
         if (!heard)
             hang_up(&broker);
     }
@@ -138,7 +140,7 @@ bool broker_listen(const struct vn_address *address) {
         close_all(got, count);
     else
         leave_word(address);
-    return heard && reply.why == VN_WHY_direct;
+    return heard && reply.reason == VN_REASON_direct;
 }
 
 bool broker_hello(void) {
@@ -188,8 +190,8 @@ bool broker_has_offers(void) {
 /* ----------------------------------------------------------------------------------------------- the exchange */
 
 /* One request and its answer; once more when the exchange has been replaced since the last time. */
-static bool ask_exchange(enum vn_op op, const struct vn_address *source, const struct vn_address *target, const int *fds,
-                         int count, struct vn_reply *reply, int *got, int *got_count) {
+static bool ask_exchange(enum vn_op op, const struct vn_address *source, const struct vn_address *target,
+                         const int *fds, int count, struct vn_reply *reply, int *got, int *got_count) {
     bool heard = false;
     struct shield shield;
     lock(&exchange, &shield);
@@ -202,13 +204,14 @@ static bool ask_exchange(enum vn_op op, const struct vn_address *source, const s
     return heard;
 }
 
-enum vn_why broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int half, int tcp) {
+enum vn_reason broker_offer(const struct vn_address *source, const struct vn_address *target, int doorbell, int region,
+                            int tcp) {
     struct vn_reply reply;
-    int fds[3] = {doorbell, half, tcp}, got[VN_MOST_FDS], count;
+    int fds[3] = {doorbell, region, tcp}, got[VN_MOST_FDS], count;
     if (!ask_exchange(VN_OFFER, source, target, fds, 3, &reply, got, &count))
-        return VN_WHY_no_broker;
+        return VN_REASON_no_broker;
     close_all(got, count);
-    return reply.why < VN_WHY_COUNT ? (enum vn_why)reply.why : VN_WHY_unsupported;
+    return reply.reason < VN_REASON_COUNT ? (enum vn_reason)reply.reason : VN_REASON_unsupported;
 }
 
 void broker_forget(const struct vn_address *source, const struct vn_address *target) {
@@ -219,16 +222,17 @@ void broker_forget(const struct vn_address *source, const struct vn_address *tar
     unlock(&exchange, &shield);
 }
 
-bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *doorbell, int *half) {
+bool broker_take(const struct vn_address *source, const struct vn_address *target, int tcp, int *doorbell,
+                 int *region) {
     struct vn_reply reply;
     int got[VN_MOST_FDS], count;
     if (!ask_exchange(VN_TAKE, source, target, &tcp, 1, &reply, got, &count))
         return false;
-    if (reply.why != VN_WHY_direct || count != 2) {
+    if (reply.reason != VN_REASON_direct || count != 2) {
         close_all(got, count);
         return false;
     }
     *doorbell = got[0];
-    *half = got[1];
+    *region = got[1];
     return true;
 }

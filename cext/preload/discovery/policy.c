@@ -21,60 +21,55 @@ static bool is_due(void) {
 }
 
 /* With the table, and with what `presence` has said if it was asked. */
-static enum vn_why decide_by_table(const struct vn_address *target, enum presence presence, bool asked, enum vn_why why) {
+static enum vn_reason decide_by_table(const struct vn_address *target, enum presence presence, bool asked,
+                                      enum vn_reason reason) {
     bool loopback = address_is_loopback(target);
     int port = loopback ? (int)table_own_port() : table_partition_of(target);
     if (port < 0 && !asked && is_due()) {
         if ((presence = presence_look(target)) == PRESENCE_ALONE)
-            return VN_WHY_no_broker;
-        if (presence != PRESENCE_FAR && (asked = resolver_ask(target, &why)))
+            return VN_REASON_no_broker;
+        if (presence != PRESENCE_OUTSIDE && (asked = resolver_ask(target, &reason)))
             port = table_partition_of(target);
     }
     if (port < 0 || ((uint32_t)port == table_own_port() && !settings.loopback))
-        return VN_WHY_not_a_partition;
-    if (!asked && targets_recall(target) != TARGET_DIRECT && targets_recall(target) != TARGET_DEFERS) {   /* where there was a library, there will be one */
+        return VN_REASON_not_a_partition;
+    /* where there was a library, there will be one */
+    if (!asked && targets_lookup(target) != TARGET_DIRECT && targets_lookup(target) != TARGET_DEFERS) {
         if (presence == PRESENCE_UNKNOWN && presence_look(target) == PRESENCE_SILENT)
-            return VN_WHY_no_provider;
-        resolver_ask(target, &why);
+            return VN_REASON_no_library;
+        resolver_ask(target, &reason);
     }
-    return why == VN_WHY_no_provider ? why : VN_WHY_direct;
+    return reason == VN_REASON_no_library ? reason : VN_REASON_direct;
 }
 
-static enum vn_why of_absence(enum presence presence) {
+static enum vn_reason of_absence(enum presence presence) {
     switch (presence) {
-    case PRESENCE_ALONE:
-        return VN_WHY_no_broker;
-    case PRESENCE_FAR:
-        return VN_WHY_not_a_partition;
-    default:
-        return VN_WHY_no_provider;
+    case PRESENCE_ALONE: return VN_REASON_no_broker;
+    case PRESENCE_OUTSIDE: return VN_REASON_not_a_partition;
+    default: return VN_REASON_no_library;
     }
 }
 
-static enum vn_why decide(const struct vn_address *target) {
-    enum vn_why why = VN_WHY_direct;
-    enum presence presence = address_is_loopback(target) ? PRESENCE_NEAR : PRESENCE_UNKNOWN;   /* it has no name */
+static enum vn_reason decide(const struct vn_address *target) {
+    enum vn_reason reason = VN_REASON_direct;
+    enum presence presence = address_is_loopback(target) ? PRESENCE_POSSIBLE : PRESENCE_UNKNOWN; /* it has no name */
     bool asked = false;
-    switch (targets_recall(target)) {
-    case TARGET_SILENT:
-        return VN_WHY_no_provider;
-    case TARGET_FELL_BACK:
-        return VN_WHY_withdrawn;
-    case TARGET_SHORT_LIVED:
-        return VN_WHY_short_lived;
-    default:
-        break;
+    switch (targets_lookup(target)) {
+    case TARGET_SILENT: return VN_REASON_no_library;
+    case TARGET_FELL_BACK: return VN_REASON_fell_back;
+    case TARGET_SHORT_LIVED: return VN_REASON_short_lived;
+    default: break;
     }
     if (table_shared() == NULL) {
         if (presence == PRESENCE_UNKNOWN)
             presence = presence_look(target);
-        if (presence != PRESENCE_NEAR)
+        if (presence != PRESENCE_POSSIBLE)
             return of_absence(presence);
-        asked = resolver_ask(target, &why);
+        asked = resolver_ask(target, &reason);
         if (!asked && !broker_hello())
-            return VN_WHY_no_broker;
+            return VN_REASON_no_broker;
     }
-    return table_shared() != NULL ? decide_by_table(target, presence, asked, why) : VN_WHY_no_broker;
+    return table_shared() != NULL ? decide_by_table(target, presence, asked, reason) : VN_REASON_no_broker;
 }
 
 static _Atomic bool sealed;
@@ -88,13 +83,13 @@ bool policy_is_sealed(void) {
     return UNLIKELY(atomic_load_explicit(&sealed, memory_order_relaxed));
 }
 
-enum vn_why policy_decide(const struct vn_address *target) {
+enum vn_reason policy_decide(const struct vn_address *target) {
     int saved = errno;
     if (policy_is_sealed())
-        return VN_WHY_seccomp;
+        return VN_REASON_seccomp;
     if (address_is_loopback(target) && !settings.loopback)
-        return VN_WHY_not_a_partition;
-    enum vn_why why = decide(target);
+        return VN_REASON_not_a_partition;
+    enum vn_reason reason = decide(target);
     errno = saved;
-    return why;
+    return reason;
 }

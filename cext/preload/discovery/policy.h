@@ -4,7 +4,7 @@
 #include "abi/socket_layout.h"
 #include "base/common.h"
 
-enum vn_why policy_decide(const struct vn_address *target);   /* VN_WHY_direct: it may; errno stays */
+enum vn_reason policy_decide(const struct vn_address *target); /* VN_REASON_direct: it may; errno stays */
 
 /* A seccomp filter may kill for system calls that the program does not make itself: from now on all that is new is TCP. */
 void policy_seal(void);

@@ -12,7 +12,7 @@
 
 static bool is_bound(int probe, const char *text) {
     struct sockaddr_un name;
-    socklen_t length = abstract_name(&name, VN_NEAR_NAME, text);
+    socklen_t length = abstract_name(&name, VN_PRESENCE_NAME, text);
     return quiet_connect(probe, (struct sockaddr *)&name, length) == 0;
 }
 
@@ -31,18 +31,18 @@ static enum presence look(int probe, const struct vn_address *target) {
     char text[33];
     bool is_ipv4 = target->family == AF_INET;
     if (!is_bound(probe, hex_of(text, target, is_ipv4 ? 2 : 4)))
-        return is_bound(probe, VN_NEAR_HERE) ? PRESENCE_FAR : PRESENCE_ALONE;
-    if (!is_bound(probe, VN_NEAR_EXACT))
-        return PRESENCE_NEAR;
+        return is_bound(probe, VN_PRESENCE_HERE) ? PRESENCE_OUTSIDE : PRESENCE_ALONE;
+    if (!is_bound(probe, VN_PRESENCE_EXACT))
+        return PRESENCE_POSSIBLE;
     if (!is_bound(probe, hex_of(text, target, is_ipv4 ? 4 : 16)))
-        return PRESENCE_FAR;
-    snprintf(text, sizeof(text), VN_NEAR_PORT, target->port);
-    return is_bound(probe, VN_NEAR_PORTS) && !is_bound(probe, text) ? PRESENCE_SILENT : PRESENCE_NEAR;
+        return PRESENCE_OUTSIDE;
+    snprintf(text, sizeof(text), VN_PRESENCE_PORT, target->port);
+    return is_bound(probe, VN_PRESENCE_PORTS) && !is_bound(probe, text) ? PRESENCE_SILENT : PRESENCE_POSSIBLE;
 }
 
 enum presence presence_look(const struct vn_address *target) {
     int saved = errno, probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    enum presence found = PRESENCE_FAR;
+    enum presence found = PRESENCE_OUTSIDE;
     if (probe >= 0) {
         found = look(probe, target);
         quiet_close(probe);

@@ -7,8 +7,8 @@
 enum presence {
     PRESENCE_UNKNOWN,
     PRESENCE_ALONE,    /* no broker serves this namespace */
-    PRESENCE_FAR,      /* no partition has it */
+    PRESENCE_OUTSIDE,  /* no partition has it */
     PRESENCE_SILENT,   /* one has, but nobody with the library listens at its port anywhere */
-    PRESENCE_NEAR,     /* it may be direct */
+    PRESENCE_POSSIBLE, /* it may be direct */
 };
 enum presence presence_look(const struct vn_address *target);

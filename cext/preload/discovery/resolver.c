@@ -9,9 +9,9 @@
 #include "base/sockaddr.h"
 #include "discovery/table.h"
 
-#define OVERFLOW_UID 65534u             /* root outside, as seen from a container with users of its own */
+#define OVERFLOW_UID 65534u /* root outside, as seen from a container with users of its own */
 
-static _Atomic uint64_t not_before;     /* the resolver is left alone until then */
+static _Atomic uint64_t not_before; /* the resolver is left alone until then */
 
 /* A broker is root's, or our own user's (in tests): others may have its name. */
 static bool is_trusted(int fd) {
@@ -42,14 +42,15 @@ static bool wait_for_answer(int fd) {
     struct pollfd answer = {fd, POLLIN, 0};
     uint64_t now = now_ns(), deadline = now + BROKER_TIMEOUT_US * 1000ull;
     int ready = 0;
-    while (now < deadline && ((ready = quiet_poll(&answer, 1, (int)((deadline - now) / 1000000 + 1))) < 0 && errno == EINTR))
+    while (now < deadline &&
+           ((ready = quiet_poll(&answer, 1, (int)((deadline - now) / 1000000 + 1))) < 0 && errno == EINTR))
         now = now_ns();
     if (ready <= 0)
         not_before = now_ns() + BROKER_PAUSE_NS;
     return ready > 0;
 }
 
-bool resolver_ask(const struct vn_address *target, enum vn_why *why) {
+bool resolver_ask(const struct vn_address *target, enum vn_reason *reason) {
     struct vn_request request = {.version = VN_SOCKETS_VERSION, .op = VN_ASK, .target = *target};
     struct vn_reply reply;
     int fds[VN_MOST_FDS], count;
@@ -61,12 +62,12 @@ bool resolver_ask(const struct vn_address *target, enum vn_why *why) {
     quiet_close(fd);
     if (got < 0)
         return false;
-    if (got != sizeof(reply) || reply.version != VN_SOCKETS_VERSION || reply.why == VN_WHY_unsupported) {
+    if (got != sizeof(reply) || reply.version != VN_SOCKETS_VERSION || reply.reason == VN_REASON_unsupported) {
         not_before = now_ns() + BROKER_PAUSE_NS;
         close_all(fds, count);
         return false;
     }
-    *why = reply.why;
+    *reason = reply.reason;
     table_learn(&reply, fds, count);
     return true;
 }

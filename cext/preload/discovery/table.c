@@ -10,9 +10,9 @@
 #include "base/real.h"
 #include "base/signals.h"
 
-static _Atomic(const struct vn_table *) table;   /* never moves: others may read it at any time */
+static _Atomic(const struct vn_table *) table; /* never moves: others may read it at any time */
 static _Atomic uint32_t own_port;
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* to take a table */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* to take a table */
 
 void table_before_fork(void) {
     mutex_lock(&mutex);
@@ -47,7 +47,7 @@ static void map_table(int fd) {
         return;
     const struct vn_table *old = atomic_load(&table);
     if (old != NULL && status.st_dev == device && status.st_ino == inode)
-        return;   /* it is that one, whose number can't be another's while we have it */
+        return; /* it is that one, whose number can't be another's while we have it */
     int seals = real_fcntl(fd, F_GET_SEALS);
     if (seals < 0 || !(seals & F_SEAL_SHRINK))
         return;
@@ -60,7 +60,7 @@ static void map_table(int fd) {
     }
     if (old == NULL)
         atomic_store(&table, place);
-    else   /* to the old one's place, where others may be reading */
+    else /* to the old one's place, where others may be reading */
         mremap((void *)place, sizeof(*place), sizeof(*place), MREMAP_MAYMOVE | MREMAP_FIXED, (void *)old);
     device = status.st_dev;
     inode = status.st_ino;

@@ -20,7 +20,7 @@
 #define SILENT_NS SECOND_NS
 #define FIRST_HOLD_NS (2 * SECOND_NS)
 #define MOST_HOLD_NS (600 * SECOND_NS)
-#define SHORT_LIVED_COUNT 16            /* in a row, within SHORT_LIVED_NS, leave a target to TCP */
+#define SHORT_LIVED_COUNT 16 /* in a row, within SHORT_LIVED_NS, leave a target to TCP */
 #define SHORT_LIVED_NS SECOND_NS
 #define SHORT_LIVED_MOST_NS (64 * SECOND_NS)
 
@@ -62,7 +62,7 @@ static bool is_valid(const struct place *place) {
     return now_ns() < place->until && place->epoch == table_epoch();
 }
 
-enum target targets_recall(const struct vn_address *target) {
+enum target targets_lookup(const struct vn_address *target) {
     mutex_lock(&mutex);
     const struct place *place = find(target);
     enum target what = place != NULL && is_valid(place) ? place->what : TARGET_UNKNOWN;

@@ -13,7 +13,7 @@ enum target {
     TARGET_SHORT_LIVED, /* connections to it are made fast and end soon: see targets_ended */
 };
 
-enum target targets_recall(const struct vn_address *target);
+enum target targets_lookup(const struct vn_address *target);
 void targets_learn(const struct vn_address *target, enum target what);
 
 /* A direct connection to the target has ended. short_lived: what was sent on it was not worth the means of making it. */

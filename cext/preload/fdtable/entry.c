@@ -8,7 +8,7 @@
 _Atomic(struct entry *) *entry_table;
 _Atomic int entry_highest = -1;
 
-static struct entry *unused[ENTRY_RELAY_END + 1];   /* by kind */
+static struct entry *unused[ENTRY_RELAY_END + 1]; /* by kind */
 static atomic_flag unused_lock = ATOMIC_FLAG_INIT;
 
 bool entry_table_init(void) {
@@ -40,7 +40,7 @@ struct entry *entry_new(enum entry_kind kind, size_t bytes, void (*destroy)(stru
             unused[kind] = entry->next_free;
         atomic_flag_clear_explicit(&unused_lock, memory_order_release);
     }
-    if (entry == NULL) {   /* used memory keeps its kind, which others may be reading */
+    if (entry == NULL) { /* used memory keeps its kind, which others may be reading */
         if ((entry = calloc(1, bytes)) == NULL)
             return NULL;
         entry->kind = kind;
@@ -48,7 +48,7 @@ struct entry *entry_new(enum entry_kind kind, size_t bytes, void (*destroy)(stru
     memset(entry + 1, 0, bytes - sizeof(*entry));
     entry->destroy = destroy;
     entry->next_free = NULL;
-    atomic_fetch_add(&entry->count, ENTRY_LIVE + 1);   /* somebody may be counting on what it was */
+    atomic_fetch_add(&entry->count, ENTRY_LIVE + 1); /* somebody may be counting on what it was */
     return entry;
 }
 
@@ -87,7 +87,7 @@ struct entry *entry_hold_kind(int fd, enum entry_kind kind) {
     struct entry *entry;
     do {
         entry = entry_of(fd);
-        if (LIKELY(entry == NULL) || entry->kind != kind)   /* which its memory never changes */
+        if (LIKELY(entry == NULL) || entry->kind != kind) /* which its memory never changes */
             return NULL;
     } while (!try_hold(fd, entry));
     return entry;
@@ -114,7 +114,7 @@ struct entry *entry_clear(int fd, bool *last) {
 }
 
 void entry_set(int fd, struct entry *entry) {
-    if ((unsigned)fd >= MAX_FD)   /* so many descriptors are not followed */
+    if ((unsigned)fd >= MAX_FD) /* so many descriptors are not followed */
         return;
     count_add(entry, ENTRY_DESCRIPTOR);
     int highest = atomic_load(&entry_highest);

@@ -20,16 +20,16 @@ enum entry_kind { ENTRY_CONN = 1, ENTRY_LISTENER, ENTRY_EPOLL, ENTRY_RELAY_END }
 #define ENTRY_DESCRIPTOR (1ll << 32)
 #define ENTRY_USERS_MASK (ENTRY_DESCRIPTOR - 1)
 
-struct entry {               /* the common beginning of all kinds */
+struct entry { /* the common beginning of all kinds */
     enum entry_kind kind;
     _Atomic long long count;
-    void (*destroy)(struct entry *entry);   /* with the last user: gives up what it holds, then calls entry_free */
+    void (*destroy)(struct entry *entry); /* with the last user: gives up what it holds, then calls entry_free */
     struct entry *next_free;
 };
 
 #define MAX_FD (1 << 20)
-extern _Atomic(struct entry *) *entry_table;    /* MAX_FD places, most of them never touched */
-extern _Atomic int entry_highest;               /* no descriptor above it means anything to us */
+extern _Atomic(struct entry *) *entry_table; /* MAX_FD places, most of them never touched */
+extern _Atomic int entry_highest;            /* no descriptor above it means anything to us */
 
 bool entry_table_init(void);
 
@@ -41,11 +41,11 @@ static inline struct entry *entry_of(int fd) {
 
 /* Zeroed memory of a kind, with one user: the caller. NULL without memory. */
 struct entry *entry_new(enum entry_kind kind, size_t bytes, void (*destroy)(struct entry *entry));
-void entry_free(struct entry *entry);           /* for destroy alone */
+void entry_free(struct entry *entry); /* for destroy alone */
 
-struct entry *entry_hold(int fd);               /* with a user more (entry_release), or NULL */
-struct entry *entry_hold_kind(int fd, enum entry_kind kind);   /* the same, for entries of this kind only */
-void entry_retain(struct entry *entry);         /* one user more, for who has one already */
+struct entry *entry_hold(int fd);                            /* with a user more (entry_release), or NULL */
+struct entry *entry_hold_kind(int fd, enum entry_kind kind); /* the same, for entries of this kind only */
+void entry_retain(struct entry *entry);                      /* one user more, for who has one already */
 void entry_release(struct entry *entry);
 
 /* fd means entry from now on, besides what it is held by; what fd meant before is released. */
@@ -55,4 +55,4 @@ void entry_set(int fd, struct entry *entry);
 struct entry *entry_clear(int fd, bool *last);
 
 bool entry_has_descriptors(const struct entry *entry);
-int entry_descriptor(const struct entry *entry, int from);   /* the first number from `from` on that means it, or -1 */
+int entry_descriptor(const struct entry *entry, int from); /* the first number from `from` on that means it, or -1 */

@@ -8,7 +8,7 @@
 #include "fdtable/entry.h"
 #include "fdtable/limit.h"
 
-static _Atomic unsigned char *hidden;   /* a bit for each descriptor */
+static _Atomic unsigned char *hidden; /* a bit for each descriptor */
 
 bool hidden_init(void) {
     void *place = mmap(NULL, MAX_FD / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -18,7 +18,7 @@ bool hidden_init(void) {
     return true;
 }
 
-static _Atomic int count;                /* of them */
+static _Atomic int count; /* of them */
 
 static void mark(int fd) {
     unsigned char bit = (unsigned char)(1 << fd % 8);

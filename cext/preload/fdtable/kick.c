@@ -24,6 +24,6 @@ void kick_all(void) {
     uint64_t one = 1;
     int saved = errno, fd = atomic_load(&descriptor);
     if (fd >= 0 && quiet_write(fd, &one, sizeof(one)) < 0)
-        errno = saved;   /* the counter is full: then it was an edge for everybody already */
+        errno = saved; /* the counter is full: then it was an edge for everybody already */
     errno = saved;
 }

@@ -9,12 +9,13 @@
 #include "base/real.h"
 #include "fdtable/entry.h"
 
-#define LAST_ONES 64   /* of the program's numbers */
-#define TIMES 3   /* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
+#define LAST_ONES 64 /* of the program's numbers */
+/* as high: a connection takes one descriptor beside the program's, and a thread that sleeps another */
+#define TIMES 3
 
-static _Atomic rlim_t programs;   /* soft limit, once the kernel's is higher; 0: both are one */
+static _Atomic rlim_t programs; /* soft limit, once the kernel's is higher; 0: both are one */
 static _Atomic rlim_t kernels;
-static _Atomic int free_number;      /* is not open, and no number beyond the limit is given before it; 0: not known */
+static _Atomic int free_number; /* is not open, and no number beyond the limit is given before it; 0: not known */
 
 static int change(const struct rlimit *set, struct rlimit *old) {
     return (int)real_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, set, old);
@@ -31,7 +32,8 @@ static void raise_once(void) {
     static _Atomic bool done;
     struct rlimit limit;
     int saved = errno;
-    if (LIKELY(atomic_load(&done)) || process_is_borrowed() || atomic_exchange(&done, true) || change(NULL, &limit) != 0)
+    if (LIKELY(atomic_load(&done)) || process_is_borrowed() || atomic_exchange(&done, true) ||
+        change(NULL, &limit) != 0)
         return;
     rlim_t soft = limit.rlim_cur;
     limit.rlim_cur = higher(&limit);
@@ -120,7 +122,8 @@ int limit_change(const struct rlimit *set, struct rlimit *old) {
 static void set_soft(rlim_t from, rlim_t to) {
     struct rlimit limit;
     int saved = errno;
-    if (from != 0 && change(NULL, &limit) == 0 && limit.rlim_cur == from) {   /* a child of vfork may have set another */
+    /* a child of vfork may have set another */
+    if (from != 0 && change(NULL, &limit) == 0 && limit.rlim_cur == from) {
         limit.rlim_cur = to;
         change(&limit, NULL);
     }

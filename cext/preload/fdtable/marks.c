@@ -30,7 +30,8 @@ void mark_born(int fd) {
 }
 
 bool mark_is_older_than_fork(int fd) {
-    return is_marked(fd, MARK_FORKS) && (atomic_load_explicit(&mark_table[fd], memory_order_relaxed) & MARK_FORKS) != born_now();
+    return is_marked(fd, MARK_FORKS) &&
+           (atomic_load_explicit(&mark_table[fd], memory_order_relaxed) & MARK_FORKS) != born_now();
 }
 
 void marks_after_fork(void) {

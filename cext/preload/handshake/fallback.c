@@ -2,9 +2,9 @@
  *
  * The program's descriptor is the TCP socket all the time, so going back means: what was written into the ring is sent
  * by TCP, and the number means nothing to the library any more. It must not happen after the other end has accepted. The
- * accepting end says that it is about to (`decision` is ANSWERING), looks whether the client has withdrawn, and then
- * says what came of it. The client says that it withdraws, and looks at what the other end says: so either the other
- * end has seen the withdrawal, or the client sees that it is about to accept, and soon whether it has.
+ * accepting end says that it is about to (`decision` is ANSWERING), looks whether the client has fallen back, and
+ * then says what came of it. The client says that it falls back, and looks at what the other end says: so either the
+ * other end has seen that, or the client sees that it is about to accept, and soon whether it has.
  *
  * Writers are kept out by the write lock. Whoever finds the connection as it was meanwhile sees CONN_PLAIN at his next
  * look, and goes on with the same number by the kernel. */
@@ -15,13 +15,15 @@
 #include "base/real.h"
 #include "base/settings.h"
 #include "discovery/targets.h"
+#include "fdtable/hidden.h"
+#include "fdtable/marks.h"
 #include "memory/region.h"
 #include "memory/report.h"
 #include "stream/lock.h"
 #include "watch/watch.h"
 
-#define DECIDED_NS (2 * SECOND_NS)          /* for the other end to say what it does, between two of its instructions */
-#define SEND_NS (5 * SECOND_NS)             /* for the far end's kernel to take what was written */
+#define DECIDED_NS (2 * SECOND_NS) /* for the other end to say what it does, between two of its instructions */
+#define SEND_NS (5 * SECOND_NS)    /* for the far end's kernel to take what was written */
 
 /* More than the far end's window: it reads nothing yet, and all of it has to go. */
 static void make_room(int tcp) {
@@ -54,9 +56,9 @@ static void send_all(int tcp, const char *data, size_t bytes) {
 /* What was written so far goes by TCP. The ring can't have wrapped: nobody has read from it. */
 static void hand_over(struct conn *conn, int tcp) {
     struct pollfd socket = {tcp, 0, 0};
-    if (quiet_poll(&socket, 1, 0) > 0)   /* reset: the error is for the program, not for a send of ours */
+    if (quiet_poll(&socket, 1, 0) > 0) /* reset: the error is for the program, not for a send of ours */
         return;
-    size_t gone = conn->own->nudged;   /* these are there already */
+    size_t gone = conn->own->nudged; /* these are there already */
     send_all(tcp, (const char *)conn->own + VN_CONTROL_BYTES + gone, conn->own->head - gone);
     if (conn->own->shut_read)
         real_shutdown(tcp, SHUT_RD);
@@ -64,24 +66,40 @@ static void hand_over(struct conn *conn, int tcp) {
         real_shutdown(tcp, SHUT_WR);
 }
 
-/* Whether the other end has accepted: then *half is its half. */
-static bool is_accepted(struct conn *conn, const struct vn_half **half) {
+/* Whether the other end has accepted: then *region is its region. */
+static bool is_accepted(struct conn *conn, const struct vn_region **region) {
     uint64_t deadline = now_ns() + DECIDED_NS;
-    if (progress_take_answer(conn, half) != ANSWER_HERE)
+    if (progress_take_answer(conn, region) != ANSWER_HERE)
         return false;
-    while (atomic_load(&(*half)->decision) == VN_ANSWERING && now_ns() < deadline)
+    while (atomic_load(&(*region)->decision) == VN_ANSWERING && now_ns() < deadline)
         sched_yield();
-    if (atomic_load(&(*half)->decision) == VN_ACCEPTED)
+    if (atomic_load(&(*region)->decision) == VN_ACCEPTED)
         return true;
-    region_unmap(*half);
+    region_unmap(*region);
     return false;
 }
 
-static void let_numbers_go(struct conn *conn) {
+/* What connects anew by one of several numbers, or in one of several processes, would not do so for the others. */
+static void mark_shared(const struct conn *conn, int fd, int count) {
+    if (conn->own->forked)
+        mark_set(fd, MARK_PLAIN);
+    else if (count > 1)
+        mark_set(fd, MARK_COPIED);
+}
+
+static int next_number(const struct conn *conn, int fd) {
+    return entry_descriptor(&conn->entry, fd + 1);
+}
+
+void fallback_let_numbers_go(struct conn *conn) {
     bool last;
-    for (int fd = entry_descriptor(&conn->entry, 0); fd >= 0; fd = entry_descriptor(&conn->entry, fd + 1)) {
+    int count = 0;
+    for (int fd = next_number(conn, -1); fd >= 0; fd = next_number(conn, fd))
+        count++;
+    for (int fd = next_number(conn, -1); fd >= 0; fd = next_number(conn, fd)) {
         watch_leave(fd);
         struct entry *entry = entry_clear(fd, &last);
+        mark_shared(conn, fd, count);
         watch_rejoin(fd);
         if (entry != NULL)
             entry_release(entry);
@@ -92,33 +110,40 @@ static void go_on_by_tcp(struct conn *conn, int tcp) {
     if (tcp < 0 || conn_phase(conn) != CONN_OFFERED)
         return;
     hand_over(conn, tcp);
-    if (now_ns() >= conn->offered_at + settings.answer_ns)   /* the next one is not to wait as long */
+    if (now_ns() >= conn->offered_at + settings.answer_ns) /* the next one is not to wait as long */
         targets_learn(&conn->target, TARGET_FELL_BACK);
-    report(VN_WHY_withdrawn, &conn->target, tcp);
+    report(VN_REASON_fell_back, &conn->target, tcp);
+}
+
+/* Who sleeps in a call goes on with the socket, also when its number means another one by then. */
+static void keep_for_blocked(struct conn *conn, int tcp) {
+    if (tcp >= 0 && conn->tcp < 0 && atomic_load(&conn->blocked) != 0)
+        conn->tcp = hide_copy(tcp);
 }
 
 /* A connect that returns meanwhile makes it OFFERED, so the phase that counts is the one that PLAIN replaces. */
 void fallback(struct conn *conn, int tcp) {
-    const struct vn_half *half;
+    const struct vn_region *region;
     if (conn_phase(conn) >= CONN_DIRECT)
         return;
     struct stream_lock lock = stream_lock(conn, &conn->own->write_lock);
-    atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
+    atomic_fetch_or(&conn->own->state, VN_FELL_BACK);
     atomic_thread_fence(memory_order_seq_cst);
-    if (is_accepted(conn, &half)) {
-        atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_WITHDRAWN);
+    if (is_accepted(conn, &region)) {
+        atomic_fetch_and(&conn->own->state, ~(uint32_t)VN_FELL_BACK);
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
-        conn->peer = half;
+        conn->peer = region;
         conn_set_phase(conn, CONN_OFFERED, CONN_DIRECT);
         if (tcp >= 0)
             real_shutdown(tcp, SHUT_RD);
     } else {
-        real_shutdown(conn->doorbell, SHUT_RDWR);   /* from here on an answer can't be sent; and it wakes who sleeps */
-        if (!conn_set_phase(conn, CONN_CONNECTING, CONN_PLAIN)) {   /* else nothing was written yet */
+        keep_for_blocked(conn, tcp);
+        real_shutdown(conn->doorbell, SHUT_RDWR); /* from here on an answer can't be sent; and it wakes who sleeps */
+        if (!conn_set_phase(conn, CONN_CONNECTING, CONN_PLAIN)) { /* else nothing was written yet */
             go_on_by_tcp(conn, tcp);
             conn_set_phase(conn, CONN_OFFERED, CONN_PLAIN);
         }
-        let_numbers_go(conn);
+        fallback_let_numbers_go(conn);
     }
     stream_unlock(&lock);
 }

@@ -31,22 +31,23 @@ static int mark(const struct vn_address *address) {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
-    if (bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) != 0) {
+    if (bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) !=
+        0) {
         quiet_close(fd);
         return -1;
     }
     return hide(fd);
 }
 
-void listener_tell(struct listener *listener) {
-    if (listener->told && listener->marker >= 0)
+void listener_announce(struct listener *listener) {
+    if (listener->announced && listener->marker >= 0)
         return;
-    uint64_t now = now_ns(), after = listener->tell_after;
-    if (now < after || !atomic_compare_exchange_strong(&listener->tell_after, &after, now + BROKER_PAUSE_NS))
+    uint64_t now = now_ns(), after = listener->announce_after;
+    if (now < after || !atomic_compare_exchange_strong(&listener->announce_after, &after, now + BROKER_PAUSE_NS))
         return;
     if (listener->marker < 0)
         listener->marker = mark(&listener->address);
-    listener->told = broker_listen(&listener->address);
+    listener->announced = broker_listen(&listener->address);
 }
 
 struct listener *listener_begin(int fd) {
@@ -63,7 +64,7 @@ struct listener *listener_begin(int fd) {
     listener->address = address;
     listener->marker = -1;
     spare_hold();
-    listener_tell(listener);
+    listener_announce(listener);
     return listener;
 }
 

@@ -42,17 +42,20 @@ static bool bind_to_port(int fd, int family, struct vn_address *source) {
 }
 
 /* As Linux has it since 4.2; the C libraries' struct tcp_info differ in length. */
-union tcp_told {
+union tcp_status {
     struct tcp_info info;
-    struct { char before[140]; uint32_t segments_received; } counted;
+    struct {
+        char before[140];
+        uint32_t segments_received;
+    } counted;
 };
 
 /* One whose connection was reset is closed as well. The kernel refuses it a new one, but would bind it to another port. */
 static bool is_unconnected(int fd) {
-    union tcp_told told = {.counted = {.segments_received = 0}};
-    socklen_t length = sizeof(told);
-    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &told, &length) == 0 && told.info.tcpi_state == TCP_CLOSE &&
-           told.counted.segments_received == 0;
+    union tcp_status status = {.counted = {.segments_received = 0}};
+    socklen_t length = sizeof(status);
+    return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &status, &length) == 0 && status.info.tcpi_state == TCP_CLOSE &&
+           status.counted.segments_received == 0;
 }
 
 /* Both ends must know the client's port before the handshake: so the socket is bound to a free one now. The kernel refuses
@@ -78,26 +81,27 @@ static bool fix_source(int fd, int family, const struct sockaddr *target, sockle
 }
 
 struct offer {
-    struct vn_half *own;
-    int doorbell, far, memfd;   /* doorbell: hidden */
+    struct vn_region *own;
+    int doorbell, far, memfd; /* doorbell: hidden */
 };
 
-static enum vn_why prepare(struct offer *offer, const struct vn_address *source, const struct vn_address *target) {
+static enum vn_reason prepare(struct offer *offer, const struct vn_address *source, const struct vn_address *target) {
     int ends[2];
-    if (!spare_hold() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)   /* the answer takes a descriptor */
-        return VN_WHY_no_descriptors;
+    /* the answer takes a descriptor */
+    if (!spare_hold() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return VN_REASON_no_descriptors;
     offer->doorbell = hide(ends[0]);
     offer->far = ends[1];
     if (offer->doorbell < 0) {
         quiet_close(ends[1]);
-        return VN_WHY_no_descriptors;
+        return VN_REASON_no_descriptors;
     }
     offer->memfd = region_make(&offer->own, source, target, false);
     if (offer->memfd >= 0)
-        return VN_WHY_direct;
+        return VN_REASON_direct;
     hidden_close(offer->doorbell);
     quiet_close(offer->far);
-    return VN_WHY_no_memory;
+    return VN_REASON_no_memory;
 }
 
 static void sent(const struct offer *offer) {
@@ -115,8 +119,8 @@ static void enter(int fd, struct conn *conn) {
 }
 
 /* The broker may have the offer all the same, if its answer was only late. */
-static void withdraw(struct conn *conn) {
-    atomic_fetch_or(&conn->own->state, VN_WITHDRAWN);
+static void leave_to_tcp(struct conn *conn) {
+    atomic_fetch_or(&conn->own->state, VN_FELL_BACK);
     conn_release(conn);
 }
 
@@ -136,39 +140,40 @@ int offer_connect_tcp(struct conn **conn, int fd, const struct sockaddr *name, s
     return result;
 }
 
-enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family, const struct vn_address *target,
-                          int *result) {
+enum vn_reason offer_connect(int fd, const struct sockaddr *name, socklen_t length, int family,
+                             const struct vn_address *target, int *result) {
     struct vn_address source;
     struct offer offer;
-    enum vn_why why;
+    enum vn_reason reason;
     *result = OFFER_NOT_CONNECTED;
-    if (name->sa_family != family || !fix_source(fd, family, name, length, &source))   /* the kernel refuses the first */
-        return VN_WHY_unsupported;
-    if ((why = prepare(&offer, &source, target)) != VN_WHY_direct)
-        return why;
+    /* the kernel refuses the first */
+    if (name->sa_family != family || !fix_source(fd, family, name, length, &source))
+        return VN_REASON_unsupported;
+    if ((reason = prepare(&offer, &source, target)) != VN_REASON_direct)
+        return reason;
     struct conn *conn = conn_new(offer.own, offer.doorbell, CONN_CONNECTING);
     if (conn == NULL) {
         hidden_close(offer.doorbell);
         region_unmap(offer.own);
         sent(&offer);
-        return VN_WHY_no_memory;
+        return VN_REASON_no_memory;
     }
     conn->family = family;
     conn->source = source;
     conn->target = *target;
     conn->inode = inode_of(fd);
-    why = broker_offer(&source, target, offer.far, offer.memfd, fd);
+    reason = broker_offer(&source, target, offer.far, offer.memfd, fd);
     sent(&offer);
-    if (why != VN_WHY_direct) {
-        withdraw(conn);
-        return why;
+    if (reason != VN_REASON_direct) {
+        leave_to_tcp(conn);
+        return reason;
     }
     conn_read_options(conn, fd);
-    enter(fd, conn);   /* before it connects: a handler may jump out of that, and the thread may be cancelled */
+    enter(fd, conn); /* before it connects: a handler may jump out of that, and the thread may be cancelled */
     *result = offer_connect_tcp(&conn, fd, name, length);
     int error = errno;
     if (conn == NULL)
-        return why;   /* another thread has closed it meanwhile */
+        return reason; /* another thread has closed it meanwhile */
     if (*result == 0) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
@@ -177,9 +182,9 @@ enum vn_why offer_connect(int fd, const struct sockaddr *name, socklen_t length,
     } else {
         broker_forget(&source, target);
         progress_fall_back(conn, fd);
-        why = VN_WHY_refused_by_peer;
+        reason = VN_REASON_refused_by_peer;
     }
     conn_release(conn);
     errno = error;
-    return why;
+    return reason;
 }

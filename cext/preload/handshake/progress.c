@@ -1,6 +1,6 @@
 /* From connect to a direct connection: see progress.h.
  *
- * The accepting end answers with one message on the doorbell, with its half. What TCP says of the connection is believed
+ * The accepting end answers with one message on the doorbell, with its region. What TCP says of the connection is believed
  * only as long as there is no answer: an accepting program may have answered, written and closed before we look, and
  * its TCP socket then says that the connection is over while its bytes wait in memory. So TCP is asked first and the
  * doorbell after it: who has closed has answered before. */
@@ -36,7 +36,7 @@ static bool wants_nudge(const struct conn *conn) {
 }
 
 static uint64_t nudge_due(const struct conn *conn) {
-    return targets_recall(&conn->target) == TARGET_DEFERS ? conn->offered_at : conn->offered_at + NUDGE_NS;
+    return targets_lookup(&conn->target) == TARGET_DEFERS ? conn->offered_at : conn->offered_at + NUDGE_NS;
 }
 
 static void nudge(struct conn *conn, int tcp) {
@@ -44,7 +44,7 @@ static void nudge(struct conn *conn, int tcp) {
     if (wants_nudge(conn)) {
         uint64_t head = atomic_load(&conn->own->head);
         uint32_t bytes = head < NUDGE_MOST ? (uint32_t)head : NUDGE_MOST;
-        atomic_store(&conn->own->nudged, bytes);   /* before they can arrive */
+        atomic_store(&conn->own->nudged, bytes); /* before they can arrive */
         ssize_t sent = quiet_send(tcp, (const char *)conn->own + VN_CONTROL_BYTES, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent != (ssize_t)bytes)
             atomic_store(&conn->own->nudged, sent < 0 ? 0 : (uint32_t)sent);
@@ -81,11 +81,11 @@ uint64_t progress_due(const struct conn *conn) {
 void progress_settle_on(int fd) {
     int saved = errno;
     if (fd >= 0)
-        real_shutdown(fd, SHUT_RD);   /* who reads past the library finds an end of file */
+        real_shutdown(fd, SHUT_RD); /* who reads past the library finds an end of file */
     errno = saved;
 }
 
-void progress_tell(struct conn *conn) {
+void progress_notify(struct conn *conn) {
     kick_all();
     if (conn->watchers != 0)
         watch_touch(conn);
@@ -101,45 +101,44 @@ static ssize_t peek_answer(struct conn *conn, struct vn_answer *answer, int *fds
     return got;
 }
 
-enum answer progress_take_answer(struct conn *conn, const struct vn_half **half) {
+enum answer progress_take_answer(struct conn *conn, const struct vn_region **region) {
     struct vn_answer answer = {0, 0};
     int fds[VN_MOST_FDS], count = 0;
     ssize_t got = peek_answer(conn, &answer, fds, &count);
     int error = errno;
-    *half = NULL;
-    if (got == sizeof(answer) && count > 0 && answer.magic == VN_ANSWER_MAGIC && (*half = region_map(fds[0])) != NULL)
-        quiet_recv(conn->doorbell, &answer, sizeof(answer), MSG_DONTWAIT);   /* the byte behind it stays */
+    *region = NULL;
+    if (got == sizeof(answer) && count > 0 && answer.magic == VN_ANSWER_MAGIC && (*region = region_map(fds[0])) != NULL)
+        quiet_recv(conn->doorbell, &answer, sizeof(answer), MSG_DONTWAIT); /* the byte behind it stays */
     close_all(fds, count);
     spare_restore();
-    if (*half != NULL)
+    if (*region != NULL)
         return ANSWER_HERE;
     if (got < 0 && (error == EAGAIN || error == EINTR || error == EMFILE))
         return ANSWER_NONE;
-    return got > 0 ? ANSWER_WRONG : ANSWER_NEVER;   /* ECONNRESET: closed before it has read what was rung */
+    return got > 0 ? ANSWER_WRONG : ANSWER_NEVER; /* ECONNRESET: closed before it has read what was rung */
 }
 
 static void take_answer(struct conn *conn, int tcp) {
-    const struct vn_half *half;
-    switch (progress_take_answer(conn, &half)) {
+    const struct vn_region *region;
+    switch (progress_take_answer(conn, &region)) {
     case ANSWER_HERE:
-        conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);   /* who answers has accepted, whatever TCP says since */
-        conn->peer = half;
+        conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED); /* who answers has accepted, whatever TCP says since */
+        conn->peer = region;
         conn_set_phase(conn, CONN_OFFERED, CONN_DIRECT);
         progress_settle_on(tcp);
-        refuse_descriptors(conn->doorbell);   /* closing a stranger's can take long */
+        refuse_descriptors(conn->doorbell); /* closing a stranger's can take long */
         targets_learn(&conn->target, atomic_load(&conn->own->nudged) ? TARGET_DEFERS : TARGET_DIRECT);
-        progress_tell(conn);
+        progress_notify(conn);
         break;
     case ANSWER_WRONG:
         conn_break(conn, ECONNRESET);
-        progress_tell(conn);
+        progress_notify(conn);
         break;
-    case ANSWER_NEVER:   /* the broker or the other end let the offer go: so it is TCP */
+    case ANSWER_NEVER: /* the broker or the other end let the offer go: so it is TCP */
         fallback(conn, tcp);
-        progress_tell(conn);
+        progress_notify(conn);
         break;
-    case ANSWER_NONE:
-        break;
+    case ANSWER_NONE: break;
     }
 }
 
@@ -154,24 +153,24 @@ static enum said ask_tcp(int tcp) {
 }
 
 static void serve(struct conn *conn, int tcp) {
-    enum said said = ask_tcp(tcp);   /* before the answer, which who accepts sends before anything else */
+    enum said said = ask_tcp(tcp); /* before the answer, which who accepts sends before anything else */
     take_answer(conn, tcp);
     if (conn_phase(conn) < CONN_DIRECT && said == SAID_ENDED) {
         broker_forget(&conn->source, &conn->target);
         fallback(conn, tcp);
-        progress_tell(conn);
+        progress_notify(conn);
     }
     if (conn_phase(conn) == CONN_CONNECTING && said == SAID_CONNECTED) {
         conn->offered_at = now_ns();
         conn_set_phase(conn, CONN_CONNECTING, CONN_OFFERED);
-        progress_tell(conn);
+        progress_notify(conn);
     }
     if (wants_nudge(conn) && now_ns() >= nudge_due(conn))
         nudge(conn, tcp);
     bool late = conn_phase(conn) == CONN_OFFERED && now_ns() >= conn->offered_at + settings.answer_ns;
     if (conn_phase(conn) < CONN_DIRECT && (atomic_load(&conn->fallback_requested) || late)) {
         fallback(conn, tcp);
-        progress_tell(conn);
+        progress_notify(conn);
     }
 }
 
@@ -189,7 +188,7 @@ void progress_serve(struct conn *conn, int fd) {
     bool nobody = false;
     int saved = errno;
     if (conn_phase(conn) < CONN_DIRECT && has_news(conn, fd)) {
-        signals_shield(&shield);   /* no handler may jump out of this, or find it half done */
+        signals_shield(&shield); /* no handler may jump out of this, or find it half done */
         if (atomic_compare_exchange_strong(&conn->serving, &nobody, true)) {
             int tcp = conn_pin(conn, fd);
             if (conn_phase(conn) < CONN_DIRECT)
@@ -207,7 +206,7 @@ bool progress_fall_back(struct conn *conn, int fd) {
     atomic_store(&conn->fallback_requested, true);
     while (conn_phase(conn) < CONN_DIRECT) {
         progress_serve(conn, fd);
-        if (conn_phase(conn) < CONN_DIRECT)   /* another thread is at it */
+        if (conn_phase(conn) < CONN_DIRECT) /* another thread is at it */
             real_syscall(SYS_nanosleep, &nap, NULL);
     }
     return conn_phase(conn) == CONN_PLAIN;
@@ -223,7 +222,7 @@ bool progress_finish(struct conn *conn, int fd) {
 }
 
 bool progress_take_nudge(struct conn *conn, int tcp) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     char bytes[NUDGE_MOST];
     if (!conn->own->accepted || peer == NULL)
         return false;
@@ -242,20 +241,20 @@ static void look_at(struct conn *conn, int tcp) {
     ssize_t got = quiet_recv(tcp, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0 && progress_take_nudge(conn, tcp))
         got = quiet_recv(tcp, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0) {   /* somebody has written past the library: those bytes have no place in the stream */
+    if (got > 0) { /* somebody has written past the library: those bytes have no place in the stream */
         atomic_fetch_or(&conn->own->state, VN_RESET | VN_CLOSED);
         conn_break(conn, ECONNRESET);
         doorbell_ring(conn);
-        progress_tell(conn);
+        progress_notify(conn);
     } else if (got < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT)) {
         atomic_store(&conn->peer_reset, true);
-        atomic_store(&conn->peer_gone, true);   /* no process has the other end's socket */
-        progress_tell(conn);
+        atomic_store(&conn->peer_gone, true); /* no process has the other end's socket */
+        progress_notify(conn);
     } else if (got < 0 && errno == ECONNABORTED) {
         conn_abort(conn);
-        progress_tell(conn);
+        progress_notify(conn);
     } else if (got == 0 && conn_has_ended(conn, tcp)) {
-        progress_tell(conn);
+        progress_notify(conn);
     }
 }
 

@@ -8,7 +8,8 @@
  * that means it, as the caller knows it. */
 void progress_serve(struct conn *conn, int fd);
 
-uint64_t progress_due(const struct conn *conn);   /* when progress_serve must be called though nothing has come; 0: never */
+/* when progress_serve must be called though nothing has come; 0: never */
+uint64_t progress_due(const struct conn *conn);
 
 /* Back to TCP, unless it is direct already: then false. Waits for the far end's decision, at most 0.1 s. */
 bool progress_fall_back(struct conn *conn, int fd);
@@ -32,8 +33,8 @@ static inline void progress_look_for_nudge(struct conn *conn, int tcp) {
 /* Before a sleep in which nobody looks at young connections: what they have written must not wait for that. */
 void progress_before_sleep(void);
 
-void progress_tell(struct conn *conn);   /* what has changed, to who sleeps for it in this process: without locks */
-void progress_settle_on(int fd);   /* it is direct: nothing more is read from its TCP socket */
+void progress_notify(struct conn *conn); /* wakes who sleeps for what has changed in this process: without locks */
+void progress_settle_on(int fd);         /* it is direct: nothing more is read from its TCP socket */
 
 /* Waits until it is direct (true) or plain: for a fork or an exec, after which two processes would wait for one answer. */
 bool progress_finish(struct conn *conn, int fd);

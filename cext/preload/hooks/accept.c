@@ -27,7 +27,7 @@ EXPORT int listen(int fd, int backlog) {
     if (result == 0 && listener != NULL)
         listener_enter(fd, listener);
     else if (result == 0)
-        listener_adopt(fd);   /* its name came with it */
+        listener_adopt(fd); /* its name came with it */
     else if (listener != NULL)
         entry_release(&listener->entry);
     return result;
@@ -45,23 +45,24 @@ static void close_offer(int doorbell, int memfd) {
     quiet_close(memfd);
 }
 
-static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name, socklen_t length) {
+static void upgrade(int accepting, int fd, const struct listener *listener, const struct sockaddr *name,
+                    socklen_t length) {
     struct vn_address local, remote;
     int doorbell, memfd, family;
     if (policy_is_sealed() || fd <= STDERR_FILENO || fd >= MAX_FD || !hidden_has_room(fd) || !broker_has_offers() ||
         process_is_borrowed() || !address_from(&remote, name, length) || !address_of_socket(fd, &local, &family))
         return;
     if (!broker_take(&remote, &local, fd, &doorbell, &memfd)) {
-        report(VN_WHY_no_offer, &remote, fd);
+        report(VN_REASON_no_offer, &remote, fd);
         return;
     }
     if (UNLIKELY(is_waited_unseen(accepting))) {
         close_offer(doorbell, memfd);
-        report(VN_WHY_waits_unseen, &remote, fd);
+        report(VN_REASON_waits_unseen, &remote, fd);
         return;
     }
     struct conn *conn = answer(doorbell, memfd, &local, &remote, fd);
-    report(conn != NULL ? VN_WHY_direct : VN_WHY_withdrawn, &remote, fd);   /* or there is no memory: rarely */
+    report(conn != NULL ? VN_REASON_direct : VN_REASON_fell_back, &remote, fd); /* or there is no memory: rarely */
     if (conn == NULL)
         return;
     conn->family = listener->family;
@@ -86,12 +87,10 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     struct sockaddr_storage far;
     socklen_t room = sizeof(far);
     READY();
-    if (UNLIKELY(name != NULL && (is_bad(name) || is_bad(length) || (int)*length < 0)))
-        return real_accept4(fd, name, length, flags);   /* which says what is wrong, with its own effects */
     if (UNLIKELY(entry_of(fd) == NULL))
-        listener_adopt(fd);   /* it was inherited: clients are to know of it before the first has connected */
+        listener_adopt(fd); /* it was inherited: clients are to know of it before the first has connected */
     progress_before_sleep();
-    if (UNLIKELY(limit_forbids_one_more(fd))) {   /* before the connection is taken off the backlog */
+    if (UNLIKELY(limit_forbids_one_more(fd))) { /* before the connection is taken off the backlog */
         errno = EMFILE;
         return -1;
     }
@@ -109,7 +108,7 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
         struct listener *listener = listener_of(fd);
         if (listener != NULL) {
             upgrade(fd, result, listener, (struct sockaddr *)&far, room);
-            listener_tell(listener);   /* it may have come by TCP because nobody knows of us */
+            listener_announce(listener); /* it may have come by TCP because nobody knows of us */
             entry_release(&listener->entry);
         }
     }
@@ -123,10 +122,30 @@ static int accept_any(int fd, struct sockaddr *name, socklen_t *length, int flag
     return result;
 }
 
+/* The kernel finds out that there is no room for the name when it has accepted, and closes the connection. */
+static int accept_without_room(int fd, int flags, int error) {
+    int result = accept_any(fd, NULL, NULL, flags);
+    if (result < 0)
+        return result;
+    close(result);
+    errno = error;
+    return -1;
+}
+
+static int accept_checked(int fd, struct sockaddr *name, socklen_t *length, int flags) {
+    if (UNLIKELY(name != NULL && is_bad(length)))
+        return accept_without_room(fd, flags, EFAULT);
+    if (UNLIKELY(name != NULL && (int)*length < 0))
+        return accept_without_room(fd, flags, EINVAL);
+    if (UNLIKELY(name != NULL && is_bad(name) && *length != 0))
+        return accept_without_room(fd, flags, EFAULT);
+    return accept_any(fd, name, length, flags);
+}
+
 EXPORT int accept(int fd, struct sockaddr *name, socklen_t *length) {
-    return accept_any(fd, name, length, 0);
+    return accept_checked(fd, name, length, 0);
 }
 
 EXPORT int accept4(int fd, struct sockaddr *name, socklen_t *length, int flags) {
-    return accept_any(fd, name, length, flags);
+    return accept_checked(fd, name, length, flags);
 }

@@ -28,9 +28,9 @@ EXPORT int __sigaction(int signal, const struct sigaction *action, struct sigact
     return sigaction(signal, action, old);
 }
 
-#define HOLD ((sighandler_t)2)   /* SIG_HOLD, which <signal.h> has for X/Open programs only */
+#define HOLD ((sighandler_t)2) /* SIG_HOLD, which <signal.h> has for X/Open programs only */
 
-static _Atomic bool interrupts[NSIG];   /* by siginterrupt, for handlers that `signal` sets */
+static _Atomic bool interrupts[NSIG]; /* by siginterrupt, for handlers that `signal` sets */
 
 static sighandler_t set(int number, sighandler_t handler, int flags) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags}, old;
@@ -108,7 +108,7 @@ static bool is_of_descriptors(pid_t process, int resource) {
 
 static int change(pid_t process, int resource, const struct rlimit *set, struct rlimit *old) {
     REAL(int, "prlimit", (pid_t, int, const struct rlimit *, struct rlimit *));
-    if (UNLIKELY(process_page == NULL))   /* another library asks before this one has started */
+    if (UNLIKELY(process_page == NULL)) /* another library asks before this one has started */
         return real(process, resource, set, old);
     READY();
     if (UNLIKELY(takes_means_away(resource, set)))
@@ -129,7 +129,7 @@ EXPORT int getrlimit(rlimit_resource resource, struct rlimit *limit) {
     return change(0, (int)resource, NULL, limit);
 }
 
-#ifdef __GLIBC__   /* programs for large files; on 64-bit machines both structs are one */
+#ifdef __GLIBC__ /* programs for large files; on 64-bit machines both structs are one */
 EXPORT int prlimit64(pid_t process, rlimit_resource resource, const struct rlimit64 *set, struct rlimit64 *old) {
     return change(process, (int)resource, (const struct rlimit *)set, (struct rlimit *)old);
 }

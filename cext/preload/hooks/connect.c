@@ -10,6 +10,7 @@
 #include "discovery/targets.h"
 #include "fdtable/hidden.h"
 #include "fdtable/marks.h"
+#include "handshake/fallback.h"
 #include "handshake/offer.h"
 #include "handshake/progress.h"
 #include "hooks/numbers.h"
@@ -21,21 +22,15 @@
 
 /* connect(AF_UNSPEC): TCP drops the connection, and the socket can connect anew. */
 static void drop(struct conn *conn) {
-    bool last = false;
     if (conn_phase(conn) < CONN_DIRECT && progress_fall_back(conn, -1))
         return;
     bool is_over = conn->peer != NULL && atomic_load(&conn->own->state) & atomic_load(&conn->peer->state) & VN_FIN;
     atomic_fetch_or(&conn->own->state, is_over ? VN_CLOSED : VN_CLOSED | VN_RESET);
+    atomic_store(&conn->dropped, true);
     conn_break(conn, ECONNRESET);
-    if (!is_over)   /* else both have said their last word, and no reset follows */
+    if (!is_over) /* else both have said their last word, and no reset follows */
         doorbell_ring(conn);
-    for (int fd = entry_descriptor(&conn->entry, 0); fd >= 0; fd = entry_descriptor(&conn->entry, fd + 1)) {
-        watch_leave(fd);
-        struct entry *entry = entry_clear(fd, &last);
-        watch_rejoin(fd);
-        if (entry != NULL)
-            entry_release(entry);
-    }
+    fallback_let_numbers_go(conn);
 }
 
 /* It was connected, and reset before the program has asked for the first time: TCP reports that as the connect's result. */
@@ -62,7 +57,7 @@ static int give_up(struct conn *conn, int fd, int error) {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     drop(conn);
     quiet_connect(fd, &none, sizeof(none));
-    forget_error(fd);   /* that was our doing */
+    forget_error(fd); /* that was our doing */
     conn_release(conn);
     errno = error != 0 ? error : ECONNABORTED;
     return -1;
@@ -88,15 +83,17 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *name,
         return give_up(conn, fd, failure);
     int result = offer_connect_tcp(&conn, fd, name, length), error = errno;
     if (heard || over)
-        forget_error(fd);   /* a reset of its own, by TCP: the program has heard of the first, or there is none */
-    if (conn == NULL)   /* it was dropped, or closed meanwhile */
+        forget_error(fd); /* a reset of its own, by TCP: the program has heard of the first, or there is none */
+    if (conn == NULL)     /* it was dropped, or closed meanwhile */
         return result;
     progress_serve(conn, fd);
-    if (conn->unreported && (result == 0 || error == EISCONN)) {   /* TCP says it once, also after it was shut for reading */
+    /* TCP says it once, also after it was shut for reading */
+    if (conn->unreported && (result == 0 || error == EISCONN)) {
         conn->unreported = false;
         result = 0;
         error = errno;
-    } else if (result == 0 && !drops && (conn->own->shut_read || (conn->own->state & VN_FIN))) {   /* as after a shutdown by TCP */
+    } else if (result == 0 && !drops && (conn->own->shut_read || (conn->own->state & VN_FIN))) {
+        /* as after a shutdown by TCP */
         result = -1;
         error = EISCONN;
     }
@@ -115,26 +112,26 @@ static int connect_kernel(int fd, const struct sockaddr *name, socklen_t length)
 
 static int connect_new(int fd, const struct sockaddr *name, socklen_t length, const struct vn_address *target) {
     int family, saved = errno, result = OFFER_NOT_CONNECTED;
-    enum vn_why why = policy_decide(target);
+    enum vn_reason reason = policy_decide(target);
     /* stdio's numbers stay plain: see number_copied. */
     bool may_be = fd > STDERR_FILENO && fd < MAX_FD && !is_marked(fd, MARK_PLAIN | MARK_WATCHED);
-    if (why == VN_WHY_direct && !hidden_has_room(fd))
-        why = VN_WHY_no_descriptors;
-    may_be = may_be && !(why == VN_WHY_direct && (number_is_shared(fd) || process_is_borrowed()));
-    if (why == VN_WHY_direct && may_be && is_tcp(fd, &family)) {
-        mark_clear(fd);   /* it may have been settled once, see drop */
-        why = offer_connect(fd, name, length, family, target, &result);
-    } else if (why == VN_WHY_direct) {
-        why = is_marked(fd, MARK_PLAIN) ? VN_WHY_option : VN_WHY_unsupported;
+    if (reason == VN_REASON_direct && !hidden_has_room(fd))
+        reason = VN_REASON_no_descriptors;
+    may_be = may_be && !(reason == VN_REASON_direct && (number_is_shared(fd) || process_is_borrowed()));
+    if (reason == VN_REASON_direct && may_be && is_tcp(fd, &family)) {
+        mark_clear(fd); /* it may have been settled once, see drop */
+        reason = offer_connect(fd, name, length, family, target, &result);
+    } else if (reason == VN_REASON_direct) {
+        reason = is_marked(fd, MARK_PLAIN) ? VN_REASON_option : VN_REASON_unsupported;
     }
     int error = errno;
-    report(why, target, fd);
+    report(reason, target, fd);
     errno = saved;
     if (result == OFFER_NOT_CONNECTED) {
         result = connect_kernel(fd, name, length);
         if (result == 0 || errno == EINPROGRESS)
             mark_set(fd, MARK_SETTLED);
-        if (result == 0 && why == VN_WHY_no_provider && targets_recall(target) == TARGET_UNKNOWN)
+        if (result == 0 && reason == VN_REASON_no_library && targets_lookup(target) == TARGET_UNKNOWN)
             targets_learn(target, TARGET_SILENT);
         return result;
     }
@@ -155,7 +152,7 @@ EXPORT int connect(int fd, const struct sockaddr *name, socklen_t length) {
     int result = may_be ? connect_new(fd, name, length, &target) : connect_kernel(fd, name, length);
     if (UNLIKELY(result != 0 && (errno == ECONNREFUSED || errno == EINVAL))) {
         struct vn_address local, remote;
-        errno = relay_names(fd, &local, &remote) ? EISCONN : errno;   /* a Unix socket has other words for it */
+        errno = relay_names(fd, &local, &remote) ? EISCONN : errno; /* a Unix socket has other words for it */
     }
     return result;
 }

@@ -27,7 +27,7 @@ EXPORT int close(int fd) {
     }
     if (LIKELY(!number_is_known(fd)))
         return real_close(fd);
-    HANDLERS_WAIT();   /* one that jumps finds it open, or closed */
+    HANDLERS_WAIT(); /* one that jumps finds it open, or closed */
     number_let_go(fd);
     return real_close(fd);
 }
@@ -48,7 +48,7 @@ static int dup_onto(int fd, int onto, int flags, bool two) {
         return -1;
     }
     if (UNLIKELY(is_hidden(onto)) && !process_is_borrowed()) {
-        errno = EBUSY;   /* the library's own has the number */
+        errno = EBUSY; /* the library's own has the number */
         return -1;
     }
     HANDLERS_WAIT();
@@ -139,7 +139,7 @@ static int fcntl_any(int fd, int command, void *argument) {
     if (copies)
         return number_copied(fd, result);
     if (command == F_SETSIG && argument != NULL && entry_of(fd) == NULL)
-        mark_set(fd, MARK_PLAIN);   /* before it connects: see set_signal */
+        mark_set(fd, MARK_PLAIN); /* before it connects: see set_signal */
     if (LIKELY(entry_of(fd) == NULL) || (command != F_SETFL && !is_of_signals(command)))
         return result;
     HANDLERS_WAIT();
@@ -182,17 +182,10 @@ EXPORT int __fcntl(int fd, int command, ...) {
 
 static int ioctl_direct(struct conn *conn, int fd, unsigned long request, void *argument) {
     switch (request) {
-    case FIONREAD:
-        *(int *)argument = (int)stream_readable(conn);
-        return 0;
-    case TIOCOUTQ:
-        *(int *)argument = (int)stream_not_arrived(conn);
-        return 0;
-    case SIOCOUTQNSD:
-        *(int *)argument = 0;
-        return 0;
-    default:
-        break;
+    case FIONREAD: *(int *)argument = (int)stream_readable(conn); return 0;
+    case TIOCOUTQ: *(int *)argument = (int)stream_not_arrived(conn); return 0;
+    case SIOCOUTQNSD: *(int *)argument = 0; return 0;
+    default: break;
     }
     int result = real_ioctl(fd, request, argument);
     if (result == 0 && request == FIONBIO)

@@ -37,7 +37,8 @@ static int replace_inherited(void) {
 static uint64_t inherited_socket(int fd) {
     struct stat status;
     int flags = real_fcntl(fd, F_GETFD);
-    return flags >= 0 && !(flags & FD_CLOEXEC) && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
+    return flags >= 0 && !(flags & FD_CLOEXEC) && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino
+                                                                                                      : 0;
 }
 
 /* Without /proc, all numbers that the program can be expected to have. */
@@ -54,7 +55,8 @@ static int each_number(int (*act)(int fd, void *context), void *context) {
 static int each_open(int (*act)(int fd, void *context), void *context) {
     char names[4096];
     long bytes;
-    int result = 0, directory = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = 0,
+        directory = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return each_number(act, context);
     while (result == 0 && (bytes = real_syscall(SYS_getdents64, directory, names, sizeof(names))) > 0) {
@@ -180,7 +182,7 @@ EXPORT int fexecve(int fd, char *const argv[], char *const envp[]) {
     va_start(list, first); \
     argv[0] = (char *)first; \
     for (size_t i_ = 1; i_ <= count_; i_++) \
-        argv[i_] = va_arg(list, char *)
+    argv[i_] = va_arg(list, char *)
 
 EXPORT int execl(const char *path, const char *first, ...) {
     GATHER(argv, list, first);
@@ -217,8 +219,9 @@ EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions,
 
 EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                        const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
-    REAL(int, "posix_spawn", (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
-                              char *const *, char *const *));
+    REAL(int, "posix_spawn",
+         (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *,
+          char *const *));
     if (hand_on() != 0)
         return errno;
     WITH_LIMIT(int, real(pid, path, actions, attributes, argv, envp));
@@ -226,8 +229,9 @@ EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 
 EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                         const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
-    REAL(int, "posix_spawnp", (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
-                               char *const *, char *const *));
+    REAL(int, "posix_spawnp",
+         (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *,
+          char *const *));
     if (hand_on() != 0)
         return errno;
     WITH_LIMIT(int, real(pid, file, actions, attributes, argv, envp));

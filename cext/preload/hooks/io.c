@@ -1,5 +1,4 @@
 /* read, write and the send and recv families, on direct connections. */
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -20,8 +19,8 @@
 #include "wait/sleeper.h"
 #include "watch/watch.h"
 
-#define PLAIN (-2)      /* the descriptor has become plain TCP: use the real function */
-#define ANEW (-3)       /* it means something else: the call begins anew */
+#define PLAIN (-2) /* the descriptor has become plain TCP: use the real function */
+#define ANEW (-3)  /* it means something else: the call begins anew */
 
 static ssize_t fail(int error) {
     errno = error;
@@ -39,13 +38,14 @@ static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
 }
 
 /* The connection fell back. If its number was closed under this call, TCP goes on with the socket that it has. */
-static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size_t count, int flags, size_t total, bool sends) {
-    const struct vn_half *own = conn->own;
+static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size_t count, int flags, size_t total,
+                          bool sends) {
+    const struct vn_region *own = conn->own;
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = count};
     uint64_t timeout = sends ? own->send_timeout_ns : own->receive_timeout_ns;
     if (total != 0 || conn->tcp < 0)
         return total != 0 ? (ssize_t)total : PLAIN;
-    if (!(flags & MSG_DONTWAIT)) {   /* as it was when the call began */
+    if (!(flags & MSG_DONTWAIT)) { /* as it was when the call began */
         int interrupted, count = sleeper_poll(conn->tcp, sends ? POLLOUT : POLLIN, timeout != 0 ? timeout : FOR_EVER,
                                               timeout == 0, &interrupted);
         if (count < 0) {
@@ -60,12 +60,12 @@ static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size
     return result;
 }
 
-/* Another sleep number, for who is told of everything by a signal and never goes to sleep. */
+/* Another sleep number, for who is notified of everything by a signal and never goes to sleep. */
 static inline void rearm_signals(struct conn *conn) {
     if (LIKELY(!conn->wants_signals))
         return;
     atomic_fetch_add(&conn->own->sleep_number, 1);
-    doorbell_keep_short(conn);   /* a full doorbell makes no signals */
+    doorbell_keep_short(conn); /* a full doorbell makes no signals */
 }
 
 /* How many bytes a receive waits for. */
@@ -120,7 +120,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
     if (UNLIKELY(flags & (MSG_OOB | MSG_ERRQUEUE)))
         return fail(flags & MSG_OOB ? EINVAL : EAGAIN);
     if (UNLIKELY(atomic_load_explicit(&conn->own->shut_read, memory_order_relaxed)))
-        look_for_end(conn, fd);   /* it would see its own end before the other's */
+        look_for_end(conn, fd); /* it would see its own end before the other's */
     if (UNLIKELY(want == 0)) {
         look_for_end(conn, fd);
         return receive_nothing(conn, fd, wait, pieces.bad);
@@ -161,7 +161,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
         if (over && (!peek || stream_readable(conn) == 0))
             return given_up(total);
         if (peek && (over || (n > 0 && stream_readable(conn) < target)))
-            target = 1;   /* a signal, the end, or an error: what is there has to do */
+            target = 1; /* a signal, the end, or an error: what is there has to do */
     }
 }
 
@@ -185,7 +185,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
     if (UNLIKELY(flags & MSG_OOB))
         return fail(EOPNOTSUPP);
     if (UNLIKELY(conn_phase(conn) < CONN_DIRECT))
-        progress_serve(conn, fd);   /* it may have been answered, and closed since */
+        progress_serve(conn, fd); /* it may have been answered, and closed since */
     /* Before the bytes are there: what was unread when the other end died tells a reset from a FIN. */
     deaths_look_by_time(conn, fd);
     for (;;) {
@@ -197,7 +197,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             return fail(EFAULT);
         enum phase phase = conn_phase(conn);
         if (UNLIKELY(phase == CONN_BROKEN && before != CONN_BROKEN))
-            progress_tell(conn);   /* the others of this process: no doorbell does */
+            progress_notify(conn); /* the others of this process: no doorbell does */
         if (n > 0 || (n == 0 && want == 0 && phase > CONN_CONNECTING && phase != CONN_PLAIN)) {
             total += (size_t)n;
             conn->writes++;
@@ -237,12 +237,12 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
 #define ON_CONNECTION(result, call) \
     ssize_t result = PLAIN; \
     struct conn *conn; \
-    int errno_before = errno;   /* which a call that succeeds leaves alone */ \
+    int errno_before = errno; /* which a call that succeeds leaves alone */ \
     READY(); \
     if (!__libc_single_threaded && entry_of(fd) != NULL) \
         pthread_testcancel(); \
     while (UNLIKELY(conn_of(fd) != NULL)) { \
-        handlers_hold();   /* they run in its sleeps, and when it is done */ \
+        handlers_hold(); /* they run in its sleeps, and when it is done */ \
         if ((conn = (struct conn *)entry_hold_kind(fd, ENTRY_CONN)) != NULL) { \
             if ((LIKELY(conn_phase(conn) >= CONN_DIRECT) || !number_is_waited_unseen(conn, fd)) && \
                 LIKELY(!number_is_foreign(conn, fd))) \
@@ -353,7 +353,7 @@ EXPORT ssize_t recvfrom(int fd, void *data, size_t bytes, int flags, struct sock
     if (result == PLAIN)
         return real_recvfrom(fd, data, bytes, flags, from, length);
     if (result >= 0 && from != NULL && length != NULL)
-        *length = 0;   /* as TCP: the address is not filled in */
+        *length = 0; /* as TCP: the address is not filled in */
     return result;
 }
 
@@ -418,7 +418,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     if (result != PLAIN)
         return result;
     return !is_bad(message) && message->msg_controllen != 0 ? passing_sendmsg(fd, message, flags)
-                                                           : real_sendmsg(fd, message, flags);
+                                                            : real_sendmsg(fd, message, flags);
 }
 
 static int pending_error(int fd) {
@@ -444,7 +444,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, mmsg_flags
     uint64_t deadline = time_ns(timeout) != FOR_EVER ? now_ns() + time_ns(timeout) : 0;
     int error = flags & MSG_ERRQUEUE ? 0 : pending_error(fd);
     if (error != 0)
-        return (int)fail(error);   /* which the kernel looks for before the first message */
+        return (int)fail(error); /* which the kernel looks for before the first message */
     unsigned done = 0;
     while (done < count && done < MOST_PIECES) {
         int wait = done == 0 ? flags & ~MSG_WAITFORONE : flags | (flags & MSG_WAITFORONE ? MSG_DONTWAIT : 0);
@@ -452,7 +452,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, mmsg_flags
         if (n < 0)
             return done != 0 ? (int)done : -1;
         messages[done++].msg_len = (unsigned)n;
-        if (deadline != 0 && now_ns() >= deadline)   /* which the kernel looks at between messages, too */
+        if (deadline != 0 && now_ns() >= deadline) /* which the kernel looks at between messages, too */
             break;
     }
     return (int)done;

@@ -15,9 +15,9 @@
 #include "watch/control.h"
 #include "watch/registry.h"
 
-#define RECENT 10   /* times ticks_few */
+#define RECENT 10 /* times ticks_few */
 
-static bool too_many(nfds_t count) {   /* the kernel's EINVAL; and no access beyond what the program has */
+static bool too_many(nfds_t count) { /* the kernel's EINVAL; and no access beyond what the program has */
     struct rlimit limit;
     return count > 1024 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && count > limit.rlim_cur;
 }
@@ -49,7 +49,8 @@ EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t bytes) {
     return poll(fds, count, ms);
 }
 
-EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask, size_t bytes) {
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask,
+                       size_t bytes) {
     if (bytes / sizeof(*fds) < count)
         __chk_fail();
     return ppoll(fds, count, time, mask);
@@ -64,7 +65,8 @@ EXPORT int __select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, s
     return select(count, reads, writes, excepts, time);
 }
 
-EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time, const sigset_t *mask) {
+EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time,
+                   const sigset_t *mask) {
     READY();
     return pselect_any(count, reads, writes, excepts, time, mask);
 }
@@ -103,7 +105,7 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
         check(fd);
     if (UNLIKELY(!atomic_load_explicit(&epoll_waits_seen, memory_order_relaxed)) && op != EPOLL_CTL_ADD &&
         (op == EPOLL_CTL_DEL || (!is_bad(event) && !(event->events & EPOLLOUT))) && (conn = conn_hold(fd)) != NULL) {
-        number_is_waited_unseen(conn, fd);   /* nobody wants to know any more whether it is connected */
+        number_is_waited_unseen(conn, fd); /* nobody wants to know any more whether it is connected */
         conn_release(conn);
     }
     return control(epfd, op, fd, event);
@@ -119,7 +121,8 @@ EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int room, int ms, c
     return epoll_wait_ms(epfd, events, room, ms, mask);
 }
 
-EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *time, const sigset_t *mask) {
+EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *time,
+                        const sigset_t *mask) {
     READY();
     return epoll_wait_fine(epfd, events, room, time, mask);
 }

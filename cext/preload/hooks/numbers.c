@@ -27,7 +27,7 @@
 /* What was written and is not accepted yet must reach whoever accepts, with the library or without. */
 static void deliver(struct conn *conn, int fd) {
     if (conn_phase(conn) == CONN_OFFERED && !conn->own->forked && atomic_load(&conn->own->head) != 0) {
-        if (atomic_load(&conn->blocked) != 0)   /* threads that sleep in a call on it keep the socket */
+        if (atomic_load(&conn->blocked) != 0) /* threads that sleep in a call on it keep the socket */
             conn->tcp = hide_copy(fd);
         progress_fall_back(conn, fd);
     }
@@ -37,7 +37,7 @@ static void deliver(struct conn *conn, int fd) {
 static void let_go(int fd, bool is_open) {
     bool last;
     HANDLERS_WAIT();
-    stay_settle();   /* a handler may have jumped out of a call on it */
+    stay_settle(); /* a handler may have jumped out of a call on it */
     struct conn *conn = is_open ? conn_hold(fd) : NULL;
     if (conn != NULL) {
         progress_serve(conn, fd);
@@ -52,14 +52,14 @@ static void let_go(int fd, bool is_open) {
     watch_forget(fd, conn, last);
     mark_clear(fd);
     if (conn != NULL && last && !is_open)
-        progress_serve(conn, -1);   /* it may have been answered: what is unread then makes the close a reset */
+        progress_serve(conn, -1); /* it may have been answered: what is unread then makes the close a reset */
     if (conn != NULL && last)
         goodbye(conn, is_open ? fd : -1);
     if (entry != NULL)
         entry_release(entry);
 }
 
-static _Atomic bool foreign;   /* a child of vfork has other files under numbers that mean something here */
+static _Atomic bool foreign; /* a child of vfork has other files under numbers that mean something here */
 
 /* A child of vfork has descriptors of its own, but its parent's memory: the table must stay as the parent needs it. */
 static bool is_borrowed(void) {
@@ -74,7 +74,7 @@ bool number_is_foreign(const struct conn *conn, int fd) {
         return false;
     if (process_is_borrowed())
         return !conn_is_under(conn, fd);
-    if (__libc_single_threaded)   /* the only thread goes on, so the child has gone */
+    if (__libc_single_threaded) /* the only thread goes on, so the child has gone */
         atomic_store(&foreign, false);
     return false;
 }
@@ -122,7 +122,7 @@ int number_copied(int from, int fd) {
     if (LIKELY(entry_of(from) == NULL)) {
         mark_set(from, MARK_COPIED);
         mark_set(fd, MARK_COPIED);
-        if (is_marked(from, MARK_WATCHED) || epoll_watches(from))   /* for the kernel's epoll that is the same socket */
+        if (is_marked(from, MARK_WATCHED) || epoll_watches(from)) /* for the kernel's epoll that is the same socket */
             mark_set(fd, MARK_WATCHED);
         return fd;
     }
@@ -142,7 +142,7 @@ int number_copied(int from, int fd) {
     return fd;
 }
 
-#define MOST_NUMBERS 65536u   /* that are looked at for another one of a socket */
+#define MOST_NUMBERS 65536u /* that are looked at for another one of a socket */
 
 static bool has_other_number(int fd) {
     struct rlimit limit;

@@ -3,10 +3,10 @@
 
 #include "stream/conn.h"
 
-bool number_is_known(int fd);          /* it means something to the library, or once did */
-void number_let_go(int fd);            /* fd is about to be closed: what it means is over */
-int number_copied(int from, int fd);   /* fd has become a duplicate of `from`; returns fd, or -1 as number_made */
-int number_made(int fd);               /* the kernel has given fd to something new; returns fd, or -1 and EMFILE: it is closed */
+bool number_is_known(int fd);        /* it means something to the library, or once did */
+void number_let_go(int fd);          /* fd is about to be closed: what it means is over */
+int number_copied(int from, int fd); /* fd has become a duplicate of `from`; returns fd, or -1 as number_made */
+int number_made(int fd); /* the kernel has given fd to something new; returns fd, or -1 and EMFILE: it is closed */
 
 /* Whether a child of vfork asks, in which fd is another file than the connection. Cheap where none was seen. */
 bool number_is_foreign(const struct conn *conn, int fd);

@@ -1,4 +1,4 @@
-/* Names, options and shutdown. The TCP socket under the program's descriptor has them; what the ring must know is told it. */
+/* Names, options and shutdown. The TCP socket under the program's descriptor has them; the ring gets what it must know. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -74,14 +74,11 @@ static int refusal(int level, int option) {
     if (level == SOL_SOCKET)
         switch (option) {
         case SO_ZEROCOPY:
-        case SO_PEEK_OFF:
-            return EOPNOTSUPP;
+        case SO_PEEK_OFF: return EOPNOTSUPP;
         case SO_TIMESTAMP:
         case SO_TIMESTAMPNS:
-        case SO_TIMESTAMPING:
-            return ENOPROTOOPT;
-        default:
-            return 0;
+        case SO_TIMESTAMPING: return ENOPROTOOPT;
+        default: return 0;
         }
     if (level == IPPROTO_TCP && (option == TCP_INQ || option == TCP_ULP))
         return ENOPROTOOPT;
@@ -91,7 +88,8 @@ static int refusal(int level, int option) {
 /* Whether the option is switched on, or can't be read: then the kernel says what is wrong with it. */
 static bool is_on(int level, int option, const void *value, socklen_t length) {
     int number = 0;
-    if (level == IPPROTO_TCP && option == TCP_ULP)   /* a name: whatever its length, the kernel would take the bytes over */
+    /* a name: whatever its length, the kernel would take the bytes over */
+    if (level == IPPROTO_TCP && option == TCP_ULP)
         return true;
     if (is_bad(value) || length < sizeof(number))
         return false;
@@ -102,7 +100,8 @@ static bool is_on(int level, int option, const void *value, socklen_t length) {
 /* A time-out that has ended: nobody waits. The kernel does not tell it from none. */
 static bool is_over_at_once(int level, int option, const void *value, socklen_t length) {
     struct timeval time;
-    if (level != SOL_SOCKET || (option != SO_RCVTIMEO && option != SO_SNDTIMEO) || is_bad(value) || length < sizeof(time))
+    if (level != SOL_SOCKET || (option != SO_RCVTIMEO && option != SO_SNDTIMEO) || is_bad(value) ||
+        length < sizeof(time))
         return false;
     memcpy(&time, value, sizeof(time));
     return time.tv_sec < 0;
@@ -110,7 +109,8 @@ static bool is_over_at_once(int level, int option, const void *value, socklen_t 
 
 /* Before a socket connects or listens: what can't be carried keeps it, and what it accepts, with TCP. */
 static void note_for_later(int fd, int level, int option, const void *value, socklen_t length) {
-    if ((refusal(level, option) != 0 && is_on(level, option, value, length)) || is_over_at_once(level, option, value, length))
+    if ((refusal(level, option) != 0 && is_on(level, option, value, length)) ||
+        is_over_at_once(level, option, value, length))
         mark_set(fd, MARK_PLAIN);
 }
 
@@ -133,10 +133,12 @@ static int set_direct(struct conn *conn, int fd, int level, int option, const vo
         uint64_t bound = stream_bound(conn->own, conn->peer);
         set_timeout(conn, option, is_over_at_once(level, option, value, length));
         conn_read_options(conn, fd);
-        if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {   /* who waits for room may have it */
+        /* who waits for room may have it */
+        if (stream_bound(conn->own, conn->peer) > bound || option == SO_RCVLOWAT) {
             kick_all();
-            bool anew = option == SO_RCVLOWAT && stream_events(conn, POLLIN) & POLLIN;   /* as TCP, whatever it was before */
-            if (conn->watchers != 0)   /* the kernel wakes those who wait for data, and no others */
+            /* as TCP, whatever it was before */
+            bool anew = option == SO_RCVLOWAT && stream_wakes_reader(conn);
+            if (conn->watchers != 0) /* the kernel wakes those who wait for data, and no others */
                 watch_touch_anew(conn, anew ? EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND : 0);
         }
     }
@@ -185,7 +187,7 @@ static int get_tcp_info(struct conn *conn, int fd, void *value, socklen_t *lengt
     int result = real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, value, length);
     if (result == 0 && *length >= 1) {
         conn_has_ended(conn, fd);
-        uint8_t *state = value;   /* the first field */
+        uint8_t *state = value; /* the first field */
         *state = (uint8_t)stream_tcp_state(conn, *state);
     }
     return result;
@@ -201,7 +203,8 @@ static int get_mtu(struct conn *conn, int fd, int level, int option, void *value
     int probe = real_socket(conn->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (probe < 0)
         return -1;
-    if (real_getpeername(fd, (struct sockaddr *)&name, &room) == 0 && quiet_connect(probe, (struct sockaddr *)&name, room) == 0)
+    if (real_getpeername(fd, (struct sockaddr *)&name, &room) == 0 &&
+        quiet_connect(probe, (struct sockaddr *)&name, room) == 0)
         result = real_getsockopt(probe, level, option, value, length);
     int saved = errno;
     quiet_close(probe);
@@ -219,9 +222,10 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
     struct conn *conn = conn_hold_checked(fd);
     int result;
     if (conn == NULL)
-        return relay_getsockopt(fd, level, option, value, length, &result) ? result
-                                                                            : real_getsockopt(fd, level, option, value, length);
-    bool asks_result = level == SOL_SOCKET && option == SO_ERROR;   /* of a connect that it has waited for */
+        return relay_getsockopt(fd, level, option, value, length, &result)
+                   ? result
+                   : real_getsockopt(fd, level, option, value, length);
+    bool asks_result = level == SOL_SOCKET && option == SO_ERROR; /* of a connect that it has waited for */
     if (conn_phase(conn) < CONN_DIRECT && !(asks_result && number_is_waited_unseen(conn, fd)))
         progress_serve(conn, fd);
     bool own = conn_phase(conn) >= CONN_DIRECT && conn_phase(conn) != CONN_PLAIN;
@@ -232,7 +236,7 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
     else if (own && is_mtu(level, option))
         result = get_mtu(conn, fd, level, option, value, length);
     else if (own && level == IPPROTO_TCP && option == TCP_ZEROCOPY_RECEIVE)
-        result = -1;   /* the kernel would say that there is nothing */
+        result = -1; /* the kernel would say that there is nothing */
     else
         result = real_getsockopt(fd, level, option, value, length);
     conn_release(conn);
@@ -257,15 +261,15 @@ static int shut(struct conn *conn, int fd, int how) {
         atomic_store(&conn->own->shut_read, 1);
     if ((conn->own->state & VN_FIN) && conn->own->shut_read)
         atomic_fetch_or(&conn->own->state, VN_SHUT);
-    kick_all();   /* those of this end who sleep */
-    if (conn->own->forked)   /* and in other processes: the kernel wakes who watches the TCP socket */
+    kick_all();            /* those of this end who sleep */
+    if (conn->own->forked) /* and in other processes: the kernel wakes who watches the TCP socket */
         real_shutdown(fd, SHUT_RD);
     return 0;
 }
 
 EXPORT int shutdown(int fd, int how) {
     READY();
-    if (how < SHUT_RD || how > SHUT_RDWR)   /* changes nothing */
+    if (how < SHUT_RD || how > SHUT_RDWR) /* changes nothing */
         return real_shutdown(fd, how);
     HANDLERS_WAIT();
     struct conn *conn = conn_hold_checked(fd);
@@ -274,15 +278,15 @@ EXPORT int shutdown(int fd, int how) {
     if (conn_phase(conn) < CONN_DIRECT)
         progress_serve(conn, fd);
     bool early = conn->unreported;
-    conn->unreported = false;   /* as TCP: a connect says from now on that it is connected */
-    if (conn_phase(conn) == CONN_CONNECTING)   /* TCP gives the connect up */
+    conn->unreported = false;                /* as TCP: a connect says from now on that it is connected */
+    if (conn_phase(conn) == CONN_CONNECTING) /* TCP gives the connect up */
         progress_fall_back(conn, fd);
     int result = conn_phase(conn) == CONN_PLAIN ? real_shutdown(fd, how) : shut(conn, fd, how);
     int saved = errno;
     if (early && conn_phase(conn) == CONN_BROKEN && result != 0 && saved == ENOTCONN)
         conn->disconnecting = true;
     if (conn->watchers != 0)
-        watch_touch_anew(conn, ~0u);   /* as TCP: whatever was shut, or was before */
+        watch_touch_anew(conn, ~0u); /* as TCP: whatever was shut, or was before */
     conn_release(conn);
     errno = saved;
     return result;

@@ -18,8 +18,8 @@
 #include "wait/stay.h"
 
 #define BUFFER (64 * 1024)
-#define FEW 2048                /* that may be on the stack: threads may have 16 KiB of it */
-#define MOST 0x7ffff000u        /* what the kernel moves in one call */
+#define FEW 2048         /* that may be on the stack: threads may have 16 KiB of it */
+#define MOST 0x7ffff000u /* what the kernel moves in one call */
 
 static ssize_t fail(int error) {
     errno = error;
@@ -35,11 +35,12 @@ struct room {
     struct stay *stay;
 };
 
-static _Atomic(void *) kept;   /* BUFFER bytes for the next call, as to map them takes longer than to send them */
+/* BUFFER bytes for the next call, as to map them takes longer than to send them */
+static _Atomic(void *) spare_buffer;
 
 static void give_back(void *memory) {
     void *none = NULL;
-    if (!atomic_compare_exchange_strong(&kept, &none, memory))
+    if (!atomic_compare_exchange_strong(&spare_buffer, &none, memory))
         munmap(memory, BUFFER);
 }
 
@@ -53,7 +54,7 @@ static bool take_room(struct room *room, size_t bytes) {
     room->bytes = bytes < FEW ? bytes : FEW;
     if (bytes <= FEW)
         return true;
-    void *memory = atomic_exchange(&kept, NULL);
+    void *memory = atomic_exchange(&spare_buffer, NULL);
     if (memory == NULL)
         memory = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -83,7 +84,7 @@ static int wait_for_room(struct conn *conn, int fd, bool moved) {
         return n > 0 ? 0 : (int)fail(n == 0 ? EAGAIN : errno);
     }
     int result = block(conn, fd, POLLOUT, ns != 0 ? now_ns() + ns : 0, moved);
-    if (result < 0 && errno == ERESTART)   /* another file has the number */
+    if (result < 0 && errno == ERESTART) /* another file has the number */
         errno = EINTR;
     return result;
 }
@@ -93,7 +94,7 @@ static int wait_for_room(struct conn *conn, int fd, bool moved) {
 struct file {
     int fd;
     off64_t at;
-    off64_t *offset;   /* the program's, which is told of each piece; NULL: the file's own */
+    off64_t *offset; /* the program's, which moves with each piece; NULL: the file's own */
 };
 
 static void advance(struct file *file, ssize_t bytes) {
@@ -127,7 +128,7 @@ static ssize_t copy_file(struct conn *conn, int out, struct file *file, size_t c
 static ssize_t to_connection(struct conn *conn, int out, int in, off64_t *offset, size_t count) {
     struct file file = {in, lseek64(in, 0, SEEK_CUR), offset};
     struct room room;
-    if (file.at < 0)   /* a pipe, a socket: the kernel does not take them either */
+    if (file.at < 0) /* a pipe, a socket: the kernel does not take them either */
         return fail(errno == ESPIPE ? EINVAL : errno);
     if (offset != NULL && (file.at = *offset) < 0)
         return fail(EINVAL);
@@ -171,7 +172,7 @@ static ssize_t sendfile_any(int out, int in, off64_t *offset, size_t count) {
         if (conn != NULL)
             conn_release(conn);
     }
-    if (UNLIKELY(conn_of(in) != NULL))   /* into a pipe; the rest is refused by splice as well */
+    if (UNLIKELY(conn_of(in) != NULL)) /* into a pipe; the rest is refused by splice as well */
         return splice(in, offset, out, NULL, count, 0);
     return real(out, in, offset, count);
 }
@@ -248,7 +249,7 @@ static ssize_t into_pipe(int in, int pipe, size_t count, bool waits) {
 static ssize_t take_from_pipe(void *about, void *data, size_t bytes) {
     struct iovec place = {data, bytes};
     ssize_t got = (ssize_t)real_syscall(SYS_preadv2, *(int *)about, &place, 1ul, -1l, -1l, (long)RWF_NOWAIT);
-    if (got < 0 && errno == EOPNOTSUPP)   /* before Linux 6.4: another reader may make it wait */
+    if (got < 0 && errno == EOPNOTSUPP) /* before Linux 6.4: another reader may make it wait */
         got = (ssize_t)real_syscall(SYS_read, *(int *)about, data, bytes);
     return got;
 }
@@ -268,7 +269,7 @@ static ssize_t copy_from_pipe(struct conn *conn, int pipe, int out, size_t count
         bool wait = waits && total == 0;
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
             return total != 0 ? (ssize_t)total : by_kernel(pipe, out, count, waits);
-        if (stream_write(conn, NULL, 0, 0) < 0) {   /* before the pipe counts */
+        if (stream_write(conn, NULL, 0, 0) < 0) { /* before the pipe counts */
             if (errno == EPIPE && total == 0)
                 signals_broken_pipe();
             break;
@@ -286,7 +287,7 @@ static ssize_t copy_from_pipe(struct conn *conn, int pipe, int out, size_t count
                 errno = EAGAIN;
             if (!wait || wait_for_room(conn, out, false) != 0)
                 break;
-        } else if (moved == 0) {   /* no writers are left */
+        } else if (moved == 0) { /* no writers are left */
             return (ssize_t)total;
         } else if (errno != EAGAIN || !wait) {
             break;

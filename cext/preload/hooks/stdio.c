@@ -1,7 +1,7 @@
 /* stdio on a socket: the C library's own FILE calls the kernel by itself, so such a FILE gets functions of ours.
  *
  * fdopen of a direct descriptor, or of a TCP socket that is not connected yet and may become direct, makes a FILE
- * whose bytes go by the provider's read and write; fileno knows its descriptor. Not covered: fdopen of a socket whose
+ * whose bytes go by the library's read and write; fileno knows its descriptor. Not covered: fdopen of a socket whose
  * non-blocking connect is under way without being direct (it will not be), and wide characters on such a FILE.
  */
 
@@ -25,7 +25,7 @@ struct cookie {
     int fd;
 };
 
-static _Atomic(struct cookie *) cookies;   /* NULL for nearly every program: fileno is then the real one at once */
+static _Atomic(struct cookie *) cookies; /* NULL for nearly every program: fileno is then the real one at once */
 static pthread_mutex_t cookies_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void stdio_before_fork(void) {
@@ -54,7 +54,7 @@ static ssize_t cookie_write(void *place, const char *data, size_t bytes) {
 
 static int cookie_seek(void *place, off64_t *offset, int whence) {
     (void)place, (void)offset, (void)whence;
-    errno = ESPIPE;   /* which the C library overlooks when it turns from reading to writing */
+    errno = ESPIPE; /* which the C library overlooks when it turns from reading to writing */
     return -1;
 }
 

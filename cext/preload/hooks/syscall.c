@@ -29,7 +29,9 @@
 #define SYS_epoll_pwait2 441
 #endif
 
-struct arguments { long a, b, c, d, e, f; };
+struct arguments {
+    long a, b, c, d, e, f;
+};
 
 /* Waits for descriptors are handed on as they are where nothing is direct: the system calls have a mask's size, and say
  * what is left of the time. The C library's functions do neither. */
@@ -58,11 +60,13 @@ static bool ppoll_by_number(const struct arguments *x, long *result) {
 
 /* The last argument is a mask and its size. */
 static bool pselect_by_number(const struct arguments *x, long *result) {
-    const struct { long mask, bytes; } *last = (void *)x->f;
+    const struct {
+        long mask, bytes;
+    } *last = (void *)x->f;
     struct timespec *time = (void *)x->e;
     sigset_t mask;
-    if (!select_has_direct((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d) || !is_time(time) || is_bad_option(last) ||
-        (last != NULL && !is_mask(last->mask, last->bytes)))
+    if (!select_has_direct((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d) || !is_time(time) ||
+        is_bad_option(last) || (last != NULL && !is_mask(last->mask, last->bytes)))
         return false;
     bool masked = last != NULL && last->mask != 0;
     sigemptyset(&mask);
@@ -89,7 +93,7 @@ static bool wait_by_number(long number, const struct arguments *x, long *result)
             return false;
         *result = epoll_pwait2((int)x->a, (void *)x->b, (int)x->c, (void *)x->d, (void *)x->e);
         return true;
-#ifdef SYS_select   /* older machines' calls */
+#ifdef SYS_select /* older machines' calls */
     case SYS_poll:
         if (!poll_has_direct((void *)x->a, (nfds_t)x->b))
             return false;
@@ -101,8 +105,7 @@ static bool wait_by_number(long number, const struct arguments *x, long *result)
         *result = select((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (void *)x->e);
         return true;
 #endif
-    default:
-        return false;
+    default: return false;
     }
 }
 
@@ -149,31 +152,28 @@ static bool by_hook(long number, const struct arguments *x, long *result) {
     case SYS_pwritev2: *result = pwritev2((int)x->a, (void *)x->b, (int)x->c, (off_t)x->d, (int)x->f); break;
     case SYS_execve: *result = execve((void *)x->a, (void *)x->b, (void *)x->c); break;
     case SYS_execveat: *result = execveat((int)x->a, (void *)x->b, (void *)x->c, (void *)x->d, (int)x->e); break;
-    case SYS_prlimit64:
-        *result = prlimit((pid_t)x->a, (rlimit_resource)x->b, (void *)x->c, (void *)x->d);
-        break;
+    case SYS_prlimit64: *result = prlimit((pid_t)x->a, (rlimit_resource)x->b, (void *)x->c, (void *)x->d); break;
 #ifdef SYS_getrlimit
     case SYS_getrlimit: *result = getrlimit((rlimit_resource)x->a, (void *)x->b); break;
     case SYS_setrlimit: *result = setrlimit((rlimit_resource)x->a, (void *)x->b); break;
 #endif
-#ifdef SYS_dup2   /* older machines' calls */
+#ifdef SYS_dup2 /* older machines' calls */
     case SYS_dup2: *result = dup2((int)x->a, (int)x->b); break;
     case SYS_epoll_wait: *result = epoll_wait((int)x->a, (void *)x->b, (int)x->c, (int)x->d); break;
 #endif
-    default:
-        return wait_by_number(number, x, result);
+    default: return wait_by_number(number, x, result);
     }
     return true;
 }
 
-/* A call after which another process has our descriptors, and no handler has been told. */
+/* A call after which another process has our descriptors, and no handler has run. */
 static bool is_fork(long number, const struct arguments *x) {
 #ifdef SYS_fork
     if (number == SYS_fork)
         return true;
 #endif
     if (number == SYS_clone3 && !is_bad((const void *)x->a)) {
-        uint64_t flags;   /* the first field of struct clone_args */
+        uint64_t flags; /* the first field of struct clone_args */
         memcpy(&flags, (const void *)x->a, sizeof(flags));
         return !(flags & CLONE_FILES) && !(flags & CLONE_VM);
     }

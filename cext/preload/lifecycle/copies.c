@@ -18,7 +18,7 @@
 #define MAPPED_ONCE (1ull << 56)
 
 static volatile unsigned char *witness;
-static _Atomic int pagemap = -1;   /* hidden; of this process */
+static _Atomic int pagemap = -1; /* hidden; of this process */
 
 bool copies_init(void) {
     size_t size = (size_t)getpagesize();
@@ -35,7 +35,7 @@ void copies_begin_anew(void) {
     int theirs = atomic_exchange(&pagemap, -1);
     if (theirs >= 0)
         hidden_close(theirs);
-    if (witness != NULL)   /* as it is when the library stands aside */
+    if (witness != NULL) /* as it is when the library stands aside */
         *witness = 1;
 }
 
@@ -43,7 +43,8 @@ static int opened(void) {
     int fd = atomic_load(&pagemap), expected = -1;
     if (fd >= 0)
         return fd;
-    fd = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);   /* no cancellation point */
+    /* no cancellation point */
+    fd = (int)real_syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || (fd = hide(fd)) < 0)
         return -1;
     if (atomic_compare_exchange_strong(&pagemap, &expected, fd))
@@ -56,7 +57,8 @@ bool process_is_copied(void) {
     uint64_t entry = 0;
     int saved = errno, fd = witness != NULL ? opened() : -1;
     uint64_t at = (uintptr_t)witness / (size_t)getpagesize() * sizeof(entry);
-    bool known = fd >= 0 && *witness == 1 && real_syscall(SYS_pread64, fd, &entry, sizeof(entry), at) == (long)sizeof(entry);
+    bool known =
+        fd >= 0 && *witness == 1 && real_syscall(SYS_pread64, fd, &entry, sizeof(entry), at) == (long)sizeof(entry);
     errno = saved;
     return known && entry & PRESENT && !(entry & MAPPED_ONCE);
 }

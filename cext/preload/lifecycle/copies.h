@@ -3,5 +3,5 @@
 
 #include "base/common.h"
 
-bool copies_init(void);          /* false without memory */
-void copies_begin_anew(void);    /* in a child: it is no copy of its own */
+bool copies_init(void);       /* false without memory */
+void copies_begin_anew(void); /* in a child: it is no copy of its own */

@@ -24,7 +24,7 @@ static bool map_process_page(void) {
     return true;
 }
 
-static _Atomic unsigned char never_wiped;   /* for a process that can't have a page: READY must end */
+static _Atomic unsigned char never_wiped; /* for a process that can't have a page: READY must end */
 
 static void start_once(void) {
     int saved = errno;
@@ -35,8 +35,7 @@ static void start_once(void) {
         process_page = &never_wiped;
         settings.off = true;
     }
-    if (!entry_table_init() || !hidden_init() || !marks_init() || !stay_init() || !fork_init() ||
-        !copies_init())
+    if (!entry_table_init() || !hidden_init() || !marks_init() || !stay_init() || !fork_init() || !copies_init())
         settings.off = true;
     sleeper_init();
     if (is_other_library())

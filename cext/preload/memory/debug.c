@@ -13,7 +13,7 @@
 
 static const char *const names[] = {
 #define X(name) #name,
-    VN_WHYS(X)
+    VN_REASONS(X)
 #undef X
 };
 
@@ -40,19 +40,20 @@ static const char *text_of(const struct vn_address *address, char text[ADDRESS_R
     return text;
 }
 
-void debug_decision(enum vn_why why, const struct vn_address *target, int fd) {
+void debug_decision(enum vn_reason reason, const struct vn_address *target, int fd) {
     char text[ADDRESS_ROOM];
     if (UNLIKELY(settings.debug))
-        say("descriptor %d to %s: %s", fd, text_of(target, text), names[why]);
+        say("descriptor %d to %s: %s", fd, text_of(target, text), names[reason]);
 }
 
-void debug_phase(uint32_t serial, const struct vn_half *own, const char *from, const char *to) {
+void debug_phase(uint32_t serial, const struct vn_region *own, const char *from, const char *to) {
     char local[ADDRESS_ROOM], remote[ADDRESS_ROOM];
     if (UNLIKELY(settings.debug))
-        say("connection %u, %s to %s: %s, was %s", serial, text_of(&own->local, local), text_of(&own->remote, remote), to, from);
+        say("connection %u, %s to %s: %s, was %s", serial, text_of(&own->local, local), text_of(&own->remote, remote),
+            to, from);
 }
 
-void debug_relay(uint32_t serial, const struct vn_half *own, int fd) {
+void debug_relay(uint32_t serial, const struct vn_region *own, int fd) {
     char local[ADDRESS_ROOM], remote[ADDRESS_ROOM];
     if (UNLIKELY(settings.debug))
         say("connection %u, %s to %s: descriptor %d goes on by a relay", serial, text_of(&own->local, local),

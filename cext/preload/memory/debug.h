@@ -4,6 +4,7 @@
 #include "abi/socket_layout.h"
 #include "base/common.h"
 
-void debug_decision(enum vn_why why, const struct vn_address *target, int fd);   /* errno stays, in all of these */
-void debug_phase(uint32_t serial, const struct vn_half *own, const char *from, const char *to);
-void debug_relay(uint32_t serial, const struct vn_half *own, int fd);
+/* errno stays, in all of these */
+void debug_decision(enum vn_reason reason, const struct vn_address *target, int fd);
+void debug_phase(uint32_t serial, const struct vn_region *own, const char *from, const char *to);
+void debug_relay(uint32_t serial, const struct vn_region *own, int fd);

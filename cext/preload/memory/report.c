@@ -1,4 +1,4 @@
-/* What this process tells `vnicctl sockets`: a page with the decisions it has made. */
+/* What this process reports to `vnicctl sockets`: a page with the decisions it has made. */
 #include "memory/report.h"
 
 #include <pthread.h>
@@ -32,7 +32,7 @@ void report_after_fork_here(void) {
 void report_after_fork(void) {
     pthread_mutex_init(&mutex, NULL);
     if (page != NULL)
-        munmap(page, sizeof(*page));   /* the parent's */
+        munmap(page, sizeof(*page)); /* the parent's */
     page = NULL;
 }
 
@@ -64,20 +64,20 @@ void report_seal(void) {
     errno = saved;
 }
 
-void report(enum vn_why why, const struct vn_address *target, int fd) {
+void report(enum vn_reason reason, const struct vn_address *target, int fd) {
     int saved = errno;
-    debug_decision(why, target, fd);
+    debug_decision(reason, target, fd);
     mutex_lock(&mutex);
     if (page == NULL && !sealed)
         make();
     if (page != NULL) {
         unsigned place = page->recent_count % VN_RECENT;
         page->recent[place].target = *target;
-        page->recent[place].why = why;
+        page->recent[place].reason = reason;
         page->recent[place].fd = fd;
         page->recent[place].when_ns = now_ns();
         page->recent_count++;
-        atomic_fetch_add_explicit(&page->decided[why], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&page->decided[reason], 1, memory_order_relaxed);
     }
     mutex_unlock(&mutex);
     errno = saved;

@@ -13,19 +13,20 @@
 
 #include <limits.h>
 
-#define ASK_BUSY_NS 100000u      /* the kernel is asked so often while direct descriptors are ready */
+#define ASK_BUSY_NS 100000u     /* the kernel is asked so often while direct descriptors are ready */
 #define ASK_QUIET_NS 10000u     /* and so often while nothing is */
 #define ASK_RARELY_NS 10000000u /* and so often for deaths, by who would sleep if it could */
-#define FRUITLESS 16   /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
+#define FRUITLESS 16            /* wake-ups by an inner epoll that is not ours (shared over a fork) before a nap */
 
 typedef int pwait2_function(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
 
-static pwait2_function *real_pwait2(void) {   /* NULL where the C library has none */
+static pwait2_function *real_pwait2(void) { /* NULL where the C library has none */
     REAL(int, "epoll_pwait2", (int, struct epoll_event *, int, const struct timespec *, const sigset_t *));
     return real;
 }
 
-static int ask_kernel(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+static int ask_kernel(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask,
+                      bool fine) {
     if (fine && timeout != 0) {
         struct timespec time;
         return real_pwait2()(epfd, events, room, timespec_of(timeout, &time), mask);
@@ -103,11 +104,11 @@ struct wait {
     uint64_t timeout, deadline, now;
     const sigset_t *mask;
     bool fine;
-    bool signals;    /* the mask has yet to let handlers run */
-    bool asked;      /* the kernel, in this round */
+    bool signals; /* the mask has yet to let handlers run */
+    bool asked;   /* the kernel, in this round */
     bool spinning;
     int fruitless;
-    int saved;       /* errno, which only a failure changes */
+    int saved; /* errno, which only a failure changes */
     struct spin spin;
     struct looked *looked;
 };
@@ -133,7 +134,7 @@ static int look(struct wait *wait, int count) {
 }
 
 /* Who does not sleep hears of no death: because it does not wait, or because another connection always has something. It
- * is asked for before the look, as one wait must not tell of a connection twice. */
+ * is asked for before the look, as one wait must not report a connection twice. */
 static void look_for_deaths(struct wait *wait) {
     uint64_t last = atomic_load_explicit(&wait->epoll->asked_for_deaths, memory_order_relaxed);
     if (wait->now - last < (wait->timeout == 0 ? ASK_BUSY_NS : ASK_RARELY_NS))
@@ -202,7 +203,7 @@ static int sleep_once(struct wait *wait) {
     enum interruption interruption = INTERRUPTION_NONE;
     uint64_t due = wait->deadline;
     int count = 0;
-    if (UNLIKELY(wait->epoll->shared) && wait->now + NAP_NS < due)   /* another process may take an edge */
+    if (UNLIKELY(wait->epoll->shared) && wait->now + NAP_NS < due) /* another process may take an edge */
         due = wait->now + NAP_NS;
     atomic_fetch_add(&wait->epoll->sleepers, 1);
     wait->stay->armed = 1;
@@ -243,7 +244,8 @@ static int wait_direct(struct wait *wait) {
         }
         serve(wait);
         uint64_t pause = spin_shares() ? ASK_BUSY_NS : ASK_QUIET_NS;
-        if (!wait->asked && (wait->timeout == 0 || wait->now - asked_at(epoll) >= pause) && (count = ask_now(wait, wait->room)) != 0)
+        if (!wait->asked && (wait->timeout == 0 || wait->now - asked_at(epoll) >= pause) &&
+            (count = ask_now(wait, wait->room)) != 0)
             return done(epoll, count);
         if (wait->timeout == 0)
             return done(epoll, look_last(wait));
@@ -265,10 +267,19 @@ static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t tim
         return count >= 0 ? count : plain(epfd, events, room, timeout, mask, fine, &(enum interruption){0});
     int saved = errno;
     struct looked looked;
-    looked.said_count = 0;   /* not more: it is large */
+    looked.said_count = 0; /* not more: it is large */
     struct mark mark;
-    struct wait wait = {.stay = stay_begin(&mark, leave, epoll), .epoll = epoll, .epfd = epfd, .room = room, .events = events,
-                        .timeout = timeout, .mask = mask, .fine = fine, .signals = mask != NULL, .saved = saved, .looked = &looked};
+    struct wait wait = {.stay = stay_begin(&mark, leave, epoll),
+                        .epoll = epoll,
+                        .epfd = epfd,
+                        .room = room,
+                        .events = events,
+                        .timeout = timeout,
+                        .mask = mask,
+                        .fine = fine,
+                        .signals = mask != NULL,
+                        .saved = saved,
+                        .looked = &looked};
     if (count > 0)
         count = sift(epoll, events, count, &wait.fruitless, &looked);
     if (count <= 0)
@@ -282,7 +293,8 @@ static int wait_any(int epfd, struct epoll_event *events, int room, uint64_t tim
 
 static inline bool is_mixed(int epfd) {
     struct entry *entry = entry_of(epfd);
-    return entry != NULL && entry->kind == ENTRY_EPOLL && atomic_load_explicit(&((struct epoll *)entry)->direct, memory_order_relaxed);
+    return entry != NULL && entry->kind == ENTRY_EPOLL &&
+           atomic_load_explicit(&((struct epoll *)entry)->direct, memory_order_relaxed);
 }
 
 /* Who slept in the kernel when the first direct connection came was woken with our data. */
@@ -294,11 +306,11 @@ static inline bool has_private(const struct epoll_event *events, int count) {
 }
 
 /* Sleeps in the kernel alone, unless that would miss direct connections; *mixed says that. */
-static int sleep_early(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine,
-                       bool *mixed) {
+static int sleep_early(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask,
+                       bool fine, bool *mixed) {
     _Atomic int *early = epoll_early_of(epfd);
     atomic_fetch_add(early, 1);
-    *mixed = is_mixed(epfd);   /* after the count, which those who make it mixed look at afterwards */
+    *mixed = is_mixed(epfd); /* after the count, which those who make it mixed look at afterwards */
     int count = *mixed ? 0 : ask_kernel(epfd, events, room, timeout, mask, fine);
     int saved = errno;
     atomic_fetch_sub(early, 1);
@@ -306,7 +318,8 @@ static int sleep_early(int epfd, struct epoll_event *events, int room, uint64_t 
     return count;
 }
 
-static int wait_either(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask, bool fine) {
+static int wait_either(int epfd, struct epoll_event *events, int room, uint64_t timeout, const sigset_t *mask,
+                       bool fine) {
     if (UNLIKELY(!atomic_load_explicit(&epoll_waits_seen, memory_order_relaxed)))
         watch_first_wait();
     if (UNLIKELY(room <= 0 || events == NULL))

@@ -17,25 +17,25 @@
 
 #define DATA_EVENTS ((uint32_t)(EPOLLIN | EPOLLRDNORM))
 
-/* EPOLLEXCLUSIVE: who is told of data first is told alone, until there is more. */
+/* EPOLLEXCLUSIVE: the first epoll that is notified of data is the only one, until there is more. */
 static uint32_t exclusive(struct watched *watched, uint32_t events, bool remember) {
     struct conn *conn = watched->conn;
     if (!(events & DATA_EVENTS) || events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) || conn_phase(conn) != CONN_DIRECT)
         return events;
-    const struct vn_half *peer = conn->peer;
-    uint64_t head = atomic_load(&peer->head), told = atomic_load(&conn->told_head);
-    if (told == head)
-        return atomic_load(&conn->told_to) == watched->epoll ? events : events & ~DATA_EVENTS;
+    const struct vn_region *peer = conn->peer;
+    uint64_t head = atomic_load(&peer->head), notified = atomic_load(&conn->notified_head);
+    if (notified == head)
+        return atomic_load(&conn->notified_epoll) == watched->epoll ? events : events & ~DATA_EVENTS;
     if (!remember)
         return events;
-    if (!atomic_compare_exchange_strong(&conn->told_head, &told, head))
+    if (!atomic_compare_exchange_strong(&conn->notified_head, &notified, head))
         return events & ~DATA_EVENTS;
-    atomic_store(&conn->told_to, watched->epoll);
+    atomic_store(&conn->notified_epoll, watched->epoll);
     return events;
 }
 
 /* What TCP sends a packet for, and so wakes who sleeps: a close after a shutdown is none, a death without one is. */
-static uint32_t told_state(struct conn *conn) {
+static uint32_t reported_state(struct conn *conn) {
     uint32_t state = conn->peer == NULL ? 0 : atomic_load(&conn->peer->state) & (VN_FIN | VN_RESET);
     if (UNLIKELY(state == (VN_FIN | VN_RESET)) && stream_is_closed(conn))
         state = VN_FIN;
@@ -43,29 +43,29 @@ static uint32_t told_state(struct conn *conn) {
 }
 
 /* What there is to report. The streams' positions are read before the events: what comes in between is then
- * reported twice rather than never. Whether the program ran into a full ring is told by how much was not yet read by
- * the other end when we looked last: below that, EPOLLOUT was never untrue. */
+ * reported twice rather than never. Whether the program ran into a full ring follows from how much the other end
+ * had not read when we looked last: below that, EPOLLOUT was never untrue. */
 static uint32_t news(struct watched *watched, bool remember) {
     struct conn *conn = watched->conn;
     if (LIKELY((watched->events & (EPOLLET | EPOLLEXCLUSIVE)) == 0))
         return stream_events(conn, watched->events);
     if (!(watched->events & EPOLLET))
         return exclusive(watched, stream_events(conn, watched->events), remember);
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
     uint64_t tail = peer == NULL || !(watched->events & OUT_EVENTS) ? 0 : atomic_load(&peer->tail);
-    uint32_t state = told_state(conn);
+    uint32_t state = reported_state(conn);
     bool was_full = watched->events & OUT_EVENTS &&
                     atomic_load(&conn->own->head) - watched->seen_tail > stream_writable(conn->own, peer);
     uint32_t now = stream_events(conn, watched->events);
     if (UNLIKELY(watched->events & EPOLLEXCLUSIVE))
         now = exclusive(watched, now, remember);
     uint32_t fresh = now & ~watched->seen;
-    if (head != watched->seen_head && watched->events & IN_EVENTS)   /* also where they were read meanwhile */
+    if (head != watched->seen_head && watched->events & IN_EVENTS) /* also where they were read meanwhile */
         fresh |= now;
     if (was_full && tail != watched->seen_tail)
         fresh |= now;
-    if (state != watched->seen_state)   /* TCP wakes all for this, and tells each what is true */
+    if (state != watched->seen_state) /* TCP wakes all for this, and reports to each what is true */
         fresh |= now;
     if (remember) {
         watched->seen = now;
@@ -120,7 +120,7 @@ static uint32_t look_for_death(struct watched *watched) {
 
 /* The other end writes the line that a look reads, so it is in another CPU's cache: looks at many need not wait for each. */
 static inline void prefetch(const struct watched *watched) {
-    const struct vn_half *peer = watched->conn != NULL ? watched->conn->peer : NULL;
+    const struct vn_region *peer = watched->conn != NULL ? watched->conn->peer : NULL;
     if (peer != NULL)
         __builtin_prefetch(&peer->head);
 }
@@ -140,10 +140,10 @@ int epoll_look(struct epoll *epoll, struct epoll_event *out, int room, uint64_t 
             each->last = now;
         uint32_t events = news(each, true);
         if (events != 0) {
-            if (UNLIKELY(!(events & DATA_EVENTS)))   /* who always has room would never hear of a death */
+            if (UNLIKELY(!(events & DATA_EVENTS))) /* who always has room would never hear of a death */
                 events |= look_for_death(each);
             report(each, events, now, &out[count++]);
-            if (count == room && next != head) {   /* the next look begins where this one ended */
+            if (count == room && next != head) { /* the next look begins where this one ended */
                 head->previous->next = head->next;
                 head->next->previous = head->previous;
                 head->previous = next->previous;
@@ -177,7 +177,10 @@ void epoll_look_for_deaths(struct epoll *epoll) {
 }
 
 void epoll_serve(struct epoll *epoll) {
-    struct { struct conn *conn; int fd; } young[MOST_YOUNG];
+    struct {
+        struct conn *conn;
+        int fd;
+    } young[MOST_YOUNG];
     int count = 0;
     mutex_lock(&epoll->lock);
     for (struct watched *each = epoll->active.next; each != &epoll->active && count < MOST_YOUNG; each = each->next) {
@@ -188,18 +191,18 @@ void epoll_serve(struct epoll *epoll) {
         entry_retain(&each->conn->entry);
     }
     mutex_unlock(&epoll->lock);
-    for (int i = 0; i < count; i++) {   /* without the lock: it may become a TCP connection, and leave and join us */
+    for (int i = 0; i < count; i++) { /* without the lock: it may become a TCP connection, and leave and join us */
         progress_serve(young[i].conn, young[i].fd);
         conn_release(young[i].conn);
     }
 }
 
-/* The kernel tells an edge of an epoll whenever something comes to what is in it, also where there was something before. */
+/* The kernel reports an edge of an epoll whenever something comes to what is in it, also where something was there. */
 static bool has_come(struct watched *watched) {
     struct conn *conn = watched->conn;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
-    uint32_t state = told_state(conn) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
+    uint32_t state = reported_state(conn) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
     bool room = watched->events & OUT_EVENTS && stream_events(conn, POLLOUT) & POLLOUT;
     bool come = head != watched->outer_head || state != watched->outer_state || (room && !watched->outer_room);
     watched->outer_head = head;
@@ -234,7 +237,8 @@ static void collect(struct epoll *epoll) {
     if (epoll->inner < 0)
         return;
     do {
-        count = quiet_events(epoll->inner, rung, MOST_RUNG);   /* no cancellation point: others wait for what it takes */
+        /* no cancellation point: others wait for what it takes */
+        count = quiet_events(epoll->inner, rung, MOST_RUNG);
         for (int i = 0; i < count; i++) {
             bool tcp;
             int fd;
@@ -266,7 +270,7 @@ bool epoll_arm(struct epoll *epoll, uint64_t *due) {
         if (when != 0 && when < *due)
             *due = when;
         arm(each);
-        ready |= news(each, false) != 0;   /* also what was reported just now: it is true for the others, too */
+        ready |= news(each, false) != 0; /* also what was reported just now: it is true for the others, too */
     }
     mutex_unlock(&epoll->lock);
     return epoll->nests > 0 && epoll_arm_nested(epoll, due) ? true : ready;

@@ -9,7 +9,7 @@
 
 struct inside {
     struct watched copy;
-    struct entry *entry;   /* held */
+    struct entry *entry; /* held */
 };
 
 /* To be used without the lock: a nested one has its own. */
@@ -29,8 +29,8 @@ static bool is_ready(struct entry *entry) {
     return epoll_is_ready((struct epoll *)entry);
 }
 
-/* The event is told: the kernel may not tell it again. */
-static void told(struct epoll *epoll, struct watched *watched) {
+/* The event is reported: the kernel may not report it again. */
+static void reported(struct epoll *epoll, struct watched *watched) {
     if (!(watched->events & EPOLLONESHOT))
         return;
     watched->disabled = true;
@@ -49,18 +49,18 @@ static bool is_news(struct epoll *epoll, const struct inside *nested, const stru
     const struct watched *copy = &nested->copy;
     uint64_t arrivals = copy->events & EPOLLET ? epoll_arrivals((struct epoll *)nested->entry) : 0;
     bool ready = is_ready(nested->entry), edge = !(copy->events & EPOLLET) || arrivals != copy->seen_head;
-    bool tell = ready && edge && !is_said(looked, copy->generation) && copy->events & WANTED;
+    bool news = ready && edge && !is_said(looked, copy->generation) && copy->events & WANTED;
     if (looked == NULL)
-        return tell;
+        return news;
     mutex_lock(&epoll->lock);
     struct watched *watched = epoll_find(epoll, copy->fd);
-    tell &= watched != NULL && watched->generation == copy->generation && !watched->disabled;
+    news &= watched != NULL && watched->generation == copy->generation && !watched->disabled;
     if (watched != NULL)
         watched->seen_head = arrivals;
-    if (tell)
-        told(epoll, watched);
+    if (news)
+        reported(epoll, watched);
     mutex_unlock(&epoll->lock);
-    return tell;
+    return news;
 }
 
 int epoll_look_nested(struct epoll *epoll, struct epoll_event *out, int have, int room, const struct looked *looked) {
@@ -140,7 +140,7 @@ void epoll_serve_nested(struct epoll *epoll) {
     each_inside(epoll, serve_one, NULL);
 }
 
-/* The kernel has told an event, which was its last with EPOLLONESHOT: that is so for the program as well, or it is not
+/* The kernel has reported an event, which was its last with EPOLLONESHOT: that is so for the program as well, or it is not
  * to hear of this one, and the next must come. */
 static void fired(struct epoll *epoll, const struct watched *copy, bool heard) {
     if (!(copy->events & EPOLLONESHOT))
@@ -159,7 +159,7 @@ static bool is_of(const struct epoll_event *event, const struct watched *watched
     return event->data.u64 == (watched->tagged ? EPOLL_NESTED << 32 | watched->generation : watched->data.u64);
 }
 
-/* One that was removed after the kernel had told of it: the program knows no such data. */
+/* One that was removed after the kernel had reported it: the program knows no such data. */
 static int drop_unknown(struct epoll_event *events, int count) {
     int kept = 0;
     for (int i = 0; i < count; i++)

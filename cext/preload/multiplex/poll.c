@@ -22,38 +22,43 @@
 #define FEW 128
 #define READ_SIDE (POLLIN | POLLRDNORM | POLLRDBAND | POLLRDHUP | POLLPRI)
 #define WRITE_SIDE (POLLOUT | POLLWRNORM | POLLWRBAND)
-#define ASK_BUSY_NS 50000u      /* the kernel is asked so often while direct descriptors are ready */
-#define ASK_QUIET_NS 10000u     /* and so often while nothing is */
+#define ASK_BUSY_NS 50000u  /* the kernel is asked so often while direct descriptors are ready */
+#define ASK_QUIET_NS 10000u /* and so often while nothing is */
 
 struct direct {
-    struct entry *entry;     /* held */
+    struct entry *entry; /* held */
     nfds_t at;
     unsigned armed;
 };
 
 /* What the call holds: not in its frame, as a handler may jump out of it. */
 struct held {
-    bool used;                        /* the thread's own one is, by a call that this one interrupts */
+    bool used; /* the thread's own one is, by a call that this one interrupts */
     bool armed;
-    size_t bytes;                     /* mapped for it, or 0 */
+    size_t bytes; /* mapped for it, or 0 */
     nfds_t count;
     struct direct direct[];
 };
 
 struct set {
-    struct pollfd *fds, *kernel;      /* kernel: the same places without direct connections, and one more for the sleeper */
+    /* kernel: the same places without direct connections, and one more for the sleeper */
+    struct pollfd *fds, *kernel;
     nfds_t count;
     struct held *held;
-    struct direct *direct;            /* held->direct */
-    bool plain;                       /* the kernel has something of it */
+    struct direct *direct; /* held->direct */
+    bool plain;            /* the kernel has something of it */
 };
 
 static __thread _Atomic uint64_t learnt;
 static __thread uint64_t asked;
-static __thread struct { struct held held; struct direct direct[FEW]; } own;   /* of the thread, for FEW descriptors */
+static __thread struct {
+    struct held held;
+    struct direct direct[FEW];
+} own; /* of the thread, for FEW descriptors */
 
 static bool matters(const struct entry *entry) {
-    return entry->kind == ENTRY_CONN || (entry->kind == ENTRY_EPOLL && atomic_load(&((const struct epoll *)entry)->direct));
+    return entry->kind == ENTRY_CONN ||
+           (entry->kind == ENTRY_EPOLL && atomic_load(&((const struct epoll *)entry)->direct));
 }
 
 static void collect(struct set *set) {
@@ -85,7 +90,7 @@ static void discard(struct held *held) {
 /* Asks the kernel; what it says of its own goes into fds. */
 static int ask(struct set *set, uint64_t timeout, const sigset_t *mask, enum interruption *interruption) {
     struct timespec none = {0, 0};
-    bool looks = timeout == 0 && mask == NULL;   /* a waiting handler that ran in it would not end the call */
+    bool looks = timeout == 0 && mask == NULL; /* a waiting handler that ran in it would not end the call */
     *interruption = INTERRUPTION_NONE;
     int result = looks ? real_ppoll(set->kernel, set->count + 1, &none, NULL)
                        : sleeper_ppoll(set->kernel, set->count + 1, timeout, mask, interruption);
@@ -97,7 +102,7 @@ static int ask(struct set *set, uint64_t timeout, const sigset_t *mask, enum int
 static void look_at_epoll(struct epoll *epoll, struct pollfd *poll, bool last) {
     if (last)
         epoll_look_for_deaths(epoll);
-    if (poll->revents & POLLIN) {   /* by a doorbell, perhaps, that has nothing to say any more */
+    if (poll->revents & POLLIN) { /* by a doorbell, perhaps, that has nothing to say any more */
         struct pollfd again = {poll->fd, poll->events, 0};
         epoll_collect(epoll);
         poll->revents = quiet_poll(&again, 1, 0) == 1 ? again.revents : 0;
@@ -124,7 +129,7 @@ static void look(struct set *set, bool last) {
         if (found == 0 && last)
             deaths_look(conn, poll->fd, &asked_for_deaths);
         else if (found != 0 && !atomic_load_explicit(&conn->peer_gone, memory_order_relaxed))
-            deaths_look_by_time(conn, poll->fd);   /* or who always has something would never hear of a death */
+            deaths_look_by_time(conn, poll->fd); /* or who always has something would never hear of a death */
         poll->revents = (short)stream_events(conn, wanted);
     }
 }
@@ -241,7 +246,8 @@ static void look_up_again(struct set *set) {
 }
 
 /* Sleeps once; -1 and errno. *interruption: handlers have run in it, perhaps beside what it was for. */
-static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, struct spin *spin, enum interruption *interruption) {
+static int sleep_once(struct set *set, uint64_t deadline, const sigset_t *mask, struct spin *spin,
+                      enum interruption *interruption) {
     uint64_t due = deadline, began;
     struct sleeper *sleeper = sleeper_mine();
     int result = 0, error = 0;
@@ -286,14 +292,14 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
     for (;;) {
         if (signals || (set->plain && (timeout == 0 || now - asked >= ASK_BUSY_NS))) {
             count = ask_and_look(set, now, NULL, timeout == 0);
-            if (count == 0 && signals)   /* as the kernel: a signal that waits counts when there is nothing else */
+            if (count == 0 && signals) /* as the kernel: a signal that waits counts when there is nothing else */
                 count = ask_and_look(set, now, mask, timeout == 0);
             signals = false;
         } else {
             look(set, timeout == 0);
             count = ready(set);
         }
-        if (UNLIKELY(count == 0 && has_gone_plain(set))) {   /* by this very look: the kernel knows what there is */
+        if (UNLIKELY(count == 0 && has_gone_plain(set))) { /* by this very look: the kernel knows what there is */
             look_up_again(set);
             look(set, timeout == 0);
             count = ready(set);
@@ -318,10 +324,10 @@ static int wait_for(struct set *set, uint64_t timeout, const sigset_t *mask) {
         enum interruption interruption;
         count = sleep_once(set, deadline, mask, &spin, &interruption);
         spinning = false;
-        if (count < 0)   /* nothing had come; what a handler has brought about comes after it */
+        if (count < 0) /* nothing had come; what a handler has brought about comes after it */
             break;
         look_up_again(set);
-        look(set, false);   /* what the sleep has found counts even when the time is over */
+        look(set, false); /* what the sleep has found counts even when the time is over */
         if ((count = ready(set)) != 0)
             break;
         if (interruption != INTERRUPTION_NONE) {
@@ -368,7 +374,8 @@ static void leave(struct stay *stay) {
 }
 
 /* False: none of them is direct any more. */
-static bool poll_with(struct held *held, struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, int *result) {
+static bool poll_with(struct held *held, struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask,
+                      int *result) {
     struct pollfd few[FEW + 1], *kernel = count <= FEW ? few : (struct pollfd *)(held->direct + count);
     struct set set = {.fds = fds, .kernel = kernel, .count = count, .held = held, .direct = held->direct};
     struct mark mark;
@@ -408,5 +415,6 @@ int poll_direct(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset
     if (done)
         return result;
     progress_before_sleep();
-    return sleeper_ppoll(fds, count, timeout, mask, &(enum interruption){0});   /* without a place for the sleeper, which counts as one */
+    /* without a place for the sleeper, which counts as one */
+    return sleeper_ppoll(fds, count, timeout, mask, &(enum interruption){0});
 }

@@ -12,13 +12,13 @@
 #include "wait/stay.h"
 
 #define BITS (8 * sizeof(unsigned long))
-#define READ_BITS (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR)   /* as the kernel's select */
+#define READ_BITS (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR) /* as the kernel's select */
 #define WRITE_BITS (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR)
 #define FEW 128
 
 struct sets {
     int count;
-    unsigned long *in[3];    /* read, write, except; each may be NULL. Programs may have larger ones than fd_set */
+    unsigned long *in[3]; /* read, write, except; each may be NULL. Programs may have larger ones than fd_set */
 };
 
 static unsigned long word(const struct sets *sets, int which, size_t at) {
@@ -51,7 +51,8 @@ static void fill(const struct sets *sets, struct pollfd *polls) {
     for (int fd = 0; fd < sets->count; fd++) {
         bool read = has(sets, 0, fd), write = has(sets, 1, fd), except = has(sets, 2, fd);
         if (read || write || except)
-            *polls++ = (struct pollfd){fd, (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0) | (except ? POLLPRI : 0)), 0};
+            *polls++ =
+                (struct pollfd){fd, (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0) | (except ? POLLPRI : 0)), 0};
     }
 }
 
@@ -80,7 +81,8 @@ static int put(const struct sets *sets, const struct pollfd *polls, nfds_t count
 }
 
 /* Like poll, but a hangup counts for those that are read only: others are left out from then on (as ~fd). */
-static int wait_polls(const struct sets *sets, struct pollfd *polls, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+static int wait_polls(const struct sets *sets, struct pollfd *polls, nfds_t count, uint64_t timeout,
+                      const sigset_t *mask) {
     uint64_t now = now_ns(), deadline = timeout > FOR_EVER - now ? FOR_EVER : now + timeout;
     for (;;) {
         int result = poll_direct(polls, count, timeout, mask);
@@ -112,10 +114,11 @@ static void unmap(struct stay *stay) {
     munmap(stay->what, stay->bytes);
 }
 
-static int select_with(const struct sets *sets, struct pollfd *polls, nfds_t count, uint64_t timeout, const sigset_t *mask) {
+static int select_with(const struct sets *sets, struct pollfd *polls, nfds_t count, uint64_t timeout,
+                       const sigset_t *mask) {
     fill(sets, polls);
     int result = wait_polls(sets, polls, count, timeout, mask);
-    if (result == 0)   /* nothing: the sets are emptied */
+    if (result == 0) /* nothing: the sets are emptied */
         for (nfds_t i = 0; i < count; i++)
             polls[i].revents = 0;
     return result >= 0 ? put(sets, polls, count) : result;
@@ -146,8 +149,8 @@ static int select_direct(const struct sets *sets, nfds_t count, uint64_t timeout
 
 /* Sets and times that are no memory are the kernel's to refuse. */
 static bool are_bad(const struct sets *sets, const void *time, const void *mask) {
-    return is_bad_option(sets->in[0]) || is_bad_option(sets->in[1]) || is_bad_option(sets->in[2]) || is_bad_option(time) ||
-           is_bad_option(mask);
+    return is_bad_option(sets->in[0]) || is_bad_option(sets->in[1]) || is_bad_option(sets->in[2]) ||
+           is_bad_option(time) || is_bad_option(mask);
 }
 
 bool select_has_direct(int count, fd_set *reads, fd_set *writes, fd_set *excepts) {
@@ -169,7 +172,7 @@ int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct
     if (time != NULL)
         timeout = in_ns(time->tv_sec + time->tv_usec / 1000000, time->tv_usec % 1000000 * 1000);
     int result = select_direct(&sets, members, timeout, NULL);
-    if (timeout != FOR_EVER) {   /* what is left of it, as Linux does */
+    if (timeout != FOR_EVER) { /* what is left of it, as Linux does */
         uint64_t took = now_ns() - began, left = took < timeout ? timeout - took : 0;
         time->tv_sec = (time_t)(left / 1000000000);
         time->tv_usec = (suseconds_t)(left % 1000000000 / 1000);
@@ -177,7 +180,8 @@ int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct
     return result;
 }
 
-int pselect_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time, const sigset_t *mask) {
+int pselect_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time,
+                const sigset_t *mask) {
     struct sets sets = {count, {(void *)reads, (void *)writes, (void *)excepts}};
     bool direct = false, known = UNLIKELY(entry_highest >= 0) && count >= 0 && !are_bad(&sets, time, mask);
     nfds_t members = known ? look_up(&sets, &direct) : 0;

@@ -6,6 +6,7 @@
 
 #include "base/common.h"
 
-bool select_has_direct(int count, fd_set *reads, fd_set *writes, fd_set *excepts);   /* the library knows one of them */
+bool select_has_direct(int count, fd_set *reads, fd_set *writes, fd_set *excepts); /* the library knows one of them */
 int select_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *time);
-int pselect_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time, const sigset_t *mask);
+int pselect_any(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *time,
+                const sigset_t *mask);

@@ -38,7 +38,7 @@ static const char *get_address(const char *text, struct vn_address *address) {
 }
 
 /* At most 105 characters: an abstract name has room for 107. A scope belongs to both ends. */
-void relay_give_name(int end, const struct vn_half *half) {
+void relay_give_name(int end, const struct vn_region *region) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     for (int tries = 0; tries < 4; tries++) {
         char text[160];
@@ -46,13 +46,14 @@ void relay_give_name(int end, const struct vn_half *half) {
         int length = sprintf(text, NAME);
         if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
             random = (uint32_t)now_ns();
-        length += put_address(text + length, &half->local);
-        length += put_address(text + length, &half->remote);
-        length += sprintf(text + length, "%" PRIx32 "/%08" PRIx32, half->local.scope, random);
+        length += put_address(text + length, &region->local);
+        length += put_address(text + length, &region->remote);
+        length += sprintf(text + length, "%" PRIx32 "/%08" PRIx32, region->local.scope, random);
         memcpy(name.sun_path + 1, text, (size_t)length);
-        if (bind(end, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0)
+        if (bind(end, (struct sockaddr *)&name,
+                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0)
             return;
-    }   /* without a name the bytes flow all the same */
+    } /* without a name the bytes flow all the same */
 }
 
 bool relay_names(int fd, struct vn_address *local, struct vn_address *remote) {
@@ -74,4 +75,3 @@ bool relay_names(int fd, struct vn_address *local, struct vn_address *remote) {
     local->scope = remote->scope = scope;
     return true;
 }
-

@@ -13,7 +13,7 @@
 
 struct relay_end {
     struct entry entry;
-    int tcp;   /* hidden */
+    int tcp; /* hidden */
 };
 
 static void destroy(struct entry *entry) {
@@ -37,7 +37,8 @@ static void enter(int fd, int tcp) {
 }
 
 /* Of those that a Unix socket has as well. Buffers are left out: they mean another amount there. */
-static const int copied[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_LINGER, SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEADDR, SO_PRIORITY};
+static const int copied[] = {SO_RCVTIMEO,  SO_SNDTIMEO,  SO_RCVLOWAT,  SO_LINGER,
+                             SO_KEEPALIVE, SO_OOBINLINE, SO_REUSEADDR, SO_PRIORITY};
 
 void relay_copy_options(int end, int tcp) {
     for (size_t i = 0; i < sizeof(copied) / sizeof(copied[0]); i++) {

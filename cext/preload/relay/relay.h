@@ -12,10 +12,10 @@ int relay_start(struct conn *conn, int fd);
  * end has not answered yet. 0 (also when fd is nothing direct), or -1 and errno with all as it was. */
 int relay_replace(int fd);
 
-void relay_replace_all(void);   /* of the process; not in a child of vfork */
+void relay_replace_all(void); /* of the process; not in a child of vfork */
 
 /* name.c: the name of a relay's end says what TCP would name the connection's ends. */
-void relay_give_name(int end, const struct vn_half *half);
-bool relay_names(int fd, struct vn_address *local, struct vn_address *remote);   /* false: fd is no relay's end */
+void relay_give_name(int end, const struct vn_region *region);
+bool relay_names(int fd, struct vn_address *local, struct vn_address *remote); /* false: fd is no relay's end */
 
 void relay_run(struct conn *conn, int tcp, int end) __attribute__((noreturn));

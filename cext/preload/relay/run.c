@@ -22,15 +22,15 @@
 #define LENT_MOST (16 * 1024)
 struct way {
     char data[BUFFER];
-    size_t start, end;   /* what is in data and not yet gone */
+    size_t start, end; /* what is in data and not yet gone */
     bool over;
 };
 
-static struct way inward, outward;   /* from the connection, to the connection */
-static bool reader;                  /* the program's side has read something */
+static struct way inward, outward; /* from the connection, to the connection */
+static bool reader;                /* the program's side has read something */
 static size_t lent;
 static uint64_t lent_at;
-static int watch = -1;               /* an epoll descriptor: the doorbell, and whether the Unix socket's reader has read */
+static int watch = -1; /* an epoll descriptor: the doorbell, and whether the Unix socket's reader has read */
 
 static bool is_empty(const struct way *way) {
     return way->start == way->end;
@@ -55,7 +55,7 @@ static void settle_lent(struct conn *conn, int end) {
     real_getsockopt(end, SOL_SOCKET, SO_ERROR, &error, &length);
     if (error != 0)
         inward.over = true;
-    else if (conn->own->tail == lent_at)   /* else somebody else reads as well: with TCP too each gets a part */
+    else if (conn->own->tail == lent_at) /* else somebody else reads as well: with TCP too each gets a part */
         stream_read(conn, &place, 1, 0, false, &at_end);
     doorbell_ring_if_wanted(conn, VN_ARMED_ROOM);
     lent = 0;
@@ -81,7 +81,7 @@ static bool lend(struct conn *conn, int end) {
         end_inward(end);
     if (n > 0) {
         ssize_t sent = quiet_send(end, inward.data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent <= 0)   /* its reader is gone */
+        if (sent <= 0) /* its reader is gone */
             inward.over = true;
         else
             lent = (size_t)sent;
@@ -96,7 +96,7 @@ static bool move_inward(struct conn *conn, int end) {
         bool at_end;
         ssize_t n = stream_read(conn, &place, 1, 0, false, &at_end);
         if (n < 0)
-            finish();   /* with what it wrote unread here, the program sees a reset, else an end */
+            finish(); /* with what it wrote unread here, the program sees a reset, else an end */
         if (n == 0 && at_end)
             end_inward(end);
         if (n > 0)
@@ -118,8 +118,8 @@ static bool move_inward(struct conn *conn, int end) {
     return moved;
 }
 
-/* The program's side will write no more. A close is not told to the far end: another process may have the
- * connection too, and the far end hears of the last one's end by the bell. */
+/* The program's side will write no more. The far end is not notified of a close: another process may have the
+ * connection too, and the far end hears of the last one's end by the doorbell. */
 static void end_outward(struct conn *conn, int end) {
     struct pollfd look = {end, 0, 0};
     outward.over = true;
@@ -140,7 +140,7 @@ static bool move_outward(struct conn *conn, int end) {
         outward.end = n > 0 ? (size_t)n : 0;
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
             if (n < 0)
-                lent = 0;   /* closed with them unread: they stay in the connection */
+                lent = 0; /* closed with them unread: they stay in the connection */
             end_outward(conn, end);
             return true;
         }
@@ -152,11 +152,11 @@ static bool move_outward(struct conn *conn, int end) {
         if (n < 0) {
             outward.over = true;
             outward.start = outward.end;
-            real_shutdown(end, SHUT_RD);   /* the program's next write gets EPIPE */
+            real_shutdown(end, SHUT_RD); /* the program's next write gets EPIPE */
             return true;
         }
         outward.start += (size_t)n;
-        if (conn_phase(conn) == CONN_BROKEN) {   /* the last write that succeeds, as by TCP */
+        if (conn_phase(conn) == CONN_BROKEN) { /* the last write that succeeds, as by TCP */
             outward.over = true;
             real_shutdown(end, SHUT_RD);
         }
@@ -189,7 +189,7 @@ static void sleep_until_news(struct conn *conn, int tcp, int end) {
     if ((stream_events(conn, wanted) & wanted) == 0)
         quiet_poll(fds, 2, -1);
     doorbell_disarm(conn, wanted);
-    if (outward.over && (fds[1].revents & POLLHUP))   /* closed: nobody is left to read or write */
+    if (outward.over && (fds[1].revents & POLLHUP)) /* closed: nobody is left to read or write */
         finish();
     int count = real_epoll_pwait(watch, events, 4, 0, NULL);
     for (int i = 0; i < count; i++)
@@ -207,8 +207,9 @@ static void begin(struct conn *conn, int tcp, int end) {
     struct epoll_event of_end = {EPOLLOUT | EPOLLET, {.fd = end}};
     watch = quiet_epoll();
     if (watch < 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, conn->doorbell, &of_doorbell) != 0 ||
-        real_epoll_ctl(watch, EPOLL_CTL_ADD, tcp, &of_tcp) != 0 || real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &of_end) != 0)
-        finish();   /* with three descriptors and no memory: the connection ends */
+        real_epoll_ctl(watch, EPOLL_CTL_ADD, tcp, &of_tcp) != 0 ||
+        real_epoll_ctl(watch, EPOLL_CTL_ADD, end, &of_end) != 0)
+        finish(); /* with three descriptors and no memory: the connection ends */
 }
 
 void relay_run(struct conn *conn, int tcp, int end) {

@@ -20,7 +20,7 @@
 #include "relay/relay.h"
 #include "watch/watch.h"
 
-/* Not fork: that would run the program's handlers, and tell it of a child that it did not make. */
+/* Not fork: that would run the program's handlers, and notify it of a child that it did not make. */
 static pid_t clone_silent(void) {
     return (pid_t)real_syscall(SYS_clone, 0L, 0L, 0L, 0L, 0L);
 }
@@ -55,7 +55,7 @@ static void detach(struct conn *conn, int fd, int end) {
     if (chdir("/") != 0) {
         /* then it keeps a directory busy: no more than that */
     }
-    keep_only(conn->doorbell, fd, end);   /* here: the program goes on when this process has ended */
+    keep_only(conn->doorbell, fd, end); /* here: the program goes on when this process has ended */
     pid_t pid = clone_silent();
     if (pid != 0)
         real_syscall(SYS_exit_group, pid < 0 ? 1 : 0);
@@ -67,7 +67,7 @@ static void detach(struct conn *conn, int fd, int end) {
 static void copy_options(const struct conn *conn, int end, int fd) {
     const struct timeval past = {-1, 0};
     relay_copy_options(end, fd);
-    if (conn->own->receive_timeout_ns == CONN_AT_ONCE_NS)   /* which the kernel tells as none */
+    if (conn->own->receive_timeout_ns == CONN_AT_ONCE_NS) /* which the kernel reports as none */
         real_setsockopt(end, SOL_SOCKET, SO_RCVTIMEO, &past, sizeof(past));
     if (conn->own->send_timeout_ns == CONN_AT_ONCE_NS)
         real_setsockopt(end, SOL_SOCKET, SO_SNDTIMEO, &past, sizeof(past));
@@ -81,9 +81,9 @@ int relay_start(struct conn *conn, int fd) {
     debug_relay(conn->serial, conn->own, fd);
     relay_give_name(pair[0], conn->own);
     copy_options(conn, pair[0], fd);
-    atomic_store(&conn->own->forked, 1);   /* who else has it must not call it closed, and must lock */
+    atomic_store(&conn->own->forked, 1); /* who else has it must not call it closed, and must lock */
     sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);   /* the relay keeps them blocked: it ends with its two sides */
+    sigprocmask(SIG_SETMASK, &all, &before); /* the relay keeps them blocked: it ends with its two sides */
     pid_t pid = clone_silent();
     if (pid == 0)
         detach(conn, fd, pair[1]);
@@ -127,7 +127,7 @@ int relay_replace(int fd) {
     int result = 0, end = -1;
     if (conn == NULL)
         return 0;
-    if (!conn_is_under(conn, fd)) {   /* closed past the library: the pair would get its number */
+    if (!conn_is_under(conn, fd)) { /* closed past the library: the pair would get its number */
         conn_release(conn);
         return 0;
     }

@@ -14,7 +14,8 @@
 #include "memory/region.h"
 #include "stream/large.h"
 
-#ifndef SOCK_SNDBUF_LOCK   /* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
+/* of SO_BUF_LOCK: what the program has set; <linux/socket.h> can't be had beside the C library's */
+#ifndef SOCK_SNDBUF_LOCK
 #define SOCK_SNDBUF_LOCK 1
 #define SOCK_RCVBUF_LOCK 2
 #endif
@@ -42,7 +43,7 @@ static void conn_destroy(struct entry *entry) {
     errno = saved;
 }
 
-struct conn *conn_new(struct vn_half *own, int doorbell, enum phase phase) {
+struct conn *conn_new(struct vn_region *own, int doorbell, enum phase phase) {
     static _Atomic uint32_t serial;
     struct conn *conn = (struct conn *)entry_new(ENTRY_CONN, sizeof(*conn), conn_destroy);
     if (conn == NULL)
@@ -88,7 +89,8 @@ bool conn_break(struct conn *conn, int error) {
             atomic_store(&conn->own->error, error);
         if (!conn_set_phase(conn, phase, CONN_BROKEN))
             continue;
-        if (conn->own->forked)   /* the other processes see by it that the error was told, or is there to be taken */
+        /* the other processes see by it that the error was reported, or is there to be taken */
+        if (conn->own->forked)
             atomic_fetch_or(&conn->own->state, VN_RESET);
         return true;
     }
@@ -123,7 +125,7 @@ void conn_wait_unpinned(struct conn *conn) {
     if (LIKELY(atomic_load(&conn->pins) == 0))
         return;
     uint64_t deadline = now_ns() + PINNED_NS;
-    while (atomic_load(&conn->pins) != 0 && now_ns() < deadline)   /* its thread may have been cancelled */
+    while (atomic_load(&conn->pins) != 0 && now_ns() < deadline) /* its thread may have been cancelled */
         real_syscall(SYS_nanosleep, &nap, NULL);
 }
 
@@ -142,9 +144,9 @@ static bool tcp_has_ended(struct conn *conn, int fd) {
     struct tcp_info info;
     socklen_t length = sizeof(info.tcpi_state);
     int tcp = conn_pin(conn, fd);
-    bool told = tcp >= 0 && real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) == 0;
+    bool known = tcp >= 0 && real_getsockopt(tcp, IPPROTO_TCP, TCP_INFO, &info, &length) == 0;
     conn_unpin(conn);
-    if (!told)
+    if (!known)
         return false;
     if (info.tcpi_state == TCP_CLOSE) {
         atomic_store(&conn->peer_reset, true);
@@ -160,7 +162,7 @@ bool conn_has_ended(struct conn *conn, int fd) {
     struct pollfd doorbell = {conn->doorbell, POLLRDHUP, 0};
     int saved = errno;
     if (!atomic_load(&conn->peer_gone)) {
-        bool tcp = conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd);   /* it knows of a reset as well */
+        bool tcp = conn_phase(conn) == CONN_DIRECT && tcp_has_ended(conn, fd); /* it knows of a reset as well */
         if (tcp || quiet_look(&doorbell, 1) > 0)
             atomic_store(&conn->peer_gone, true);
     }
@@ -170,7 +172,7 @@ bool conn_has_ended(struct conn *conn, int fd) {
 
 void conn_note_end(struct conn *conn, int fd) {
     int saved = errno;
-    tcp_has_ended(conn, fd);   /* for a reset */
+    tcp_has_ended(conn, fd); /* for a reset */
     atomic_store(&conn->peer_gone, true);
     errno = saved;
 }
@@ -194,16 +196,16 @@ static uint32_t number_of(int fd, int option) {
     return real_getsockopt(fd, SOL_SOCKET, option, &number, &length) == 0 ? (uint32_t)number : 0;
 }
 
-/* The kernel tells 0 of no time-out and of one that is over at once (a negative one), which is kept as told. */
+/* The kernel reports 0 for no time-out and for one that is over at once (a negative one), which stays as it is. */
 static void read_timeout(_Atomic uint64_t *timeout_ns, int fd, int option) {
-    uint64_t told = socket_timeout_ns(fd, option);
-    if (told != 0 || atomic_load_explicit(timeout_ns, memory_order_relaxed) != CONN_AT_ONCE_NS)
-        atomic_store_explicit(timeout_ns, told, memory_order_relaxed);
+    uint64_t reported = socket_timeout_ns(fd, option);
+    if (reported != 0 || atomic_load_explicit(timeout_ns, memory_order_relaxed) != CONN_AT_ONCE_NS)
+        atomic_store_explicit(timeout_ns, reported, memory_order_relaxed);
 }
 
 void conn_read_options(struct conn *conn, int fd) {
-    struct vn_half *own = conn->own;
-    uint32_t set = number_of(fd, SO_BUF_LOCK);   /* a kernel before 5.16 doesn't tell: then nothing is bounded */
+    struct vn_region *own = conn->own;
+    uint32_t set = number_of(fd, SO_BUF_LOCK); /* a kernel before 5.16 doesn't say: then nothing is bounded */
     uint32_t low_water = number_of(fd, SO_RCVLOWAT);
     own->send_buffer = set & SOCK_SNDBUF_LOCK ? number_of(fd, SO_SNDBUF) : 0;
     own->receive_buffer = set & SOCK_RCVBUF_LOCK ? number_of(fd, SO_RCVBUF) : 0;
@@ -214,7 +216,8 @@ void conn_read_options(struct conn *conn, int fd) {
 }
 
 int conn_take_error(struct conn *conn) {
-    return atomic_load_explicit(&conn->own->error, memory_order_relaxed) != 0 ? atomic_exchange(&conn->own->error, 0) : 0;
+    return atomic_load_explicit(&conn->own->error, memory_order_relaxed) != 0 ? atomic_exchange(&conn->own->error, 0)
+                                                                              : 0;
 }
 
 void conn_give_back_error(struct conn *conn, int error) {

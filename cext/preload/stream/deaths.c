@@ -2,7 +2,7 @@
  *
  * Who sleeps is woken by a death. Who does not has to ask the kernel, and to ask for each connection every 0.1 ms costs two
  * system calls with nearly every message where there are many connections. So connections that are asked for again and
- * again are watched in one epoll of the process, and one system call tells of all of them. It hears of nothing but hang-ups:
+ * again are watched in one epoll of the process, and one system call reports all of them. It hears only of hang-ups:
  * bytes in the doorbells do not make it ready. As everywhere both the doorbell and the TCP socket are watched: see
  * conn_has_ended. */
 #include "stream/deaths.h"
@@ -13,7 +13,7 @@
 #include "base/real.h"
 #include "fdtable/hidden.h"
 
-#define LOOKS_ALONE 8    /* with which a connection has shown that it will be used for a while */
+#define LOOKS_ALONE 8 /* with which a connection has shown that it will be used for a while */
 #define MOST_DEATHS 16
 
 static _Atomic int descriptor = -1;
@@ -36,7 +36,7 @@ static bool watch_one(int epoll, int fd, uint64_t data) {
     return real_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST;
 }
 
-/* What has happened before is told by the first look. */
+/* The first look reports what has happened before. */
 static void watch(struct conn *conn, int fd) {
     int epoll = own_epoll(), tcp = conn_pin(conn, fd);
     uint64_t data = (uint64_t)conn->serial << 32 | (uint32_t)tcp;
@@ -80,7 +80,7 @@ static bool is_watched(const struct conn *conn) {
 }
 
 static void look_alone(struct conn *conn, int fd) {
-    if (++conn->death_looks % LOOKS_ALONE == 0 && conn_phase(conn) == CONN_DIRECT)   /* and again, where that fails */
+    if (++conn->death_looks % LOOKS_ALONE == 0 && conn_phase(conn) == CONN_DIRECT) /* and again, where that fails */
         watch(conn, fd);
     conn_has_ended(conn, fd);
 }
@@ -107,7 +107,7 @@ void deaths_look_by_time(struct conn *conn, int fd) {
     deaths_look_since(conn, fd, ticks_now(), &asked);
 }
 
-void deaths_after_fork(void) {   /* an edge that one process takes, the other does not see */
+void deaths_after_fork(void) { /* an edge that one process takes, the other does not see */
     int old = atomic_exchange(&descriptor, -1);
     if (old >= 0)
         hidden_close(old);

@@ -3,7 +3,7 @@
  * Theory of operation. A connection's doorbell is a pair of connected Unix stream sockets, one at each end. A byte in
  * it means: look at the memory. It carries nothing else after the answer (handshake/progress.c).
  *
- * Who goes to sleep arms: it counts itself in `armed` of its own half, takes a new sleep_number, looks at the memory
+ * Who goes to sleep arms: it counts itself in `armed` of its own region, takes a new sleep_number, looks at the memory
  * once more, and sleeps. The other end, after it has moved a cursor, looks at `armed`. Both have a full barrier between
  * their store and their look, so one of them sees the other: either the sleeper sees the bytes, or the writer sees the
  * sleeper. The writer then sends one byte, and not again for the same sleep_number: who sleeps again has a new one.
@@ -26,15 +26,15 @@
 #include "stream/lock.h"
 #include "stream/ring.h"
 
-#define MOST_BYTES 64          /* that may pile up; a Unix socket takes about 270 single ones */
+#define MOST_BYTES 64 /* that may pile up; a Unix socket takes about 270 single ones */
 
 void doorbell_ring(struct conn *conn) {
     char byte = 1;
     int saved = errno;
     atomic_fetch_add_explicit(&conn->own->rings, 1, memory_order_relaxed);
     /* A full doorbell has edges that nobody has seen yet. */
-    if (quiet_send(conn->doorbell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && (errno == EPIPE || errno == ECONNRESET) &&
-        conn_phase(conn) == CONN_DIRECT)
+    if (quiet_send(conn->doorbell, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+        (errno == EPIPE || errno == ECONNRESET) && conn_phase(conn) == CONN_DIRECT)
         conn_note_end(conn, -1);
     errno = saved;
 }
@@ -45,15 +45,15 @@ void doorbell_ring_if_wanted(struct conn *conn, uint64_t wants) {
 }
 
 void doorbell_ring_if_armed(struct conn *conn, uint64_t wants) {
-    const struct vn_half *peer = conn->peer;
-    if (UNLIKELY(peer == NULL)) {   /* whether it sleeps can't be seen yet */
+    const struct vn_region *peer = conn->peer;
+    if (UNLIKELY(peer == NULL)) { /* whether it sleeps can't be seen yet */
         doorbell_ring(conn);
         return;
     }
     uint64_t armed = atomic_load_explicit(&peer->armed, memory_order_relaxed);
     if (LIKELY(wants == VN_ARMED_DATA ? !VN_WANTS_DATA(armed) : !VN_WANTS_ROOM(armed)))
         return;
-    if (wants == VN_ARMED_ROOM) {   /* not before there is as much as a poll would call writable */
+    if (wants == VN_ARMED_ROOM) { /* not before there is as much as a poll would call writable */
         uint64_t used = peer->head - conn->own->tail;
         if (used > stream_writable(peer, conn->own))
             return;
@@ -94,13 +94,13 @@ static void take_all_but_one(struct conn *conn) {
 }
 
 void doorbell_keep_short(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t rings = peer != NULL ? atomic_load_explicit(&peer->rings, memory_order_relaxed) : 0;
     struct stream_lock lock;
     int saved = errno;
     if (LIKELY(rings - atomic_load_explicit(&conn->own->trimmed, memory_order_relaxed) < MOST_BYTES))
         return;
-    if (stream_try_lock(&conn->own->trim_lock, &lock)) {   /* one at a time, or two would take the last byte */
+    if (stream_try_lock(&conn->own->trim_lock, &lock)) { /* one at a time, or two would take the last byte */
         take_all_but_one(conn);
         atomic_store_explicit(&conn->own->trimmed, rings, memory_order_relaxed);
         stream_unlock(&lock);

@@ -6,7 +6,7 @@
  * so it is for streams that have shown to be fast, and for few of a process at a time; and the address space for it is only
  * taken then, because page tables count where there are 10,000 connections.
  *
- * The writer wishes it, the reader maps the whole of the half and says so, the writer does the same and goes on in the large
+ * The writer wishes it, the reader maps the whole of the region and says so, the writer does the same and goes on in the large
  * ring, behind what the small one is the beginning of. So what is in there can be read as before, and is not written over:
  * less than the large ring by the small one is on the way at a time. A reader that can't map it, or is slow, keeps the small.
  * Of several processes that have an end since before (fork) each maps it when it first needs it, and has a broken connection
@@ -17,15 +17,15 @@
 #include "base/settings.h"
 #include "memory/region.h"
 
-#define MOST_LARGE 32                /* of one process */
-#define FAST_BYTES (4u << 20)        /* so many must have gone at once */
-#define FAST_NS 4                    /* with so much time for each byte: 2 Gbit/s */
+#define MOST_LARGE 32         /* of one process */
+#define FAST_BYTES (4u << 20) /* so many must have gone at once */
+#define FAST_NS 4             /* with so much time for each byte: 2 Gbit/s */
 
 static _Atomic int granted;
 
-static char *ring_of(void **whole, const struct vn_half *half) {
+static char *ring_of(void **whole, const struct vn_region *region) {
     if (*whole == NULL)
-        *whole = region_map_whole(half);
+        *whole = region_map_whole(region);
     return *whole != NULL ? (char *)*whole + VN_CONTROL_BYTES : NULL;
 }
 
@@ -60,20 +60,21 @@ static void wish(struct conn *conn) {
 }
 
 static void begin(struct conn *conn, uint64_t head) {
-    struct vn_half *own = conn->own;
+    struct vn_region *own = conn->own;
     if (large_own(conn) == NULL)
         return;
     atomic_store_explicit(&own->large_from, head, memory_order_relaxed);
     atomic_store_explicit(&own->large_origin, head - VN_RING_BYTES, memory_order_relaxed);
-    atomic_store_explicit(&own->mode, VN_LARGE, memory_order_release);   /* and so shown before the head that follows */
+    atomic_store_explicit(&own->mode, VN_LARGE, memory_order_release); /* and so shown before the head that follows */
 }
 
 void large_full(struct conn *conn, uint64_t head, uint64_t tail) {
-    struct vn_half *own = conn->own;
-    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn_phase(conn) != CONN_DIRECT || settings.large == LARGE_NEVER)
+    struct vn_region *own = conn->own;
+    if (own->mode == VN_LARGE || own->send_buffer != 0 || conn_phase(conn) != CONN_DIRECT ||
+        settings.large == LARGE_NEVER)
         return;
     if (own->mode == VN_WISHES) {
-        const struct vn_half *peer = conn->peer;
+        const struct vn_region *peer = conn->peer;
         if (atomic_load_explicit(&peer->has_large, memory_order_acquire))
             begin(conn, head);
         return;

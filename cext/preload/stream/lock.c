@@ -84,7 +84,7 @@ void stream_unlock(const struct stream_lock *lock) {
 void stream_unlock_fenced(const struct stream_lock *lock) {
 #if defined(__x86_64__)
     if (lock->word != NULL) {
-        atomic_exchange(lock->word, 0);   /* which is a fence here, and costs no more than one */
+        atomic_exchange(lock->word, 0); /* which is a fence here, and costs no more than one */
         return;
     }
 #endif

@@ -9,10 +9,10 @@
 #include "stream/conn.h"
 
 struct stream_lock {
-    _Atomic uint32_t *word;   /* NULL: not taken, as nobody else is there */
+    _Atomic uint32_t *word; /* NULL: not taken, as nobody else is there */
 };
 
 struct stream_lock stream_lock(const struct conn *conn, _Atomic uint32_t *word);
-bool stream_try_lock(_Atomic uint32_t *word, struct stream_lock *lock);   /* without waiting */
+bool stream_try_lock(_Atomic uint32_t *word, struct stream_lock *lock); /* without waiting */
 void stream_unlock(const struct stream_lock *lock);
-void stream_unlock_fenced(const struct stream_lock *lock);   /* and a full fence after all that was stored before */
+void stream_unlock_fenced(const struct stream_lock *lock); /* and a full fence after all that was stored before */

@@ -10,8 +10,7 @@
 /* Bytes after which a cursor is shown, so that both ends copy at the same time. */
 #define PIECE (32u * 1024)
 
-/* What TCP offers at first to who sends, if nobody has set SO_RCVBUF. */
-#define WINDOW (64u * 1024)
+#define WINDOW (64u * 1024) /* what TCP offers at first to who sends, if nobody has set SO_RCVBUF */
 
 #define POLL_READ (POLLIN | POLLRDNORM)
 #define POLL_WRITE (POLLOUT | POLLWRNORM)
@@ -24,14 +23,14 @@ static ssize_t fault(struct conn *conn) {
 }
 
 /* As many as TCP would have on their way: in the sender's buffer, and in the half of the receiver's that it offers. */
-uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_half *reader) {
+uint64_t stream_bound_by(uint32_t send_buffer, const struct vn_region *reader) {
     uint32_t set = reader != NULL ? atomic_load_explicit(&reader->receive_buffer, memory_order_relaxed) : 0;
     uint64_t bound = (uint64_t)send_buffer + (set != 0 ? set / 2 : WINDOW);
     return bound < VN_RING_BYTES ? bound : VN_RING_BYTES;
 }
 
-static uint32_t state_of(const struct vn_half *half) {
-    return half != NULL ? atomic_load_explicit(&half->state, memory_order_acquire) : 0;
+static uint32_t state_of(const struct vn_region *region) {
+    return region != NULL ? atomic_load_explicit(&region->state, memory_order_acquire) : 0;
 }
 
 /* No process has the other end any more. Before it is direct that says nothing: an answer may wait at the doorbell. */
@@ -55,17 +54,17 @@ static int error_of_reset(struct conn *conn, uint32_t theirs) {
 }
 
 void stream_absorb(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t state = state_of(peer);
     if (conn_phase(conn) != CONN_DIRECT || peer == NULL)
         return;
-    if (atomic_load(&conn->own->state) & VN_RESET)   /* another process has written to an end that is over */
+    if (atomic_load(&conn->own->state) & VN_RESET) /* another process has written to an end that is over */
         conn_break(conn, 0);
     else if (state & VN_RESET)
         conn_break(conn, error_of_reset(conn, state));
     else if (is_gone(conn) && !(state & VN_CLOSED) &&
              (atomic_load(&conn->peer_reset) || atomic_load(&peer->tail) != atomic_load(&conn->own->head)))
-        conn_break(conn, error_of_reset(conn, state));   /* it died, and left bytes unread, or wanted a reset */
+        conn_break(conn, error_of_reset(conn, state)); /* it died, and left bytes unread, or wanted a reset */
 }
 
 /* Whether nothing that is written will be read. */
@@ -75,34 +74,34 @@ static bool is_over(struct conn *conn) {
 
 /* The ring that a position is in. */
 struct ring {
-    const char *bytes;   /* NULL: it can't be had, or there is none of its mode */
-    uint64_t size, origin;   /* size: a power of two */
-    uint64_t end;        /* the first position that is not in it */
+    const char *bytes;     /* NULL: it can't be had, or there is none of its mode */
+    uint64_t size, origin; /* size: a power of two */
+    uint64_t end;          /* the first position that is not in it */
 };
 
-static struct ring ring_at(struct conn *conn, const struct vn_half *half, uint64_t position) {
-    struct ring ring = {(const char *)half + VN_CONTROL_BYTES, VN_RING_BYTES,
-                        atomic_load_explicit(&half->origin, memory_order_relaxed), UINT64_MAX};
-    uint32_t mode = atomic_load_explicit(&half->mode, memory_order_acquire);
+static struct ring ring_at(struct conn *conn, const struct vn_region *region, uint64_t position) {
+    struct ring ring = {(const char *)region + VN_CONTROL_BYTES, VN_RING_BYTES,
+                        atomic_load_explicit(&region->origin, memory_order_relaxed), UINT64_MAX};
+    uint32_t mode = atomic_load_explicit(&region->mode, memory_order_acquire);
     if (LIKELY(mode < VN_LARGE))
         return ring;
-    uint64_t from = atomic_load_explicit(&half->large_from, memory_order_relaxed);
+    uint64_t from = atomic_load_explicit(&region->large_from, memory_order_relaxed);
     if (position < from) {
         ring.end = from;
         return ring;
     }
     ring.size = VN_LARGE_BYTES;
-    ring.origin = atomic_load_explicit(&half->large_origin, memory_order_relaxed);
-    ring.bytes = mode != VN_LARGE ? NULL : half == conn->own ? large_own(conn) : large_peer(conn);
+    ring.origin = atomic_load_explicit(&region->large_origin, memory_order_relaxed);
+    ring.bytes = mode != VN_LARGE ? NULL : region == conn->own ? large_own(conn) : large_peer(conn);
     return ring;
 }
 
 /* ------------------------------------------------------------------------------------------------------ writing */
 
 /* The first write to who has closed succeeds, as by TCP: that nobody wants it is known only when the reset comes. Who
- * has shut both directions, and not closed, sees that reset as well, so it is told of it. */
+ * has shut both directions, and not closed, sees that reset as well, so it is reported. */
 static ssize_t write_over(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     size_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
@@ -138,7 +137,7 @@ static size_t put(const struct ring *ring, uint64_t head, const char *from, size
 }
 
 /* Everything was read: the ring begins anew, with small messages in the same few lines. */
-static void begin_anew(struct vn_half *own, uint64_t head) {
+static void begin_anew(struct vn_region *own, uint64_t head) {
     if (LIKELY(atomic_load_explicit(&own->mode, memory_order_relaxed) < VN_LARGE)) {
         atomic_store_explicit(&own->origin, head, memory_order_relaxed);
         return;
@@ -159,20 +158,20 @@ static inline void unlock(const struct stream_lock *lock, bool shown) {
 static bool may_write(struct conn *conn, ssize_t *result) {
     enum phase phase = conn_phase(conn);
     *result = 0;
-    if (UNLIKELY(phase == CONN_PLAIN || phase == CONN_CONNECTING))   /* since the caller looked */
+    if (UNLIKELY(phase == CONN_PLAIN || phase == CONN_CONNECTING)) /* since the caller looked */
         return false;
     if (UNLIKELY(state_of(conn->peer) & VN_RESET)) {
         stream_absorb(conn);
         phase = conn_phase(conn);
     }
     bool shut = atomic_load_explicit(&conn->own->state, memory_order_relaxed) & (VN_FIN | VN_RESET);
-    if (UNLIKELY(shut && phase == CONN_DIRECT)) {   /* an error comes first */
+    if (UNLIKELY(shut && phase == CONN_DIRECT)) { /* an error comes first */
         stream_absorb(conn);
         phase = conn_phase(conn);
     }
     if (UNLIKELY(phase == CONN_BROKEN || shut)) {
         if (!entry_has_descriptors(&conn->entry) && phase != CONN_BROKEN)
-            return false;   /* another thread has closed it: TCP lets this one wait for room that never comes */
+            return false; /* another thread has closed it: TCP lets this one wait for room that never comes */
         int error = conn_take_error(conn);
         errno = error != 0 ? error : EPIPE;
         *result = -1;
@@ -211,8 +210,8 @@ static size_t copy_out(struct conn *conn, uint64_t head, uint64_t tail, const st
 }
 
 static ssize_t write_once(struct conn *conn, const struct iovec *iov, int count, size_t skip) {
-    struct vn_half *own = conn->own;
-    const struct vn_half *peer = conn->peer;
+    struct vn_region *own = conn->own;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
     uint64_t tail = peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0;
     ssize_t result;
@@ -262,7 +261,7 @@ static bool has_ended(struct conn *conn, ssize_t *result, bool *end) {
     *end = true;
     if (state_of(conn->peer) & VN_FIN)
         return true;
-    if (conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) != EPIPE) {   /* which is for who writes */
+    if (conn_phase(conn) == CONN_BROKEN && atomic_load(&conn->own->error) != EPIPE) { /* which is for who writes */
         int error = conn_take_error(conn);
         if (error != 0) {
             *end = false;
@@ -277,7 +276,7 @@ static bool has_ended(struct conn *conn, ssize_t *result, bool *end) {
 
 /* What can be read now, at *tail; false: nothing, and then *result and *end say why. */
 static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t *result, bool *end) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     *result = 0;
     *end = false;
     *tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
@@ -286,7 +285,7 @@ static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t 
         return true;
     if (conn_phase(conn) == CONN_PLAIN || !has_ended(conn, result, end))
         return false;
-    if (*result == 0 && peer != NULL)   /* the last bytes were shown before the end was */
+    if (*result == 0 && peer != NULL) /* the last bytes were shown before the end was */
         *head = atomic_load_explicit(&peer->head, memory_order_acquire);
     if (*result != 0 || *head == *tail)
         return false;
@@ -297,7 +296,7 @@ static bool may_read(struct conn *conn, uint64_t *tail, uint64_t *head, ssize_t 
 /* Copies up to `count` pieces into iov (NULL pointers: nowhere), from tail to at most head. */
 static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const struct iovec *iov, int count, size_t skip,
                        bool peek) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     struct ring ring = ring_at(conn, peer, tail);
     uint64_t start = tail, shown = tail;
     for (int i = 0; i < count && tail != head; i++) {
@@ -336,7 +335,7 @@ static ssize_t copy_in(struct conn *conn, uint64_t tail, uint64_t head, const st
 }
 
 void stream_prefetch(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     if (UNLIKELY(peer == NULL || atomic_load_explicit(&peer->mode, memory_order_relaxed) >= VN_LARGE))
         return;
     uint64_t tail = atomic_load_explicit(&conn->own->tail, memory_order_relaxed);
@@ -350,7 +349,7 @@ static ssize_t read_once(struct conn *conn, const struct iovec *iov, int count, 
     ssize_t result;
     if (!may_read(conn, &tail, &head, &result, end))
         return result;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t mode = atomic_load_explicit(&peer->mode, memory_order_acquire);
     if (head - tail > (mode < VN_LARGE ? VN_RING_BYTES : VN_LARGE_BYTES))
         return fault(conn);
@@ -390,7 +389,7 @@ ssize_t stream_discard(struct conn *conn, size_t bytes, bool peek, bool *end) {
 /* ------------------------------------------------------------------------------------------------------- events */
 
 size_t stream_readable(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     if (peer == NULL)
         return 0;
     uint64_t bytes = atomic_load_explicit(&peer->head, memory_order_acquire) -
@@ -399,20 +398,22 @@ size_t stream_readable(struct conn *conn) {
 }
 
 size_t stream_unread_by_peer(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t head = atomic_load_explicit(&conn->own->head, memory_order_relaxed);
     return head - (peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_acquire) : 0);
 }
 
 size_t stream_not_arrived(struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t set = peer != NULL ? atomic_load_explicit(&peer->receive_buffer, memory_order_relaxed) : 0;
     size_t unread = stream_unread_by_peer(conn), window = set != 0 ? set / 2 : WINDOW;
     return conn->lost + (unread > window ? unread - window : 0);
 }
 
 static unsigned events_when_broken(struct conn *conn) {
-    unsigned events = POLL_READ | POLL_WRITE | POLLRDHUP | POLLHUP;
+    unsigned events = POLL_WRITE | POLLHUP;
+    if (!atomic_load(&conn->dropped))
+        events |= POLL_READ | POLLRDHUP;
     return atomic_load(&conn->own->error) != 0 ? events | POLLERR : events;
 }
 
@@ -431,7 +432,7 @@ static bool has_enough(const struct conn *conn, uint64_t bytes) {
 
 /* More than a ring unread is nonsense that the next write reports: see write_once. */
 static bool has_room(const struct conn *conn) {
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint64_t unread = atomic_load_explicit(&conn->own->head, memory_order_relaxed) -
                       (peer != NULL ? atomic_load_explicit(&peer->tail, memory_order_relaxed) : 0);
     return unread <= stream_writable(conn->own, peer) || unread > VN_LARGE_BYTES;
@@ -442,7 +443,7 @@ unsigned stream_events(struct conn *conn, unsigned wanted) {
     wanted |= POLLHUP | POLLERR;
     if (phase == CONN_CONNECTING || phase == CONN_PLAIN)
         return 0;
-    const struct vn_half *peer = conn->peer;
+    const struct vn_region *peer = conn->peer;
     uint32_t theirs = state_of(peer);
     bool gone = is_gone(conn);
     if (UNLIKELY((theirs & VN_RESET) || gone)) {
@@ -464,6 +465,12 @@ unsigned stream_events(struct conn *conn, unsigned wanted) {
     return events & wanted;
 }
 
+bool stream_wakes_reader(struct conn *conn) {
+    unsigned events = stream_events(conn, POLLIN);
+    bool ended = (state_of(conn->peer) & VN_FIN) || is_gone(conn);
+    return has_enough(conn, stream_readable(conn)) || (events != 0 && ended && conn_phase(conn) != CONN_BROKEN);
+}
+
 bool stream_is_connected(struct conn *conn) {
     stream_absorb(conn);
     uint32_t theirs = state_of(conn->peer);
@@ -472,7 +479,7 @@ bool stream_is_connected(struct conn *conn) {
         return false;
     if (!(atomic_load(&conn->own->state) & VN_FIN) || !((theirs & VN_FIN) || is_gone(conn)))
         return true;
-    return stream_not_arrived(conn) > 0 && !is_gone(conn);   /* our FIN is behind them */
+    return stream_not_arrived(conn) > 0 && !is_gone(conn); /* our FIN is behind them */
 }
 
 int stream_tcp_state(struct conn *conn, int state) {
@@ -480,16 +487,14 @@ int stream_tcp_state(struct conn *conn, int state) {
     bool mine = atomic_load(&conn->own->state) & VN_FIN;
     bool theirs = (state_of(conn->peer) & VN_FIN) || is_gone(conn);
     switch (conn_phase(conn)) {
-    case CONN_BROKEN:
-        return TCP_CLOSE;
+    case CONN_BROKEN: return TCP_CLOSE;
     case CONN_OFFERED:
     case CONN_DIRECT:
         if (mine && theirs)
             return stream_is_connected(conn) ? TCP_LAST_ACK : TCP_CLOSE;
-        if (mine)   /* the FIN comes behind all bytes */
+        if (mine) /* the FIN comes behind all bytes */
             return stream_not_arrived(conn) > 0 ? TCP_FIN_WAIT1 : TCP_FIN_WAIT2;
         return theirs ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
-    default:
-        return state;
+    default: return state;
     }
 }

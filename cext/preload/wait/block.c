@@ -17,11 +17,11 @@
 #include "wait/spin.h"
 #include "wait/stay.h"
 
-#define MOST_AWAITED (VN_RING_BYTES / 4 * 3)   /* of a larger number of bytes, the rest may not have room */
+#define MOST_AWAITED (VN_RING_BYTES / 4 * 3) /* of a larger number of bytes, the rest may not have room */
 
 struct want {
     unsigned events;
-    size_t bytes;   /* that must be there for POLLIN; 0: as poll has it */
+    size_t bytes; /* that must be there for POLLIN; 0: as poll has it */
     bool partial;
 };
 
@@ -53,7 +53,7 @@ static void leave(struct stay *stay) {
     struct conn *conn = stay->what;
     unblock(stay);
     block_done(conn);
-    conn_release(conn);   /* the hook's, which has not returned either */
+    conn_release(conn); /* the hook's, which has not returned either */
 }
 
 static uint64_t time_left(uint64_t deadline) {
@@ -113,7 +113,7 @@ static int wait_sleeping(struct stay *stay, int fd, struct want want, uint64_t d
     for (;;) {
         bool late = deadline_ns != 0 && now_ns() >= deadline_ns;
         struct slept slept = late ? (struct slept){true, EAGAIN} : sleep_armed(stay, fd, want, deadline_ns, spin);
-        if (!slept.woken && slept.interrupted == EINTR)   /* what its handler brought about comes after it */
+        if (!slept.woken && slept.interrupted == EINTR) /* what its handler brought about comes after it */
             return fail(EINTR);
         progress_serve(conn, fd);
         if (is_true(conn, want))
@@ -129,12 +129,12 @@ static int wait_for(struct conn *conn, int fd, struct want want, uint64_t deadli
     spin_start(&spin, &conn->poll_ns);
     do {
         if (conn_phase(conn) < CONN_DIRECT && spin.looks % LOOKS_A_YIELD == 0)
-            progress_serve(conn, fd);   /* the answer comes by the doorbell, not by memory */
+            progress_serve(conn, fd); /* the answer comes by the doorbell, not by memory */
         if (is_true(conn, want)) {
             spin_paid(&spin);
             return 0;
         }
-    } while (handlers.waiting == 0 && spin_on(&spin));   /* one that waits ends the call, or runs in its sleep */
+    } while (handlers.waiting == 0 && spin_on(&spin)); /* one that waits ends the call, or runs in its sleep */
     struct mark mark;
     struct stay *stay = stay_begin(&mark, leave, conn);
     atomic_fetch_add(&conn->blocked, 1);

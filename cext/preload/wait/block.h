@@ -14,4 +14,4 @@ int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_n
 /* At the end of a call that may have blocked: it may have been the last that keeps a connection which was closed. */
 void block_done(struct conn *conn);
 
-void block_look(struct conn *conn, int fd);   /* for who does not wait, before it says EAGAIN */
+void block_look(struct conn *conn, int fd); /* for who does not wait, before it says EAGAIN */

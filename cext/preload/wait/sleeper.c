@@ -1,7 +1,6 @@
 /* A thread's own place to sleep for connections: see sleeper.h. */
 #include "wait/sleeper.h"
 
-
 #include "base/process.h"
 #include "base/real.h"
 #include "base/signals.h"
@@ -13,11 +12,11 @@
 
 struct sleeper {
     int epoll;
-    uint32_t number;   /* of this sleeper and no other */
+    uint32_t number; /* of this sleeper and no other */
     pid_t process;
 };
 
-#define OF_TCP 0x80000000ull          /* in an event's data: the TCP socket, not the doorbell */
+#define OF_TCP 0x80000000ull /* in an event's data: the TCP socket, not the doorbell */
 #define OF_KICK UINT64_MAX
 
 static __thread struct sleeper own = {.epoll = -1};
@@ -103,7 +102,8 @@ int sleeper_collect(struct sleeper *sleeper, struct wake *wakes) {
     return translate(events, count, wakes);
 }
 
-int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask, enum interruption *interruption) {
+int sleeper_ppoll(struct pollfd *fds, nfds_t count, uint64_t timeout, const sigset_t *mask,
+                  enum interruption *interruption) {
     struct opening opening;
     struct timespec time;
     bool is_over = handlers_open(&opening);
@@ -127,7 +127,7 @@ int sleeper_poll(int fd, short events, uint64_t timeout, bool restarts, int *int
     struct pollfd one = {fd, events, 0};
     enum interruption interruption;
     int count = sleeper_ppoll(&one, 1, timeout, NULL, &interruption);
-    if (count < 0 && errno == EINTR && interruption == INTERRUPTION_NONE)   /* by a handler that is unknown here */
+    if (count < 0 && errno == EINTR && interruption == INTERRUPTION_NONE) /* by a handler that is unknown here */
         interruption = signals_all_restart() ? INTERRUPTION_RESTARTS : INTERRUPTION_ENDS;
     *interrupted = error_of(interruption, restarts);
     return count;

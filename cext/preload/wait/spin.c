@@ -23,20 +23,21 @@
 #define SWITCH_NS 1500
 #define SHARING_YIELDS 8
 #define LONG_YIELD_NS 20000
-#define CROWDED_NS 20000000    /* between two sleeps after long yields */
-#define MOST_LENT_NS 2000000   /* in one wait, to others */
+#define CROWDED_NS 20000000  /* between two sleeps after long yields */
+#define MOST_LENT_NS 2000000 /* in one wait, to others */
 #define SLICE_NS 500000
-#define SOON_NS (20 * MILLISECOND_NS)   /* after the last pause: it is no other end that takes slices */
+#define SOON_NS (20 * MILLISECOND_NS) /* after the last pause: it is no other end that takes slices */
 #define WORTH_A_SLICE 256
 #define SHORT_PAUSE_NS (2 * MILLISECOND_NS)
 #define FIRST_PAUSE_NS (10 * MILLISECOND_NS)
-#define TIMES_PAUSE 8          /* as long, when the last pause has only just ended */
+#define TIMES_PAUSE 8 /* as long, when the last pause has only just ended */
 #define MOST_PAUSE_NS SECOND_NS
-#define LEARNT_LEAST 1000      /* ns: who has learnt that sleeps are long looks some times, and yields to other ends alone */
+/* ns: who has learnt that sleeps are long looks some times, and yields to other ends alone */
+#define LEARNT_LEAST 1000
 
 static __thread bool crowded;
-static __thread unsigned sharing;   /* yields that may still come back at once before there is nobody else */
-static __thread unsigned paid;      /* waits that polling has ended since the last yield of a slice */
+static __thread unsigned sharing; /* yields that may still come back at once before there is nobody else */
+static __thread unsigned paid;    /* waits that polling has ended since the last yield of a slice */
 static __thread uint64_t crowded_at, paused_until, pause_ns, alone_until;
 
 static inline void relax(void) {

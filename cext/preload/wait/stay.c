@@ -6,12 +6,12 @@
 
 #include "base/signals.h"
 
-#define MOST_STAYS 8     /* calls in handlers that interrupt each other */
+#define MOST_STAYS 8 /* calls in handlers that interrupt each other */
 #define MOST_AT_END 4
 #define NEAR (32 * 1024)
 
-static __thread struct stay stays[MOST_STAYS];   /* leave is NULL in those that are free */
-static __thread unsigned count;                  /* of the others */
+static __thread struct stay stays[MOST_STAYS]; /* leave is NULL in those that are free */
+static __thread unsigned count;                /* of the others */
 static __thread bool will_end;
 static __thread uint64_t marks = 0x5d0c0ull << 40;
 static pthread_key_t key;
@@ -51,7 +51,7 @@ void stay_settle(void) {
 
 struct stay *stay_begin(struct mark *mark, void (*leave)(struct stay *stay), void *what) {
     struct stay *stay = &mark->beyond;
-    mark->number = ++marks;   /* before the look: a call that was left may have had the same frame */
+    mark->number = ++marks; /* before the look: a call that was left may have had the same frame */
     if (UNLIKELY(count > 0))
         settle();
     if (UNLIKELY(!will_end))
@@ -68,7 +68,7 @@ void stay_end(struct stay *stay) {
     bool recorded = stay >= stays && stay < stays + MOST_STAYS;
     stay->leave = NULL;
     count -= recorded;
-    if (UNLIKELY(count > 0))   /* of a handler's calls that were left by a jump into the handler */
+    if (UNLIKELY(count > 0)) /* of a handler's calls that were left by a jump into the handler */
         settle();
 }
 
@@ -80,9 +80,9 @@ static void thread_ends(void *unused) {
     for (unsigned i = 0; i < ends; i++)
         at_end[i]();
     handlers.depth = 0;
-    if (handlers.waiting != 0)   /* a signal of the process is not to die with the thread */
+    if (handlers.waiting != 0) /* a signal of the process is not to die with the thread */
         handlers_run();
-    will_end = false;   /* another destructor may use connections after this one */
+    will_end = false; /* another destructor may use connections after this one */
 }
 
 bool stay_init(void) {

@@ -8,24 +8,25 @@
 #include "base/common.h"
 
 struct stay {
-    void (*leave)(struct stay *stay);   /* gives back what the call holds */
+    void (*leave)(struct stay *stay); /* gives back what the call holds */
     void *what;
-    unsigned armed;                     /* for leave, as what follows */
+    unsigned armed; /* for leave, as what follows */
     size_t bytes;
-    const volatile uint64_t *mark;      /* in the call's frame, with the value `number` as long as that is not used for others */
+    /* in the call's frame, with the value `number` as long as that is not used for others */
+    const volatile uint64_t *mark;
     uint64_t number;
 };
 
 struct mark {
     volatile uint64_t number;
-    struct stay beyond;    /* where there is no record left */
+    struct stay beyond; /* where there is no record left */
 };
 
 /* mark: in the frame that ends the stay. Calls that a handler makes have stays inside another. */
 struct stay *stay_begin(struct mark *mark, void (*leave)(struct stay *stay), void *what);
 void stay_end(struct stay *stay);
 
-void stay_settle(void);   /* gives back what those hold that have been left by a jump */
+void stay_settle(void); /* gives back what those hold that have been left by a jump */
 
 bool stay_init(void);
-void stay_at_thread_end(void (*what)(void));   /* of a thread that has stayed, after its stays are given back */
+void stay_at_thread_end(void (*what)(void)); /* of a thread that has stayed, after its stays are given back */

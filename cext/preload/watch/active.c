@@ -1,4 +1,4 @@
-/* Direct connections in an epoll: their doorbells in the inner one, the active list, and what others tell of them. */
+/* Direct connections in an epoll: their doorbells in the inner one, the active list, and what others report of them. */
 #include "watch/active.h"
 
 #include "base/real.h"
@@ -8,8 +8,8 @@
 
 #define BUCKETS 4096
 
-static pthread_mutex_t touch_lock = PTHREAD_MUTEX_INITIALIZER;   /* over the hash; the innermost lock */
-static struct watched *buckets[BUCKETS];                         /* by connection */
+static pthread_mutex_t touch_lock = PTHREAD_MUTEX_INITIALIZER; /* over the hash; the innermost lock */
+static struct watched *buckets[BUCKETS];                       /* by connection */
 
 static struct watched **bucket(uint32_t serial) {
     return &buckets[serial % BUCKETS];
@@ -26,7 +26,7 @@ static void unlist(struct watched *watched) {
 
 void watch_activate(struct watched *watched) {
     struct epoll *epoll = watched->epoll;
-    if (watched->armed != 0) {   /* a ring answers one arming: the next needs a new one */
+    if (watched->armed != 0) { /* a ring answers one arming: the next needs a new one */
         doorbell_disarm(watched->conn, watched->armed);
         watched->armed = 0;
     }
@@ -51,8 +51,9 @@ void watch_park(struct watched *watched) {
 void watch_kick(struct epoll *epoll) {
     uint64_t one = 1;
     int saved = errno;
-    if ((epoll_has_sleepers(epoll) || epoll->nested) && epoll->kick >= 0 && quiet_write(epoll->kick, &one, sizeof(one)) < 0)
-        errno = saved;   /* the counter is full: it is readable */
+    if ((epoll_has_sleepers(epoll) || epoll->nested) && epoll->kick >= 0 &&
+        quiet_write(epoll->kick, &one, sizeof(one)) < 0)
+        errno = saved; /* the counter is full: it is readable */
 }
 
 /* An event's data is the connection's serial number: a doorbell that a child still has open may speak of one that is long
@@ -66,7 +67,7 @@ static uint64_t data_of(const struct conn *conn) {
 static int add(struct epoll *epoll, int fd, uint32_t events, uint64_t data) {
     struct epoll_event event = {events, {.u64 = data}};
     int result = real_epoll_ctl(epoll->inner, EPOLL_CTL_ADD, fd, &event);
-    if (result != 0 && errno == EEXIST)   /* by another number of the same connection, or from before a MOD */
+    if (result != 0 && errno == EEXIST) /* by another number of the same connection, or from before a MOD */
         result = real_epoll_ctl(epoll->inner, EPOLL_CTL_MOD, fd, &event);
     return result;
 }
@@ -82,7 +83,7 @@ void watch_tcp(struct watched *watched) {
 
 int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     int result = add(epoll, conn->doorbell, EPOLLIN | EPOLLRDHUP | EPOLLET, data_of(conn));
-    if (result == 0 && conn_phase(conn) == CONN_CONNECTING)   /* it tells one thing once */
+    if (result == 0 && conn_phase(conn) == CONN_CONNECTING) /* it reports a thing once */
         result = add(epoll, watched->fd, EPOLLOUT | EPOLLONESHOT, data_of(conn) | OF_TCP);
     if (result != 0) {
         int saved = errno;
@@ -92,7 +93,7 @@ int watch(struct epoll *epoll, struct watched *watched, struct conn *conn) {
     }
     watched->conn = conn;
     watched->was_more = true;
-    atomic_store(&conn->told_head, UINT64_MAX);   /* who comes is told of what is there */
+    atomic_store(&conn->notified_head, UINT64_MAX); /* who comes is notified of what is there */
     watched->armed = 0;
     watched->tcp = false;
     watched->seen = 0;
@@ -129,7 +130,7 @@ void unwatch(struct watched *watched, bool from_kernel) {
     if (conn == NULL)
         return;
     bool others = leave_bucket(watched);
-    watch_drain(watched->epoll);   /* nobody can touch it any more; now it is in no list of those */
+    watch_drain(watched->epoll); /* nobody can touch it any more; now it is in no list of those */
     unlist(watched);
     if (watched->armed != 0)
         doorbell_disarm(conn, watched->armed);

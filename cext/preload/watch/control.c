@@ -38,7 +38,7 @@ static void renew(struct epoll *epoll, struct watched *watched, const struct epo
     epoll_record(epoll, watched->fd, event);
     watched->seen = 0;
     watched->seen_head = watched->seen_tail = 0;
-    atomic_store(&watched->conn->told_head, UINT64_MAX);
+    atomic_store(&watched->conn->notified_head, UINT64_MAX);
     watch_activate(watched);
     watch_kick(epoll);
 }
@@ -47,7 +47,7 @@ static void renew(struct epoll *epoll, struct watched *watched, const struct epo
 static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct epoll_event *event, struct conn *conn) {
     struct watched *watched = epoll_find(epoll, fd);
     int error = 0;
-    if (watched != NULL && watched->conn != conn && !watched->away) {   /* closed without our knowledge */
+    if (watched != NULL && watched->conn != conn && !watched->away) { /* closed without our knowledge */
         remove_nested(epoll, watched);
         unwatch(watched, false);
         epoll_drop(epoll, watched);
@@ -60,7 +60,7 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
         else if (event->events & EPOLLEXCLUSIVE && event->events & ~EXCLUSIVE_MAY)
             error = EINVAL;
         else if (!epoll_prepare(epoll, epfd))
-            error = errno == EMFILE || errno == ENFILE ? ENOMEM : errno;   /* epoll_ctl knows no EMFILE */
+            error = errno == EMFILE || errno == ENFILE ? ENOMEM : errno; /* epoll_ctl knows no EMFILE */
         else if (watched != NULL)
             renew(epoll, watched, event);
         else if ((watched = epoll_record(epoll, fd, event)) == NULL)
@@ -70,7 +70,7 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
         else {
             error = errno;
             epoll_drop(epoll, watched);
-            return fail(error);   /* watch has released conn */
+            return fail(error); /* watch has released conn */
         }
     } else if (op == EPOLL_CTL_MOD) {
         if (!there)
@@ -92,7 +92,7 @@ static int control_direct(struct epoll *epoll, int epfd, int op, int fd, struct 
 
 static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_event *event, struct entry *entry) {
     struct watched *watched = epoll_find(epoll, fd);
-    if (watched != NULL && watched->conn != NULL)   /* closed without our knowledge */
+    if (watched != NULL && watched->conn != NULL) /* closed without our knowledge */
         unwatch(watched, false);
     if (op == EPOLL_CTL_DEL) {
         if (watched != NULL) {
@@ -103,7 +103,7 @@ static void control_plain(struct epoll *epoll, int op, int fd, struct epoll_even
     }
     if (op == EPOLL_CTL_ADD && watched != NULL)
         remove_nested(epoll, watched);
-    watched = epoll_record(epoll, fd, event);   /* without memory: it is not followed when it becomes direct */
+    watched = epoll_record(epoll, fd, event); /* without memory: it is not followed when it becomes direct */
     if (watched != NULL && UNLIKELY(entry != NULL)) {
         watched->seen_head = watched->seen = 0;
         add_nested(epoll, watched, entry);
@@ -132,7 +132,7 @@ static void take_over(struct epoll *epoll, struct watched *watched) {
     if (watched->conn != NULL || watched->nested || watched->away)
         return;
     leave(epoll, watched);
-    if ((watched = epoll_find(epoll, fd)) != NULL)   /* it is not one that was closed without our knowledge */
+    if ((watched = epoll_find(epoll, fd)) != NULL) /* it is not one that was closed without our knowledge */
         rejoin(epoll, watched);
 }
 
@@ -165,18 +165,18 @@ static bool is_early(struct epoll *epoll, int op, int fd, const struct epoll_eve
 int control(int epfd, int op, int fd, struct epoll_event *event) {
     if (settings.off || op < EPOLL_CTL_ADD || op > EPOLL_CTL_MOD || (op != EPOLL_CTL_DEL && is_bad(event)))
         return real_epoll_ctl(epfd, op, fd, event);
-    if (UNLIKELY(is_hidden(fd) || is_hidden(epfd)))   /* the provider's own: the program has no such descriptor */
+    if (UNLIKELY(is_hidden(fd) || is_hidden(epfd))) /* the library's own: the program has no such descriptor */
         return fail(EBADF);
     struct entry *entry = entry_hold(fd);
     struct conn *conn = entry != NULL && is_conn(entry) ? (struct conn *)entry : NULL;
     struct epoll *epoll = epoll_hold(epfd);
-    struct conn *early = NULL;   /* held by its entry */
+    struct conn *early = NULL; /* held by its entry */
     if (UNLIKELY(!atomic_load(&epoll_waits_seen)) && conn != NULL && is_early(epoll, op, fd, event, conn)) {
         early = conn;
         conn = NULL;
     }
     int result = 0, saved = errno;
-    if (epoll == NULL && conn != NULL) {   /* is it an epoll? Its bell is certainly not in it */
+    if (epoll == NULL && conn != NULL) { /* is it an epoll? Its doorbell is certainly not in it */
         struct epoll_event none = {0};
         if (real_epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &none) != 0 && errno != ENOENT)
             result = -1;
@@ -230,7 +230,7 @@ static void leave(struct epoll *epoll, struct watched *watched) {
     } else {
         remove_nested(epoll, watched);
         if (!watched->absent && real_epoll_ctl(outer, EPOLL_CTL_DEL, watched->fd, NULL) != 0)
-            epoll_drop(epoll, watched);   /* another one, closed without our knowledge */
+            epoll_drop(epoll, watched); /* another one, closed without our knowledge */
     }
 }
 
@@ -249,7 +249,7 @@ static void rejoin(struct epoll *epoll, struct watched *watched) {
         return;
     }
     struct epoll_event event = {watched->events, watched->data};
-    watched->absent = watched->disabled;   /* added with EPOLLONESHOT alone it would tell of EPOLLHUP */
+    watched->absent = watched->disabled; /* added with EPOLLONESHOT alone it would report EPOLLHUP */
     if (!watched->absent)
         real_epoll_ctl(outer, EPOLL_CTL_ADD, watched->fd, &event);
     if (entry != NULL) {

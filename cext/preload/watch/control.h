@@ -3,4 +3,4 @@
 
 #include <sys/epoll.h>
 
-int control(int epfd, int op, int fd, struct epoll_event *event);   /* as epoll_ctl */
+int control(int epfd, int op, int fd, struct epoll_event *event); /* as epoll_ctl */

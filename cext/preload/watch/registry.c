@@ -25,11 +25,11 @@
 #include "fdtable/hidden.h"
 #include "watch/active.h"
 
-static _Atomic uint32_t generation = 1;   /* entries that are no epolls have 0 */
+static _Atomic uint32_t generation = 1; /* entries that are no epolls have 0 */
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER, making = PTHREAD_MUTEX_INITIALIZER;
 static struct epoll *all;
-static _Atomic bool any;            /* is or was in it */
-static _Atomic(uint16_t) *counts;   /* by descriptor: how many epolls watch it, so that most closes cost one look */
+static _Atomic bool any;          /* is or was in it */
+static _Atomic(uint16_t) *counts; /* by descriptor: how many epolls watch it, so that most closes cost one look */
 
 _Atomic int epoll_early[256];
 _Atomic bool epoll_waits_seen;
@@ -73,8 +73,8 @@ static void epoll_destroy(struct entry *entry) {
     errno = saved;
 }
 
-/* What the kernel tells of an epoll in another may be a doorbell's doing, and nothing to the program. So it has to be known
- * among the events, and its data alone do not do: other descriptors may have the same. Programs that wait by instructions
+/* What the kernel reports of an epoll in another may be a doorbell's doing, and nothing to the program. So it has to be
+ * known among the events, and its data alone do not do: other descriptors may have the same. Programs that wait by instructions
  * of their own see the kernel's events, so these keep their data. */
 void epoll_tag(struct epoll *epoll, struct watched *watched) {
     uint64_t tag = EPOLL_NESTED << 32 | watched->generation;
@@ -100,10 +100,10 @@ static void nested(struct epoll *epoll, struct watched *watched) {
     inside->nested = true;
     if (watched->conn == NULL && !watched->nested) {
         epoll_nest(epoll, watched);
-        if (!(watched->events & EPOLLONESHOT))   /* which may have fired already, for all we know */
+        if (!(watched->events & EPOLLONESHOT)) /* which may have fired already, for all we know */
             epoll_tag(epoll, watched);
     }
-    epoll_release(inside);   /* never the last one: who makes it holds it */
+    epoll_release(inside); /* never the last one: who makes it holds it */
 }
 
 struct epoll *epoll_make(int epfd) {
@@ -133,14 +133,15 @@ struct epoll *epoll_make(int epfd) {
     return epoll;
 }
 
-int epoll_outer(struct epoll *epoll) {   /* the program may have closed the one and go on with a dup */
+int epoll_outer(struct epoll *epoll) { /* the program may have closed the one and go on with a dup */
     if (entry_of(epoll->outer) != &epoll->entry)
         epoll->outer = entry_descriptor(&epoll->entry, 0);
     return epoll->outer;
 }
 
 bool epoll_prepare(struct epoll *epoll, int epfd) {
-    struct epoll_event to_inner = {EPOLLIN | EPOLLET, {.u64 = EPOLL_KICK}}, to_outer = {EPOLLIN, {.u64 = EPOLL_PRIVATE}};
+    struct epoll_event to_inner = {EPOLLIN | EPOLLET, {.u64 = EPOLL_KICK}},
+                       to_outer = {EPOLLIN, {.u64 = EPOLL_PRIVATE}};
     if (epoll->inner >= 0)
         return true;
     int inner = quiet_epoll(), kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -153,7 +154,7 @@ bool epoll_prepare(struct epoll *epoll, int epfd) {
         epoll->kick = kick;
         atomic_store(&epoll->inner, inner);
         atomic_store(&epoll->direct, true);
-        uint64_t one = 1;   /* who sleeps there already does not know of direct connections */
+        uint64_t one = 1; /* who sleeps there already does not know of direct connections */
         return quiet_write(kick, &one, sizeof(one)) == sizeof(one);
     }
     int saved = errno;
@@ -252,7 +253,8 @@ void epoll_each_orphan(struct conn *conn, void (*what)(struct epoll *epoll, stru
 }
 
 bool epoll_watches(int fd) {
-    return atomic_load_explicit(&any, memory_order_acquire) && fd >= 0 && (counts == NULL || fd >= MAX_FD || atomic_load(&counts[fd]) != 0);
+    return atomic_load_explicit(&any, memory_order_acquire) && fd >= 0 &&
+           (counts == NULL || fd >= MAX_FD || atomic_load(&counts[fd]) != 0);
 }
 
 void epoll_each(int fd, void (*what)(struct epoll *epoll, struct watched *watched)) {
@@ -289,7 +291,7 @@ void epoll_after_fork_here(void) {
     mutex_unlock(&making);
 }
 
-void epoll_after_fork(void) {   /* the thread that had a lock is not in the child */
+void epoll_after_fork(void) { /* the thread that had a lock is not in the child */
     all_lock = making = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     active_after_fork();
     memset((void *)epoll_early, 0, sizeof(epoll_early));
@@ -299,7 +301,7 @@ void epoll_after_fork(void) {   /* the thread that had a lock is not in the chil
         epoll->shared = true;
         for (int fd = 0; fd < epoll->room; fd++)
             if (epoll->by_fd[fd] != NULL && epoll->by_fd[fd]->conn != NULL) {
-                epoll->by_fd[fd]->armed = 0;   /* the parent's, who will disarm it */
+                epoll->by_fd[fd]->armed = 0; /* the parent's, who will disarm it */
                 watch_activate(epoll->by_fd[fd]);
             }
     }

@@ -24,7 +24,7 @@ from tests.cases.program import (
     tell,
     until_the_client_ends,
 )
-from tests.support.waiting import wait_until
+from tests.framework.waiting import wait_until
 
 CONNECTIONS = 4
 ESTABLISHED = "01"

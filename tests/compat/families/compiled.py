@@ -9,7 +9,7 @@ from tests.compat.build import compiled
 from tests.compat.case import Case
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
+from tests.framework.fabric.partition import Argv
 
 SOURCES = PROGRAMS / "compiled"
 ESCRIPT = str(PROGRAMS / "other/echo.escript")

@@ -10,7 +10,7 @@ from tests.compat.case import Case
 from tests.compat.families import web
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
+from tests.framework.fabric.partition import Argv
 
 SOURCES = PROGRAMS / "java"
 

@@ -11,9 +11,9 @@ from tests.compat.families.proxies import filled
 from tests.compat.families.stores import Redis, redis_server
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
-from tests.support.streams import is_listening
-from tests.support.waiting import wait_for_output, wait_until
+from tests.framework.fabric.partition import Argv
+from tests.framework.traffic.streams import is_listening
+from tests.framework.waiting import wait_for_output, wait_until
 
 
 class Mosquitto(Program):

@@ -10,8 +10,8 @@ from tests.compat.case import Case
 from tests.compat.families import web
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
-from tests.support.waiting import pace
+from tests.framework.fabric.partition import Argv
+from tests.framework.waiting import pace
 
 WORKERS, BALANCED = 4, 40
 """Processes of nginx, and connections that one of them must not get all."""

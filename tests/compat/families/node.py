@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tests.compat.case import Case
 from tests.compat.places import NODE_MODULES, PROGRAMS
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
+from tests.framework.fabric.partition import Argv
 
 REQUESTS = 200
 

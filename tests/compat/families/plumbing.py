@@ -17,8 +17,8 @@ from tests.compat.families import web
 from tests.compat.places import PROGRAMS
 from tests.compat.processes import kill_tree
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
-from tests.support.waiting import while_unready
+from tests.framework.fabric.partition import Argv
+from tests.framework.waiting import while_unready
 
 CONVERSE_TIMEOUT_S = 15
 

@@ -13,9 +13,9 @@ from tests.compat.families import web
 from tests.compat.families.nginx import configured
 from tests.compat.places import PROGRAMS
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
-from tests.support.streams import is_listening
-from tests.support.waiting import pace, wait_until
+from tests.framework.fabric.partition import Argv
+from tests.framework.traffic.streams import is_listening
+from tests.framework.waiting import pace, wait_until
 
 NGINX_NEEDS = (("nginx-light", "nginx"), ("apache2-utils", "ab"))
 

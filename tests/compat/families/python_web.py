@@ -11,8 +11,8 @@ from tests.compat.case import Case, python, script
 from tests.compat.families import web
 from tests.compat.places import PROGRAMS, ROOT, VENV
 from tests.compat.program import Holder, Needs, Program
-from tests.support import asyncecho
-from tests.support.waiting import pace
+from tests.framework.programs import asyncecho
+from tests.framework.waiting import pace
 
 FOLDER = str(PROGRAMS / "python")
 
@@ -100,12 +100,19 @@ class Asyncio(Program):
 
     @contextmanager
     def serve(self, case: Case) -> Iterator[None]:
-        argv = [sys.executable, "-m", "tests.support.asyncecho", "serve", case.server.ip]
+        argv = [sys.executable, "-m", "tests.framework.programs.asyncecho", "serve", case.server.ip]
         with case.running(case.server, argv, asyncecho.PORT, cwd=ROOT):
             yield
 
     def check(self, case: Case) -> None:
-        argv = [sys.executable, str(ROOT / "tests/support/asyncecho.py"), "ask", case.server.ip, "8", "1"]
+        argv = [
+            sys.executable,
+            str(ROOT / "tests/framework/programs/asyncecho.py"),
+            "ask",
+            case.server.ip,
+            "8",
+            "1",
+        ]
         said = case.run(argv)
         assert "came back over 8 connections" in said, said[-200:]
 

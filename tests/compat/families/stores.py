@@ -12,9 +12,9 @@ from tests.compat.case import Case, pattern, script, user
 from tests.compat.places import BUILD, PROGRAMS
 from tests.compat.processes import kill_tree
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
-from tests.support.servers import Postgres, postgres_programs
-from tests.support.waiting import wait_until
+from tests.framework.fabric.partition import Argv
+from tests.framework.traffic.servers import Postgres, postgres_programs
+from tests.framework.waiting import wait_until
 
 
 class Redis(Program):

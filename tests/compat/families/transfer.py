@@ -12,7 +12,7 @@ from tests.compat.case import Case, open_to, pattern
 from tests.compat.families import web
 from tests.compat.families.proxies import filled
 from tests.compat.program import Holder, Needs, Program
-from tests.support.partition import Argv
+from tests.framework.fabric.partition import Argv
 
 SMALL_FILES = 60
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tests.compat.case import Case, script
 from tests.compat.program import Holder
-from tests.support.waiting import wait_until
+from tests.framework.waiting import wait_until
 
 FILE = random.Random(3).randbytes(3 << 20)
 """A file that servers send."""

@@ -18,9 +18,9 @@ from tests.compat.processes import kill
 from tests.compat.suites import outcomes
 from tests.compat.suites.outcomes import Outcomes
 from tests.compat.suites.suite import Suite
-from tests.support import broker, loopback
-from tests.support.direct import preloading, processes_in
-from tests.support.waiting import wait_until
+from tests.framework.sockets import broker, loopback
+from tests.framework.sockets.direct import preloading, processes_in
+from tests.framework.waiting import wait_until
 
 REPORT_TIMEOUT_S = 20
 """How long a suite that was interrupted may take to write its report."""

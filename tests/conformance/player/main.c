@@ -1,4 +1,4 @@
-/* The player's program: the conductor, which starts both ends, each with a preloaded library or without. */
+/* The player's program: the conductor, which starts both ends, each with a preload library or without. */
 #include "player.h"
 
 #include <fcntl.h>

@@ -97,7 +97,7 @@ struct board {
 extern struct board *board;
 extern int board_fd;
 
-/* kernel.c: system calls that no preloaded library sees. */
+/* kernel.c: system calls that no preload library sees. */
 long kernel(long number, long a, long b, long c, long d, long e, long f);
 void futex_wait(uint32_t *word, uint32_t seen, long microseconds);
 void futex_wake(uint32_t *word);

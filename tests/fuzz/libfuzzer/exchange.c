@@ -12,7 +12,7 @@
 
 enum { HOMES = 3, PROGRAMS = 8, KINDS = 9, OFFER_NS = 200000, HIGHEST = 1024 };
 
-static int listeners[HOMES], probe, kinds[KINDS], bell, region, connecting, accepted;
+static int listeners[HOMES], probe, kinds[KINDS], doorbell, region, connecting, accepted;
 static struct sockaddr_un names[HOMES];
 static socklen_t name_lengths[HOMES];
 static struct vn_address client_address, server_address;
@@ -75,7 +75,7 @@ static void send_request(int fd) {
     data.request.source = right ? client_address : some_address();
     data.request.target = right ? server_address : some_address();
     if (data.request.op == VN_OFFER)
-        fds[count++] = bell, fds[count++] = region, fds[count++] = choice(8) ? connecting : kinds[choice(KINDS)];
+        fds[count++] = doorbell, fds[count++] = region, fds[count++] = choice(8) ? connecting : kinds[choice(KINDS)];
     else if (data.request.op == VN_TAKE)
         fds[count++] = choice(8) ? accepted : kinds[choice(KINDS)];
     if (choice(8) == 7)
@@ -109,7 +109,7 @@ static void hear(int fd) {
     assert(got == sizeof(reply) && reply.version == VN_SOCKETS_VERSION && !(message.msg_flags & MSG_CTRUNC));
     for (struct cmsghdr *each = CMSG_FIRSTHDR(&message); each != NULL; each = CMSG_NXTHDR(&message, each)) {
         int fds[2];
-        assert(reply.why == VN_WHY_direct && each->cmsg_len == CMSG_LEN(sizeof(fds)));
+        assert(reply.reason == VN_REASON_direct && each->cmsg_len == CMSG_LEN(sizeof(fds)));
         memcpy(fds, CMSG_DATA(each), sizeof(fds));
         close(fds[0]);
         close(fds[1]);
@@ -208,9 +208,9 @@ static void make_descriptors(void) {
     server_address = address_of(connecting, true);
     bind_marker(&server_address);
     assert(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && pipe(pipes) == 0);
-    bell = pair[0];
+    doorbell = pair[0];
     region = memfd_create("region", MFD_ALLOW_SEALING);
-    assert(ftruncate(region, VN_HALF_BYTES) == 0 && fcntl(region, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+    assert(ftruncate(region, VN_REGION_BYTES) == 0 && fcntl(region, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
     int made[KINDS] = {listener, connecting, pair[1], pipes[0], pipes[1], memfd_create("plain", 0), eventfd(0, 0),
                        open("/dev/null", O_RDWR), socket(AF_INET6, SOCK_DGRAM, 0)};
     memcpy(kinds, made, sizeof(kinds));

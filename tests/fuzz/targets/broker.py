@@ -15,18 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
+from tests.framework.datapath.packets import open_fds
+from tests.framework.sockets.broker import at_once
+from tests.framework.sockets.preload import address_of, make_stream_region, marker
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, fd_names, some_of
 from tests.fuzz.targets.silence import silenced
 from tests.fuzz.targets.turns import turn
-from tests.support.broker import at_once
-from tests.support.packets import open_fds
-from tests.support.provider import address_of, make_stream_region, marker
 from vnicd.host.broker.broker import Broker
 from vnicd.host.broker.namespace import Place
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Address, Op, Request, Why
+from vnicd.sockets.abi import Address, Op, Reason, Request
 
 NAME = f"vnicd-fuzz-{os.getpid()}"
 SERVED = ("", "", abi.RESOLVER, abi.EXCHANGE, abi.EXCHANGE, abi.EXCHANGE)
@@ -64,7 +64,7 @@ class _Program:
                     os.close(fd)
                 if not data:
                     break
-                found.append(abi.parse_reply(data).why)
+                found.append(abi.parse_reply(data).reason)
         return found
 
     def close(self) -> None:
@@ -88,11 +88,11 @@ class _Broker:
         self.addresses = [self.listening, self.connecting, address_of(bound), abi.NOWHERE]
         for where in (self.listening, abi.address("10.9.9.1", 80)):
             stack.enter_context(marker(where))
-        self.bells = socket.socketpair()
-        for bell in self.bells:
-            stack.enter_context(bell)
-        self.half = make_stream_region()
-        stack.callback(os.close, self.half)
+        self.doorbells = socket.socketpair()
+        for doorbell in self.doorbells:
+            stack.enter_context(doorbell)
+        self.region = make_stream_region()
+        stack.callback(os.close, self.region)
         self.check_service()
         self.before, self.count = fd_names(), open_fds()
 
@@ -119,7 +119,7 @@ class _Broker:
         kind = choices.below(8)
         if kind <= 2:  # what may be right
             op = choices.pick((Op.OFFER, Op.OFFER, Op.TAKE, Op.TAKE, Op.FORGET))
-            fds = [self.bells[0].fileno(), self.half, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
+            fds = [self.doorbells[0].fileno(), self.region, self.tcp[1]] if op is Op.OFFER else [self.tcp[2]]
             return abi.request(op, self.connecting, self.listening), fds
         version = abi.VERSION if not choices.one_in(16) else choices.below(65536)
         op_number = choices.pick(tuple(Op)) if not choices.one_in(16) else choices.below(65536)
@@ -129,11 +129,10 @@ class _Broker:
             data = data[:at] + struct.pack("=H", choices.pick(FAMILIES)) + data[at + 2 :]
         if choices.one_in(12):
             data = damaged(choices, data)
-        fds = some_of(choices, [*self.kinds, *self.tcp, self.half])
+        fds = some_of(choices, [*self.kinds, *self.tcp, self.region])
         if choices.one_in(4):
-            fds = [self.bells[0].fileno(), self.half, choices.pick(self.tcp)][: 1 + choices.below(3)] + fds[
-                :3
-            ]
+            offered = [self.doorbells[0].fileno(), self.region, choices.pick(self.tcp)]
+            fds = offered[: 1 + choices.below(3)] + fds[:3]
         return data, fds
 
     def attempt(self, data: bytes) -> int:
@@ -171,14 +170,14 @@ class _Broker:
     def check_service(self) -> None:
         """An honest program is served at all three places."""
         asked = (
-            ("", abi.request(Op.HELLO), Why.DIRECT),
-            (abi.RESOLVER, abi.request(Op.ASK, target=self.listening), Why.DIRECT),
-            (abi.EXCHANGE, abi.request(Op.TAKE), Why.NO_DESCRIPTORS),
+            ("", abi.request(Op.HELLO), Reason.DIRECT),
+            (abi.RESOLVER, abi.request(Op.ASK, target=self.listening), Reason.DIRECT),
+            (abi.EXCHANGE, abi.request(Op.TAKE), Reason.NO_DESCRIPTORS),
         )
-        for where, request, why in asked:
-            self.check_answer(where, request, why)
+        for where, request, reason in asked:
+            self.check_answer(where, request, reason)
 
-    def check_answer(self, where: str, request: bytes, why: Why) -> None:
+    def check_answer(self, where: str, request: bytes, reason: Reason) -> None:
         heard: list[int] = []
         with closing(_Program(where)) as honest:
             honest.send(request, [])
@@ -188,7 +187,7 @@ class _Broker:
                 return bool(heard)
 
             assert self.until(has_heard), f"no answer at {where!r}"
-            assert heard == [why], f"{heard} at {where!r}"
+            assert heard == [reason], f"{heard} at {where!r}"
 
     def check(self) -> None:
         self.check_service()

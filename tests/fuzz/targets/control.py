@@ -13,13 +13,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.framework.datapath.packets import open_fds
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.fabric_file import make_tree
 from tests.fuzz.targets.silence import Silence, silenced
 from tests.fuzz.targets.turns import turn
 from tests.fuzz.targets.words import check_line, partition, uplink
-from tests.support.packets import open_fds
 from vnicd.config import Options, Paths
 from vnicd.errors import from_code
 from vnicd.host.control.access import RULES

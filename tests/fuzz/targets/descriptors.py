@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.framework.sockets.preload import FUTURE_WRITE, GROW, SHRINK, make_stream_region
 from tests.fuzz.choices import Choices
-from tests.support.provider import FUTURE_WRITE, GROW, SHRINK, make_stream_region
 from vnicd.native import memory
 
 SEAL = 0x1

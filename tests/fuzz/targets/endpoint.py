@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from tests.framework.datapath.packets import open_fds
 from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, some_of
-from tests.support.packets import open_fds
 from vnicd.link.endpoint import Endpoint
 from vnicd.native import counters, memory
 from vnicd.native.loop import Loop

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from types import MethodType, SimpleNamespace
 from typing import Any
 
+from tests.framework.datapath.packets import open_fds
 from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, some_of
 from tests.fuzz.targets.silence import silenced
-from tests.support.packets import open_fds
 from vnicd.host.links.manager import MAKING_OF_PORT, Links, State
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.ports.complaints import Complaints

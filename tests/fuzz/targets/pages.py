@@ -53,8 +53,8 @@ def attempt(data: bytes) -> int:
     regions, told = [], []
     for number in range(1 + choices.below(4)):
         with suppress(ValueError):
-            half = abi.parse_stream_region(_page(choices, abi.HALF_MAGIC))
-            regions.append(Own(number, choices.pick(("", "web")), (1, 2), half))
+            region = abi.parse_stream_region(_page(choices, abi.REGION_MAGIC))
+            regions.append(Own(number, choices.pick(("", "web")), (1, 2), region))
         with suppress(ValueError):
             told.append(Told("web", number, abi.parse_process(_page(choices, abi.PROCESS_MAGIC))))
     pairs, processes = connections.pair(regions), connections.processes(told, choices.below(65536))

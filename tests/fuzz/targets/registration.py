@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.framework.datapath.packets import open_fds
 from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.daemons import Honest, Hostile
 from tests.fuzz.targets.descriptors import all_kinds, fd_names
 from tests.fuzz.targets.silence import silenced
 from tests.fuzz.targets.turns import turn
-from tests.support.packets import open_fds
 from vnicd.config import Options, Paths
 from vnicd.host import status
 from vnicd.host.fabric import Fabric

@@ -28,7 +28,7 @@ from vnicd.kernel.sockets import broker_sockets
 from vnicd.native import table
 from vnicd.process.fair_reader import FairReader
 from vnicd.sockets import abi
-from vnicd.sockets.abi import Op, Reply, Request, Why
+from vnicd.sockets.abi import Op, Reason, Reply, Request
 
 log = logging.getLogger(__name__)
 
@@ -213,23 +213,23 @@ class Broker:
         except ValueError:
             return False
         if request.version != abi.VERSION:
-            return session.answer(Reply(Why.UNSUPPORTED))
+            return session.answer(Reply(Reason.UNSUPPORTED))
         method = self.methods.get(request.op)
         return method is not None and not session.is_waiting and method(session, request, fds)
 
     def _hello(self, session: ClientSession, request: Request, fds: list[int]) -> bool:
-        return session.answer(Reply(Why.DIRECT, session.namespace.number), [self.table.region.fd])
+        return session.answer(Reply(Reason.DIRECT, session.namespace.number), [self.table.region.fd])
 
     def _listen(self, session: ClientSession, request: Request, fds: list[int]) -> bool:
         namespace, where = session.namespace, request.source
         if not where.port or not has_listener(namespace, where):
-            return session.answer(Reply(Why.UNSUPPORTED))
+            return session.answer(Reply(Reason.UNSUPPORTED))
         if self.presence.add(namespace, where):
-            return session.answer(Reply(Why.DIRECT))
+            return session.answer(Reply(Reason.DIRECT))
 
         def answer() -> None:
             session.is_waiting = False
-            if not session.answer(Reply(Why.DIRECT)):
+            if not session.answer(Reply(Reason.DIRECT)):
                 session.close()
 
         session.is_waiting = True

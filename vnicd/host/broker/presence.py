@@ -1,11 +1,11 @@
 """What programs know without asking: names that the broker binds in each namespace, for addresses and for listeners.
 
-Theory of operation. A name says that something may be direct, and a flag that all such names are there (near.py): a
-name too many costs a question, one that is missing below the flag costs a direct connection. A listener binds a name
-of its own and then tells the broker (LISTEN), which answers when the port has a name in every namespace; before that
-nobody needs to find it. Which listeners there were before the broker, the kernel's table tells. One that has ended
-keeps its port's name until some program has gone, or others need the room. When names can't be bound, or are too
-many, the flag goes, and programs ask.
+Theory of operation. A name says that something may be direct, and a flag that all such names are there
+(presence_names.py): a name too many costs a question, one that is missing below the flag costs a direct connection. A
+listener binds a name of its own and then tells the broker (LISTEN), which answers when the port has a name in every
+namespace; before that nobody needs to find it. Which listeners there were before the broker, the kernel's table tells.
+One that has ended keeps its port's name until some program has gone, or others need the room. When names can't be
+bound, or are too many, the flag goes, and programs ask.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PresenceNames:
         self.closed = False
 
     def close(self) -> None:
-        """Bind nothing any more; the stations close what is bound."""
+        """Bind nothing any more; the broker namespaces close what is bound."""
         self.closed = True
         for task in self.tasks:
             task.cancel()

@@ -62,7 +62,7 @@ class Resolvers:
         self.resolver.settle(abi.pack_entries(pairs))
 
     def close(self, namespace: BrokerNamespace) -> None:
-        """Take in nobody any more; before the station's sockets are closed."""
+        """Take in nobody any more; before the namespace's sockets are closed."""
         if namespace.resolver >= 0:
             del self.namespaces[namespace.resolver]
             namespace.reaper.put(self.resolver.close(namespace.resolver))

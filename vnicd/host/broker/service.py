@@ -121,7 +121,7 @@ class BrokerService:
         return await asyncio.shield(self.looking)
 
     def _name(self, namespace: BrokerNamespace, ip: bytes) -> str:
-        """The partition of a station that has an address; of several without it, that which it goes by."""
+        """The partition of a broker namespace that has an address; of several without it, that which it goes by."""
         here = [
             self.ports.by_number[number] for number in namespace.numbers if number in self.ports.by_number
         ]

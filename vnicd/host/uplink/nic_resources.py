@@ -28,7 +28,7 @@ from vnicd.spec.uplink import UplinkSpec
 log = logging.getLogger(__name__)
 
 RX_QUEUES = 32
-"""Packet sockets that inbound frames are spread over (MAX_LANES in cext/datapath/state/state.pxd)."""
+"""Packet sockets that inbound frames are spread over (MAX_RX_QUEUES in cext/datapath/state/state.pxd)."""
 
 
 @dataclass(frozen=True)

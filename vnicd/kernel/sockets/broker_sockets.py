@@ -100,7 +100,7 @@ def _equip(name: str, namespace: str | None) -> NamespaceSockets:
     except OSError:
         sockets.close()
         raise
-    sockets.resolver = _window(name)
+    sockets.resolver = _resolver(name)
     for protocol, groups in ((socket.NETLINK_ROUTE, ROUTE_GROUPS), (NETLINK_NETFILTER, NFTABLES_GROUP)):
         try:
             sockets.watches.append(_watch(protocol, groups))
@@ -120,7 +120,7 @@ def _listener(name: str) -> socket.socket:
     return sock
 
 
-def _window(name: str) -> socket.socket | None:
+def _resolver(name: str) -> socket.socket | None:
     try:
         return _listener(name + abi.RESOLVER)
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from vnicd.sockets import abi
 from vnicd.sockets.abi import Process, StreamRegion
 
-REGION, PROCESS = "/memfd:vnicd-half", "/memfd:vnicd-process"
+REGION, PROCESS = "/memfd:vnicd-region", "/memfd:vnicd-process"
 
 MOST_PAGES = 40_000
 """Pages that are read at most, "a region or a process" each."""
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Found:
-    """Halves by inode with the programs that have them for their own, and programs' pages."""
+    """Regions by inode with the programs that have them for their own, and programs' pages."""
 
     regions: dict[int, StreamRegion] = field(default_factory=dict)
     holders: dict[int, list[int]] = field(default_factory=dict)

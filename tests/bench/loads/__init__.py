@@ -1,0 +1,1 @@
+"""What the benchmark runs, and how it reads what tools print."""

@@ -1,0 +1,1 @@
+"""vnicctl as a process, or with a `vnicd` that pretends."""

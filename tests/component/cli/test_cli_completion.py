@@ -1,0 +1,53 @@
+"""What the shell completes for vnicctl: commands, partitions, programs to run in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.framework.control.fakehost import FakeHost
+from vnicd.cli.main import main
+
+VNICCTL = [sys.executable, "-m", "vnicd.cli.main"]
+
+
+def complete(line: str) -> list[str]:
+    """The words that bash offers for the last word of `line`."""
+    words = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+        "_VNICCTL_COMPLETE": "bash_complete",
+    }
+    done = subprocess.run(VNICCTL, env={**os.environ, **words}, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return [text.partition(",")[2] for text in done.stdout.split()]
+
+
+def test_completion_of_commands(host: FakeHost) -> None:
+    assert complete("vnicctl par") == ["partition"]
+    assert complete("vnicctl partition ") == ["add", "remove", "list", "show"]
+
+
+@pytest.mark.parametrize("command", ["partition show", "partition rm", "exec", "stats"])
+def test_completion_of_partitions(host: FakeHost, command: str) -> None:
+    assert complete(f"vnicctl {command} ") == ["blue", "green", "red"]
+    assert complete(f"vnicctl {command} gr") == ["green"]
+
+
+def test_completion_of_a_command_to_run(host: FakeHost) -> None:
+    assert "env" in complete("vnicctl exec blue -- en")
+
+
+def test_completion_without_a_fabric_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VNICD_RUNTIME_DIR", str(tmp_path))
+    assert complete("vnicctl partition show ") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    assert main(["completion", shell]) == 0
+    assert "_VNICCTL_COMPLETE" in capsys.readouterr().out

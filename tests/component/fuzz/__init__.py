@@ -1,0 +1,1 @@
+"""Each target of the fuzzers for a moment."""

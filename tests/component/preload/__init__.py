@@ -1,0 +1,1 @@
+"""The preload library in programs of other C libraries."""

@@ -1,0 +1,1 @@
+"""What all tests and the benchmarks share: fabrics, waiting, traffic."""

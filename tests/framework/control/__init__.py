@@ -1,0 +1,1 @@
+"""The control server, and those who pretend to be one."""

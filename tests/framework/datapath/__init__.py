@@ -1,0 +1,1 @@
+"""Loops, rings and links as tests drive them."""

@@ -1,0 +1,1 @@
+"""Fabrics of tests: their partitions, their machine, what comes over them and what they leave."""

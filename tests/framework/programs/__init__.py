@@ -1,0 +1,1 @@
+"""Programs that tests run, here or in a partition."""

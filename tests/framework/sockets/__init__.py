@@ -1,0 +1,1 @@
+"""Direct sockets: the broker, ends, and honest and lying peers."""

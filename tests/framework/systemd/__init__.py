@@ -1,0 +1,1 @@
+"""systemd: containers that boot one, and what daemons tell it."""

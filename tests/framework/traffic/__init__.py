@@ -1,0 +1,1 @@
+"""Traffic that is checked: streams, datagrams, frames."""

@@ -1,0 +1,1 @@
+"""Machines with a NIC, or with one end of a veth for it."""

@@ -1,1 +1,0 @@
-"""What the integration tests and the benchmarks share: fabrics, waiting, traffic."""

@@ -1,0 +1,1 @@
+"""Daemons and what is around them come to harm."""

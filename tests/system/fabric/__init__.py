@@ -1,0 +1,1 @@
+"""A fabric's file, directory, memory, limits and end."""

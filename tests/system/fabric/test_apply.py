@@ -1,0 +1,328 @@
+"""vnicctl apply on a running fabric: only what differs is changed, and what goes on is not disturbed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+
+import pytest
+
+from tests.framework.fabric.apply import apply, lines, reaches, text_for, untouched
+from tests.framework.fabric.fabric import Fabric
+from tests.framework.fabric.namespaces import named
+from tests.framework.traffic.datagrams import Flow
+from tests.framework.traffic.streams import MEGABYTE, connect, exchange, iperf, on_the_wire
+from tests.framework.uplink.uplink import Machine
+from tests.framework.waiting import wait_until
+
+PAIR = """
+[partitions.@web]
+addresses = ["10.77.0.1/24", "fd77::1/64"]
+[partitions.@db]
+addresses = ["10.77.0.2/24", "fd77::2/64"]
+"""
+
+
+@pytest.fixture
+def fabric(fabric: Fabric) -> Fabric:
+    return fabric.up()
+
+
+def test_a_fabric_from_a_file(fabric: Fabric) -> None:
+    added = ["+ partition web", "+ partition db"]
+    assert lines(fabric, PAIR, "--dry-run") == added
+    assert fabric.call("partition.list")["partitions"] == []
+    assert lines(fabric, PAIR) == added
+    web, db = fabric.partition("web"), fabric.partition("db")
+    assert reaches(web, db.ip)
+    assert reaches(web, db.ip6)
+    before = untouched(fabric, "web", "db")
+    assert lines(fabric, PAIR) == lines(fabric, PAIR, "--dry-run") == ["nothing to change"]
+    assert lines(fabric, PAIR.replace("@db", "@mail")) == ["- partition db", "+ partition mail"]
+    assert untouched(fabric, "web") == before[:1]
+    assert fabric.name("db") not in named()
+    assert lines(fabric, "") == ["- partition web", "- partition mail"]
+    assert fabric.call("partition.list")["partitions"] == []
+
+
+def test_the_export_changes_nothing(fabric: Fabric) -> None:
+    apply(fabric, PAIR + 'mtu = 1400\nrate = "1.5gbit"\ngateways = ["10.77.0.9"]\n[partitions.@bare]\n')
+    text = fabric.cli("config", "export").stdout
+    assert 'rate = "1500mbit"' in text
+    assert "mac" not in text
+    for _ in range(2):
+        assert lines(fabric, text) == ["nothing to change"]
+    bare = fabric.cli("partition", "show", fabric.name("bare")).stdout
+    apply(fabric, "")
+    apply(fabric, text)
+    assert fabric.cli("config", "export").stdout == text
+    assert "mac" in bare
+
+
+def test_traffic_of_what_is_unchanged_goes_on(fabric: Fabric) -> None:
+    """Others are added, removed, changed and made anew meanwhile."""
+    more = '[partitions.@three]\naddresses = ["10.77.0.3/24"]\n[partitions.@four]\n'
+    apply(fabric, PAIR + more)
+    web, db = fabric.partition("web"), fabric.partition("db")
+    assert reaches(web, db.ip)
+    fabric.wait_path(web, db, "direct")
+    before = untouched(fabric, "web", "db")
+    near, far = connect(web, db, db.ip)
+    ping = web.start_ping(db.ip, 200)
+    with Flow(web, db) as flow:
+        flow.send(1000, 0.1)
+        for change in ("", more.replace("0.3/", "0.33/") + "mtu = 9000\n", more + 'ifname = "eth0"\n', more):
+            apply(fabric, PAIR + change)
+            exchange_some(near, far)
+            flow.send(1000, 0.1)
+        flow.check()
+    assert ping.result().lost == 0
+    assert untouched(fabric, "web", "db") == before
+
+
+def exchange_some(near: socket.socket, far: socket.socket) -> None:
+    """Something each way over a connection that goes on."""
+    for one, other in ((near, far), (far, near)):
+        one.sendall(b"x" * 100_000)
+        left = 100_000
+        while left:
+            chunk = other.recv(left)
+            assert chunk
+            left -= len(chunk)
+
+
+@pytest.mark.parametrize("which", ["10.77.0.2", "fd77::2"])
+def test_a_connection_over_an_address_that_stays(fabric: Fabric, which: str) -> None:
+    """The first address of its subnet goes, others come, and the rate, the MTU and the gateway change."""
+    own = (
+        'addresses = ["10.77.0.8/24", "10.77.0.2/24", "fd77::8/64", "fd77::2/64"]\ngateways = ["10.77.0.1"]\n'
+    )
+    text = '[partitions.@web]\naddresses = ["10.77.0.1/24", "fd77::1/64"]\n[partitions.@db]\n'
+    apply(fabric, text + own)
+    web, db = fabric.partition("web"), fabric.partition("db")
+    before = untouched(fabric, "web", "db")
+    near, far = connect(web, db, which)
+    ping = web.start_ping(which, 150)
+    changed = (
+        'addresses = ["10.77.0.2/24", "fd77::2/64", "10.77.0.20/24", "10.88.0.1/16", "fd88::1/64"]\n'
+        'gateways = ["10.77.0.3", "fd88::9"]\nrate = "1gbit"\nmtu = 1300\n'
+    )
+    (line,) = lines(fabric, text + changed)
+    assert line == (
+        "~ partition db: addresses -10.77.0.8/24 -fd77::8/64 +10.77.0.20/24 +10.88.0.1/16 +fd88::1/64, "
+        "gateways -10.77.0.1 +10.77.0.3 +fd88::9, rate unlimited -> 1gbit, mtu the uplink's -> 1300"
+    )
+    exchange_some(near, far)
+    assert routes(db.netns, "-4") == [("10.77.0.3", "vnic0")]
+    assert routes(db.netns, "-6") == [("fd88::9", "vnic0")]
+    assert there(db.netns) == set(fabric.partition("db").addresses)
+    assert reaches(web, "10.77.0.20")
+    assert web.ping("10.77.0.8", "-W", "0.2", count=1).received == 0
+    assert db.info["mtu"] == 1300
+    assert "mtu 1300 " in db.run(["ip", "link", "show", "vnic0"]).stdout
+    assert lines(fabric, text + own) == [line_back()]
+    exchange_some(near, far)
+    exchange(near, far, MEGABYTE, back=MEGABYTE)
+    assert routes(db.netns, "-6") == []
+    assert ping.result().lost == 0
+    assert untouched(fabric, "web", "db") == before
+
+
+def line_back() -> str:
+    return (
+        "~ partition db: addresses -10.77.0.20/24 -10.88.0.1/16 -fd88::1/64 +10.77.0.8/24 +fd77::8/64, "
+        "gateways -10.77.0.3 -fd88::9 +10.77.0.1, rate 1gbit -> unlimited, mtu 1300 -> the uplink's"
+    )
+
+
+def routes(netns: str, family: str) -> list[tuple[str, str]]:
+    """The default routes, as gateway and interface."""
+    command = ["nsenter", f"--net={netns}", "ip", "-j", family, "route", "show", "default"]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return [(each["gateway"], each["dev"]) for each in found]
+
+
+def there(netns: str) -> set[str]:
+    """The addresses that the interface of a partition has in fact."""
+    command = ["nsenter", f"--net={netns}", "ip", "-j", "addr", "show", "dev", "vnic0"]
+    (link,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"] if each["scope"] == "global"}
+
+
+def test_addresses_that_change_hands(fabric: Fabric) -> None:
+    """Two partitions swap theirs, and the neighbours hear of it at once."""
+    apply(fabric, PAIR + '[partitions.@three]\naddresses = ["10.77.0.3/24", "fd77::3/64"]\n')
+    web, db, three = (fabric.partition(label) for label in ("web", "db", "three"))
+    targets = [*(target.split("/")[0] for target in web.addresses + db.addresses)]
+    assert all(reaches(three, target) for target in targets)
+    before = untouched(fabric, "web", "db", "three")
+    swapped = PAIR.replace("@web", "@x").replace("@db", "@web").replace("@x", "@db")
+    text = swapped + '[partitions.@three]\naddresses = ["10.77.0.3/24", "fd77::3/64"]\n'
+    assert len(lines(fabric, text)) == 2
+    assert (fabric.partition("web").addresses, fabric.partition("db").addresses) == (
+        db.addresses,
+        web.addresses,
+    )
+    assert there(web.netns) == set(db.addresses)
+    begun = time.monotonic()
+    assert all(reaches(three, target) for target in targets)
+    assert time.monotonic() - begun < 4
+    neighbours = json.loads(three.run(["ip", "-j", "neigh", "show", "dev", "vnic0"]).stdout)
+    found = {each["dst"]: each.get("lladdr") for each in neighbours}
+    assert (found["10.77.0.1"], found["10.77.0.2"], found["fd77::1"]) == (db.mac, web.mac, db.mac)
+    assert untouched(fabric, "web", "db", "three") == before
+    assert lines(fabric, text) == ["nothing to change"]
+
+
+def test_the_same_address_with_another_prefix_length(fabric: Fabric) -> None:
+    apply(fabric, PAIR)
+    other = PAIR.replace("/24", "/16").replace("/64", "/48")
+    assert len(lines(fabric, other)) == 2
+    web, db = fabric.partition("web"), fabric.partition("db")
+    assert there(web.netns) == {"10.77.0.1/16", "fd77::1/48"}
+    assert reaches(web, db.ip)
+    assert reaches(web, db.ip6)
+    assert lines(fabric, other) == ["nothing to change"]
+
+
+def test_an_mtu_too_small_for_ipv6_and_back(fabric: Fabric) -> None:
+    """The kernel takes all of IPv6 away from such an interface."""
+    apply(fabric, PAIR)
+    small = PAIR.replace(', "fd77::2/64"', "") + "mtu = 700\n"
+    (line,) = lines(fabric, small)
+    assert line.endswith("addresses -fd77::2/64, mtu the uplink's -> 700")
+    web, db = fabric.partition("web"), fabric.partition("db")
+    assert there(db.netns) == {"10.77.0.2/24"}
+    assert reaches(web, db.ip)
+    apply(fabric, PAIR)
+    assert there(db.netns) == {"10.77.0.2/24", "fd77::2/64"}
+    assert reaches(web, "fd77::2")
+
+
+def test_what_fails_keeps_nothing_else_from_being_done(fabric: Fabric) -> None:
+    """Each failure is told, the first one is the exit code, and a second apply makes up for it."""
+    apply(fabric, PAIR + "[partitions.@old]\n")
+    held = fabric.namespace("held")
+    box = fabric.name("box")
+    text = (
+        PAIR.replace("0.1/", "0.11/")
+        + f'[partitions.@held]\n[partitions.@in]\nnetns = "{box}"\n[partitions.@new]\n'
+    )
+    done = apply(fabric, "[uplink]\nnic = 'not-there'\n" + text, check=False)
+    assert done.returncode == 5
+    assert done.stderr == "vnicctl: there is no interface not-there; list them with: ip link\n"
+    shown = done.stdout.replace(f"-{fabric.tag}", "").splitlines()
+    assert shown == [
+        "- partition old",
+        "+ uplink not-there: failed: there is no interface not-there",
+        "~ partition web: addresses -10.77.0.1/24 +10.77.0.11/24",
+        "+ partition held: failed: a namespace named held exists already",
+        "+ partition in: failed: there is no network namespace at /run/netns/box",
+        "+ partition new",
+    ]
+    names = {each["name"] for each in fabric.call("partition.list")["partitions"]}
+    assert names == {fabric.name(label) for label in ("web", "db", "new")}
+    assert apply(fabric, text, check=False).returncode == 6
+    subprocess.run(["ip", "netns", "del", held], check=True)
+    fabric.namespace("box")
+    assert lines(fabric, text) == ["+ partition held", "+ partition in"]
+    assert lines(fabric, text) == ["nothing to change"]
+
+
+def test_a_change_that_the_kernel_refuses_leaves_the_partition_as_it_was(fabric: Fabric) -> None:
+    apply(fabric, PAIR)
+    web, db = fabric.partition("web"), fabric.partition("db")
+    db.run(["sysctl", "-qw", "net.ipv6.conf.vnic0.disable_ipv6=1"])
+    before, shown = there(db.netns), db.info
+    done = apply(fabric, PAIR.replace('0.2/24"', '0.22/24", "fd99::1/64"'), check=False)
+    assert done.returncode == 7
+    assert "the kernel refuses the settings of vnic0" in done.stderr
+    assert (there(db.netns), db.info) == (before, shown)
+    assert reaches(web, db.ip)
+
+
+def test_the_host_finds_what_was_applied_after_a_crash(fabric: Fabric) -> None:
+    changed = PAIR.replace("0.2/", "0.22/") + 'rate = "1gbit"\n'
+    apply(fabric, PAIR)
+    apply(fabric, changed)
+    subprocess.run(["kill", "-9", str(fabric.host_pid())], check=True)
+    wait_until(lambda: fabric.cli("status", check=False).returncode == 3, 5, "the host is gone")
+    fabric.up()
+    assert lines(fabric, changed) == ["nothing to change"]
+    web, db = fabric.partition("web"), fabric.partition("db")
+    assert db.ip == "10.77.0.22"
+    assert reaches(web, db.ip)
+    subprocess.run(["kill", "-9", str(db.pid)], check=True)
+    wait_until(lambda: db.info["state"] == "up" and db.info["restarts"], 5, "its daemon is back")
+    assert there(db.netns) == set(db.addresses)
+
+
+NAT = """\
+[uplink]
+nic = "eth1"
+mode = "nat"
+[partitions.@web]
+publish = ["8080:80"]
+[partitions.@db]
+rate = "100mbit"
+"""
+
+
+def test_nat_mode(machine: Machine) -> None:
+    """Addresses are given, and a second apply, or the export, does not see them as a difference."""
+    fabric = machine.fabric.up()
+    assert lines(fabric, NAT) == ["+ uplink eth1", "+ partition web", "+ partition db"]
+    web, db = fabric.partition("web"), fabric.partition("db")
+    assert (web.addresses, db.addresses) == (("10.78.0.2/24", "fd78::2/64"), ("10.78.0.3/24", "fd78::3/64"))
+    assert reaches(web, machine.remote.ip)
+    assert reaches(db, machine.remote.ip6)
+    assert machine.uplink["publish"] == [f"8080:{web.name}:80"]
+    before = untouched(fabric, "web", "db")
+    assert lines(fabric, NAT) == lines(fabric, fabric.cli("config", "export").stdout) == ["nothing to change"]
+    near, far = connect(web, db, db.ip)
+    bridge = NAT.replace("nat", "bridge").replace('publish = ["8080:80"]', 'addresses = ["10.0.0.5/24"]')
+    assert lines(fabric, bridge) == [
+        "~ uplink: mode nat -> bridge, subnets -10.78.0.1/24 -fd78::1/64, publish -8080:web:80",
+        "~ partition web: addresses -10.78.0.2/24 -fd78::2/64 +10.0.0.5/24, gateways -10.78.0.1 -fd78::1",
+        "~ partition db: addresses -10.78.0.3/24 -fd78::3/64, gateways -10.78.0.1 -fd78::1",
+    ]
+    assert reaches(fabric.partition("web"), machine.remote.ip)
+    assert routes(web.netns, "-4") == []
+    assert len(lines(fabric, NAT)) == 3
+    exchange_some(near, far)
+    assert untouched(fabric, "web", "db") == before
+    assert reaches(fabric.partition("web"), machine.remote.ip)
+    assert lines(fabric, NAT.replace('rate = "100mbit"', "")) == ["~ partition db: rate 100mbit -> unlimited"]
+    assert lines(fabric, '[uplink]\nnic = "eth1"\nmode = "nat"\n') == [
+        "- partition web",
+        "- partition db",
+        "~ uplink: publish -8080:web:80",
+    ]
+    assert lines(fabric, "") == ["- uplink eth1"]
+    machine.check_restored()
+
+
+def test_the_rate_changes_under_a_stream(machine: Machine) -> None:
+    fabric = machine.fabric.up()
+    apply(fabric, NAT)
+    db = fabric.partition("db")
+    for rate, expected in (("100mbit", 100e6), ("20mbit", 20e6)):
+        apply(fabric, NAT.replace("100mbit", rate))
+        end = iperf(db, machine.remote, "-O", "1", seconds=2)
+        assert on_the_wire(end) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_dry_run_and_a_request_at_the_same_time(fabric: Fabric) -> None:
+    """Applies wait for each other, and none of them sees the other half done."""
+    running = []
+    for label, number in (("one", 1), ("two", 2), ("one", 1), ("two", 2)):
+        path = fabric.runtime / f"{label}.toml"
+        path.write_text(text_for(fabric, f'[partitions.@{label}]\naddresses = ["10.77.0.{number}/24"]\n'))
+        running.append(fabric.popen_cli("apply", str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    outputs = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0] * 4, outputs
+    assert len(fabric.call("partition.list")["partitions"]) == 1
+    for label in ("one", "two"):
+        (fabric.runtime / f"{label}.toml").unlink()

@@ -1,0 +1,1 @@
+"""Any frame between two partitions."""

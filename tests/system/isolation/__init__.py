@@ -1,0 +1,1 @@
+"""Who may see, send and do what; and those who try more."""

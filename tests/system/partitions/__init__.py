@@ -1,0 +1,1 @@
+"""Partitions and their namespaces, and what is left of them."""

@@ -1,0 +1,1 @@
+"""Direct sockets between the partitions of a fabric."""

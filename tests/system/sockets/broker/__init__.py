@@ -1,0 +1,1 @@
+"""The broker of direct sockets in a fabric."""

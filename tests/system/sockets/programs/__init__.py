@@ -1,0 +1,1 @@
+"""Well-known programs with direct sockets."""

@@ -1,0 +1,1 @@
+"""Traffic by the uplink, in each of its modes."""

@@ -1,0 +1,1 @@
+"""The NIC of an uplink: what it can do, and when it goes."""

@@ -1,0 +1,1 @@
+"""Tests of one module each, within the process of the tests; folders mirror those of the source."""

@@ -1,0 +1,1 @@
+"""The layout of shared memory, and its ordering."""

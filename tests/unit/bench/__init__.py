@@ -1,0 +1,1 @@
+"""The arithmetic and the parsing of the benchmark."""

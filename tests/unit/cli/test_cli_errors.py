@@ -1,0 +1,180 @@
+"""What vnicctl says when something is wrong: one line on standard error, and an exit code that tells it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.framework.control.fakehost import FakeHost
+from tests.framework.fixtures import ErrorLine
+from vnicd.cli.main import main
+from vnicd.errors import BY_CODE, from_code
+
+pytestmark = pytest.mark.usefixtures("runtime")
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+def test_every_error_of_the_host(host: FakeHost, error_line: ErrorLine, code: str) -> None:
+    host.answers["partition.remove"] = from_code(code, "it is\nwrong", "mend it")
+    assert main(["partition", "rm", "blue"]) == BY_CODE[code].exit_code
+    assert error_line() == "it is wrong; mend it"
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("\x1b[2Jx\x07", "\\x1b[2Jx\\x07"),
+        ("\u202egnorw", "\\u202egnorw"),
+        ("a\ud800", "a\\ud800"),
+        ("x" * 100_000 + "end", "x" * 300 + " ... " + "x" * 97 + "end"),
+    ],
+)
+def test_an_error_can_be_shown_whatever_words_are_in_it(
+    host: FakeHost, error_line: ErrorLine, word: str, shown: str
+) -> None:
+    """No control character reaches the terminal, and what is long loses its middle."""
+    host.answers["partition.remove"] = from_code("invalid", word, word)
+    assert main(["partition", "rm", "blue"]) == 7
+    assert error_line() == f"{shown}; {shown}"
+
+
+def test_exit_codes_are_distinct() -> None:
+    assert len({cls.exit_code for cls in BY_CODE.values()}) == len(BY_CODE)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["status"],
+        ["links", "--json"],
+        ["stats", "blue"],
+        ["partition", "ls"],
+        ["partition", "add", "blue"],
+    ],
+)
+def test_not_running(error_line: ErrorLine, argv: list[str]) -> None:
+    assert main(argv) == 3
+    assert error_line().endswith("; start one with: vnicctl up")
+
+
+def test_not_running_with_the_socket_of_a_killed_daemon(error_line: ErrorLine, runtime: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(runtime / "control.sock"))
+    assert main(["status"]) == 3
+    error_line()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["a/b"],
+        ["host"],
+        [""],
+        ["blue", "--mtu", "70000"],
+        ["blue", "--mtu", "1000", "--address", "fd00::1/64"],
+        ["blue", "--address", "10.77.0.1"],
+        ["blue", "--address", "10.77.0.0/24"],
+        ["blue", "--mac", "01:00:00:00:00:01"],
+        ["blue", "--ifname", "much-too-long-a-name"],
+        ["blue", "--netns", "run/netns/web"],
+    ],
+)
+def test_bad_words_are_refused_without_asking_the_host(
+    host: FakeHost, error_line: ErrorLine, argv: list[str]
+) -> None:
+    assert main(["partition", "add", *argv]) == 7
+    error_line()
+    assert host.requests == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["partiton"], "no such command 'partiton'; try: vnicctl --help"),
+        (["partition", "add"], "missing argument 'NAME'; try: vnicctl partition add --help"),
+        (
+            ["partition", "add", "blue", "--mtu", "big"],
+            "invalid value for '--mtu': 'big' is not a valid integer; ",
+        ),
+        (["status", "blue"], "got unexpected extra argument (blue); try: vnicctl status --help"),
+        (["status", "--yaml"], "no such option --yaml; try: vnicctl status --help"),
+        (["status", "--jso"], "no such option --jso; did you mean --json?"),
+        (["--json", "status"], "--json stands behind the command, as in: vnicctl status --json"),
+        (["sockets", "--library", "--json"], "--library prints a path, and --json what is direct"),
+    ],
+)
+def test_usage(error_line: ErrorLine, argv: list[str], line: str) -> None:
+    assert main(argv) == 2
+    assert error_line().startswith(line)
+
+
+@pytest.mark.parametrize("argv", [[], ["partition"]])
+def test_a_group_alone_shows_its_help(capsys: Captured, argv: list[str]) -> None:
+    assert main(argv) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), 14, "Too many open files"),
+        (OSError(errno.ENOSPC, "No space left", "/run/x"), 14, "/run/x: No space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/run/x"), 11, "/run/x: Permission denied"),
+        (OSError("AF_UNIX path too long"), 1, "AF_UNIX path too long"),
+        (MemoryError(), 14, "out of memory"),
+        (
+            ZeroDivisionError("by\nzero"),
+            1,
+            "internal error: ZeroDivisionError: by zero; set VNICD_DEBUG=1 to see where",
+        ),
+    ],
+)
+def test_unexpected_errors(
+    error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vnicd.cli.output.emit", fail)
+    monkeypatch.setattr("vnicd.cli.commands.status.call", lambda _: {})
+    assert main(["status"]) == code
+    assert error_line() == line
+
+
+@pytest.mark.parametrize("answer", [b"{}\n", b"nonsense\n", b"[]\n", b'{"error": {}}\n', b"\xff\n"])
+def test_an_answer_that_is_none(host: FakeHost, error_line: ErrorLine, answer: bytes) -> None:
+    host.answers["status"] = lambda _: answer
+    assert main(["status"]) in (1, 3)
+    error_line()
+
+
+def test_a_runtime_directory_with_too_long_a_path(
+    error_line: ErrorLine, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VNICD_RUNTIME_DIR", str(runtime / ("x" * 120)))
+    assert main(["status"]) in (1, 7)
+    error_line()
+
+
+def test_debug_shows_where(host: FakeHost, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VNICD_DEBUG", "1")
+    host.answers["status"] = from_code("failed", "it is wrong")
+    assert main(["status"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.endswith("vnicctl: it is wrong\n")
+
+
+def test_a_host_that_hangs(host: FakeHost, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    host.answers["partition.remove"] = lambda _: release.wait(10)
+    monkeypatch.setattr("vnicd.cli.commands.partition.CHANGE_TIMEOUT", 0.1)
+    assert main(["partition", "rm", "blue"]) == 13
+    error_line()
+    release.set()

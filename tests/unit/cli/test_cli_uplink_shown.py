@@ -1,0 +1,103 @@
+"""The uplink as vnicctl shows it: show, status, help."""
+
+from __future__ import annotations
+
+import json
+from textwrap import dedent
+
+import pytest
+
+from tests.framework.control.fakehost import FakeHost, uplink
+from vnicd.cli.main import main
+from vnicd.spec.uplink import make_uplink
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("word", ["show", "ls"])
+def test_show(host: FakeHost, capsys: Captured, word: str) -> None:
+    assert main(["uplink", word]) == 0
+    assert host.requests == [("uplink.show", {})]
+    assert capsys.readouterr().out == dedent(
+        """\
+        nic             eth1
+        mode            bridge
+        state           up
+        backend         packet
+        mac             02:00:00:00:00:e1
+        mtu             1500
+        speed           10 Gbit/s
+        offloads        tx-checksum, tso4, tso6, rx-checksum, gro (off: uso)
+        default route   no
+        machine's side  vnicd0
+        propagate link  no
+        sent            1,234,587 frames, 1.7GiB
+        received        20 frames, 29.3KiB
+        drops           no_destination 3
+        """
+    )
+
+
+def test_show_of_nat(host: FakeHost, capsys: Captured) -> None:
+    more = {"subnets": ["10.9.0.1/24"], "publish": ["8080:web:80", "53:dns:53/udp"], "propagate_link": True}
+    host.answers["uplink.show"] = {"uplink": uplink(mode="nat", default_route=True, **more)}
+    assert main(["uplink", "show"]) == 0
+    out = capsys.readouterr().out
+    assert "gateway         10.9.0.1/24\npublish         8080:web:80\npublish         53:dns:53/udp\n" in out
+    assert "propagate link  yes\n" in out
+    assert "default route   yes" in out
+
+
+def test_show_of_a_nic_that_is_gone(host: FakeHost, capsys: Captured) -> None:
+    nothing = {"mac": None, "mtu": None, "speed_mbit": None, "carrier": False, "ifname": "", "drops": {}}
+    gone = uplink(state="absent", reason="there is no eth1", offloads={}, **nothing)
+    host.answers["uplink.show"] = {"uplink": gone}
+    assert main(["uplink", "show"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["state", "absent: there is no eth1"] in lines
+    assert lines[4:8] == [["mac", "-"], ["mtu", "-"], ["speed", "-"], ["offloads", "-"]]
+
+
+def test_show_of_a_nic_without_offloads(host: FakeHost, capsys: Captured) -> None:
+    host.answers["uplink.show"] = {"uplink": uplink(offloads={"tx-checksum": False, "tso4": False})}
+    assert main(["uplink", "show"]) == 0
+    assert "\noffloads        (off: tx-checksum, tso4)\n" in capsys.readouterr().out
+
+
+def test_no_uplink_is_no_error(host: FakeHost, capsys: Captured) -> None:
+    host.answers["uplink.show"] = {"uplink": None}
+    assert main(["uplink", "show"]) == 0
+    assert capsys.readouterr().out == "no uplink is set\n"
+    assert main(["uplink", "show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"uplink": None}
+
+
+def test_json_is_the_hosts_answer(host: FakeHost, capsys: Captured) -> None:
+    assert main(["uplink", "show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"uplink": uplink()}
+
+
+def test_status_has_a_line_for_it_and_port_0_an_interface(host: FakeHost, capsys: Captured) -> None:
+    status = host.answers["status"]
+    assert isinstance(status, dict)
+    status["fabric"]["uplink"] = None
+    assert main(["status"]) == 0
+    assert "uplink" not in capsys.readouterr().out
+    status["fabric"]["uplink"] = {"nic": "eth1", "mode": "shared", "state": "no-carrier"}
+    status["ports"][0] |= {"ifname": "vnicd0", "mac": "02:00:00:00:00:e1", "mtu": 1500}
+    assert main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "\nuplink    eth1 (shared), no-carrier\n" in out
+    assert ["0", "host", "up", "3999", "vnicd0", "02:00:00:00:00:e1", "1500", "-", "-", "-"] in [
+        line.split() for line in out.splitlines()
+    ]
+
+
+def test_help_tells_modes_aliases_and_the_subnets_of_nat(capsys: Captured) -> None:
+    assert main(["uplink", "--help"]) == 0
+    assert "clear, unset, del" in capsys.readouterr().out
+    assert main(["uplink", "set", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "vnicctl uplink set eth1 --mode shared\n" in out
+    for gateway in make_uplink("eth1", "nat").gateways:
+        assert str(gateway.network) in out

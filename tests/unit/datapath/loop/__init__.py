@@ -1,0 +1,1 @@
+"""The loop, with sockets in place of a TAP and a NIC."""

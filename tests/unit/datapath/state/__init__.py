@@ -1,0 +1,1 @@
+"""The ring, with an honest and with a lying other side."""

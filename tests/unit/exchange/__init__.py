@@ -1,0 +1,1 @@
+"""The exchange, in the test's process."""

@@ -1,0 +1,1 @@
+"""The control server and its rules."""

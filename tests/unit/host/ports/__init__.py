@@ -1,0 +1,1 @@
+"""Ports, their connections and their saved state."""

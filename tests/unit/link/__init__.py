@@ -1,0 +1,1 @@
+"""An end of links."""

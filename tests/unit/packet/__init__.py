@@ -1,0 +1,1 @@
+"""Announcements, programs and rules as data."""

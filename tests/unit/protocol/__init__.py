@@ -1,0 +1,1 @@
+"""The control protocol and the messages between daemons."""

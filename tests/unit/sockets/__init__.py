@@ -1,0 +1,1 @@
+"""Structures and names of direct sockets."""

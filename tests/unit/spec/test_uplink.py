@@ -1,0 +1,246 @@
+"""An uplink's words: what passes is normal, what does not is Invalid; and the addresses that nat mode gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.spec.test_model import JSON
+from vnicd.errors import Invalid, VnicdError
+from vnicd.spec.partition import make_partition, parse_address
+from vnicd.spec.uplink import (
+    DEFAULT_SUBNETS,
+    MAX_PUBLISHED,
+    Publish,
+    UplinkSpec,
+    check_nic,
+    default_gateways,
+    free_addresses,
+    make_uplink,
+    parse_publish,
+)
+
+PUBLISHED = st.builds(
+    Publish,
+    port=st.integers(1, 65535),
+    name=st.sampled_from(["web", "a.b-c_d", "7"]),
+    target=st.integers(1, 65535),
+    protocol=st.sampled_from(["tcp", "udp"]),
+    address=st.sampled_from(["", "192.0.2.1", "2001:db8::1"]),
+)
+
+
+def nat(*subnets: str, publish: list[str] | None = None) -> UplinkSpec:
+    return make_uplink("eth1", "nat", subnets=list(subnets), publish=publish)
+
+
+def test_what_was_not_said_has_a_default() -> None:
+    spec = make_uplink("eth1")
+    assert spec == UplinkSpec("eth1", "bridge", (), (), False)
+    assert not spec.gateways
+    assert nat().subnets == DEFAULT_SUBNETS
+
+
+@pytest.mark.parametrize(("mode", "guards"), [("bridge", False), ("shared", True), ("nat", True)])
+def test_only_in_bridge_mode_a_partition_may_send_from_any_address(mode: str, guards: bool) -> None:
+    assert make_uplink("eth1", mode).guards_addresses is guards
+
+
+@pytest.mark.parametrize("name", ["eth1", "e", "x" * 15, "br-lan", "eth0.100", "wlp3s0", "ipv6tnl!", "é" * 7])
+def test_nics_that_pass(name: str) -> None:
+    assert check_nic(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "lo", ".", "..", "a/b", "a b", "a:1", "x" * 16, "é" * 8, "a\n", "a\0", "\ud800", None, 7, ["eth1"]],
+)
+def test_nics_that_do_not_pass(name: object) -> None:
+    with pytest.raises(Invalid):
+        check_nic(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "gateway"),
+    [
+        ("10.9.0.0/24", "10.9.0.1/24"),
+        ("10.9.0.7/24", "10.9.0.7/24"),
+        ("10.9.0.0/255.255.255.0", "10.9.0.1/24"),
+        ("10.0.0.0/8", "10.0.0.1/8"),
+        ("10.9.0.0/30", "10.9.0.1/30"),
+        ("fd00:9::/64", "fd00:9::1/64"),
+        ("FD00:9:0::7/64", "fd00:9::7/64"),
+        ("fd00:9::/126", "fd00:9::1/126"),
+    ],
+)
+def test_a_subnet_is_the_gateways_address(text: str, gateway: str) -> None:
+    assert nat(text).subnets == (gateway,)
+    assert nat(gateway).subnets == (gateway,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10.9.0.0", "10.9.0.0/31", "10.9.0.0/7", "10.9.0.255/24", "fd00::/127", "224.0.0.0/8", "127.0.0.0/8",
+     "fe80::/64", "::1/8", "fd00::1%eth0/64", "::ffff:10.9.0.0/120", "ff02::/64", "169.254.0.0/16", "net/24", None,
+     7, ["10.9.0.0/24"]],
+)  # fmt: skip
+def test_subnets_that_do_not_pass(text: object) -> None:
+    with pytest.raises(Invalid):
+        make_uplink("eth1", "nat", subnets=[text])
+
+
+def test_one_subnet_of_a_family_and_ipv4_first() -> None:
+    assert nat("fd00:9::/64", "10.9.0.0/24").subnets == ("10.9.0.1/24", "fd00:9::1/64")
+    with pytest.raises(Invalid, match="another"):
+        nat("10.9.0.0/24", "10.8.0.0/24")
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("8080:web:80", Publish(8080, "web", 80)),
+        ("8080:web:80/tcp", Publish(8080, "web", 80)),
+        ("53:dns:53/udp", Publish(53, "dns", 53, "udp")),
+        ("192.0.2.1:8080:web:80", Publish(8080, "web", 80, address="192.0.2.1")),
+        ("[2001:DB8:0::1]:8080:web:80/udp", Publish(8080, "web", 80, "udp", "2001:db8::1")),
+        ("8080:7:80", Publish(8080, "7", 80)),
+    ],
+)
+def test_ports_to_publish(text: str, published: Publish) -> None:
+    assert parse_publish(text) == published
+
+
+@given(PUBLISHED)
+def test_a_published_port_reads_as_it_is_written(published: Publish) -> None:
+    assert parse_publish(str(published)) == published
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "8080", "web:80", "8080:web", "8080:web:80/sctp", "8080:host:80", "0:web:80", "8080:web:0", "65536:web:80",
+     "8080:web:65536", "-1:web:80", "8080:we b:80", "\u0668080:web:80", "9" * 5000 + ":web:80", "8080:web:80\n",
+     "2001:db8::1:8080:web:80", "[2001:db8::1:8080:web:80", "1.2.3:8080:web:80", "[::g]:8080:web:80",
+     "0.0.0.0:80:web:80", "[::]:80:web:80", "127.0.0.1:80:web:80", "[::1]:80:web:80", "224.0.0.1:80:web:80",
+     "255.255.255.255:80:web:80", None, 8080, ["8080:web:80"]],
+)  # fmt: skip
+def test_ports_that_cannot_be_published(text: object) -> None:
+    with pytest.raises(Invalid):
+        parse_publish(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "twice"),
+    [
+        ("8080:web:80", "8080:db:81", True),
+        ("192.0.2.1:8080:web:80", "192.0.2.1:8080:db:80", True),
+        ("8080:web:80", "192.0.2.1:8080:db:80", True),
+        ("192.0.2.1:8080:web:80", "8080:db:80", True),
+        ("192.0.2.1:8080:web:80", "192.0.2.2:8080:db:80", False),
+        ("8080:web:80", "8080:web:80/udp", False),
+        ("8080:web:80", "8081:web:80", False),
+    ],
+)
+def test_a_port_leads_to_one_partition(one: str, other: str, twice: bool) -> None:
+    if twice:
+        with pytest.raises(Invalid, match=r"8080/tcp is published twice"):
+            nat(publish=[one, other])
+    else:
+        assert len(nat(publish=[one, other]).publish) == 2
+
+
+def test_so_many_ports_can_be_published() -> None:
+    words = [f"{port}:web:80" for port in range(1, MAX_PUBLISHED + 2)]
+    assert len(nat(publish=words[:-1]).publish) == MAX_PUBLISHED
+    with pytest.raises(Invalid, match=f"at most {MAX_PUBLISHED}"):
+        nat(publish=words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"mode": "bridged"},
+        {"mode": ["nat"]},
+        {"mode": "shared", "subnets": ["10.9.0.0/24"]},
+        {"publish": ["8080:web:80"]},
+        {"mode": "nat", "subnets": "10.9.0.0/24"},
+        {"mode": "nat", "publish": {"8080": "web"}},
+        {"propagate_link": 1},
+    ],
+)
+def test_words_that_make_no_uplink(words: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        make_uplink("eth1", **words)
+
+
+@given(
+    st.sampled_from(["bridge", "shared", "nat"]),
+    st.lists(PUBLISHED, max_size=3, unique_by=lambda each: each.port),
+    st.booleans(),
+)
+def test_a_spec_survives_json(mode: str, published: list[Publish], follows: bool) -> None:
+    words = [str(each) for each in published] if mode == "nat" else []
+    spec = make_uplink("eth1", mode, publish=words, propagate_link=follows)
+    assert UplinkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert len(spec.publish) == len(words)
+
+
+def test_a_state_of_an_earlier_version_can_be_read() -> None:
+    spec = make_uplink("eth1", "nat")
+    assert UplinkSpec.from_json({**spec.to_json(), "backend": "packet"}) == spec
+
+
+@settings(max_examples=200)
+@given(JSON, st.fixed_dictionaries({}, optional=dict.fromkeys(("propagate_link",), JSON)), JSON, JSON)
+def test_any_words_make_a_spec_or_an_error_of_one_line(
+    nic: Any, words: dict[str, Any], subnets: Any, publish: Any
+) -> None:
+    try:
+        make_uplink(nic, "nat", subnets=subnets, publish=publish, **words)
+    except VnicdError as error:
+        assert "\n" not in error.line()
+
+
+def test_free_addresses_are_the_lowest_that_nobody_has() -> None:
+    spec = nat("10.9.0.0/24", "fd00:9::/64")
+    assert free_addresses(spec, []) == ("10.9.0.2/24", "fd00:9::2/64")
+    taken = ["10.9.0.2/24", "10.9.0.4", "fd00:9::2", "192.0.2.9/24"]
+    assert free_addresses(spec, taken) == ("10.9.0.3/24", "fd00:9::3/64")
+    assert free_addresses(nat("10.9.0.2/24"), []) == ("10.9.0.1/24",)
+
+
+@pytest.mark.parametrize(
+    "subnet", ["10.9.0.0/28", "10.9.0.7/28", "10.9.0.0/30", "fd00:9::/126", "fd00:9::5/124"]
+)
+def test_all_addresses_of_a_subnet_are_given_once(subnet: str) -> None:
+    spec = nat(subnet)
+    (gateway,) = spec.gateways
+    # The host counts neither the network's own address nor, in IPv4, the broadcast address.
+    room = gateway.network.num_addresses - (2 if gateway.version == 4 else 1) - 1
+    given_out: list[str] = []
+    for _ in range(room):
+        given_out += free_addresses(spec, given_out)
+    ips = {parse_address(text).ip for text in given_out}
+    assert len(ips) == room
+    assert gateway.ip not in ips
+    assert ips < set(gateway.network)
+    with pytest.raises(Invalid, match="no free address"):
+        free_addresses(spec, given_out)
+
+
+def test_given_addresses_reach_their_gateways() -> None:
+    spec = nat()
+    addresses = free_addresses(spec, [])
+    gateways = default_gateways(spec, addresses)
+    assert gateways == ("10.78.0.1", "fd78::1")
+    assert make_partition("a", addresses, gateways=gateways).gateways == gateways
+
+
+def test_the_host_is_the_gateway_of_its_subnets_only() -> None:
+    assert default_gateways(nat(), ["10.78.0.9/24"]) == ("10.78.0.1",)
+    assert default_gateways(nat(), ["192.0.2.9/24", "fd78::9/64"]) == ("fd78::1",)
+    assert default_gateways(nat(), []) == ()
+    assert default_gateways(make_uplink("eth1"), ["10.78.0.9/24"]) == ()

@@ -1,0 +1,1 @@
+"""What the compiled modules for tests do by themselves."""
