@@ -36,8 +36,7 @@ def uplinks(draw: st.DrawFn) -> UplinkSpec:
             for port in ports
         )
     nic = draw(st.sampled_from(["eth1", "a.b-c", 'q"\\', "ü"]))
-    backend = draw(st.sampled_from(["auto", "packet"]))
-    return make_uplink(nic, mode, backend, subnets, publish, draw(st.booleans()))
+    return make_uplink(nic, mode, subnets, publish, draw(st.booleans()))
 
 
 @st.composite

@@ -83,7 +83,7 @@ class Applier:
     def actual(self) -> Declared:
         """The fabric as a file would declare it."""
         fabric = self.fabric
-        specs = {port.spec.name: port.spec for port in fabric.ports if not port.removing}
+        specs = {port.spec.name: port.spec for port in fabric.ports if not port.is_being_removed}
         uplink = fabric.uplink.spec
         options = replace(fabric.options, units=False)
         return self._without_default_macs(Declared(options, uplink, specs, left_empty(uplink, specs)))

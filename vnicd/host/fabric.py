@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vnicd.config import Options, Paths
-from vnicd.errors import Busy, NotFound, NotRunning, TimedOut, VnicdError
+from vnicd.errors import NotFound, NotRunning, VnicdError
+from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
@@ -21,7 +22,7 @@ from vnicd.host.partitions.registration import Registrar
 from vnicd.host.partitions.supervisor import Children, Supervisor
 from vnicd.host.partitions.systemd_units import Units
 from vnicd.host.ports import state_file
-from vnicd.host.ports.port import Following, Port, Ports
+from vnicd.host.ports.port import Following, Port, Ports, PortState, Stage
 from vnicd.host.reconfigure import Alteration
 from vnicd.host.uplink.controller import Uplink
 from vnicd.kernel import process, tap
@@ -32,14 +33,11 @@ from vnicd.kernel.sockets import tcp
 from vnicd.native import directory
 from vnicd.process import trace, trace_files
 from vnicd.spec.partition import PartitionSpec
-from vnicd.spec.plan import Action, plan
+from vnicd.spec.plan import plan
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
-
-REGISTRATION = 10.0
-"""Seconds that a new partition daemon has to register."""
 
 RETURN = 3.0
 """Seconds that daemons which outlived a hosting daemon have to come back before `up` goes on without them."""
@@ -62,6 +60,9 @@ class Fabric:
         self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
         self.relay.on_lost_tap = self.uplink.lost_interface
         self.broker_service = BrokerService(self.ports, self.actions.kernel)
+        self.parts = Parts(
+            self.ports, self.actions, self.leftovers, self.uplink, self.broker_service, self._forget
+        )
         self.alteration = Alteration(self.ports, self.actions, self.uplink)
         self.registrar = Registrar(paths, options, self.ports, self.relay, self.supervisor, self.reconciler)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
@@ -84,13 +85,13 @@ class Fabric:
         if uplink is not None:
             await self.uplink.restore(uplink)
         self.registrar.listen()
-        for port in [port for port in found if port.adding]:
+        for port in [port for port in found if port.is_being_added]:
             await self._discard(port)
-        await _all_up([port for port in found if port.pid and not port.adding], RETURN)
-        dead = [port for port in found if not port.adding and not port.pid]
+        await _all_up([port for port in found if port.pid and port.is_member], RETURN)
+        dead = [port for port in found if port.is_member and not port.pid]
         for port in dead:
             await self.reconciler.revive(port)
-        await _all_up([port for port in dead if port.state == "starting"], REGISTRATION)
+        await _all_up([port for port in dead if port.state is PortState.STARTING], REGISTER_TIMEOUT_S)
         self.reconciler.start()
         self.ready = True
 
@@ -111,8 +112,9 @@ class Fabric:
 
     def _remember(self, saved: state_file.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
-        port = self.ports.insert(Port(saved.spec, saved.port, adding=saved.unfinished))
-        port.following = Following(self.uplink.mtu(saved.spec))
+        stage = Stage.ADDING if saved.unfinished else Stage.MEMBER
+        port = self.ports.insert(Port(saved.spec, saved.port, stage))
+        port.shall_follow(Following(self.uplink.mtu(saved.spec)))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
             self.supervisor.adopt(port, saved.pid, pidfd)
@@ -151,7 +153,7 @@ class Fabric:
         await self.supervisor.settle()
         await self.uplink.stop()
         for port in self.ports:
-            port.removing = True
+            port.begin_removal()
         self.registrar.close()
         self.relay.stop()
         self.actions.thread.shutdown()
@@ -164,39 +166,8 @@ class Fabric:
     # ------------------------------------------------------------------------------- add and remove
 
     async def add(self, spec: PartitionSpec, is_whole: bool = False) -> Port:
-        """Make a partition; when it can't be finished, all that was made of it is taken away again.
-
-        What is there before the state says that the partition is being added is not ours. So a hosting daemon
-        that is killed here leaves nothing: the next one finds the state and takes away all that it names. The
-        uplink gives it what is missing unless the spec `is_whole`.
-        """
-        return await self._change(self._add(spec, is_whole))
-
-    async def _add(self, spec: PartitionSpec, is_whole: bool) -> Port:
-        if is_whole:
-            self.uplink.check(spec)
-        async with self.leftovers.room_for(spec):
-            port = self.ports.reserve(spec if is_whole else self.uplink.complete(spec))
-        port.following = Following(self.uplink.mtu(port.spec))
-        done: list[Action] = []
-        try:
-            await self.actions.kernel(lambda: kernel_ops.check_free(port.spec))
-            self._save()
-            await self.actions.execute(plan({port.spec.name: port.spec}, {}), port, done)
-            await asyncio.wait_for(port.up.wait(), REGISTRATION)
-            await self.uplink.admit()
-            port.adding = False
-            self._save()
-            await self.broker_service.follow()
-        except BaseException as error:
-            port.removing = True
-            await self.actions.undo(done, port)
-            self._forget(port)
-            if isinstance(error, TimeoutError):
-                text = f"the daemon of partition {spec.name} did not start in {REGISTRATION:g} s"
-                raise TimedOut(text) from error
-            raise
-        return port
+        """Make a partition, or leave nothing of it; the uplink gives it what is missing unless the spec `is_whole`."""
+        return await self._change(Addition(self.parts, spec, is_whole).run())
 
     async def alter(self, port: Port, spec: PartitionSpec) -> None:
         """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
@@ -223,15 +194,14 @@ class Fabric:
 
     async def remove(self, port: Port) -> None:
         """Take a partition away; Busy while another request is at it."""
-        if port.removing or port.adding:
-            raise Busy(f"the partition {port.spec.name} is being {'removed' if port.removing else 'added'}")
+        port.check_member()
         await self._change(self._remove(port))
 
     async def _remove(self, port: Port) -> None:
         try:
             await self._discard(port)
         except BaseException:
-            port.removing = False  # so that it can be tried again
+            port.removal_failed()
             raise
 
     async def _change(self, work: Coroutine[Any, Any, R]) -> R:
@@ -262,7 +232,7 @@ class Fabric:
 
     async def _discard(self, port: Port) -> None:
         """Take a partition away, whatever there is of it. What is begun here, a next hosting daemon will end."""
-        port.removing = True
+        port.begin_removal()
         self._save()
         await self.broker_service.follow()
         async with port.lock:
@@ -278,14 +248,8 @@ class Fabric:
     def _forget(self, port: Port) -> None:
         """The partition is no more: peers, directory, state, log and trace."""
         self.relay.withdraw(port)
-        if port.channel is not None:
-            port.channel.close()
-        if port.tap >= 0:
-            tap.let_go(port.tap)
-            port.tap = -1
-        port.counters.close()
+        port.removed()
         self.ports.discard(port)
-        port.up.set()  # who still waits for it, as start() may, waits for nothing
         self.uplink.look_again()
         self.paths.log(port.spec.name).unlink(missing_ok=True)
         trace_files.remove(self.registrar.traces, port.spec.name)
@@ -302,12 +266,11 @@ class Fabric:
     # ---------------------------------------------------------------------------------------- events
 
     def _port_up(self, port: Port) -> None:
-        port.state, port.reason = "up", ""
+        port.daemon_came_up()
         self.relay.announce(port, directory.LIVE)
-        if not port.adding:
+        if not port.is_being_added:
             self.uplink.look_again()
             self.broker_service.follow_soon()
-        port.up.set()
         self.on_change()
 
     def _daemon_died(self, port: Port) -> None:
@@ -318,10 +281,9 @@ class Fabric:
             port.channel.close()
         if port.allowance is not None:
             port.allowance.renew()
-        if port.removing or self.down:
+        if port.is_being_removed or self.down:
             return
-        port.state = "down"
-        port.restarts += 1
+        port.daemon_died()
         self.relay.announce(port, directory.DOWN)
         log.warning("the daemon of partition %s has died", port.spec.name)
         self.reconciler.task(self.reconciler.revive(port, self.supervisor.delay(port)))

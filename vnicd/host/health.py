@@ -7,7 +7,7 @@ from typing import Any
 from vnicd.errors import VnicdError
 from vnicd.host.fabric import Fabric
 from vnicd.host.partitions import kernel_ops
-from vnicd.host.ports.port import Port
+from vnicd.host.ports.port import Port, PortState
 from vnicd.kernel import process
 
 Finding = dict[str, Any]
@@ -26,12 +26,12 @@ async def examine(fabric: Fabric) -> list[Finding]:
 
 def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
     name = port.spec.name
-    if port.adding or port.removing:
+    if not port.is_member:
         return []
-    if port.state == "failed":
+    if port.state is PortState.FAILED:
         return [(f"can't be brought back: {port.reason}", f"mend that, or: vnicctl partition remove {name}")]
-    if port.state != "up":
-        return [(f"is {port.state}", "wait a moment; if it stays so, look at its log")]
+    if port.state is not PortState.UP:
+        return [(f"is {port.state.value}", "wait a moment; if it stays so, look at its log")]
     if process.is_stopped(port.pid):
         return [(f"does not move: its daemon, pid {port.pid}, is stopped", f"kill -CONT {port.pid}")]
     if interface_down:
@@ -44,6 +44,6 @@ def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
 
 def _is_down(port: Port) -> bool:
     try:
-        return port.state == "up" and not kernel_ops.is_up(port.spec, port.tap)
+        return port.state is PortState.UP and not kernel_ops.is_up(port.spec, port.tap)
     except (VnicdError, OSError):
         return False  # the namespace is gone, which the reconciler is about to mend

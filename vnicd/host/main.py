@@ -21,6 +21,7 @@ from vnicd.host.control.server import Method, Server
 from vnicd.host.control.socket_activation import is_at
 from vnicd.host.fabric import Fabric, remove_files
 from vnicd.host.lock import HostLock
+from vnicd.host.ports.port import PortState
 from vnicd.native import memory
 from vnicd.process import trace, trace_files
 from vnicd.process.systemd_notify import Notifier
@@ -203,7 +204,7 @@ class Host:
         return waiting
 
     async def _ping(self, params: dict[str, Any]) -> Any:
-        starting = [port.spec.name for port in self.fabric.ports if port.state == "starting"]
+        starting = [port.spec.name for port in self.fabric.ports if port.state is PortState.STARTING]
         return {"ready": self.fabric.ready, "pid": os.getpid(), "version": __version__, "starting": starting}
 
     async def _down(self, params: dict[str, Any]) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from vnicd.errors import Busy, VnicdError
+from vnicd.errors import VnicdError
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Executor
-from vnicd.host.ports.port import Port, Ports
+from vnicd.host.ports.port import Port, Ports, PortState
 from vnicd.host.uplink.controller import Uplink
 from vnicd.native import directory
 from vnicd.spec.partition import PartitionSpec
@@ -23,8 +23,7 @@ class Alteration:
     async def alter(self, port: Port, spec: PartitionSpec) -> None:
         """Bring a partition in line with a spec; when that fails it is as it was."""
         async with port.lock:
-            if port.removing or port.adding:
-                raise Busy(f"the partition {spec.name} is being {'removed' if port.removing else 'added'}")
+            port.check_member()
             old = port.spec
             self.uplink.check(spec)
             self.ports.check_addresses(spec)
@@ -39,14 +38,14 @@ class Alteration:
     async def _make_so(self, port: Port, old: PartitionSpec, new: PartitionSpec) -> None:
         """The rate, the interface, the directory, the uplink, the neighbours; what is so is not touched."""
         relay, kernel = self.actions.relay, self.actions.kernel
-        port.spec = new
+        port.change_spec(new)
         relay.set_rate(port)
         wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
         if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
             return
         await kernel(lambda: kernel_ops.alter(old, new, port.tap, wanted, have))
-        port.following = wanted
-        relay.announce(port, directory.LIVE if port.state == "up" else directory.DOWN)
+        port.shall_follow(wanted)
+        relay.announce(port, directory.LIVE if port.state is PortState.UP else directory.DOWN)
         await self.uplink.admit()
         if added := set(new.addresses) - set(old.addresses):
             await kernel(lambda: kernel_ops.announce_addresses(new, added, port.tap))

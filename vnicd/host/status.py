@@ -12,7 +12,7 @@ from vnicd.errors import NotFound
 from vnicd.host.fabric import Fabric
 from vnicd.host.links import inspection
 from vnicd.host.links.manager import State
-from vnicd.host.ports.port import Port
+from vnicd.host.ports.port import Port, PortState
 from vnicd.native import counters, memory
 from vnicd.native.memory import Region
 
@@ -56,7 +56,7 @@ def status(fabric: Fabric) -> Json:
 def line(fabric: Fabric) -> str:
     """The fabric in a few words."""
     ports = list(fabric.ports)
-    ready = sum(port.state == "up" for port in ports)
+    ready = sum(port.state is PortState.UP for port in ports)
     text = f"{ready} of {len(ports)} partitions up"
     if fabric.uplink.spec is None:
         return text
@@ -108,7 +108,7 @@ def links(fabric: Fabric) -> Json:
 def _pair(fabric: Fabric, a: Port | None, b: Port) -> Json:
     link = fabric.relay.links.links.get((a.number if a else 0, b.number))
     up = link is not None and link.state in (State.UP, State.CLOSING)
-    both = b.state == "up" and (a is None or a.state == "up")
+    both = b.state is PortState.UP and (a is None or a.state is PortState.UP)
     return {
         "ports": [_name(a), _name(b)],
         "path": "direct" if up else "relay" if both and a is not None else "none",

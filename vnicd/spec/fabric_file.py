@@ -25,7 +25,7 @@ DEFAULT_FILE = "/etc/vnicd/vnicd.toml"
 STDIN = Path("/dev/stdin")
 
 OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us")
-UPLINK_KEYS = ("nic", "mode", "backend", "subnets", "publish", "propagate_link")
+UPLINK_KEYS = ("nic", "mode", "subnets", "publish", "propagate_link")
 PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "publish")
 OPEN_KEYS = ("addresses", "gateways")
 """What a partition behind an uplink in nat mode is given when it is left out; an empty list is none at all."""

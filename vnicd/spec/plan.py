@@ -18,7 +18,7 @@ from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
 
 
 class Step(Enum):
-    """One change to the machine; `undo` names the one that takes it back."""
+    """One change to the machine."""
 
     MAKE_NAMESPACE = "make namespace"
     MAKE_INTERFACE = "make interface"
@@ -26,17 +26,6 @@ class Step(Enum):
     STOP_DAEMON = "stop daemon"
     DELETE_INTERFACE = "delete interface"
     DELETE_NAMESPACE = "delete namespace"
-
-    @property
-    def undo(self) -> Step | None:
-        return _UNDO.get(self)
-
-
-_UNDO = {
-    Step.MAKE_NAMESPACE: Step.DELETE_NAMESPACE,
-    Step.MAKE_INTERFACE: Step.DELETE_INTERFACE,
-    Step.START_DAEMON: Step.STOP_DAEMON,
-}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from vnicd.errors import Invalid
 from vnicd.spec.partition import Interface, check_name, parse_address
 
 Mode = Literal["bridge", "shared", "nat"]
-Backend = Literal["auto", "packet"]
 
 MAX_PUBLISHED = 256
 
@@ -47,7 +46,6 @@ class UplinkSpec:
 
     nic: str
     mode: Mode = "bridge"
-    backend: Backend = "auto"
     subnets: tuple[str, ...] = ()
     """nat only: the gateway's address with the prefix length, at most one of each family: 10.78.0.1/24."""
     publish: tuple[Publish, ...] = ()
@@ -73,20 +71,19 @@ class UplinkSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> UplinkSpec:
-        return make_uplink(**data)
+        """Out of a state, which an earlier version may have written, with a backend."""
+        return make_uplink(**{key: value for key, value in data.items() if key != "backend"})
 
 
 def make_uplink(
     nic: object,
     mode: object = None,
-    backend: object = None,
     subnets: Iterable[object] | None = None,
     publish: Iterable[object] | None = None,
     propagate_link: object = False,
 ) -> UplinkSpec:
     """An UplinkSpec from a user's words; Invalid tells which one is wrong."""
     mode = _one_of("mode", mode, get_args(Mode))
-    backend = _one_of("backend", backend, get_args(Backend))
     for what, words in (("subnet", subnets), ("publish", publish)):
         if words is not None and not isinstance(words, list | tuple):
             raise Invalid(f"{what} must be a list")
@@ -97,7 +94,6 @@ def make_uplink(
     return UplinkSpec(
         check_nic(nic),
         cast(Mode, mode),
-        cast(Backend, backend),
         _subnets(subnets or ()) if mode == "nat" else (),
         _published(publish or ()),
         propagate_link,

@@ -16,6 +16,7 @@ from datapath.state.state cimport *
 from datapath.frame.inspect cimport Inspected, PEEK, inspect
 from datapath.frame.neighbour cimport NEIGHBOUR_ANSWER, may_ask_alone, neighbour_answer, sought_port
 from abi.abi cimport *
+from datapath.link.backpressure cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.events cimport unwatch
@@ -140,12 +141,11 @@ cdef inline void retry_pending(Engine *e) noexcept nogil:
     """Try the waiting frame again; give up when its receiver did not read for the whole waiting time."""
     cdef bint went = send_out(e, e.scratch + sizeof(vn_record), e.pending.length, e.pending.port)
     cdef Link *link = route(e, e.pending.port)
-    if not went and e.now < e.pending.until:
+    if not went and holds(e, &e.pending.until, True):
         return
     if not went:
         drop(e, NO_PORT if e.pending.port == FLOOD else e.pending.port, VN_DROP_ring_full)
-    if link != NULL:
-        count_wait(e, link, e.pending.until - e.backpressure_ns, e.now - e.tap_mixed_at < WAITS_PERIOD_NS, not went)
+    end_hold(e, &e.pending.until, link, e.now - e.tap_mixed_at < WAITS_PERIOD_NS, not went)
     e.pending.length = 0
 
 
@@ -214,10 +214,9 @@ cdef inline bint tap_read(Engine *e) noexcept nogil:
 
 cdef inline void keep(Engine *e, uint32_t length, uint16_t port) noexcept nogil:
     """Keep the frame in the scratch record until its ring has room."""
-    count(e, VN_C_holds, 1)
     e.pending.length = length
     e.pending.port = port
-    e.pending.until = e.now + e.backpressure_ns
+    holds(e, &e.pending.until, True)
 
 
 cdef inline void tap_write(Engine *e, uint16_t source, char *headers, uint32_t copied, const char *payload, uint32_t length) noexcept nogil:

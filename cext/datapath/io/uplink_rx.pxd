@@ -21,6 +21,7 @@ from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from datapath.frame.inspect cimport *
 from abi.abi cimport *
+from datapath.link.backpressure cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.frame.neighbour cimport may_ask_alone, sought_port
@@ -172,14 +173,9 @@ cdef inline bint rx_queue_waits(Engine *e, RxQueue *queue, Link *link) noexcept 
     cdef bint has_room = tx_room(&link.tx, need) >= need
     if has_room:
         note_room(e, link)
-    elif queue.backpressure_until == 0 and not link.tx.fault and may_wait(link):
-        count(e, VN_C_holds, 1)
-        queue.backpressure_until = e.now + e.backpressure_ns
-    if not has_room and e.now < queue.backpressure_until and not link.receiver_stalled:
+    elif holds(e, &queue.backpressure_until, not link.tx.fault and may_wait(link)):
         return True
-    if queue.backpressure_until:
-        count_wait(e, link, queue.backpressure_until - e.backpressure_ns, False, not has_room)
-    queue.backpressure_until = 0
+    end_hold(e, &queue.backpressure_until, link, False, not has_room)
     return False
 
 

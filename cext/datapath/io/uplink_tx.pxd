@@ -14,6 +14,7 @@ from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from datapath.frame.inspect cimport *
 from abi.abi cimport *
+from datapath.link.backpressure cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.ring cimport *
@@ -119,14 +120,11 @@ cdef inline bint uplink_send(Engine *e, Link *link, char *headers, uint32_t copi
         memcpy(frame + 6, &e.uplink.mac, 6)
         set_link_address(frame, seen, bytes, &found, <const char *>&e.uplink.mac, headers[0] & 1)
     if uplink_write(e, link, headers, copied, payload + copied, length):
-        link.backpressure_until = 0
+        end_hold(e, &link.backpressure_until, NULL, False, False)
         return True
-    if link.backpressure_until == 0:
-        count(e, VN_C_holds, 1)
-        link.backpressure_until = e.now + e.backpressure_ns
-    if e.now < link.backpressure_until:
+    if holds(e, &link.backpressure_until, True):
         e.up[link.peer].tokens += <int64_t>wire_bytes(headers, frame, seen, bytes)
         return False
-    link.backpressure_until = 0
+    end_hold(e, &link.backpressure_until, NULL, False, True)
     drop(e, link.peer, VN_DROP_uplink_full)
     return True

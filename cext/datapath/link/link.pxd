@@ -18,6 +18,7 @@ from datapath.state.state cimport *
 from abi.abi cimport *
 from datapath.state.ring cimport *
 from datapath.state.trace cimport trace
+from datapath.link.backpressure cimport note_room
 from datapath.link.shaper cimport has_tokens
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -36,40 +37,6 @@ cdef extern from "datapath/link/doorbell.h" nogil:
 
 cdef enum:
     FAST_TURN_NS = 100_000_000   # a link that moves a ring's bytes in less is worth huge pages
-    WAITS_PERIOD_NS = 100_000_000
-    WAITS_MOST_NS = 40_000_000   # in a period, for one link: a slow reader takes no more of the time of others
-    STALL_TRACE_NS = 1_000_000_000  # between two records that the same link is stalled
-
-
-cdef inline bint may_wait(const Link *to) noexcept nogil:
-    """Whether what finds no room in this link's ring may wait for it, instead of being dropped."""
-    return not to.receiver_stalled and not to.gone
-
-
-cdef inline void count_wait(Engine *e, Link *to, uint64_t since, bint others, bint in_vain) noexcept nogil:
-    """What waited for room in this link's ring since then has it now, or waits no longer.
-
-    Time counts where others have waited with it. A sender that has nothing for others may wait as long as it takes:
-    that is what slows TCP down to the receiver's rate without a loss.
-    """
-    if e.now - to.waits_since > WAITS_PERIOD_NS:
-        to.waits_since, to.waited = e.now, 0
-    if others:
-        to.waited += e.now - since
-    if (in_vain or to.waited >= WAITS_MOST_NS) and not to.receiver_stalled:
-        to.receiver_stalled = True
-        if e.now - to.stall_traced_at >= STALL_TRACE_NS:
-            to.stall_traced_at, to.stall_is_traced = e.now, True
-            trace(e, VN_TRACE_stalled, to.id, to.peer)
-
-
-cdef inline void note_room(Engine *e, Link *to) noexcept nogil:
-    """A reader that moves by a record now and then stays stalled; one that reads on frees half of the ring."""
-    if to.receiver_stalled and tx_free(&to.tx) >= VN_RING_SIZE // 2:
-        to.receiver_stalled = False
-        if to.stall_is_traced:
-            to.stall_is_traced = False
-            trace(e, VN_TRACE_moving, to.id, to.peer)
 
 
 cdef inline void activate(Engine *e, Link *link) noexcept nogil:

@@ -15,6 +15,7 @@ from libc.string cimport memcpy
 from datapath.state.counters cimport *
 from datapath.state.state cimport *
 from abi.abi cimport *
+from datapath.link.backpressure cimport *
 from datapath.link.link cimport *
 from datapath.frame.mac_table cimport *
 from datapath.state.ring cimport *
@@ -125,18 +126,11 @@ cdef inline bint relay_or_wait(Engine *e, uint16_t port, Link *link, const Relay
         drop(e, link.peer, VN_DROP_no_link if e.port_state[port] == VN_PORT_LIVE else VN_DROP_peer_down)
         return True
     if relay_to(e, to, link, r):
-        if link.backpressure_until:
-            count_wait(e, to, link.backpressure_until - e.backpressure_ns, True, False)
-        link.backpressure_until = 0
+        end_hold(e, &link.backpressure_until, to, True, False)
         return True
-    if link.backpressure_until == 0 and may_wait(to):
-        count(e, VN_C_holds, 1)
-        link.backpressure_until = e.now + e.backpressure_ns
-    if e.now < link.backpressure_until and not to.receiver_stalled and not to.gone:
+    if holds(e, &link.backpressure_until, may_wait(to)):
         return False
-    if link.backpressure_until:
-        count_wait(e, to, link.backpressure_until - e.backpressure_ns, True, True)
-    link.backpressure_until = 0
+    end_hold(e, &link.backpressure_until, to, True, True)
     drop(e, port, VN_DROP_ring_full)
     return True
 

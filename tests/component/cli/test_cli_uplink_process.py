@@ -56,10 +56,9 @@ def complete(words: str, last: str = "", prefix: tuple[str, ...] = ()) -> list[s
     return [text.partition(",")[2] for text in done.stdout.split()]
 
 
-def test_completion_of_modes_and_backends() -> None:
+def test_completion_of_modes() -> None:
     assert complete("uplink set eth1 --mode") == ["bridge", "shared", "nat"]
     assert complete("uplink set eth1 --mode", "s") == ["shared"]
-    assert complete("uplink set eth1 --backend") == ["auto", "packet"]
 
 
 def test_completion_of_partitions_to_publish(host: FakeHost) -> None:

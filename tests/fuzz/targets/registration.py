@@ -28,7 +28,7 @@ from vnicd.host import status
 from vnicd.host.fabric import Fabric
 from vnicd.host.links.manager import State
 from vnicd.host.ports import allowance, channel
-from vnicd.host.ports.port import Port
+from vnicd.host.ports.port import Port, Stage
 from vnicd.kernel import process, tap
 from vnicd.native import memory
 from vnicd.process import trace_files
@@ -52,7 +52,7 @@ class _Fabric:
         for name in HONEST:
             self.join(Honest(name, self.path))
         for name in HONEST:  # from now on they are other processes than ours
-            self.fabric.ports.by_name[name].pid = os.getppid()
+            self.fabric.ports.by_name[name].watched(os.getppid(), 0, -1)
         self.links = self.fabric.relay.links
         self.links.request(1, 2)
         self.settle()
@@ -69,9 +69,9 @@ class _Fabric:
             spec = make_partition(
                 name, [f"10.0.0.{number}/24"], f"02:00:00:00:00:0{number}", None, f"fuzz{number}", netns
             )
-            port = self.fabric.ports.insert(Port(spec, number, adding=False))
-            port.pid, port.started = os.getpid(), process.start_time(os.getpid()) or 0
-            port.tap = tap.open_tap(spec.ifname, persist=False)
+            port = self.fabric.ports.insert(Port(spec, number, Stage.MEMBER))
+            port.watched(os.getpid(), process.start_time(os.getpid()) or 0, -1)
+            port.take_tap(tap.open_tap(spec.ifname, persist=False))
         self.fabric.registrar.listen()
 
     def join(self, daemon: Honest) -> None:

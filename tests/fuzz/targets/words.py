@@ -86,7 +86,6 @@ def uplink(choices: Choices) -> dict[str, Any]:
     known = {
         "nic": (_maybe, ("eth1", "lo", "x" * 16, "ethé")),
         "mode": (_maybe, ("nat", "nat", "nat", "bridge", "shared", "other")),
-        "backend": (_maybe, ("auto", "packet", "xdp")),
         "subnets": (_some, SUBNETS),
         "publish": (_some, FULL_PUBLISHED),
         "propagate_link": (_maybe, (True, False)),

@@ -17,7 +17,6 @@ Captured = pytest.CaptureFixture[str]
 PLAIN = {
     "nic": "eth1",
     "mode": "bridge",
-    "backend": "auto",
     "subnets": [],
     "publish": [],
     "propagate_link": False,
@@ -35,14 +34,13 @@ def test_set_needs_no_more_than_a_nic(host: FakeHost, capsys: Captured) -> None:
 def test_set_sends_checked_words(host: FakeHost) -> None:
     subnets = ["--subnet", "FD00:9::/64", "--subnet", "10.9.0.0/24"]
     publish = ["--publish", "8080:web:80/tcp", "--publish", "[2001:DB8::1]:53:dns:53/udp"]
-    options = ["--mode", "nat", "--backend", "packet", *subnets, *publish, "--propagate-link"]
+    options = ["--mode", "nat", *subnets, *publish, "--propagate-link"]
     assert main(["uplink", "set", "eth1", *options]) == 0
     ((method, params),) = host.requests
     assert method == "uplink.set"
     assert params == {
         "nic": "eth1",
         "mode": "nat",
-        "backend": "packet",
         "subnets": ["10.9.0.1/24", "fd00:9::1/64"],
         "publish": ["8080:web:80", "[2001:db8::1]:53:dns:53/udp"],
         "propagate_link": True,
@@ -87,7 +85,6 @@ def test_set_warns_of_the_default_route(host: FakeHost, capsys: Captured) -> Non
         (["lo"], "loopback"),
         (["much-too-long-a-name"], "not an interface name"),
         (["eth1", "--mode", "bridged"], "the mode must be bridge, shared or nat, not bridged"),
-        (["eth1", "--backend", "xdp"], "the backend must be auto or packet, not xdp"),
         (["eth1", "--subnet", "10.9.0.0/24"], "add: --mode nat"),
         (["eth1", "--mode", "shared", "--publish", "8080:web:80"], "add: --mode nat"),
         (["eth1", "--mode", "nat", "--subnet", "10.9.0.0"], "10.78.0.0/24"),

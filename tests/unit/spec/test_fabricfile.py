@@ -27,7 +27,6 @@ poll_us = 50
 [uplink]
 nic = "eth1"
 mode = "nat"
-backend = "packet"
 subnets = ["10.9.0.0/24"]
 publish = ["2222:later:22"]
 propagate_link = true
@@ -52,7 +51,7 @@ def test_all_there_is() -> None:
     publish = ("2222:later:22", "10.0.0.2:53:web:53/udp", "[2001:db8::2]:81:web:81", "8080:web:80")
     assert declared == Declared(
         Options("never", 30.0, 50),
-        make_uplink("eth1", "nat", "packet", ["10.9.0.1/24"], publish, True),
+        make_uplink("eth1", "nat", ["10.9.0.1/24"], publish, True),
         {
             "web": make_partition(
                 "web",

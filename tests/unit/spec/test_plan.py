@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vnicd.spec.partition import PartitionSpec
@@ -112,33 +112,6 @@ def test_removals_come_first_and_nothing_is_done_twice(
 def test_an_unchanged_partition_is_never_removed(desired: dict[str, PartitionSpec], actual: State) -> None:
     same = {name for name, spec in desired.items() if name in actual and actual[name].spec == spec}
     assert not same & {action.spec.name for action in plan(desired, actual) if action.step in REMOVALS}
-
-
-@given(DESIRED, ACTUAL, st.data())
-def test_creations_can_be_undone_from_any_point(
-    desired: dict[str, PartitionSpec], actual: State, data: st.DataObject
-) -> None:
-    assume(all(have.interface or not have.daemon for have in actual.values()))
-    actions = plan(desired, actual)
-    first = next((n for n, action in enumerate(actions) if action.step in CREATIONS), len(actions))
-    cleared = run(actual, actions[:first])
-    done = actions[first : data.draw(st.integers(first, len(actions)))]
-    undone = [Action(action.step.undo, action.spec) for action in reversed(done) if action.step.undo]
-    assert len(undone) == len(done)
-    after = run(run(cleared, done), undone)
-    for name, have in after.items():
-        before = cleared.get(name)
-        unchanged = before is not None and before.spec == have.spec
-        assert have == before if unchanged else leaves_nothing(have)
-
-
-def test_each_creation_has_its_undo_and_removals_have_none() -> None:
-    assert {step: step.undo for step in Step if step.undo} == {
-        Step.MAKE_NAMESPACE: Step.DELETE_NAMESPACE,
-        Step.MAKE_INTERFACE: Step.DELETE_INTERFACE,
-        Step.START_DAEMON: Step.STOP_DAEMON,
-    }
-    assert {step for step in Step if step.undo} == CREATIONS
 
 
 def test_a_new_partition_and_its_removal() -> None:

@@ -40,7 +40,7 @@ def nat(*subnets: str, publish: list[str] | None = None) -> UplinkSpec:
 
 def test_what_was_not_said_has_a_default() -> None:
     spec = make_uplink("eth1")
-    assert spec == UplinkSpec("eth1", "bridge", "auto", (), (), False)
+    assert spec == UplinkSpec("eth1", "bridge", (), (), False)
     assert not spec.gateways
     assert nat().subnets == DEFAULT_SUBNETS
 
@@ -164,7 +164,6 @@ def test_so_many_ports_can_be_published() -> None:
     [
         {"mode": "bridged"},
         {"mode": ["nat"]},
-        {"backend": "xdp"},
         {"mode": "shared", "subnets": ["10.9.0.0/24"]},
         {"publish": ["8080:web:80"]},
         {"mode": "nat", "subnets": "10.9.0.0/24"},
@@ -179,21 +178,23 @@ def test_words_that_make_no_uplink(words: dict[str, Any]) -> None:
 
 @given(
     st.sampled_from(["bridge", "shared", "nat"]),
-    st.sampled_from(["auto", "packet"]),
     st.lists(PUBLISHED, max_size=3, unique_by=lambda each: each.port),
     st.booleans(),
 )
-def test_a_spec_survives_json(mode: str, backend: str, published: list[Publish], follows: bool) -> None:
+def test_a_spec_survives_json(mode: str, published: list[Publish], follows: bool) -> None:
     words = [str(each) for each in published] if mode == "nat" else []
-    spec = make_uplink("eth1", mode, backend, publish=words, propagate_link=follows)
+    spec = make_uplink("eth1", mode, publish=words, propagate_link=follows)
     assert UplinkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     assert len(spec.publish) == len(words)
 
 
+def test_a_state_of_an_earlier_version_can_be_read() -> None:
+    spec = make_uplink("eth1", "nat")
+    assert UplinkSpec.from_json({**spec.to_json(), "backend": "packet"}) == spec
+
+
 @settings(max_examples=200)
-@given(
-    JSON, st.fixed_dictionaries({}, optional=dict.fromkeys(("backend", "propagate_link"), JSON)), JSON, JSON
-)
+@given(JSON, st.fixed_dictionaries({}, optional=dict.fromkeys(("propagate_link",), JSON)), JSON, JSON)
 def test_any_words_make_a_spec_or_an_error_of_one_line(
     nic: Any, words: dict[str, Any], subnets: Any, publish: Any
 ) -> None:

@@ -34,12 +34,6 @@ def _modes(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return [mode for mode in get_args(Mode) if mode.startswith(incomplete)]
 
 
-def _backends(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from vnicd.spec.uplink import Backend
-
-    return [backend for backend in get_args(Backend) if backend.startswith(incomplete)]
-
-
 def _published(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The partition after the machine's port; bash makes a word end at the colon, other shells don't."""
     head, _, name = incomplete.rpartition(":")
@@ -64,14 +58,6 @@ def uplink() -> None:
     help="bridge, shared or nat.",
 )
 @click.option(
-    "--backend",
-    metavar="KIND",
-    default="auto",
-    show_default=True,
-    shell_complete=_backends,
-    help="How frames go to the NIC: auto or packet.",
-)
-@click.option(
     "--subnet",
     "subnets",
     metavar="CIDR",
@@ -90,7 +76,6 @@ def set_(
     *,
     nic: str,
     mode: str,
-    backend: str,
     subnets: tuple[str, ...],
     publish: tuple[str, ...],
     propagate_link: bool,
@@ -114,7 +99,7 @@ def set_(
     """
     from vnicd.spec.uplink import make_uplink
 
-    spec = make_uplink(nic, mode, backend, subnets, publish, propagate_link)
+    spec = make_uplink(nic, mode, subnets, publish, propagate_link)
     data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
     if data is None:
         raise Busy("another request has cleared the uplink meanwhile", "see: vnicctl uplink show")

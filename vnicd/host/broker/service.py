@@ -89,7 +89,7 @@ class BrokerService:
 
     def _present(self) -> Iterator[Port]:
         """The partitions that have their interface, and are to keep it."""
-        return (port for port in self.ports if port.tap >= 0 and not port.adding and not port.removing)
+        return (port for port in self.ports if port.tap >= 0 and port.is_member)
 
     # --------------------------------------------------------------------------------------- telling
 

@@ -172,7 +172,7 @@ class HostRelay:
         if 0 not in link.ports:
             return
         port = self.ports.by_number[link.other(0)]
-        port.page_size = min(link.page_sizes.values(), default=0)
+        port.linked(min(link.page_sizes.values(), default=0))
         self.on_up(port)
 
     def _maintain(self) -> None:

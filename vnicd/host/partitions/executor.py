@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from vnicd.errors import VnicdError
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.supervisor import Supervisor
@@ -17,7 +15,6 @@ from vnicd.native import directory
 from vnicd.process import trace
 from vnicd.spec.plan import Action, Step
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -30,32 +27,15 @@ class Executor:
         self.save = save
         self.thread = ThreadPoolExecutor(1, "kernel")
 
-    async def execute(self, actions: list[Action], port: Port, done: list[Action] | None = None) -> None:
-        """Carry out actions in order, noting in `done` each that has succeeded.
-
-        A step that has begun is finished also when we are cancelled, so that `done` always tells the truth.
-        """
+    async def execute(self, actions: list[Action], port: Port) -> None:
+        """Carry out actions in order; one that has begun is finished also when we are cancelled."""
         for action in actions:
             step = asyncio.ensure_future(self._step(action.step, port))
             try:
                 await asyncio.shield(step)
             except asyncio.CancelledError:
                 await asyncio.wait([step])
-                if done is not None and step.exception() is None:
-                    done.append(action)
                 raise
-            if done is not None:
-                done.append(action)
-
-    async def undo(self, done: list[Action], port: Port) -> None:
-        """Take back what was done, the last first; a step that fails keeps no other from being undone."""
-        for action in reversed(done):
-            if action.step.undo is None:
-                continue
-            try:
-                await self._step(action.step.undo, port)
-            except (VnicdError, OSError) as error:
-                log.error("partition %s: %s: %s", port.spec.name, action.step.undo.value, error)
 
     async def kernel(self, work: Callable[[], T]) -> T:
         """Do something with the kernel in the one thread for that, so that the control socket never waits."""
@@ -65,28 +45,50 @@ class Executor:
         """End the daemon of a port; nothing happens if it has none."""
         await self.supervisor.end(port)
 
+    async def make_namespace(self, port: Port) -> None:
+        await self.kernel(lambda: kernel_ops.make_namespace(port.spec, self._mark(port)))
+
+    async def make_interface(self, port: Port) -> None:
+        """One that is there already is taken, unless the partition is new."""
+        port.close_tap()
+        port.follows(Following(port.following.mtu))
+        mtu, adopt = port.following.mtu, not port.is_being_added
+        port.take_tap(
+            await self.kernel(lambda: kernel_ops.make_interface(port.spec, mtu, adopt, self._mark(port)))
+        )
+
+    async def start_daemon(self, port: Port) -> None:
+        """Its pid is to be saved next."""
+        self.relay.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
+        self.supervisor.start(port)
+        trace.note("daemon_started", port.number, text=port.spec.name)
+
+    async def stop_daemon(self, port: Port) -> None:
+        await self.end_daemon(port)
+        self.supervisor.withdraw(port)
+        self.supervisor.forget(port)
+
+    async def delete_interface(self, port: Port) -> None:
+        await self.kernel(lambda: kernel_ops.delete_interface(port.spec, port.tap))
+        port.close_tap()
+
+    async def delete_namespace(self, port: Port) -> None:
+        await self.kernel(lambda: kernel_ops.delete_namespace(port.spec))
+
     async def _step(self, step: Step, port: Port) -> None:
-        spec = port.spec
-        sign = kernel_ops.mark(self.supervisor.paths.root, spec.name)
         if step is Step.MAKE_NAMESPACE:
-            await self.kernel(lambda: kernel_ops.make_namespace(spec, sign))
+            await self.make_namespace(port)
         elif step is Step.MAKE_INTERFACE:
-            port.close_tap()
-            port.following = port.followed = Following(port.following.mtu)
-            port.tap = await self.kernel(
-                lambda: kernel_ops.make_interface(spec, port.following.mtu, not port.adding, sign)
-            )
+            await self.make_interface(port)
         elif step is Step.START_DAEMON:
-            self.relay.announce(port, directory.DOWN)  # its MAC, which its loop needs from the beginning
-            self.supervisor.start(port)
-            trace.note("daemon_started", port.number, text=spec.name)
+            await self.start_daemon(port)
             self.save()
         elif step is Step.STOP_DAEMON:
-            await self.end_daemon(port)
-            self.supervisor.withdraw(port)
-            self.supervisor.forget(port)
+            await self.stop_daemon(port)
         elif step is Step.DELETE_INTERFACE:
-            await self.kernel(lambda: kernel_ops.delete_interface(spec, port.tap))
-            port.close_tap()
+            await self.delete_interface(port)
         elif step is Step.DELETE_NAMESPACE:
-            await self.kernel(lambda: kernel_ops.delete_namespace(spec))
+            await self.delete_namespace(port)
+
+    def _mark(self, port: Port) -> str:
+        return kernel_ops.mark(self.supervisor.paths.root, port.spec.name)

@@ -22,7 +22,7 @@ from typing import Any
 from vnicd.errors import VnicdError
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Executor
-from vnicd.host.ports.port import Port, Ports
+from vnicd.host.ports.port import Port, Ports, PortState
 from vnicd.kernel import netns, tap
 from vnicd.process.ticks import until_tick
 from vnicd.spec.plan import plan
@@ -87,7 +87,7 @@ class Reconciler:
         async def work() -> None:
             try:
                 async with port.lock:
-                    if port.removing:
+                    if port.is_being_removed:
                         return
                     have = await self.actions.kernel(lambda: kernel_ops.observe(port.spec, port.tap, True))
                     await self.actions.execute(
@@ -106,16 +106,16 @@ class Reconciler:
         await asyncio.sleep(delay)
         try:
             async with port.lock:
-                if port.removing:
+                if port.is_being_removed:
                     return
-                port.up.clear()
+                port.revival_began()
                 have = port.pidfd >= 0
                 actual = await self.actions.kernel(lambda: kernel_ops.observe(port.spec, port.tap, have))
                 await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
         except (VnicdError, OSError) as error:
-            port.state = "failed"
-            port.reason = error.line() if isinstance(error, VnicdError) else str(error)
-            log.error("partition %s can't be brought back: %s", port.spec.name, port.reason)
+            reason = error.line() if isinstance(error, VnicdError) else str(error)
+            port.revival_failed(reason)
+            log.error("partition %s can't be brought back: %s", port.spec.name, reason)
             self.task(self.revive(port, max(RETRY, self.actions.supervisor.delay(port))))
 
     def task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -140,9 +140,13 @@ class Reconciler:
         while True:
             await asyncio.sleep(until_tick())
             for port in list(self.ports):
-                if not port.spec.owns_netns or port.state != "up" or port.removing or port.tap < 0:
+                if not port.spec.owns_netns or not _is_in_use(port):
                     continue
                 where = tap.whereabouts(port.tap)
                 if where is not None and where != netns.identity(port.spec.netns_path):
                     log.warning("the namespace of partition %s is gone", port.spec.name)
                     await self.actions.end_daemon(port)
+
+
+def _is_in_use(port: Port) -> bool:
+    return port.state is PortState.UP and not port.is_being_removed and port.tap >= 0

@@ -11,9 +11,12 @@ import asyncio
 import logging
 import os
 import socket
+from dataclasses import dataclass
 
 from vnicd.config import Options, Paths
 from vnicd.host.links.relay import HostRelay
+from vnicd.host.partitions import admission
+from vnicd.host.partitions.admission import Facts, Outcome
 from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.allowance import Allowance
@@ -22,7 +25,7 @@ from vnicd.host.ports.complaints import NOBODY, Complaints, quoted
 from vnicd.host.ports.port import Port, Ports
 from vnicd.kernel import netns, tap
 from vnicd.native import counters
-from vnicd.native.memory import Refused
+from vnicd.native.memory import Refused, Region
 from vnicd.process import privileges, trace, trace_files, unix_sockets
 from vnicd.protocol import registration
 from vnicd.protocol.registration import Message
@@ -46,6 +49,10 @@ ACCEPT_AT_ONCE = 16
 
 GENERATIONS = 1 << 31
 """Generations are 32-bit numbers in the directory; a daemon that names another is not to be believed."""
+
+
+HeldLinks = tuple[tuple[int, int], ...]
+"""(peer, link) for each link of a daemon."""
 
 
 class Registrar:
@@ -131,16 +138,15 @@ class Registrar:
             self.channels.add(channel)
             self._turn_away(channel)
             return False
-        if port.allowance is None:
-            port.allowance = Allowance(now)
-        if port.allowance.is_overdrawn:
+        allowance = port.allow(now)
+        if allowance.is_overdrawn:
             self.complaints.warn(
                 port.number, "port %d has sent what can't be closed; its daemon is ended", port.number
             )
-            port.allowance.reaper.put([sock.detach()])
+            allowance.reaper.put([sock.detach()])
             self.reconciler.replace(port)
             return True
-        channel = Channel(sock, self._message, self._end, port.allowance)
+        channel = Channel(sock, self._message, self._end, allowance)
         for other in [other for other in self.channels if other.pid == channel.pid and other.port < 0]:
             other.close()
         self.channels.add(channel)
@@ -181,52 +187,59 @@ class Registrar:
         if channel in self.expected:
             self.expected.pop(channel).cancel()  # which would keep the channel until then
         port = self.ports.by_number.get(channel.port)
-        if port is not None and port.channel is channel:
-            port.channel = None
+        if port is not None:
+            port.disconnected(channel)
+
+    # --------------------------------------------------------------------------------------- the hello
 
     def _hello(self, channel: Channel, message: Message, fds: list[int]) -> None:
-        """Take a partition daemon in, if it is the process that serves the partition it names."""
+        """Take a partition daemon in, if it is the process that serves the partition it names.
+
+        Until it is decided what becomes of it nothing is changed, so a hello that can't be used leaves all as it was.
+        """
         if channel.waits_for_tap:
             raise ValueError("it has said so already")
         port = self._named(channel, message)
-        if port is None:
+        hello = _identify(port, message, fds) if port is not None else Hello(Facts(serves=False))
+        outcome = admission.decide(hello.facts)
+        if port is None or outcome is Outcome.TURN_AWAY:
             self._turn_away(channel)
             return
-        returning = _is_returning(fds)
+        self._recognize(port, channel)
+        if outcome is Outcome.WELCOME:
+            port.generation_began()
+            self._welcome_anew(port, channel)
+        elif outcome is Outcome.WELCOME_BACK:
+            self._welcome_back(port, channel, hello, fds)
+        elif outcome is Outcome.MAKE_INTERFACE:
+            channel.waits_for_tap = True
+            self.reconciler.give_tap(port, lambda: self._greet(channel, message))
+        elif outcome is Outcome.LOST_INTERFACE:
+            self.reconciler.lost_tap(port)
+        else:
+            self.complaints.warn(
+                port.number, "the daemon of partition %s %s", port.spec.name, hello.facts.objection
+            )
+            self.reconciler.replace(port)
+
+    def _named(self, channel: Channel, message: Message) -> Port | None:
+        """The port whose daemon this is, if it is that of the partition that it names."""
+        port = self.ports.by_name.get(message["name"])
+        if message["op"] != "hello" or port is None or port.is_being_removed:
+            return None
+        return port if self.supervisor.owns(port, channel.pid) else None
+
+    def _recognize(self, port: Port, channel: Channel) -> None:
+        """It is this process that serves the partition, and what an earlier connection may bring does not count."""
         if port.pid != channel.pid:  # somebody else has started it anew, under systemd
             self.supervisor.adopt(port, channel.pid, os.pidfd_open(channel.pid))
             self.reconciler.remember()
         if port.channel is not None:
             port.channel.close()
-        channel.port, port.channel = port.number, channel
-        if not tap.is_alive(fds[0] if returning else port.tap):
-            # deleted, or never handed over, while there was no hosting daemon
-            channel.port, port.channel = -1, None
-            if returning:
-                self.reconciler.lost_tap(port)
-            else:
-                channel.waits_for_tap = True
-                self.reconciler.give_tap(port, lambda: self._greet(channel, message))
-            return
-        if returning and not self._take_back(port, fds):
-            channel.port, port.channel = -1, None
-            self.reconciler.replace(port)
-            return
-        if returning:
-            port.generation = max(port.generation, int(message["generation"]) % GENERATIONS)
-        else:
-            port.generation += 1
-        self._welcome(channel, port, returning)
-        links = self.relay.links
-        links.port_up(port.number, self.registered.get(port.number) != (port.pid, port.started))
-        self.registered[port.number] = port.pid, port.started
-        for peer, ident in registration.some(message["links"]) if returning else ():
-            if int(peer) in self.ports.by_number:  # a link to a port that is no more has lost its other end
-                links.adopt(port.number, int(peer), int(ident))
-        links.request(0, port.number)
 
-    def _welcome(self, channel: Channel, port: Port, returning: bool) -> None:
-        """Hand a daemon the directory and, if it is new, all else that it works on."""
+    def _welcome(self, port: Port, channel: Channel, fds: list[int], own: HeldLinks = ()) -> None:
+        """It is handed the directory and these descriptors, and its `own` links are taken up."""
+        port.connected(channel)
         welcome = {
             "op": "welcome",
             "port": port.number,
@@ -234,13 +247,20 @@ class Registrar:
             "options": {"hugepages": self.options.hugepages, "idle_timeout": self.options.idle_timeout,
                         "poll_us": self.options.poll_us},
         }  # fmt: skip
+        channel.send(welcome, [self.relay.directory.region.fd, *fds])
         trace.note("daemon_registered", port.number, port.generation, port.pid, text=port.spec.name)
-        handed = [self.relay.directory.region.fd]
-        if returning:
-            channel.send(welcome, handed)
-            return
+        links = self.relay.links
+        links.port_up(port.number, self.registered.get(port.number) != (port.pid, port.started))
+        self.registered[port.number] = port.pid, port.started
+        for peer, ident in own:
+            if peer in self.ports.by_number:  # a link to a port that is no more has lost its other end
+                links.adopt(port.number, peer, ident)
+        links.request(0, port.number)
+
+    def _welcome_anew(self, port: Port, channel: Channel) -> None:
+        """A new daemon is handed all that it works on."""
         ring = self._ring_of(port)
-        channel.send(welcome, [*handed, port.tap, port.counters.fd, *ring])
+        self._welcome(port, channel, [port.tap, port.counters.fd, *ring])
         registration.close_all(ring)
 
     def _ring_of(self, port: Port) -> list[int]:
@@ -251,12 +271,13 @@ class Registrar:
             self.complaints.warn(port.number, "%s goes on without a trace: %s", port.spec.name, error)
             return []
 
-    def _named(self, channel: Channel, message: Message) -> Port | None:
-        """The port whose daemon this is, if it is that of the partition that it names."""
-        port = self.ports.by_name.get(message["name"])
-        if message["op"] != "hello" or port is None or port.removing:
-            return None
-        return port if self.supervisor.owns(port, channel.pid) else None
+    def _welcome_back(self, port: Port, channel: Channel, hello: Hello, fds: list[int]) -> None:
+        """Its TAP, its counters and its links are those of the port from now on."""
+        assert hello.counters is not None
+        port.take_counters(hello.counters)
+        port.take_tap(fds.pop(0))
+        port.generation_goes_on(hello.generation)
+        self._welcome(port, channel, [], hello.links)
 
     def _greet(self, channel: Channel, message: Message) -> None:
         """The interface is there that a daemon has waited for, if it still waits."""
@@ -264,27 +285,27 @@ class Registrar:
         if channel.sock.fileno() >= 0:
             self._hello(channel, message, [])
 
-    def _take_back(self, port: Port, fds: list[int]) -> bool:
-        """The TAP and the counters of a daemon that has outlived the last hosting daemon; False when they don't fit."""
-        where = netns.identity(port.spec.netns_path)
-        if where is not None and tap.whereabouts(fds[0]) != where:  # we would change what has its name there
-            self.complaints.warn(
-                port.number, "the daemon of partition %s has brought a foreign interface", port.spec.name
-            )
-            return False
-        try:
-            region = counters.open_shared(os.dup(fds[1]))
-        except Refused as error:
-            self.complaints.warn(
-                port.number, "the daemon of partition %s is of another version: %s", port.spec.name, error
-            )
-            return False
-        port.counters.close()
-        port.counters = region
-        port.close_tap()
-        port.tap = fds[0]
-        fds[:] = fds[1:]
-        return True
+
+@dataclass(frozen=True)
+class Hello:
+    """A hello, read to its end; all but the facts is only of a daemon that returns."""
+
+    facts: Facts
+    counters: Region | None = None
+    generation: int = 0
+    links: HeldLinks = ()
+
+
+def _identify(port: Port, message: Message, fds: list[int]) -> Hello:
+    """What the daemon of a port says and brings; ValueError and the like when it is not well formed."""
+    if not _is_returning(fds):
+        return Hello(Facts(serves=True, has_interface=tap.is_alive(port.tap)))
+    generation = int(message["generation"]) % GENERATIONS
+    links = tuple((int(peer), int(ident)) for peer, ident in registration.some(message["links"]))
+    if not tap.is_alive(fds[0]):
+        return Hello(Facts(serves=True, returns=True))
+    region, objection = _open_brought(port, fds)
+    return Hello(Facts(True, True, True, objection), region, generation, links)
 
 
 def _is_returning(fds: list[int]) -> bool:
@@ -294,3 +315,14 @@ def _is_returning(fds: list[int]) -> bool:
     if not tap.is_tap(fds[0]):
         raise ValueError("it brings back what is no TAP")
     return True
+
+
+def _open_brought(port: Port, fds: list[int]) -> tuple[Region | None, str]:
+    """The counters that a daemon brings back, or why we can't work with them and its TAP."""
+    where = netns.identity(port.spec.netns_path)
+    if where is not None and tap.whereabouts(fds[0]) != where:  # we would change what has its name there
+        return None, "has brought a foreign interface"
+    try:
+        return counters.open_shared(os.dup(fds[1])), ""
+    except Refused as error:
+        return None, f"is of another version: {error}"

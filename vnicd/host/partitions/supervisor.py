@@ -66,16 +66,13 @@ class Supervisor(ABC):
     def adopt(self, port: Port, pid: int, pidfd: int) -> None:
         """Watch a daemon that an earlier hosting daemon has started, or somebody else."""
         self.forget(port)
-        port.pid, port.started = pid, process.start_time(pid) or 0
-        self.watch(port, pidfd)
+        self.watch(port, pid, pidfd)
 
     def forget(self, port: Port) -> None:
         """Watch it no longer."""
         if port.pidfd >= 0:
             asyncio.get_running_loop().remove_reader(port.pidfd)
-            os.close(port.pidfd)
-            port.pidfd = -1
-        port.pid = port.started = 0
+        port.unwatched()
 
     def born(self, port: Port) -> None:
         """Note the time of a start, from which the next delay follows."""
@@ -90,8 +87,8 @@ class Supervisor(ABC):
         self.backoffs[name] = min(max(BACKOFF_FIRST, 2 * wait), BACKOFF_MAX)
         return wait
 
-    def watch(self, port: Port, pidfd: int) -> None:
-        port.pidfd = pidfd
+    def watch(self, port: Port, pid: int, pidfd: int) -> None:
+        port.watched(pid, process.start_time(pid) or 0, pidfd)
         asyncio.get_running_loop().add_reader(pidfd, self._ended, port, pidfd)
 
     def tell(self, work: Coroutine[Any, Any, None]) -> None:
@@ -136,9 +133,8 @@ class Children(Supervisor):
             )
         self.children[child.pid] = child
         self.born(port)
-        port.pid, port.started = child.pid, process.start_time(child.pid) or 0
-        port.state = "starting"
-        self.watch(port, os.pidfd_open(child.pid))
+        port.daemon_started()
+        self.watch(port, child.pid, os.pidfd_open(child.pid))
 
     def owns(self, port: Port, pid: int) -> bool:
         return pid == port.pid and process.start_time(pid) == port.started

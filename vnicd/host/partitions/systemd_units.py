@@ -120,7 +120,7 @@ class Units(Supervisor):
     """
 
     def start(self, port: Port) -> None:
-        port.state = "starting"
+        port.daemon_started()
         self.born(port)
         self.tell(self._start(port.spec.name))
 

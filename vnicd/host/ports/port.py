@@ -7,16 +7,18 @@ import ipaddress
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from vnicd.errors import Exists, NotFound, Resources, Taken
+from vnicd.errors import Busy, Exists, NotFound, Resources, Taken
+from vnicd.host.ports.allowance import Allowance
 from vnicd.host.ports.state_file import Saved
+from vnicd.kernel import tap
 from vnicd.native import counters, directory
 from vnicd.native.memory import Region
 from vnicd.spec.partition import MTU_DEFAULT, PartitionSpec, default_mac
 
 if TYPE_CHECKING:
-    from vnicd.host.ports.allowance import Allowance
     from vnicd.host.ports.channel import Channel
 
 
@@ -30,50 +32,220 @@ class Following:
     autoconf: bool = True
 
 
+class PortState(Enum):
+    """How a partition is served; the values are what users see."""
+
+    STARTING = "starting"
+    UP = "up"
+    """Its daemon has registered, and its link to the hosting daemon is open."""
+    DOWN = "down"
+    """Its daemon has died, and is about to be started again."""
+    FAILED = "failed"
+    """What its daemon needs can't be made; that is tried again and again."""
+
+
+TRANSITIONS = {
+    PortState.STARTING: {PortState.UP, PortState.DOWN, PortState.FAILED},
+    PortState.UP: {PortState.DOWN},
+    PortState.DOWN: {PortState.STARTING, PortState.UP, PortState.FAILED},
+    PortState.FAILED: {PortState.STARTING, PortState.UP, PortState.DOWN},
+}
+"""Which state may follow which. Only a death ends "up": systemd may have started a daemon before we are through with
+starting it, or have failed to, and that late report says nothing about the daemon that is there."""
+
+
+class Stage(Enum):
+    """Whether a partition belongs to the fabric. What is ADDING or REMOVING is taken away by a next hosting daemon."""
+
+    ADDING = "added"
+    MEMBER = "member"
+    REMOVING = "removed"
+
+
 @dataclass
 class Port:
-    """One partition at run time."""
+    """One partition at run time. Others read its fields, and say by its methods what has happened."""
 
     spec: PartitionSpec
     number: int
-    adding: bool = True
-    removing: bool = False
-    state: str = "starting"
+    stage: Stage = Stage.ADDING
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever makes or unmakes something of it."""
+
+    # How it is served.
+    state: PortState = PortState.STARTING
     reason: str = ""
-    """Why the state is "failed"."""
+    """Why the state is FAILED."""
+    restarts: int = 0
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is up; also when it is no more, for whoever waits."""
+
+    # Its daemon's process: the supervisor.
     pid: int = 0
     started: int = 0
     pidfd: int = -1
-    tap: int = -1
-    counters: Region = field(default_factory=counters.create)
+
+    # Its daemon's connection: the registrar.
     channel: Channel | None = None
     allowance: Allowance | None = None
     """Of its daemons, from the first that has connected."""
     generation: int = 0
-    restarts: int = 0
-    page_size: int = 0
+    counters: Region = field(default_factory=counters.create)
+
+    # Its interface: the executor and the registrar, and the uplink for what it follows.
+    tap: int = -1
     following: Following = Following()
     """What its interface is to have."""
     followed: Following | None = None
     """What it has for certain; None when another hosting daemon has made it."""
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever makes or unmakes something of it."""
+
+    # Its link to the hosting daemon: the relay.
+    page_size: int = 0
+
+    # ----------------------------------------------------------------------- its place in the fabric
 
     @property
-    def saved(self) -> Saved:
-        return Saved(self.spec, self.number, self.adding or self.removing, self.pid, self.started)
+    def is_member(self) -> bool:
+        return self.stage is Stage.MEMBER
+
+    @property
+    def is_being_added(self) -> bool:
+        return self.stage is Stage.ADDING
+
+    @property
+    def is_being_removed(self) -> bool:
+        return self.stage is Stage.REMOVING
+
+    def check_member(self) -> None:
+        """Busy while it is being added or removed."""
+        if not self.is_member:
+            raise Busy(f"the partition {self.spec.name} is being {self.stage.value}")
+
+    def added(self) -> None:
+        self.stage = Stage.MEMBER
+
+    def begin_removal(self) -> None:
+        self.stage = Stage.REMOVING
+
+    def removal_failed(self) -> None:
+        """It can be tried again."""
+        self.stage = Stage.MEMBER
+
+    def removed(self) -> None:
+        """Let go of all that is held for it. Who still waits for it waits for nothing."""
+        if self.channel is not None:
+            self.channel.close()
+        if self.tap >= 0:
+            tap.let_go(self.tap)
+            self.tap = -1
+        self.counters.close()
+        self.up.set()
+
+    def change_spec(self, spec: PartitionSpec) -> None:
+        self.spec = spec
+
+    # -------------------------------------------------------------------------------- how it is served
+
+    def daemon_started(self) -> None:
+        self._enter(PortState.STARTING)
+
+    def daemon_came_up(self) -> None:
+        self._enter(PortState.UP)
+        self.up.set()
+
+    def daemon_died(self) -> None:
+        self._enter(PortState.DOWN)
+        self.restarts += 1
+
+    def revival_began(self) -> None:
+        """Something of it is to be made again; from now on `up` says when its daemon has come up after that."""
+        self.up.clear()
+
+    def revival_failed(self, reason: str) -> None:
+        self._enter(PortState.FAILED, reason)
+
+    def _enter(self, state: PortState, reason: str = "") -> None:
+        """The one place that writes the state. A report that is late changes nothing."""
+        if state is self.state or state in TRANSITIONS[self.state]:
+            self.state, self.reason = state, reason
+
+    # ------------------------------------------------------------------------------ its daemon's process
+
+    def watched(self, pid: int, started: int, pidfd: int) -> None:
+        """The process, known by its start time; the pidfd is ours from now on."""
+        self.pid, self.started, self.pidfd = pid, started, pidfd
+
+    def unwatched(self) -> None:
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pid, self.started, self.pidfd = 0, 0, -1
+
+    # --------------------------------------------------------------------------- its daemon's connection
+
+    def allow(self, now: float) -> Allowance:
+        """What its daemons may take; `now` is the time of the event loop."""
+        if self.allowance is None:
+            self.allowance = Allowance(now)
+        return self.allowance
+
+    def connected(self, channel: Channel) -> None:
+        """By this channel from now on; an earlier one has been closed."""
+        channel.port, self.channel = self.number, channel
+
+    def disconnected(self, channel: Channel) -> None:
+        """Nothing happens when there is another channel by now."""
+        if self.channel is channel:
+            self.channel = None
+
+    def generation_began(self) -> None:
+        """A new daemon serves it."""
+        self.generation += 1
+
+    def generation_goes_on(self, generation: int) -> None:
+        """A daemon goes on that has outlived the last hosting daemon."""
+        self.generation = max(self.generation, generation)
+
+    def take_counters(self, region: Region) -> None:
+        """Those of a daemon that goes on; the region is ours from now on."""
+        self.counters.close()
+        self.counters = region
+
+    # -------------------------------------------------------------------------------------- its interface
+
+    def take_tap(self, fd: int) -> None:
+        """The TAP, which is ours from now on."""
+        self.close_tap()
+        self.tap = fd
 
     def close_tap(self) -> None:
+        """The interface stays, if there is one."""
         if self.tap >= 0:
             os.close(self.tap)
             self.tap = -1
+
+    def shall_follow(self, following: Following) -> None:
+        self.following = following
+
+    def follows(self, following: Following) -> None:
+        """The interface has it for certain."""
+        self.following = self.followed = following
+
+    # ------------------------------------------------------------------------------------------- its link
+
+    def linked(self, page_size: int) -> None:
+        self.page_size = page_size
+
+    # -------------------------------------------------------------------------------------------- telling
+
+    @property
+    def saved(self) -> Saved:
+        return Saved(self.spec, self.number, not self.is_member, self.pid, self.started)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "port": self.number,
             "name": self.spec.name,
-            "state": self.state,
+            "state": self.state.value,
             "reason": self.reason,
             "pid": self.pid or None,
             "mac": self.spec.mac,

@@ -171,7 +171,7 @@ class Uplink:
             await self.kernel(lambda: self._follow(spec))
 
     def _wanted(self, spec: UplinkSpec) -> Wanted:
-        ports = [port for port in self.ports if not port.removing]
+        ports = [port for port in self.ports if not port.is_being_removed]
         return Wanted(
             spec,
             self.mac,
@@ -207,7 +207,7 @@ class Uplink:
             spec is None or spec.mode != "shared"
         )  # addresses that nobody registered are of no use there
         for port in list(self.ports):
-            if port.tap < 0 or port.removing:
+            if port.tap < 0 or port.is_being_removed:
                 continue
             wanted = Following(self.mtu(port.spec), carrier, autoconf)
             try:
@@ -215,7 +215,7 @@ class Uplink:
             except (VnicdError, OSError) as error:
                 log.warning("partition %s can't follow the uplink: %s", port.spec.name, error)
             else:
-                port.following = port.followed = wanted
+                port.follows(wanted)
 
     async def _drop(self) -> None:
         """Let go of everything."""

@@ -20,7 +20,6 @@ BAD = [
     ("set averyveryverylongname", 7, "averyveryverylongname"),
     ("set", 2, "NIC"),
     (f"set {NIC} --mode tunnel", 7, "tunnel"),
-    (f"set {NIC} --backend xdp", 7, "xdp"),
     (f"set {NIC} --subnet 10.9.0.0/24", 7, "nat"),
     (f"set {NIC} --publish 80:web:80", 7, "nat"),
     (f"set {NIC} --mode nat --subnet 10.9.0.0", 7, "10.9.0.0"),

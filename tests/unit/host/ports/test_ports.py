@@ -112,13 +112,16 @@ def test_what_is_told_of_a_port_is_what_the_contract_says(ports: Ports) -> None:
                 "addresses": ["10.77.0.1/24"], "mtu": 1500, "ifname": "vnic0", "netns": "/run/netns/box",
                 "netns_owned": False, "generation": 0, "restarts": 0}  # fmt: skip
     assert {key: told[key] for key in expected} == expected
-    port.pid, port.page_size, port.state = 77, 4096, "up"
+    port.watched(77, 99, -1)
+    port.linked(4096)
+    port.daemon_came_up()
     assert [port.to_json()[key] for key in ("pid", "page_size", "state")] == [77, 4096, "up"]
 
 
 def test_what_is_saved_of_a_port(ports: Ports) -> None:
     port = ports.reserve(make_partition("blue"))
-    port.adding, port.pid, port.started = False, 77, 99
+    port.added()
+    port.watched(77, 99, -1)
     assert port.saved == Saved(port.spec, 1, False, 77, 99)
 
 
@@ -126,7 +129,7 @@ def test_the_tap_is_closed_once(ports: Ports) -> None:
     port = ports.reserve(make_partition("blue"))
     port.close_tap()
     fd = os.open("/dev/null", os.O_RDONLY)
-    port.tap = fd
+    port.take_tap(fd)
     port.close_tap()
     port.close_tap()
     assert port.tap == -1

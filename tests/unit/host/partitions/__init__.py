@@ -1,0 +1,1 @@
+"""How partition daemons are taken in."""
