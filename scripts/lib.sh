@@ -56,3 +56,33 @@ missing_commands() {
         command -v "$command" >/dev/null || echo "$package"
     done
 }
+
+# private_venv PYTHON WHEELS FOLDER PLACE: a virtual environment with vnicd and the laid out preload library in FOLDER,
+# which works as soon as it is at PLACE. It is not compiled, and has no pip.
+private_venv() {
+    local python=$1 wheels=$2 folder=$3 place=$4
+    rm -rf -- "$folder"
+    "$python" -m venv "$folder"
+    "$folder/bin/python" -m pip install --no-index --no-compile --find-links "$wheels" vnicd
+    "$folder/bin/python" -m pip uninstall --yes --quiet setuptools pip
+    "$folder/bin/python" -Bc 'from vnicd.cli import library; library.lay_out(library.INSTALLED)'
+    rm -f -- "$folder"/bin/[Aa]ctivate*
+    grep -rlIF "$folder" "$folder/bin" "$folder/pyvenv.cfg" | xargs sed -i "s|$folder|$place|g"
+}
+
+# render_share PYTHON SHARE ZSH: man pages and shell completions below the folder SHARE, made by the vnicd of PYTHON;
+# those of zsh are in SHARE/ZSH.
+render_share() {
+    local python=$1 share=$2 zsh=$3 page shell target
+    for page in vnicctl.1 vnicd.8; do mkdir -p "$share/man/man${page##*.}"; done
+    "$python" -B "$ROOT/scripts/man" "$share/man"
+    for page in vnicctl.1 vnicd.8; do
+        gzip -9n <"$share/man/$page" >"$share/man/man${page##*.}/$page.gz"
+        rm -- "$share/man/$page"
+    done
+    for target in bash:bash-completion/completions/vnicctl "zsh:$zsh/_vnicctl" fish:fish/vendor_completions.d/vnicctl.fish; do
+        shell=${target%%:*} target=$share/${target#*:}
+        mkdir -p "${target%/*}"
+        "$python" -Bm vnicd.cli.main completion "$shell" >"$target"
+    done
+}

@@ -1,3 +1,3 @@
 """vnicd: virtual NICs for network namespaces over shared hugepage rings."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

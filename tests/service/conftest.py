@@ -49,7 +49,7 @@ def wheels() -> Path:
     sources = sorted(
         path
         for path in (*ROOT.glob("cext/**/*"), *ROOT.glob("vnicd/**/*.py*"), *ROOT.glob("*.*"))
-        if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".h", ".c", ".toml")
+        if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".h", ".c", ".toml", ".in")
     )
     digest = hashlib.sha256(sys.version.encode())
     for path in sources:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,62 +10,13 @@ import pytest
 
 from tests.framework.waiting import wait_until
 from tests.service.conftest import Boot
+from tests.service.remains import BACKUPS, running, written
 from tests.service.service import CONFIG, DECLARED, HOST, Service, unit
-
-TIMERS = ("var/log", "var/lib/systemd", "var/cache", "tmp", "root")
-"""Where systemd and others write at any time."""
-
-BACKUPS = {"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-"}
-"""Made by the system's own tools for users."""
 
 INSTALLED = {"units", "unit files", "users"}
 """What of `running` is there as soon as vnicd is installed."""
 
 SOCKET = "vnicd.socket"
-
-Written = dict[str, bytes | None]
-
-
-def written(service: Service) -> Written:
-    """What the container has written so far and is not as on the machine: files with content, and folders."""
-    upper = service.container.written
-    found: Written = {}
-    for path in upper.rglob("*"):
-        name = str(path.relative_to(upper))
-        if name.startswith(TIMERS):
-            continue
-        mode, original = path.lstat().st_mode, Path("/") / name
-        content = path.read_bytes() if stat.S_ISREG(mode) else None
-        if not _is_same(mode, content, original):
-            found[name] = content
-    return found
-
-
-def _is_same(mode: int, content: bytes | None, original: Path) -> bool:
-    if not original.exists():
-        return False
-    if stat.S_ISDIR(mode):
-        return original.is_dir()
-    return stat.S_ISREG(mode) and original.is_file() and original.read_bytes() == content
-
-
-def running(service: Service) -> dict[str, str]:
-    """What of ours runs or is known to the container's kernel and systemd."""
-    questions = {
-        "processes": "pgrep -f -a '[/]opt/vnicd' || true",
-        "namespaces": "ls /run/netns",
-        "interfaces": "ls /sys/class/net; ls -d /sys/class/net/*/tun_flags || true",
-        "addresses": "ip -o -4 address",
-        "routes": "ip route",
-        "tables": "nft list tables",
-        "forwarding": "cat /proc/sys/net/ipv4/ip_forward",
-        "hugepages": "echo $(cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages)",
-        "files in /run": "find /run -name '*vnicd*' -not -path '/run/systemd/*'",
-        "units": "systemctl list-units --all --plain --no-legend 'vnicd*'",
-        "unit files": "systemctl list-unit-files --no-legend 'vnicd*' || true",
-        "users": "getent passwd vnicd; getent group vnicd; true",
-    }
-    return {name: service.container.run(["sh", "-c", text]).stdout for name, text in questions.items()}
 
 
 @pytest.fixture(scope="module")
