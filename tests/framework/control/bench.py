@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,7 @@ def serve(test: Callable[[Bench], Awaitable[None]], **limits: float) -> None:
         while bench.server.clients:
             await asyncio.to_thread(int)  # gives the event loop a turn
 
+    gc.collect()  # what earlier tests have left would be closed meanwhile
     before = open_fds()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
