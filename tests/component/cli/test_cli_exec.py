@@ -13,30 +13,13 @@ import pytest
 from tests.framework.control.fakehost import FakeHost
 from vnicd.errors import NotFound
 
-DRIVER = """
-import errno, os, sys, types
-def enter(path):
-    fault = os.environ.get("FAULT")
-    if fault:
-        raise OSError(getattr(errno, fault), os.strerror(getattr(errno, fault)))
-    os.environ["ENTERED"] = path
-if place := os.environ.pop("LIBRARY", ""):
-    import pathlib
-    from vnicd.cli import library
-    library.place = lambda: pathlib.Path(place)
-    if preloaded := os.environ.pop("PRELOADED", ""):
-        os.environ["LD_PRELOAD"] = preloaded
-sys.modules["vnicd.native.netns"] = types.SimpleNamespace(enter=enter)
-from vnicd.cli.main import main
-sys.exit(main())
-"""
-"""vnicctl with an extension that only notes which namespace it would have entered."""
+VNICCTL = [sys.executable, "-m", "tests.framework.programs.vnicctl"]
 
 pytestmark = pytest.mark.usefixtures("host")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", DRIVER, "exec", *words], capture_output=True, text=True)
+    return subprocess.run([*VNICCTL, "exec", *words], capture_output=True, text=True)
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
@@ -120,7 +103,7 @@ def test_signals_are_the_commands_own() -> None:
 
 
 def test_standard_input_is_the_commands(host: FakeHost) -> None:
-    argv = [sys.executable, "-c", DRIVER, "exec", "blue", "--", "cat"]
+    argv = [*VNICCTL, "exec", "blue", "--", "cat"]
     assert subprocess.run(argv, input=b"hello", capture_output=True).stdout == b"hello"
 
 

@@ -17,16 +17,6 @@ from vnicd.native.memory import HUGE_PAGE
 
 MOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // HUGE_PAGE // 2
 
-HOLDER = """
-import sys
-from pathlib import Path
-from vnicd.kernel.limits.hugepages import Overcommit
-claim = Overcommit(Path(sys.argv[1]), Path(sys.argv[2]))
-for word in sys.stdin:
-    getattr(claim, word.strip())()
-    print("done", word.strip(), flush=True)
-"""
-
 
 def value(limit: Path) -> int:
     return int(limit.read_text())
@@ -36,7 +26,7 @@ class Process:
     """Another hosting daemon, as far as its claim goes."""
 
     def __init__(self, limit: Path, ledger: Path) -> None:
-        words = [sys.executable, "-c", HOLDER, str(limit), str(ledger)]
+        words = [sys.executable, "-m", "tests.framework.programs.holder", str(limit), str(ledger)]
         self.child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def do(self, word: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets.direct import LIBRARY
 from tests.framework.sockets.libraries import ARM64, EMULATOR, build_library, compile_program, need
 from vnicd.cli import library
@@ -21,40 +23,11 @@ pytestmark = pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reas
 
 MUSL_LIBRARY = LIBRARY.with_name(library.MUSL_NAME)
 
-PROGRAM = r"""/* Uses hooked functions, and prints the files of its own whose name is vnicd's. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-int main(void) {
-    char line[512], text[8] = "";
-    int ends[2], status = 1;
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
-        return 1;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(write(ends[0], "hello", 5) != 5);
-    if (read(ends[1], text, sizeof(text)) != 5 || waitpid(child, &status, 0) != child || status != 0)
-        return 1;
-    if (close(ends[0]) != 0 || read(ends[1], text, 1) != 0)
-        return 1;
-    FILE *maps = fopen("/proc/self/maps", "r");
-    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL)
-        if (strstr(line, "libvnicd") != NULL && strstr(line, "r-xp") != NULL)
-            printf("%s", strchr(line, '/'));
-    return strcmp(text, "hello") != 0;
-}
-"""
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "program.c"
-    path.write_text(PROGRAM)
-    return path
+    return Path(shutil.copy(PROGRAMS / "preload/hooked.c", path))
 
 
 @pytest.fixture(scope="module")
@@ -101,39 +74,8 @@ def needs(path: Path) -> tuple[set[str], set[str]]:
     return libraries, set(re.findall(r"Name: (\S+)  Flags", said))
 
 
-WRAPPER = r"""/* Defines functions that the library has as well, and goes on with the next ones, as Erlang does. */
-#include <dlfcn.h>
-#include <signal.h>
-#include <unistd.h>
-
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-
-int __sigaction(int number, const struct sigaction *action, struct sigaction *old);
-
-int __sigaction(int number, const struct sigaction *action, struct sigaction *old) {
-    return NEXT(__sigaction)(number, action, old);
-}
-
-int sigaction(int number, const struct sigaction *action, struct sigaction *old) {
-    return NEXT(__sigaction)(number, action, old);
-}
-
-int __close(int fd);
-
-int close(int fd) {
-    return NEXT(__close)(fd);
-}
-
-int main(void) {
-    struct sigaction action = {.sa_handler = SIG_IGN};
-    return sigaction(SIGUSR1, &action, NULL) != 0 || __sigaction(SIGUSR2, &action, NULL) != 0 || close(0) != 0;
-}
-"""
-
-
 def test_a_program_may_wrap_what_it_replaces(tmp_path: Path) -> None:
-    source = tmp_path / "wrapper.c"
-    source.write_text(WRAPPER)
+    source = PROGRAMS / "preload/wrapper.c"
     loaded(compile_program(["gcc"], [source], tmp_path / "wrapper"), LIBRARY)
 
 

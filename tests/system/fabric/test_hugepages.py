@@ -11,20 +11,13 @@ import pytest
 from tests.framework.fabric.fabric import VNICCTL, Fabric
 from tests.framework.fabric.machine import OVERCOMMIT, free_hugepages, hugepages_in_use
 from tests.framework.fabric.partition import Partition
+from tests.framework.programs import PROGRAMS
 from tests.framework.traffic.streams import connect, exchange
 from tests.framework.waiting import wait_until
 
 HUGE, ORDINARY = 2 << 20, 4096
 
-NO_MORE_PAGES = """
-mount --make-private /sys
-mount --make-private /proc
-for limit in /sys/kernel/mm/hugepages/*/nr_overcommit_hugepages /proc/sys/vm/nr_overcommit_hugepages; do
-    mount --bind $limit $limit
-    mount -o remount,bind,ro $limit
-done
-exec "$@"
-"""
+NO_MORE_PAGES = str(PROGRAMS / "no_more_pages.sh")
 """Runs a command that cannot raise the number of hugepages."""
 
 
@@ -82,7 +75,7 @@ def no_hugepages() -> Iterator[None]:
 
 
 def up_without_hugepages(fabric: Fabric, mode: str) -> subprocess.CompletedProcess[str]:
-    argv = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", NO_MORE_PAGES, "sh"]
+    argv = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-e", NO_MORE_PAGES]
     argv += [str(VNICCTL), "up", "--hugepages", mode]
     return subprocess.run(argv, capture_output=True, text=True, env=fabric.env)
 

@@ -12,22 +12,11 @@ from typing import IO
 
 import pytest
 
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets.direct import LIBRARY, preloading
 from tests.framework.waiting import wait_for_output
 from vnicd.sockets import abi
 from vnicd.sockets.abi import EXCHANGE, RESOLVER, Reason, Reply
-
-SQUATTER = """
-import os, socket, sys
-os.setgroups([]), os.setgid(int(sys.argv[2])), os.setuid(int(sys.argv[2]))
-name = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-name.bind("\\0" + sys.argv[1])
-name.listen()
-print("ready", flush=True)
-while True:
-    client, _ = name.accept()
-    print(len(client.recv(4096)), flush=True)
-"""
 
 PROGRAM = """
 import socket
@@ -51,7 +40,7 @@ for _ in range(100):
 
 @contextmanager
 def squatting(name: str, uid: int) -> Iterator[IO[bytes]]:
-    argv = [sys.executable, "-c", SQUATTER, name, str(uid)]
+    argv = [sys.executable, str(PROGRAMS / "connected/squatter.py"), name, str(uid)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdout is not None
         try:

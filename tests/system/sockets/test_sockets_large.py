@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.programs.honest import LOCAL
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets import loopback
 from tests.framework.sockets.direct import LIBRARY, preloading
 from tests.framework.sockets.hostile import Asking, echo_server, program
@@ -22,45 +22,6 @@ MOST_LARGE = 32
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY}: run scripts/setup")
 
-SINK = f"""
-import hashlib, socket, sys, threading
-listener = socket.create_server(("{LOCAL}", 0))
-print(listener.getsockname()[1], flush=True)
-slow, keep = sys.argv[1] == "slow", int(sys.argv[2])
-kept = []
-def read(sock):
-    digest = hashlib.sha256()
-    while True:
-        if slow:
-            sock.recv(300_000, socket.MSG_PEEK)
-        data = sock.recv(100_000 if slow else 1 << 20)
-        if not data:
-            break
-        digest.update(data)
-    sock.sendall(digest.digest())
-    if keep:
-        kept.append(sock)
-while True:
-    threading.Thread(target=read, args=[listener.accept()[0]], daemon=True).start()
-"""
-
-SOURCE = f"""
-import hashlib, random, socket, sys
-port, count, megabytes, keep = map(int, sys.argv[1:])
-data = random.randbytes(1_000_003)
-kept = []
-for _ in range(count):
-    sock, digest = socket.create_connection(("{LOCAL}", port)), hashlib.sha256()
-    for _ in range(megabytes):
-        sock.sendall(data)
-        digest.update(data)
-    sock.shutdown(socket.SHUT_WR)
-    assert sock.recv(32, socket.MSG_WAITALL) == digest.digest()
-    kept = [*kept, sock] if keep else []
-print("sent", flush=True)
-sys.stdin.read()
-"""
-
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
@@ -69,8 +30,13 @@ def broker() -> Iterator[str]:
 
 
 @contextmanager
-def running(text: str, *arguments: object, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
-    argv = preloading([sys.executable, "-c", text, *map(str, arguments)], True, VNICD_LOOPBACK=1, **variables)
+def running(name: str, *arguments: object, **variables: object) -> Iterator[subprocess.Popen[bytes]]:
+    argv = preloading(
+        [sys.executable, str(PROGRAMS / "large" / name), *map(str, arguments)],
+        True,
+        VNICD_LOOPBACK=1,
+        **variables,
+    )
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     try:
         yield process
@@ -94,10 +60,12 @@ def sent(
     broker: str, count: int, megabytes: int, reader: str = "fast", keep: bool = True, **variables: object
 ) -> Iterator[tuple[int, int]]:
     """The process ids of who reads and who has sent, once all that arrived was right; with the last open, or all."""
-    with running(SINK, reader, int(keep), VNICD_BROKER=broker, **variables) as sink:
+    with running("sink.py", reader, int(keep), VNICD_BROKER=broker, **variables) as sink:
         assert sink.stdout
         port = int(sink.stdout.readline())
-        with running(SOURCE, port, count, megabytes, int(keep), VNICD_BROKER=broker, **variables) as source:
+        with running(
+            "source.py", port, count, megabytes, int(keep), VNICD_BROKER=broker, **variables
+        ) as source:
             assert source.stdout
             wait_for_output(source.stdout, b"sent", 60)
             yield sink.pid, source.pid
@@ -127,35 +95,9 @@ def test_it_ends_with_the_connection(broker: str) -> None:
         wait_until(lambda: not large(sink, "r--s"), 5, "all are closed there")
 
 
-CLOSED = f"""
-import socket, sys
-listener = socket.create_server(("{LOCAL}", 0))
-sock = socket.create_connection(listener.getsockname())
-far = listener.accept()[0]
-far.setblocking(False)
-def deliver(data):
-    while data:
-        try:
-            data = data[sock.send(data, socket.MSG_DONTWAIT):]
-        except BlockingIOError:
-            pass
-        try:
-            while far.recv(1 << 20):
-                pass
-        except BlockingIOError:
-            pass
-for size in (50_000_000, 4, 4):
-    deliver(bytes(size))
-print("delivered", flush=True)
-sys.stdin.readline()
-far.close()
-print(sock.send(b"last"), flush=True)
-"""
-
-
 def test_the_first_write_to_who_has_closed_succeeds_as_by_tcp(broker: str) -> None:
     """After small messages, also in the large ring: that nobody wants it is known only when the reset comes."""
-    with running(CLOSED, VNICD_BROKER=broker, VNICD_LARGE=1) as process:
+    with running("closed.py", VNICD_BROKER=broker, VNICD_LARGE=1) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == b"delivered\n"
         assert (large(process.pid, "rw-s"), large(process.pid, "r--s")) == (1, 1)

@@ -12,29 +12,11 @@ import pytest
 
 from tests.framework.fabric.fabric import Fabric
 from tests.framework.fabric.partition import Partition
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets.direct import LIBRARY, End, shown
 from tests.framework.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY}: run scripts/setup")
-
-WAIT = """
-import errno, socket, sys
-ip, port = sys.argv[1], int(sys.argv[2])
-if port:
-    sock = socket.create_connection((ip, port))
-else:
-    listener = socket.create_server((ip, 0))
-    print(listener.getsockname()[1], flush=True)
-    sock = listener.accept()[0]
-sock.sendall(b"x")
-print(sock.recv(1) == b"x", flush=True)
-if len(sys.argv) > 3:
-    input()
-try:
-    print(len(sock.recv(1)), flush=True)
-except OSError as error:
-    print(errno.errorcode[error.errno], flush=True)
-"""
 
 
 class Talk:
@@ -50,7 +32,13 @@ class Talk:
         ip = self.places["server"].ip
 
         def start(kind: str, port: int) -> subprocess.Popen[bytes]:
-            argv = [sys.executable, "-c", WAIT, ip, str(port), *(["idle"] if kind == idle else [])]
+            argv = [
+                sys.executable,
+                str(PROGRAMS / "connected/waits.py"),
+                ip,
+                str(port),
+                *(["idle"] if kind == idle else []),
+            ]
             end = End(self.places[kind], direct)
             return stack.enter_context(end.running(argv))
 

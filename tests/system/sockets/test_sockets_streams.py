@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.framework.options import LONG
-from tests.framework.sockets import direct
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets.direct import Ends
 from tests.framework.waiting import wait_for_output
 
 PORT = 7200
-SOURCES = Path(direct.__file__).parents[1] / "programs/stream"
+SOURCES = PROGRAMS / "stream"
 STYLES = ("thread", "fork", "poll", "select", "epoll", "edge", "mixed")
 
 LARGE = ("auto", "0", "1")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.framework.fabric.fabric import Fabric
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets.direct import End, Ends, shown
 from tests.framework.traffic.servers import REDIS_PORT, redis
 from tests.framework.waiting import wait_for_output, wait_until
@@ -62,25 +63,13 @@ listener = socket.create_server(("", 9))
 signal.pause()
 """
 
-SO_ZEROCOPY = 60
-CONNECTS = f"""
-import socket, sys
-for port in sys.argv[2:]:
-    sock = socket.socket()
-    if port == "plain":
-        sock.setsockopt(socket.SOL_SOCKET, {SO_ZEROCOPY}, 1)
-    sock.connect_ex((sys.argv[1], 9))
-print("connected", flush=True)
-sys.stdin.read()
-"""
-
 
 def whys(fabric: Fabric, program: End, *words: str, ip: str, dead: bool = False) -> list[str]:
     """The reasons that are shown for the connections of a program that tries one for each word.
 
     A hosting daemon that is dead meanwhile is started anew.
     """
-    with program.running(["python3", "-c", CONNECTS, ip, *words]) as process:
+    with program.running(["python3", str(PROGRAMS / "connected/tries.py"), ip, *words]) as process:
         assert process.stdout
         wait_for_output(process.stdout, b"connected", 20)
         if dead:

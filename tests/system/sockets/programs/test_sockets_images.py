@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.framework.fabric.partition import Partition
-from tests.framework.sockets import direct
+from tests.framework.programs import PROGRAMS as FILES
 from tests.framework.sockets.direct import End, Ends
 from tests.framework.sockets.images import PROGRAMS, Preloaded, Within, image
 from tests.framework.sockets.libraries import ARM64, EMULATOR, build_library, compile_program, need
@@ -27,36 +27,17 @@ MEGABYTES = 4
 SEED = int(os.environ.get("VNICD_SEED") or random.SystemRandom().randrange(1 << 31))
 """Another one each time; a failed test names it, and VNICD_SEED brings it back."""
 
-SOURCES = sorted((Path(direct.__file__).parents[1] / "programs/stream").glob("*.c"))
+SOURCES = sorted((FILES / "stream").glob("*.c"))
+
+ECHO = (FILES / "connected/echoes.py").read_text()
+SEND = (FILES / "connected/sends.py").read_text()
+"""Given as text, as the images have no such files."""
 
 SHELL = "busybox-static"
 DEBIAN_11 = ("bullseye", SHELL, "libc6-dev", "python3-minimal")
 DEBIAN_13 = ("trixie", SHELL, "base-files", "libc6", "python3-minimal")
 MUSL = ("bookworm", SHELL, "musl")
 MUSL_ARM64 = ("bookworm", "musl", "musl-dev")
-
-ECHO = """
-import socket, sys
-with socket.create_server((sys.argv[1], int(sys.argv[2]))) as listener:
-    connection, _ = listener.accept()
-while data := connection.recv(65536):
-    connection.sendall(data)
-"""
-SEND = """
-import os, socket, sys, threading
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-data, got = os.urandom(3_000_000), bytearray()
-connection.sendall(data[:1])
-got += connection.recv(1)
-print("connected", flush=True)
-sys.stdin.read()
-sender = threading.Thread(target=lambda: (connection.sendall(data[1:]), connection.shutdown(socket.SHUT_WR)))
-sender.start()
-while piece := connection.recv(65536):
-    got += piece
-sender.join()
-assert got == data
-"""
 
 
 @dataclass(frozen=True)
