@@ -18,17 +18,6 @@ from tests.framework.waiting import wait_for_output
 from vnicd.sockets import abi
 from vnicd.sockets.abi import EXCHANGE, RESOLVER, Reason, Reply
 
-PROGRAM = """
-import socket
-listener = socket.create_server(("127.0.0.1", 0))
-client = socket.create_connection(listener.getsockname())
-server, _ = listener.accept()
-client.sendall(b"plain")
-assert server.recv(5) == b"plain"
-assert "vnicd-region" not in open("/proc/self/maps").read()
-"""
-
-
 MANY = """
 import socket
 listener = socket.create_server(("127.0.0.1", 0))
@@ -59,7 +48,7 @@ def test_a_squatter_is_told_nothing(place: str) -> None:
     name = f"squat-{os.getpid()}"
     with squatting(name + place, 12345) as squatter:
         settings = {"VNICD_BROKER": name, "VNICD_LOOPBACK": "1"}
-        argv = preloading([sys.executable, "-c", PROGRAM], True, **settings)
+        argv = preloading([sys.executable, str(PROGRAMS / "connected/plain.py")], True, **settings)
         subprocess.run(argv, check=True, timeout=30)
         with socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET

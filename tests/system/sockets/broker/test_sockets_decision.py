@@ -17,6 +17,7 @@ import pytest
 from tests.framework.fabric.fabric import Fabric
 from tests.framework.fabric.namespaces import socket_in
 from tests.framework.fabric.partition import Partition
+from tests.framework.programs import PROGRAMS
 from tests.framework.sockets.direct import End, Ends
 from tests.framework.waiting import wait_until
 from vnicd.host.broker.presence import MOST_LISTENERS
@@ -26,44 +27,13 @@ from vnicd.sockets.abi import BROKER_NAME
 PORT = 7301
 PORT_NAME = f"\0vnicd-presence/port/{PORT}".encode()
 
-DECIDE = f"""
-import socket, sys
-sock = socket.socket()
-sock.setblocking(False)
-sock.connect_ex((sys.argv[1], {PORT}))
-print("ready", flush=True)
-sys.stdin.read()
-"""
+DECIDE = [str(PROGRAMS / "broker/decides.py"), str(PORT)]
 
-ECHO = f"""
-import socket, sys
-listener = socket.create_server((sys.argv[1], {PORT}), reuse_port=True)
-print("ready", flush=True)
-while True:
-    client, _ = listener.accept()
-    client.sendall(client.recv(9))
-"""
+ECHO = [str(PROGRAMS / "broker/answers.py"), str(PORT)]
 
-MANY = """
-import socket, sys
-ports = [int(text) for text in sys.argv[3:]] or [0] * int(sys.argv[2])
-listeners = [socket.create_server((sys.argv[1], port)) for port in ports]
-print("ready", flush=True)
-sys.stdin.readline()
-listeners.clear()
-listeners = [socket.create_server((sys.argv[1], 0))]
-sys.stdin.read()
-"""
+MANY = [str(PROGRAMS / "broker/listens.py")]
 
-ASK = f"""
-import socket, sys
-for line in sys.stdin:
-    sock = socket.create_connection((line.strip(), {PORT}))
-    sock.sendall(b"hello")
-    assert sock.recv(9) == b"hello"
-    print("vnicd-region" in open("/proc/self/maps").read(), flush=True)
-    sock.close()
-"""
+ASK = [str(PROGRAMS / "broker/asks.py"), str(PORT)]
 
 
 @pytest.fixture
@@ -75,7 +45,7 @@ def small(fabric: Fabric) -> Iterator[Ends]:
 
 def decides(ends: Ends, address: str, why: str, has_table: bool) -> None:
     """A program that connects there finds that, and has not kept a connection to the broker."""
-    with ends.client.running([sys.executable, "-c", DECIDE, address]) as process:
+    with ends.client.running([sys.executable, *DECIDE, address]) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         (page,) = [row for row in ends.fabric.call("sockets.list")["processes"] if row["pid"] == process.pid]
@@ -87,7 +57,7 @@ def decides(ends: Ends, address: str, why: str, has_table: bool) -> None:
 
 
 def becomes_direct(ends: Ends) -> bool:
-    said = ends.client.feed([sys.executable, "-c", ASK], ends.server.ip.encode())
+    said = ends.client.feed([sys.executable, *ASK], ends.server.ip.encode())
     return said.strip() == b"True"
 
 
@@ -96,7 +66,7 @@ def test_no_partition_is_known_by_its_name(small: Ends) -> None:
 
 
 def test_no_library_is_known_by_its_name(small: Ends) -> None:
-    with small.client.running([sys.executable, "-c", MANY, small.client.ip, "1"]) as other:
+    with small.client.running([sys.executable, *MANY, small.client.ip, "1"]) as other:
         assert other.stdout
         assert other.stdout.readline() == b"ready\n"
         decides(small, small.server.ip, "no_library", has_table=False)
@@ -104,7 +74,7 @@ def test_no_library_is_known_by_its_name(small: Ends) -> None:
 
 def test_no_library_is_told_by_the_resolver(small: Ends) -> None:
     """When somebody else listens with it at this port."""
-    with small.client.serving([sys.executable, "-c", ECHO, small.client.ip], PORT):
+    with small.client.serving([sys.executable, *ECHO, small.client.ip], PORT):
         decides(small, small.server.ip, "no_library", has_table=True)
     wait_until(lambda: not is_bound(small.client.partition, PORT_NAME), 10, "its port has no name any more")
     decides(small, small.server.ip, "no_library", has_table=False)
@@ -114,20 +84,20 @@ def test_no_library_is_told_by_the_resolver(small: Ends) -> None:
 def test_with_many_listeners_the_resolver_says_it(small: Ends, count: int) -> None:
     """Of all, or of one partition, whose listeners are looked for again when programs have gone."""
     assert is_bound(small.client.partition, presence_names.PORTS)
-    with small.server.running([sys.executable, "-c", MANY, small.server.ip, str(count)]) as process:
+    with small.server.running([sys.executable, *MANY, small.server.ip, str(count)]) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         assert not is_bound(small.client.partition, presence_names.PORTS)
         decides(small, small.server.ip, "no_library", has_table=True)
-        with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+        with small.server.serving([sys.executable, *ECHO, small.server.ip], PORT):
             assert becomes_direct(small)
     wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names again")
-    with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+    with small.server.serving([sys.executable, *ECHO, small.server.ip], PORT):
         assert becomes_direct(small)
 
 
 def test_a_listener_is_known_to_the_next_broker(small: Ends) -> None:
-    with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+    with small.server.serving([sys.executable, *ECHO, small.server.ip], PORT):
         os.kill(small.fabric.host_pid(), signal.SIGKILL)
         small.fabric.up()
         wait_until(lambda: is_bound(small.client.partition, presence_names.PORTS), 10, "ports have names")
@@ -136,7 +106,7 @@ def test_a_listener_is_known_to_the_next_broker(small: Ends) -> None:
 
 def test_listeners_that_have_ended_make_room(small: Ends) -> None:
     """Though their program goes on, as one does that has a listener for each transfer."""
-    with small.server.running([sys.executable, "-c", MANY, small.server.ip, "100"]) as process:
+    with small.server.running([sys.executable, *MANY, small.server.ip, "100"]) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == b"ready\n"
         assert not is_bound(small.client.partition, presence_names.PORTS)
@@ -150,7 +120,7 @@ def test_listeners_that_have_ended_make_room(small: Ends) -> None:
 def test_listeners_that_begin_while_the_host_has_no_time(small: Ends) -> None:
     """They wait for it no longer than a moment, and are known as soon as it goes on."""
     ports = range(PORT, PORT + 3)
-    argv = [sys.executable, "-c", MANY, small.server.ip, "0", *map(str, ports)]
+    argv = [sys.executable, *MANY, small.server.ip, "0", *map(str, ports)]
     host = small.fabric.host_pid()
     with stopped(host), small.server.running(argv) as process:
         assert process.stdout
@@ -172,12 +142,12 @@ def stopped(pid: int) -> Iterator[None]:
 
 def test_the_second_listener_at_an_address_takes_over(small: Ends) -> None:
     """The first has the name; when it has ended, the second makes itself known as soon as it is reached by TCP."""
-    serve = [sys.executable, "-c", ECHO, small.server.ip]
+    serve = [sys.executable, *ECHO, small.server.ip]
     with small.server.running(serve) as first, small.server.running(serve) as second:
         for process in (first, second):
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
-        with small.client.running([sys.executable, "-c", ASK]) as asking:
+        with small.client.running([sys.executable, *ASK]) as asking:
             assert is_direct(asking, small.server.ip)
             first.kill()
             first.wait()
@@ -196,7 +166,7 @@ def test_in_a_large_fabric_the_resolver_says_it(small: Ends) -> None:
         "addresses have no names any more",
     )
     decides(small, "10.77.0.9", "not_a_partition", has_table=True)
-    with small.server.serving([sys.executable, "-c", ECHO, small.server.ip], PORT):
+    with small.server.serving([sys.executable, *ECHO, small.server.ip], PORT):
         assert becomes_direct(small)
     small.fabric.cli("partition", "remove", small.fabric.name("two"))
     wait_until(
@@ -218,9 +188,9 @@ def test_without_a_resolver_the_broker_is_asked(fabric: Fabric) -> None:
         blue = fabric.add("blue", "10.77.0.1/24", netns=name)
         green = fabric.add("green", "10.77.0.2/24")
         ends = Ends(End(blue, True), End(green, True))
-        with ends.server.serving([sys.executable, "-c", ECHO, green.ip], PORT):
+        with ends.server.serving([sys.executable, *ECHO, green.ip], PORT):
             assert becomes_direct(ends)
-        with End(green, False).serving([sys.executable, "-c", ECHO, green.ip], PORT):
+        with End(green, False).serving([sys.executable, *ECHO, green.ip], PORT):
             assert not becomes_direct(ends)
 
 
@@ -233,8 +203,8 @@ def is_direct(process: subprocess.Popen[bytes], address: str) -> bool:
 
 def test_a_table_of_an_old_broker_does_no_harm(small: Ends) -> None:
     """A program that has asked one, and offered nothing, goes on with the next, and finds what is new."""
-    serve = [sys.executable, "-c", ECHO]
-    with small.client.running([sys.executable, "-c", ASK]) as process:
+    serve = [sys.executable, *ECHO]
+    with small.client.running([sys.executable, *ASK]) as process:
         with End(small.server.partition, False).serving([*serve, small.server.ip], PORT):
             assert not is_direct(process, small.server.ip)
         os.kill(small.fabric.host_pid(), signal.SIGKILL)
@@ -246,35 +216,15 @@ def test_a_table_of_an_old_broker_does_no_harm(small: Ends) -> None:
             wait_until(lambda: is_direct(process, small.server.ip), 10, "it has the preload library now")
 
 
-SHORT = f"""
-import socket, sys
-def talk(times):
-    sock = socket.create_connection((sys.argv[1], {PORT}))
-    for _ in range(times):
-        sock.sendall(b"hello")
-        assert sock.recv(9) == b"hello"
-    is_direct = "vnicd-region" in open("/proc/self/maps").read()
-    sock.close()
-    return is_direct
-for line in sys.stdin:
-    print(*(int(talk(int(word))) for word in line.split()), flush=True)
-"""
+SHORT = [str(PROGRAMS / "broker/talks.py"), str(PORT)]
 
-ANSWER = f"""
-import socket, sys
-listener = socket.create_server((sys.argv[1], {PORT}))
-print("ready", flush=True)
-while True:
-    client, _ = listener.accept()
-    while data := client.recv(9):
-        client.sendall(data)
-"""
+ANSWER = [str(PROGRAMS / "broker/echoes.py"), str(PORT)]
 
 
 def test_short_lived_connections_are_left_to_tcp(small: Ends) -> None:
     """Those of a program that makes them at a high rate; and `vnicctl sockets` says so."""
-    server = [sys.executable, "-c", ANSWER, small.server.ip]
-    argv = [sys.executable, "-c", SHORT, small.server.ip]
+    server = [sys.executable, *ANSWER, small.server.ip]
+    argv = [sys.executable, *SHORT, small.server.ip]
     learning = replace(small.client, learning=True)
     with small.server.serving(server, PORT), learning.running(argv) as client:
 

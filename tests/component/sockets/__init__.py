@@ -1,0 +1,1 @@
+"""Structures of direct sockets, as compilers see them."""
