@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.framework.control.fakevnicd import TRACE
-from tests.unit.conftest import ErrorLine
+from tests.framework.fixtures import ErrorLine
 from vnicd.cli.commands import debug
 from vnicd.cli.main import main
 

@@ -9,7 +9,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BUILT = ("vnicd/native/loop.cpython-311-x86_64-linux-gnu.so", "cext/__pycache__/left.py", "tests/left.pyc")
 
 
