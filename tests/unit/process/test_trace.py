@@ -301,7 +301,7 @@ def kinds(place: Path) -> list[str]:
 def test_the_loop_records_the_life_of_a_link(place: Path) -> None:
     with LoopBench(1, {0: C, 1: A, 2: B}, ring=ring_of(place)) as bench:
         peer = bench.direct(2)
-        peer.bell.close()
+        peer.doorbell.close()
         wait_until(bench.gone, 5, "the peer is gone")
         bench.loop.detach(2)
     assert kinds(place) == ["tap", "loop_started", "attached", "opened", "gone", "detached", "loop_ended"]
