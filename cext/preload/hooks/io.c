@@ -155,12 +155,12 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
             }
             return fail(EAGAIN);
         }
-        if (until == 0)
-            until = deadline_of(&conn->own->receive_timeout_ns);
-        bool over = block_for_bytes(conn, fd, peek ? target : 1, until, total != 0) != 0;
-        if (over && (!peek || stream_readable(conn) == 0))
+        until = until != 0 ? until : deadline_of(&conn->own->receive_timeout_ns);
+        size_t few = peek ? target : flags & MSG_WAITALL ? 1 : target - total; /* others see what SO_RCVLOWAT leaves */
+        bool over = block_for_bytes(conn, fd, few, until, total != 0) != 0;
+        if (over && stream_readable(conn) == 0)
             return given_up(total);
-        if (peek && (over || (n > 0 && stream_readable(conn) < target)))
+        if (over || (peek && n > 0 && stream_readable(conn) < target))
             target = 1; /* a signal, the end, or an error: what is there has to do */
     }
 }
