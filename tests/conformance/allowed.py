@@ -224,13 +224,13 @@ def _lost(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) 
 def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """Of a connection without an answer, an unseen clone leaves one process without the other end.
 
-    What that process then sends, or ends, does not end a call that waits for it.
+    What one of the two then sends, or ends, does not end a call of the other that waits for it.
     """
     if not any(each.step.op == "fork" and HOW["fork"][each.step.args[1]] == "clone" for each in before):
         return False
     if direct.state == BLOCKED and kernel.waited:
         ended_by = next((each.step for each in before if each.number == kernel.finished_at), step)
-        if ended_by.actor % 5 >= THREADS:
+        if (ended_by.actor % 5 >= THREADS) != (step.actor % 5 >= THREADS):
             return True
     if step.op in ("poll", "epollwait"):  # select tells of a reset as of something to read
         ends = EVENTS["ERR"] | EVENTS["HUP"] | (EVENTS["IN"] if "select" in step.text else 0)

@@ -180,6 +180,14 @@ static bool is_fork(long number, const struct arguments *x) {
     return number == SYS_clone && !(x->a & CLONE_FILES) && !(x->a & CLONE_VM);
 }
 
+/* The child of such a call is adopted at once: until then its parent takes it for a copy that nobody knows of, and leaves
+ * it to the kernel to say when a connection has ended. */
+static long in_child(long result) {
+    if (result == 0)
+        READY();
+    return result;
+}
+
 EXPORT long syscall(long number, ...) {
     struct arguments x;
     va_list list;
@@ -197,9 +205,11 @@ EXPORT long syscall(long number, ...) {
         relay_replace_all();
         policy_seal();
     }
-    if (UNLIKELY(is_fork(number, &x)))
+    if (UNLIKELY(is_fork(number, &x))) {
         lifecycle_fork_is_near();
-    else if (!settings.off && by_hook(number, &x, &result))
+        return in_child(real_syscall(number, x.a, x.b, x.c, x.d, x.e, x.f));
+    }
+    if (!settings.off && by_hook(number, &x, &result))
         return result;
     return real_syscall(number, x.a, x.b, x.c, x.d, x.e, x.f);
 }
@@ -208,9 +218,7 @@ EXPORT pid_t _Fork(void) {
     REAL(pid_t, "_Fork", (void));
     READY();
     lifecycle_fork_is_near();
-    if (real != NULL)
-        return real();
-    return (pid_t)real_syscall(SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L);
+    return (pid_t)in_child(real != NULL ? real() : real_syscall(SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L));
 }
 
 EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument, ...) {
