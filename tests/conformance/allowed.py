@@ -243,10 +243,12 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
 
 
 def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """An epoll still tells of a descriptor that is closed here, as another process has the socket."""
+    """An epoll still tells of a descriptor that is closed here, as another process, or a call, has the socket."""
     ops = {each.step.op for each in before}
+    closes = [each.number for each in before if each.step.op == "close"]
+    kept = "fork" in ops or any(each.blocks_at(number) for each in before for number in closes)
     asks = step.op in ("epollwait", "poll")
-    return asks and {"fork", "epollctl", "close"} <= ops and kernel.result > direct.result
+    return asks and kept and "epollctl" in ops and bool(closes) and kernel.result > direct.result
 
 
 def _told_next(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
