@@ -85,7 +85,7 @@ cdef extern from "abi/link_layout.h" nogil:
 
     struct vn_peer_counters:
         uint64_t values[12]
-        uint64_t drops[20]
+        uint64_t drops[28]
 
     struct vn_counters:
         uint32_t magic
@@ -94,7 +94,7 @@ cdef extern from "abi/link_layout.h" nogil:
         uint16_t peer_counters
         uint16_t drop_counters
         uint64_t values[32]
-        uint64_t drops[20]
+        uint64_t drops[28]
         vn_peer_counters peers[256]
 
     const char *vn_port_counter_names[]

@@ -31,7 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_VERSION 2
+#define VN_VERSION 3
 #define VN_MAX_PORTS 256    /* port 0 is the hosting daemon */
 #define VN_MAX_ADDRESSES 16 /* of one port */
 #define VN_LINE 64          /* cache line; records are aligned to it */
@@ -190,7 +190,7 @@ static const char *const vn_peer_counter_names[] __attribute__((unused)) = {VN_P
 static const char *const vn_drop_names[] __attribute__((unused)) = {VN_DROPS(VN_NAME)};
 
 #define VN_PEER_SLOTS 12
-#define VN_DROP_SLOTS 20
+#define VN_DROP_SLOTS 28
 #define VN_PORT_SLOTS 32
 
 struct vn_peer_counters { /* owner: the daemon's loop */
@@ -238,7 +238,7 @@ static_assert(offsetof(struct vn_directory, entries) == 4096, "directory layout"
 static_assert((int)VN_PORT_COUNTER_COUNT <= VN_PORT_SLOTS, "room for the counters");
 static_assert((int)VN_PEER_COUNTER_COUNT <= VN_PEER_SLOTS, "room for the counters");
 static_assert((int)VN_DROP_COUNT <= VN_DROP_SLOTS, "room for the drop reasons");
-static_assert(offsetof(struct vn_counters, peers) == 512, "peers begin on a cache line");
-static_assert(sizeof(struct vn_peer_counters) == 256, "four cache lines a peer");
+static_assert(offsetof(struct vn_counters, peers) == 576, "peers begin on a cache line");
+static_assert(sizeof(struct vn_peer_counters) == 320, "five cache lines a peer");
 
 #endif

@@ -13,7 +13,7 @@ import pytest
 from vnicd.native import counters, directory, memory
 
 # Offsets of cext/abi/link_layout.h.
-VALUES, DROPS, PEERS, PEER_SIZE, PEER_DROPS = 64, 320, 512, 256, 96
+VALUES, DROPS, PEERS, PEER_SIZE, PEER_DROPS = 64, 320, 576, 320, 96
 
 
 def open_fds() -> int:
