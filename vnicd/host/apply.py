@@ -56,12 +56,15 @@ class Applier:
     # -------------------------------------------------------------------------------------- methods
 
     async def apply_method(self, params: dict[str, Any]) -> Any:
-        unknown = set(params) - {"declared", "dry_run"}
-        dry_run = params.get("dry_run", False)
-        if unknown or "declared" not in params or not isinstance(dry_run, bool):
-            raise Invalid('apply takes "declared", a fabric, and "dry_run", true or false')
-        outcomes = await self.apply(fabric_file.from_json(params["declared"]), dry_run)
-        return {"changes": [outcome.to_json() for outcome in outcomes]}
+        unknown = set(params) - {"declared", "dry_run", "allow_empty"}
+        dry_run, allow_empty = params.get("dry_run", False), params.get("allow_empty", False)
+        if unknown or "declared" not in params or {type(dry_run), type(allow_empty)} != {bool}:
+            text = 'apply takes "declared", a fabric, and "dry_run" and "allow_empty", each true or false'
+            raise Invalid(text)
+        declared = fabric_file.from_json(params["declared"])
+        outcomes = await self.apply(declared, dry_run, allow_empty=allow_empty)
+        kept = [] if allow_empty or declared.is_something else self._all_names()
+        return {"changes": [outcome.to_json() for outcome in outcomes], "kept": kept}
 
     async def export_method(self, params: dict[str, Any]) -> Any:
         return {"declared": fabric_file.to_json(self.actual())}
@@ -97,16 +100,23 @@ class Applier:
         return replace(declared, partitions=specs)
 
     async def apply(
-        self, declared: Declared, dry_run: bool = False, absent_nic: bool = False
+        self,
+        declared: Declared,
+        dry_run: bool = False,
+        absent_nic: bool = False,
+        allow_empty: bool = False,
     ) -> list[Outcome]:
         """The changes that lead to the declared fabric, and what came of each.
 
-        With `absent_nic` the uplink's NIC may come later.
+        What names no uplink and no partition removes none, unless `allow_empty`: a file that was lost or commented out
+        is likelier than somebody who wants nothing to be left. With `absent_nic` the uplink's NIC may come later.
         """
         async with self.lock:
             self.fabric.check_ready()
             desired = self._without_default_macs(declared)
-            outcomes = [Outcome(change) for change in changes(desired, self.actual())]
+            may_remove = allow_empty or desired.is_something
+            wanted = changes(desired, self.actual())
+            outcomes = [Outcome(change) for change in wanted if change.op != "remove" or may_remove]
             if not dry_run:
                 await self._remove(outcomes)
                 await self._release(outcomes)
@@ -114,6 +124,11 @@ class Applier:
                 await self._alter(outcomes)
                 await self._add(outcomes, desired)
             return outcomes
+
+    def _all_names(self) -> list[str]:
+        """What an empty declaration leaves as it is: the uplink and the partitions."""
+        actual = self.actual()
+        return [*(["the uplink"] if actual.uplink is not None else []), *actual.partitions]
 
     async def _remove(self, outcomes: list[Outcome]) -> None:
         """What goes, and what is to be made anew."""

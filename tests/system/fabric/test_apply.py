@@ -43,8 +43,23 @@ def test_a_fabric_from_a_file(fabric: Fabric) -> None:
     assert lines(fabric, PAIR.replace("@db", "@mail")) == ["- partition db", "+ partition mail"]
     assert untouched(fabric, "web") == before[:1]
     assert fabric.name("db") not in named()
-    assert lines(fabric, "") == ["- partition web", "- partition mail"]
+    assert lines(fabric, "", "--allow-empty") == ["- partition web", "- partition mail"]
     assert fabric.call("partition.list")["partitions"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# [partitions.web]\n", 'hugepages = "auto"\n'], ids=["empty", "comment", "option"]
+)
+def test_what_declares_nothing_removes_nothing(fabric: Fabric, text: str) -> None:
+    """A file that was lost or commented out is likelier than somebody who wants nothing to be left."""
+    apply(fabric, PAIR)
+    before = untouched(fabric, "web", "db")
+    for words in ([], ["--dry-run"]):
+        done = apply(fabric, text, *words)
+        assert done.stdout == "nothing to change\n"
+        assert fabric.name("web") in done.stderr and "--allow-empty" in done.stderr
+    assert untouched(fabric, "web", "db") == before
+    assert json.loads(apply(fabric, text, "--json").stdout)["kept"] == [fabric.name("web"), fabric.name("db")]
 
 
 def test_the_export_changes_nothing(fabric: Fabric) -> None:
@@ -55,7 +70,7 @@ def test_the_export_changes_nothing(fabric: Fabric) -> None:
     for _ in range(2):
         assert lines(fabric, text) == ["nothing to change"]
     bare = fabric.cli("partition", "show", fabric.name("bare")).stdout
-    apply(fabric, "")
+    apply(fabric, "", "--allow-empty")
     apply(fabric, text)
     assert fabric.cli("config", "export").stdout == text
     assert "mac" in bare
@@ -300,7 +315,7 @@ def test_nat_mode(machine: Machine) -> None:
         "- partition db",
         "~ uplink: publish -8080:web:80",
     ]
-    assert lines(fabric, "") == ["- uplink eth1"]
+    assert lines(fabric, "", "--allow-empty") == ["- uplink eth1"]
     machine.check_restored()
 
 

@@ -44,12 +44,24 @@ def error(code: str, message: str) -> dict[str, Any]:
 
 
 def test_the_file_is_sent_checked(host: FakeHost, file: Path, capsys: Captured) -> None:
-    host.answers["fabric.apply"] = {"changes": []}
+    host.answers["fabric.apply"] = {"changes": [], "kept": []}
     assert main(["apply", str(file)]) == 0
     ((method, params),) = host.requests
     assert (method, params["dry_run"]) == ("fabric.apply", False)
     assert from_json(params["declared"]) == parse(TEXT, "")
     assert capsys.readouterr().out == "nothing to change\n"
+
+
+def test_what_an_empty_file_leaves_is_named(host: FakeHost, file: Path, capsys: Captured) -> None:
+    file.write_text("# nothing\n")
+    host.answers["fabric.apply"] = {"changes": [], "kept": ["the uplink", "web"]}
+    assert main(["apply", str(file)]) == 0
+    assert host.requests[-1][1]["allow_empty"] is False
+    told = capsys.readouterr()
+    assert told.out == "nothing to change\n"
+    assert told.err == f"{file} declares nothing, so this stays: the uplink, web; --allow-empty removes it\n"
+    assert main(["apply", "--allow-empty", str(file)]) == 0
+    assert host.requests[-1][1]["allow_empty"] is True
 
 
 def test_the_file_of_the_machine_is_no_pipe(error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +72,7 @@ def test_the_file_of_the_machine_is_no_pipe(error_line: ErrorLine, monkeypatch: 
 
 
 def test_a_dry_run(host: FakeHost, file: Path, capsys: Captured) -> None:
-    host.answers["fabric.apply"] = {"changes": [change("add", "partition", "web", done=False)]}
+    host.answers["fabric.apply"] = {"changes": [change("add", "partition", "web", done=False)], "kept": []}
     assert main(["apply", "--dry-run", str(file)]) == 0
     assert host.requests[0][1]["dry_run"] is True
     assert capsys.readouterr().out == "+ partition web\n"
@@ -112,7 +124,7 @@ LINES = [
 def test_a_line_for_each_change(
     host: FakeHost, file: Path, capsys: Captured, told: dict[str, Any], line: str
 ) -> None:
-    host.answers["fabric.apply"] = {"changes": [told]}
+    host.answers["fabric.apply"] = {"changes": [told], "kept": []}
     assert main(["apply", str(file)]) == (8 if told["error"] else 0)
     assert capsys.readouterr().out == f"{line}\n"
 
@@ -123,13 +135,13 @@ def test_the_first_failure_is_the_exit_code(host: FakeHost, file: Path, capsys: 
         change("add", "uplink", "eth1", **error("not_found", "no NIC")),
         change("add", "partition", "db", **error("taken", "it is taken")),
     ]
-    host.answers["fabric.apply"] = {"changes": told}
+    host.answers["fabric.apply"] = {"changes": told, "kept": []}
     for words, code in (([], 5), (["--json"], 5)):
         assert main(["apply", str(file), *words]) == code
         captured = capsys.readouterr()
         assert captured.err == "vnicctl: no NIC; do this\n"
         if words:
-            assert json.loads(captured.out) == {"changes": told}
+            assert json.loads(captured.out) == {"changes": told, "kept": []}
         else:
             assert captured.out.count("\n") == 3
 
@@ -139,9 +151,9 @@ def test_colours_are_for_terminals(host: FakeHost, file: Path, monkeypatch: pyte
         def isatty(self) -> bool:
             return True
 
-    host.answers["fabric.apply"] = {"changes": [change("remove", "partition", "old")]}
+    host.answers["fabric.apply"] = {"changes": [change("remove", "partition", "old")], "kept": []}
     for output, expected in (
-        (Terminal(), "\x1b[31m- partition old\x1b[0m\n"),
+        (Terminal(), "\x1b[31m- partition old\x1b[0m\n\x1b[2mremoved: old\x1b[0m\n"),
         (io.StringIO(), "- partition old\n"),
     ):
         monkeypatch.setattr("sys.stdout", output)

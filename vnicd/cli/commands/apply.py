@@ -24,14 +24,16 @@ APPLY_TIMEOUT_S, APPLY_TIMEOUT_EACH_S = 30.0, 5.0
 @click.command()
 @click.argument("file", default="/etc/vnicd/vnicd.toml", type=click.Path())
 @click.option("--dry-run", is_flag=True, help="Only show the changes.")
+@click.option("--allow-empty", is_flag=True, help="Remove everything if FILE declares nothing.")
 @json_option
-def apply(file: str, dry_run: bool, as_json: bool) -> None:
+def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     """Make the running fabric what FILE declares.
 
     FILE is /etc/vnicd/vnicd.toml if none is named, and standard input if it is -.
     Only what differs is changed; the traffic of everything else goes on, and so do
     connections of a partition whose rate, addresses, gateways or MTU change. With
-    another mac, ifname or netns it is made anew.
+    another mac, ifname or netns it is made anew. A FILE without uplink and
+    partitions removes none, unless --allow-empty says so.
 
     \b
     An example of a file:
@@ -54,13 +56,16 @@ def apply(file: str, dry_run: bool, as_json: bool) -> None:
 
     streams = file != fabric_file.DEFAULT_FILE  # that one is applied by systemd as well
     declared = fabric_file.load(fabric_file.STDIN if file == "-" else Path(file), streams)
-    params = {"declared": fabric_file.to_json(declared), "dry_run": dry_run}
+    params = {"declared": fabric_file.to_json(declared), "dry_run": dry_run, "allow_empty": allow_empty}
     timeout = APPLY_TIMEOUT_S + APPLY_TIMEOUT_EACH_S * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)
     output.emit(answer, as_json, _show)
     failed = next((each["error"] for each in answer["changes"] if each["error"]), None)
     if failed is not None:
         raise from_code(failed["code"], failed["message"], failed["hint"])
+    if answer["kept"] and not as_json:
+        kept = ", ".join(answer["kept"])
+        click.echo(f"{file} declares nothing, so this stays: {kept}; --allow-empty removes it", err=True)
     if dry_run and answer["changes"] and not as_json:
         output.note("nothing was changed: this was a dry run")
 
@@ -71,6 +76,8 @@ def _show(answer: dict[str, Any]) -> None:
         click.echo("nothing to change")
     for change in answer["changes"]:
         click.echo(_line(change))
+    if removed := [each["name"] for each in answer["changes"] if each["op"] == "remove" and each["done"]]:
+        output.note(f"removed: {', '.join(removed)}")
 
 
 def _line(change: dict[str, Any]) -> str:

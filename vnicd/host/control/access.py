@@ -44,7 +44,7 @@ RULES = {
     "uplink.show": Rule(params={}),
     "config.export": Rule(params={}),
     "fabric.down": Rule("take the fabric down", {}),
-    "fabric.apply": Rule("change the fabric", {"declared": dict, "dry_run": bool}),
+    "fabric.apply": Rule("change the fabric", {"declared": dict, "dry_run": bool, "allow_empty": bool}),
     "partition.add": Rule("add a partition"),
     "partition.remove": Rule("remove a partition", {"name": str}),
     "uplink.set": Rule("set the uplink"),
