@@ -114,6 +114,22 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
 
 
+def long_lines(text: str, most: int = 120) -> list[int]:
+    """Numbers of the lines that are too long; a row of a table can't be folded."""
+    return [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if len(line) > most and not line.startswith("|") and " " in line.strip()
+    ]
+
+
+def test_lines_fit_a_screen() -> None:
+    written = set(documents()) - {"docs/reference/compatibility.md", "docs/reference/vnicctl.md"}
+    found = {name: long_lines((ROOT / name).read_text()) for name in written}
+    assert not {name: lines for name, lines in found.items() if lines}
+    assert long_lines("short\n| " + "x " * 80 + "|\n" + "x " * 80 + "\n" + "x" * 130) == [3]
+
+
 def test_each_link_leads_somewhere() -> None:
     broken = {name: found for name in documents() if (found := broken_links(ROOT, name))}
     assert not broken
