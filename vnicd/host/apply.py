@@ -121,7 +121,7 @@ class Applier:
                 await self._remove(outcomes)
                 await self._release(outcomes)
                 await self._set_uplink(outcomes, desired.uplink, absent_nic)
-                await self._alter(outcomes)
+                await self._reconfigure(outcomes)
                 await self._add(outcomes, desired)
             return outcomes
 
@@ -158,7 +158,7 @@ class Applier:
             )
             if kept != port.spec.addresses:
                 between = replace(port.spec, addresses=kept)
-                await self._note(each, self.fabric.alter(port, between), is_last=False)
+                await self._note(each, self.fabric.reconfigure(port, between), is_last=False)
 
     async def _set_uplink(self, outcomes: list[Outcome], spec: UplinkSpec | None, absent_nic: bool) -> None:
         for each in outcomes:
@@ -168,14 +168,14 @@ class Applier:
                     each, fabric.clear_uplink() if spec is None else fabric.set_uplink(spec, absent_nic)
                 )
 
-    async def _alter(self, outcomes: list[Outcome]) -> None:
+    async def _reconfigure(self, outcomes: list[Outcome]) -> None:
         for each in _of(outcomes, "change"):
             if each.change.partition is not None:
-                await self._note(each, self._alter_one(each.change.partition))
+                await self._note(each, self._reconfigure_one(each.change.partition))
 
-    async def _alter_one(self, spec: PartitionSpec) -> None:
+    async def _reconfigure_one(self, spec: PartitionSpec) -> None:
         port = self.fabric.ports.get(spec.name)
-        await self.fabric.alter(port, _checked(replace(spec, mac=port.spec.mac)))
+        await self.fabric.reconfigure(port, _checked(replace(spec, mac=port.spec.mac)))
 
     async def _add(self, outcomes: list[Outcome], desired: Declared) -> None:
         """What is new, and what is made anew, unless the old one could not be removed."""

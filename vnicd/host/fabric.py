@@ -23,7 +23,7 @@ from vnicd.host.partitions.supervisor import Children, Supervisor
 from vnicd.host.partitions.systemd_units import Units
 from vnicd.host.ports import state_file
 from vnicd.host.ports.port import Following, Port, Ports, PortState, Stage
-from vnicd.host.reconfigure import Alteration
+from vnicd.host.reconfigure import Reconfiguration
 from vnicd.host.uplink.controller import Uplink
 from vnicd.kernel import process, tap
 from vnicd.kernel.limits import neighbours
@@ -63,7 +63,7 @@ class Fabric:
         self.parts = Parts(
             self.ports, self.actions, self.leftovers, self.uplink, self.broker_service, self._forget
         )
-        self.alteration = Alteration(self.ports, self.actions, self.uplink)
+        self.reconfiguration = Reconfiguration(self.ports, self.actions, self.uplink)
         self.registrar = Registrar(paths, options, self.ports, self.relay, self.supervisor, self.reconciler)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
@@ -169,9 +169,9 @@ class Fabric:
         """Make a partition, or leave nothing of it; the uplink gives it what is missing unless the spec `is_whole`."""
         return await self._change(Addition(self.parts, spec, is_whole).run())
 
-    async def alter(self, port: Port, spec: PartitionSpec) -> None:
+    async def reconfigure(self, port: Port, spec: PartitionSpec) -> None:
         """Change what of a partition can change while it goes on: addresses, gateways, rate and MTU."""
-        await self._change(self.alteration.alter(port, spec))
+        await self._change(self.reconfiguration.reconfigure(port, spec))
         await self.broker_service.follow()
 
     async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:

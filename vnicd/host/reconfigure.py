@@ -14,13 +14,13 @@ from vnicd.native import directory
 from vnicd.spec.partition import PartitionSpec
 
 
-class Alteration:
+class Reconfiguration:
     def __init__(self, ports: Ports, actions: Executor, uplink: Uplink) -> None:
         self.ports = ports
         self.actions = actions
         self.uplink = uplink
 
-    async def alter(self, port: Port, spec: PartitionSpec) -> None:
+    async def reconfigure(self, port: Port, spec: PartitionSpec) -> None:
         """Bring a partition in line with a spec; when that fails it is as it was."""
         async with port.lock:
             port.check_member()
@@ -43,7 +43,7 @@ class Alteration:
         wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
         if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
             return
-        await kernel(lambda: kernel_ops.alter(old, new, port.tap, wanted, have))
+        await kernel(lambda: kernel_ops.reconfigure(old, new, port.tap, wanted, have))
         port.shall_follow(wanted)
         relay.announce(port, directory.LIVE if port.state is PortState.UP else directory.DOWN)
         await self.uplink.admit()

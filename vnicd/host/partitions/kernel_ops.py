@@ -134,7 +134,7 @@ def follow(spec: PartitionSpec, tap_fd: int, wanted: Following, have: Following 
         netns.inside(spec.netns_path, work)
 
 
-def alter(
+def reconfigure(
     old: PartitionSpec, new: PartitionSpec, tap_fd: int, wanted: Following, have: Following | None
 ) -> None:
     """Give a partition's interface what `new` says instead of `old`; nothing to do while there is none."""
