@@ -222,11 +222,12 @@ def test_the_others_go_on(world: World, attack: str) -> None:
         assert world.evil.ping(one.ip, count=3).lost == 0
         fabric.wait_path(world.evil, one, "direct")
     watched = (blue, world.machine.remote if attack in AT_THE_UPLINK else green)
-    before = Holdings.of(fabric, blue, green)
     quiet, loud = [], []
-    for _ in range(3):
+    for each in range(3):
         quiet.append(phase(fabric, watched, None))
         loud.append(phase(fabric, watched, lambda: ATTACKS[attack](world)))
+        if each == 0:  # what the first of its kind takes once - threads, buffers - is no growth
+            before = Holdings.of(fabric, blue, green)
     check(quiet, loud)
     now = Holdings.of(fabric, blue, green)
     assert now.memory < before.memory + 8
