@@ -47,6 +47,7 @@ cdef enum:
     DEBT_MOST = 4_000_000        # ns
     REST_FIRST = 26              # bits of the clock in ns: up to 67 ms
     REST_MOST = 29               # up to 0.5 s
+    LAST_FRAMES = 1024           # of the TAP that are still sent when the loop is to end
 
 
 cdef inline int run_round(Engine *e) noexcept nogil:
@@ -97,6 +98,17 @@ cdef inline void tune_polling(Engine *e, uint64_t gap) noexcept nogil:
         e.poll_ns = min(e.poll_most, max(2 * e.poll_ns, <uint64_t>POLL_LEAST))
 
 
+cdef inline void send_last(Engine *e) noexcept nogil:
+    """What programs have sent before the end, above all the resets of their connections, still goes out.
+
+    As much as finds room at once, and a bounded number: a program may go on sending.
+    """
+    cdef int i = 0
+    e.now = clock_ns()
+    while e.tap >= 0 and e.pending.length == 0 and i < LAST_FRAMES and tap_read(e):
+        i += 1
+
+
 cdef inline void run_loop(Engine *e) noexcept nogil:
     cdef uint64_t last_work = clock_ns(), looked_at = 0
     cdef int moved
@@ -136,4 +148,5 @@ cdef inline void run_loop(Engine *e) noexcept nogil:
         if e.now - looked_at >= LOOK_NS:
             looked_at = e.now
             poll_events(e, 0)
+    send_last(e)
     trace(e, VN_TRACE_loop_ended)

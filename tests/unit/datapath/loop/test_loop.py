@@ -49,6 +49,19 @@ def test_a_frame_goes_over_the_direct_link_once_it_is_open(bench: LoopBench) -> 
     )
 
 
+def test_what_was_sent_before_the_end_goes_out() -> None:
+    """The resets of a removed partition's connections, say, after which its daemon is told to stop at once."""
+    for _ in range(20):
+        with LoopBench(1, {1: ME, 2: A}) as bench:
+            relay = bench.relay()
+            for number in range(8):
+                bench.tap_send(frame(A, ME, bytes([number])))
+            bench.loop.stop()
+            bench.thread.join()
+            sent = [relay.receive() for _ in range(8)]
+        assert sent == [(ring.FRAME, 1, frame(A, ME, bytes([number]))) for number in range(8)]
+
+
 def test_what_is_on_the_direct_link_waits_for_the_mark(bench: LoopBench) -> None:
     peer = Peer.attach(bench.loop, 1, 2, link_id=9)
     peer.send(frame(ME, A, b"second"))
