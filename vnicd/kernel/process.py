@@ -50,6 +50,15 @@ def command_lines() -> Iterator[tuple[int, list[str]]]:
             yield int(entry.name), [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
 
 
+def user(pid: int) -> int | None:
+    """The effective user of a process, None when it has ended. /proc/PID is root's where it gave up privileges."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_bytes().split(b"\n")
+    except OSError:
+        return None
+    return next((int(line.split()[2]) for line in lines if line.startswith(b"Uid:")), None)
+
+
 def variable(pid: int, name: str) -> str:
     """A variable of the environment that a process was started with; empty when there is none."""
     start = os.fsencode(f"{name}=")

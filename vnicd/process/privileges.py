@@ -38,6 +38,18 @@ def user_of(root: Path, port: int) -> int:
     return FIRST_USER | fabric << 8 | port
 
 
+OWN_USERS = range(FIRST_USER, FIRST_USER + (1 << 24))
+DYNAMIC_USERS = range(61184, 65520)
+"""Those that systemd gives to units with DynamicUser."""
+
+
+def may_be_partition(user: int) -> bool:
+    """Whether a process of this user can be a partition daemon; another user's can only be called so."""
+    if user == NOBODY:  # only where there are not enough users for each to have one
+        return Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]
+    return user in (os.geteuid(), identity()[0]) or user in DYNAMIC_USERS or user in OWN_USERS
+
+
 def identity() -> tuple[int, int]:
     """User and group that partition daemons run as."""
     try:

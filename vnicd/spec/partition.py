@@ -82,8 +82,13 @@ class PartitionSpec:
         return self.mtu or min(MTU_MAX, max(low, nic_mtu or MTU_DEFAULT))
 
 
+def is_name(name: object) -> bool:
+    """Whether a partition can have this name, as far as its letters go."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def check_name(name: object) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_name(name):
         raise Invalid(f"{name!r} is not a partition name", f"a name is {NAME_RULE}")
     if name in _RESERVED_NAMES:
         raise Invalid(f"the name {name} is reserved for port 0")

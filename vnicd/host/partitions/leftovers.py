@@ -26,7 +26,8 @@ from vnicd.host.partitions.supervisor import TERM_TIMEOUT_S
 from vnicd.host.ports import state_file
 from vnicd.host.ports.port import Ports
 from vnicd.kernel import netns, process
-from vnicd.spec.partition import PartitionSpec
+from vnicd.process.privileges import may_be_partition
+from vnicd.spec.partition import PartitionSpec, is_name
 
 log = logging.getLogger(__name__)
 
@@ -164,11 +165,14 @@ def _names() -> list[Path]:
 
 
 def daemons(root: Path) -> list[Daemon]:
-    """All daemons of the fabric in `root`, whoever has started them."""
+    """All daemons of the fabric in `root`, whoever has started them, but for what other users only call so."""
     found = []
     for pid, words in process.command_lines():
         role = _role(words)
-        if role[:1] != ["host"] and not (role[:1] == ["partition"] and len(role) == 2):
+        if role[:1] != ["host"] and not (role[:1] == ["partition"] and len(role) == 2 and is_name(role[1])):
+            continue
+        user = process.user(pid)
+        if user is None or not (user == os.geteuid() or (role[0] == "partition" and may_be_partition(user))):
             continue
         try:
             place = process.variable(pid, "VNICD_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR
