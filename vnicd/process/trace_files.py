@@ -23,7 +23,7 @@ from vnicd.native import trace
 
 SHARED_MEMORY = Path("/dev/shm")
 SUFFIX = ".ring"
-_IN_MEMORY = {"tmpfs", "ramfs"}
+_IN_MEMORY = {b"tmpfs", b"ramfs"}
 
 
 def folder(root: Path) -> Path:
@@ -38,11 +38,23 @@ def _is_in_memory(root: Path) -> bool:
     """Whether what is written below a directory stays in memory."""
     try:
         device = root.stat().st_dev
-        mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mounts = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return False
-    number = f"{os.major(device)}:{os.minor(device)}"
-    return any(mount[0].split()[2] == number and mount[1].split()[0] in _IN_MEMORY for mount in mounts)
+    return kind_of_mount(mounts, os.major(device), os.minor(device)) in _IN_MEMORY
+
+
+def kind_of_mount(mounts: bytes, major: int, minor: int) -> bytes:
+    """The type of the file system on a device, by a mountinfo (proc_pid_mountinfo(5)); empty if it is not there.
+
+    As bytes, because a mount point may have any of them in its name; the kernel escapes blanks and newlines alone.
+    """
+    number = b"%d:%d" % (major, minor)
+    for line in mounts.split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        if before.split(b" ")[2:3] == [number]:
+            return after.partition(b" ")[0]
+    return b""
 
 
 def make(place: Path, name: str) -> int:

@@ -333,3 +333,21 @@ def test_frames_leave_no_record(place: Path) -> None:
             bench.tap_send(frame(B, A))
             bench.receive(2)
         assert kinds(place) == before
+
+
+MOUNTS = (
+    b"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
+    b"23 22 0:21 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=9k\n"
+    b"24 22 0:22 / /tmp/a\\040b\xff\x0c\xe2\x80\xa8\xc2\x85 rw - tmpfs x rw\n"
+    b"25 22 0:23 / /odd\n"
+    b"26\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [((8, 1), b"ext4"), ((0, 21), b"tmpfs"), ((0, 22), b"tmpfs"), ((0, 23), b""), ((0, 99), b"")],
+)
+def test_the_file_system_of_a_device(device: tuple[int, int], kind: bytes) -> None:
+    """Mount points have any bytes in their names, also those at which Python ends a line, and no UTF-8."""
+    assert trace_files.kind_of_mount(MOUNTS, *device) == kind
