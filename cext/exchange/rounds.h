@@ -193,6 +193,12 @@ static struct exchange_namespace *exchange_open(struct exchange *s, int listener
     return home;
 }
 
+static void exchange_wake(const struct exchange *s) {
+    uint64_t one = 1;
+    if (write(s->command, &one, sizeof(one)) < 0)
+        return; /* it is written already */
+}
+
 /* The offers that its programs have made to others stay; listener and probe are the caller's. */
 static void exchange_close(struct exchange *s, struct exchange_namespace *home) {
     struct exchange_client *client;
@@ -211,6 +217,7 @@ static void exchange_close(struct exchange *s, struct exchange_namespace *home) 
             s->entries[i].index = EXCHANGE_NAMESPACES;
     if (--home->offers_made == 0)
         exchange_bury(s, &home->watched);
+    exchange_wake(s); /* the thread frees what is buried, and may sleep until somebody comes */
 }
 
 static int exchange_compare(const void *one, const void *other) {
@@ -289,10 +296,8 @@ static void exchange_free(struct exchange *s) {
 }
 
 static void exchange_stop(struct exchange *s) {
-    uint64_t one = 1;
     pthread_mutex_lock(&s->mutex);
     s->stopping = true;
     pthread_mutex_unlock(&s->mutex);
-    if (write(s->command, &one, sizeof(one)) < 0)
-        return; /* it is written already */
+    exchange_wake(s);
 }
