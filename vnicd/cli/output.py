@@ -53,10 +53,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collecti
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for header in headers:
-        last = header == headers[-1]
+    for index, header in enumerate(headers):
+        last = index == len(headers) - 1
+        widest = max(len(header), *(len(row[index]) for row in rows)) if rows else len(header)
         grid.add_column(
-            header, justify="right" if header in right else "left", no_wrap=not last, overflow="fold"
+            header,
+            justify="right" if header in right else "left",
+            no_wrap=not last,
+            min_width=None
+            if last
+            else widest,  # or rich would crop a header of several words, and drop columns
+            overflow="fold",
         )
     _print(grid, rows)
 

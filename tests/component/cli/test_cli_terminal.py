@@ -45,3 +45,13 @@ def test_a_narrow_terminal_loses_nothing(host: FakeHost) -> None:
     text = on_terminal([*VNICCTL, "partition", "ls"], width=40)
     assert "02:00:00:00:00:01" in text
     assert "fd00:77::1/64" in text.replace("\n", "").replace(" ", "")
+
+
+def test_a_long_name_takes_no_column_away(host: FakeHost) -> None:
+    """A table that is wider than the terminal is left to the terminal to wrap."""
+    stats = host.answers["stats"]
+    assert isinstance(stats, dict)
+    stats["ports"][0]["name"] = "web-frontend-eu-west"
+    text = on_terminal([*VNICCTL, "stats"], width=80)
+    assert "web-frontend-eu-west" in text
+    assert "DROPS" in text and "ring_full" in text
