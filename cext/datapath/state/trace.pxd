@@ -28,12 +28,13 @@ cdef inline uint64_t wall_ns() noexcept nogil:
 cdef inline uint64_t trace_next(vn_trace_record *slots, uint64_t count) noexcept nogil:
     """The number of the next record of a section, behind those that an earlier daemon has left.
 
-    A section that no daemon of ours can have written is cleared.
+    A section that no daemon of ours can have written is cleared. A reader believes numbers twice as high, so one that was
+    written by somebody hostile leaves its successor numbers enough.
     """
     cdef uint64_t slot, number, last = 0
     for slot in range(count):
         number = vn_load_relaxed(&slots[slot].number)
-        if number and (number % count != slot or number > NUMBER_MOST):
+        if number and (number % count != slot or number > NUMBER_MOST // 2):
             memset(slots, 0, count * sizeof(vn_trace_record))
             return 1
         if number > last:
