@@ -38,8 +38,8 @@ def debug() -> None:
 def link(one: str, other: str, as_json: bool) -> None:
     """Show what stands in the memory of a live link: cursors and wake words.
 
-    ONE and OTHER are partitions, or `host`. Nobody is asked, so this also works
-    while a daemon hangs or is stopped. Both sides are read one after the other:
+    ONE and OTHER are partitions, or `host`. No partition daemon is asked, so this works
+    while one hangs or is stopped. Both sides are read one after the other:
     cursors of a link with traffic need not fit together.
 
     \b

@@ -33,7 +33,8 @@ def down() -> None:
     except (NotPermitted, TimedOut):
         raise
     except VnicdError:  # there is none, or it can't run
-        if not paths.state.exists() and not process.findings("orphans"):
+        is_nothing = not paths.state.exists() and not paths.control.exists()
+        if is_nothing and not process.findings("orphans"):
             raise NotRunning(f"there is no fabric at {paths.root}, and nothing to take down") from None
         _tear_down()
     else:
