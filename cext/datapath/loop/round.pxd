@@ -105,6 +105,7 @@ cdef inline void send_last(Engine *e) noexcept nogil:
     """
     cdef int i = 0
     e.now = clock_ns()
+    read_directory(e)  # it may have had no round yet
     while e.tap >= 0 and e.pending.length == 0 and i < LAST_FRAMES and tap_read(e):
         i += 1
 
