@@ -62,6 +62,16 @@ def test_what_was_sent_before_the_end_goes_out() -> None:
         assert sent == [(ring.FRAME, 1, frame(A, ME, bytes([number]))) for number in range(8)]
 
 
+def test_a_loop_that_is_stopped_before_it_begins_sends_what_is_there() -> None:
+    bench = LoopBench(1, {1: ME, 2: A})
+    relay = bench.relay()
+    bench.tap_send(frame(A, ME, b"last"))
+    bench.loop.stop()
+    with bench:
+        bench.thread.join()
+    assert relay.receive() == (ring.FRAME, 1, frame(A, ME, b"last"))
+
+
 def test_what_is_on_the_direct_link_waits_for_the_mark(bench: LoopBench) -> None:
     peer = Peer.attach(bench.loop, 1, 2, link_id=9)
     peer.send(frame(ME, A, b"second"))
