@@ -15,6 +15,9 @@ from tests.service.debs import LATER, packages
 from tests.service.remains import BACKUPS, running, written
 from tests.service.service import CONFIG, DECLARED, HOST, Service, unit
 
+pytestmark = pytest.mark.timeout(900)
+"""Seconds. The first test builds two packages, with all compiled modules."""
+
 DATABASES = ("var/lib/apt", "var/lib/dpkg", "var/lib/PackageKit")
 """Where apt, dpkg and what apt tells of its changes keep what they know."""
 
