@@ -105,6 +105,18 @@ class Partition:
     def pid(self) -> int:
         return int(self.info["pid"])
 
+    def wait_revived(self, old: int, timeout: float = 10) -> int:
+        """The PID of the daemon that is up in the place of the one with PID `old`.
+
+        Both facts come from one answer: between two of them the new daemon may come, or go.
+        """
+
+        def other() -> int | None:
+            info = self.info
+            return info["pid"] if info["state"] == "up" and info["pid"] != old else None
+
+        return wait_until(other, timeout, f"{self.name} is up with another daemon than {old}") or 0
+
     @property
     def drops(self) -> dict[str, int]:
         """Frames that its daemon dropped, by reason."""

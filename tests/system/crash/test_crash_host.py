@@ -111,7 +111,7 @@ def test_a_partition_dies_while_there_is_no_host(fabric: Fabric, linked: tuple[P
     wait_until(lambda: old not in fabric.pids(), 5, "the daemon is gone")
     assert green.ifname in green.run(["ip", "-br", "link"]).stdout
     fabric.up()
-    wait_until(lambda: green.info["state"] == "up" and green.pid != old, 3, "it has a new daemon")
+    green.wait_revived(old)
     wait_until(lambda: blue.ping(green.ip, count=1).received, 3, "the ping is back")
     fabric.wait_path(blue, green, "direct")
 

@@ -42,14 +42,6 @@ def kill(partition: Partition) -> int:
     return pid
 
 
-def wait_for_new_daemon(partition: Partition, old: int) -> None:
-    def is_new() -> bool:
-        info = partition.info
-        return info["state"] == "up" and info["pid"] not in (None, old)
-
-    wait_until(is_new, BACK_WITHIN, f"{partition.name} has a new daemon")
-
-
 def answers(sender: Partition, target: Partition) -> bool:
     return sender.ping(target.ip, "-W", "0.2", count=1).received == 1
 
@@ -70,7 +62,7 @@ def test_interface_addresses_and_routes_stay(three: Three) -> None:
     start = time.monotonic()
     wait_until(lambda: answers(peer, victim), BACK_WITHIN, "the ping is back")
     assert time.monotonic() - start < BACK_WITHIN
-    wait_for_new_daemon(victim, old)
+    victim.wait_revived(old, BACK_WITHIN)
     assert network() == before
     assert (victim.info["restarts"], victim.info["generation"]) == (1, 2)
 
@@ -80,7 +72,7 @@ def test_traffic_comes_back_on_a_direct_link(shared: Fabric, three: Three) -> No
     peer.ping(victim.ip, count=20)
     shared.wait_path(victim, peer, "direct")
     old = kill(victim)
-    wait_for_new_daemon(victim, old)
+    victim.wait_revived(old, BACK_WITHIN)
     wait_until(lambda: answers(peer, victim), BACK_WITHIN, "the ping is back")
     assert peer.ping(victim.ip, count=20).lost == 0
     shared.wait_path(victim, peer, "direct")
@@ -93,7 +85,7 @@ def test_a_connection_survives(three: Three) -> None:
     near, far = connect(victim, peer, peer.ip)
     near.send(b"before")
     assert receive_exactly(far, 6) == b"before"
-    wait_for_new_daemon(victim, kill(victim))
+    victim.wait_revived(kill(victim), BACK_WITHIN)
     near.send(b"after")
     assert receive_exactly(far, 5) == b"after"
     exchange(near, far, 16 << 20, back=16 << 20)
@@ -104,7 +96,7 @@ def test_others_do_not_notice(three: Three) -> None:
     peer.ping(other.ip, count=5)
     peer.ping(victim.ip, count=5)
     running = peer.start_ping(other.ip, count=100)
-    wait_for_new_daemon(victim, kill(victim))
+    victim.wait_revived(kill(victim), BACK_WITHIN)
     assert running.result().lost == 0
 
 
@@ -123,7 +115,7 @@ def test_killed_while_it_sends_and_receives(fabric: Fabric) -> None:
             sock.sendto(bytes(1000), (target.ip, 9))
             if number == 1000:
                 old = kill(victim)
-        wait_for_new_daemon(victim, old)
+        victim.wait_revived(old, BACK_WITHIN)
         for partition in (peer, other):
             wait_until(partial(answers, partition, victim), BACK_WITHIN, "the ping is back")
             fabric.wait_path(partition, victim, "direct")
@@ -139,7 +131,7 @@ def test_several_at_once(three: Three) -> None:
                 one.ping(other.ip, count=2)
     old = [kill(partition) for partition in three]
     for partition, pid in zip(three, old, strict=True):
-        wait_for_new_daemon(partition, pid)
+        partition.wait_revived(pid, BACK_WITHIN)
     for one in three:
         for other in three:
             if one is not other:
@@ -151,5 +143,5 @@ def test_terminated_daemon_is_started_again(three: Three) -> None:
     victim, peer, _ = three
     old = victim.pid
     os.kill(old, signal.SIGTERM)
-    wait_for_new_daemon(victim, old)
+    victim.wait_revived(old, BACK_WITHIN)
     wait_until(lambda: answers(peer, victim), BACK_WITHIN, "the ping is back")

@@ -48,7 +48,7 @@ def test_a_daemon_that_was_killed(anywhere: Fabric) -> None:
     fabric.wait_path(blue, green, "direct")
     dead = blue.pid
     os.kill(dead, signal.SIGKILL)
-    wait_until(lambda: blue.info["state"] == "up" and blue.pid != dead, 30, "there is another daemon")
+    blue.wait_revived(dead, 30)
 
     def of_both() -> bool:
         return kinds(records(fabric, blue.name)).count("loop_started") == 2

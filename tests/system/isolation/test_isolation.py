@@ -85,7 +85,7 @@ def test_no_daemon_starves_another(shared: Fabric, pair: Pair, red: Partition) -
         assert said.startswith(b"ETOOMANYREFS "), said
         former = blue.pid
         os.kill(former, signal.SIGKILL)
-        wait_until(lambda: blue.info["pid"] not in (None, former), 10, "blue has a new daemon")
+        blue.wait_revived(former)
         wait_until(lambda: blue.ping(green.ip).lost == 0, 10, "green answers blue")
         shared.wait_path(blue, green, "direct")
         hoard.communicate()
