@@ -20,6 +20,7 @@ USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [-
        vnicd check [--json]
        vnicd orphans
        vnicd trace NAME
+       vnicd logs NAME
        vnicd teardown
 
 host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --config it is made
@@ -28,6 +29,7 @@ host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/v
 partition  the daemon of one partition; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
 orphans    what the fabric has made and forgotten, as JSON; `vnicctl doctor` shows it
+logs       where the daemon of a partition, or `host`, logs, as JSON; `vnicctl logs` shows it
 trace      what the daemon of a partition, or `host`, did, as JSON; `vnicctl debug trace` shows it
 teardown   remove what a fabric without a hosting daemon has left
 
@@ -66,7 +68,7 @@ def run(words: list[str]) -> int:
         from vnicd.kernel import checks
 
         return checks.main(as_json=bool(rest))
-    if (command, len(rest)) in (("orphans", 0), ("trace", 1)):
+    if (command, len(rest)) in (("orphans", 0), ("trace", 1), ("logs", 1)):
         print_document(command, rest)
         return 0
     print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
@@ -84,6 +86,10 @@ def print_document(command: str, words: list[str]) -> None:
         from vnicd.host import tracing
 
         print(json.dumps(tracing.document(paths, words[0])))
+    elif command == "logs":
+        from vnicd.host import logs
+
+        print(json.dumps(logs.document(paths, words[0])))
     else:
         from vnicd.host.partitions import leftovers
 

@@ -16,6 +16,13 @@ DEFAULT_RUNTIME_DIR = "/run/vnicd"
 SOCKET_PATH_MAX = 107
 """Bytes that the kernel grants the path of a Unix socket."""
 
+KEPT_LOGS = 2
+"""Older files of a log that are kept."""
+
+SERVICE = "vnicd.service"
+UNIT_FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+"""Where systemd looks for the units of a machine, in this order; in each of them in systemd/system."""
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -56,7 +63,23 @@ class Paths:
         return self.root / "log"
 
     def log(self, name: str) -> Path:
+        """What a daemon, or `host`, logs to unless that is the journal."""
         return self.logs / f"{name}.log"
+
+    def log_files(self, name: str) -> list[Path]:
+        """The log of a daemon as far as it is there, the oldest first: NAME.log.2, NAME.log.1, NAME.log."""
+        log = self.log(name)
+        kept = [log.with_name(f"{log.name}.{age}") for age in range(KEPT_LOGS, 0, -1)]
+        return [path for path in (*kept, log) if path.exists()]
+
+
+def has_service(root: Path) -> bool:
+    """Whether the fabric with this runtime directory is the one that this machine has as a service of systemd."""
+    if str(root) != DEFAULT_RUNTIME_DIR or not Path("/run/systemd/system").is_dir():
+        return False
+    units = [Path(folder, "systemd/system", SERVICE) for folder in UNIT_FOLDERS]
+    unit = next((path for path in units if path.exists()), None)
+    return unit is not None and unit.is_file()  # a masked one leads to /dev/null
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,13 @@ SOURCES = sorted(
 )
 
 
-OF_RECORDS = {"cext/datapath/state/trace.pxd", "vnicd/process/trace.py", "vnicd/cli/commands/debug.py"}
-"""They write the time of a record, or show it."""
+OF_RECORDS = {
+    "cext/datapath/state/trace.pxd",
+    "vnicd/process/trace.py",
+    "vnicd/cli/commands/debug.py",
+    "vnicd/protocol/log_line.py",
+}
+"""They write the time of a record, or of a line of a log, or show it."""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

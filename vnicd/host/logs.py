@@ -1,0 +1,39 @@
+"""`vnicd logs NAME`: where a daemon of the fabric logs, whether any daemon lives or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vnicd.config import SERVICE, Paths, has_service
+from vnicd.errors import NotFound
+from vnicd.host.partitions import leftovers
+from vnicd.host.partitions.systemd_units import unit_name, unit_of
+from vnicd.host.ports import state_file
+
+HOST = "host"
+
+
+def document(paths: Paths, name: str) -> dict[str, Any]:
+    """The log of a daemon: NotFound when there is neither such a daemon nor its log. Blocking.
+
+    `unit` is the systemd unit whose journal it is in, or empty: then it is in `files`, the oldest first. Both can be
+    there, when a fabric of files has become that of a service.
+    """
+    unit = _host_unit(paths) if name == HOST else _partition_unit(paths, name)
+    files = paths.log_files(name)
+    if not unit and not files:
+        raise NotFound(f"there is no log of {name}", "list the partitions with: vnicctl partition list")
+    return {"daemon": name, "unit": unit, "files": [str(path) for path in files]}
+
+
+def _host_unit(paths: Paths) -> str:
+    """That of the hosting daemon that runs; without one, of the service that would be it."""
+    running = [unit_of(daemon.pid) for daemon in leftovers.hosts(paths.root)]
+    if running:
+        return SERVICE if SERVICE in running else ""
+    return SERVICE if has_service(paths.root) and not paths.log_files(HOST) else ""
+
+
+def _partition_unit(paths: Paths, name: str) -> str:
+    is_known = any(saved.spec.name == name for saved in state_file.load(paths.state)[0])
+    return unit_name(name) if is_known and state_file.has_units(paths.state) else ""
