@@ -89,7 +89,7 @@ class Addition:
         self.parts.forget(self.port)
 
     async def _check_free(self) -> None:
-        await self.parts.actions.kernel(lambda: kernel_ops.check_free(self.port.spec))
+        self.port.moves_in(await self.parts.actions.kernel(lambda: kernel_ops.check_free(self.port.spec)))
 
     async def _save(self) -> None:
         self.parts.actions.save()

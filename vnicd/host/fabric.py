@@ -15,6 +15,7 @@ from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions.attachments import Attachments
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.leftovers import Leftovers
 from vnicd.host.partitions.reconciler import Reconciler
@@ -25,11 +26,10 @@ from vnicd.host.ports import state_file
 from vnicd.host.ports.port import Following, Port, Ports, PortState, Stage
 from vnicd.host.reconfigure import Reconfiguration
 from vnicd.host.uplink.controller import Uplink
-from vnicd.kernel import process, tap
+from vnicd.kernel import process
 from vnicd.kernel.limits import neighbours
 from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.kernel.limits.raised import SharedLimit
-from vnicd.kernel.sockets import tcp
 from vnicd.native import directory
 from vnicd.process import trace, trace_files
 from vnicd.spec.partition import PartitionSpec
@@ -56,10 +56,13 @@ class Fabric:
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
         self.actions = Executor(self.relay, self.supervisor, self._save)
         self.leftovers = Leftovers(paths.root, self.ports, self.actions)
-        self.reconciler = Reconciler(self.ports, self.actions, self._save)
+        self.reconciler = Reconciler(self.ports, self.actions, self._save, self._conclude)
         self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
         self.relay.on_lost_tap = self.uplink.lost_interface
         self.broker_service = BrokerService(self.ports, self.actions.kernel)
+        self.attachments = Attachments(
+            self.ports, self.reconciler.task, self.broker_service.follow_soon, self.reconciler.lost_tap
+        )
         self.parts = Parts(
             self.ports, self.actions, self.leftovers, self.uplink, self.broker_service, self._forget
         )
@@ -93,6 +96,7 @@ class Fabric:
             await self.reconciler.revive(port)
         await _all_up([port for port in dead if port.state is PortState.STARTING], REGISTER_TIMEOUT_S)
         self.reconciler.start()
+        self.attachments.start()
         self.ready = True
 
     def claim_limits(self) -> None:
@@ -114,6 +118,7 @@ class Fabric:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
         stage = Stage.ADDING if saved.unfinished else Stage.MEMBER
         port = self.ports.insert(Port(saved.spec, saved.port, stage))
+        port.moves_in(saved.home)
         port.shall_follow(Following(self.uplink.mtu(saved.spec)))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
         if pidfd is not None:
@@ -149,6 +154,7 @@ class Fabric:
         if self.changes:
             await asyncio.wait(self.changes)
         await self.reconciler.stop()
+        self.attachments.stop()
         await self.broker_service.stop()
         await self.supervisor.settle()
         await self.uplink.stop()
@@ -156,7 +162,7 @@ class Fabric:
             port.begin_removal()
         self.registrar.close()
         self.relay.stop()
-        self.actions.thread.shutdown()
+        self.actions.close()
 
     def restore_files(self) -> None:
         """Our files were deleted under us: make them anew."""
@@ -204,6 +210,12 @@ class Fabric:
             port.removal_failed()
             raise
 
+    async def _conclude(self, port: Port) -> None:
+        """The namespace of somebody else is gone that a partition was in: so is the partition."""
+        log.warning("partition %s ends: its namespace %s is gone", port.spec.name, port.spec.netns_path)
+        await self._remove(port)
+        self.on_change()
+
     async def _change(self, work: Coroutine[Any, Any, R]) -> R:
         """Do something that take_down() ends before it begins, in a task of its own."""
         try:
@@ -236,18 +248,18 @@ class Fabric:
         self._save()
         await self.broker_service.follow()
         async with port.lock:
-            actual = await self.actions.kernel(lambda: kernel_ops.leftover(port.spec, port.tap))
+            actual = await self.actions.kernel(lambda: kernel_ops.leftover(port.location))
             actual = replace(actual, daemon=self.supervisor.has_daemon(port))
-            is_ours = port.spec.owns_netns or tap.is_in(port.tap, port.spec.netns_path)
-            if actual.namespace and is_ours:
+            if actual.namespace:
                 # direct ones need no interface, and would go on; the daemon is there to carry the resets
-                await self.actions.kernel(lambda: tcp.abort(port.spec.netns_path, port.spec.addresses))
+                await self.actions.kernel(lambda: kernel_ops.abort_connections(port.location))
             await self.actions.execute(plan({}, {port.spec.name: actual}), port)
             self._forget(port)
 
     def _forget(self, port: Port) -> None:
         """The partition is no more: peers, directory, state, log and trace."""
         self.relay.withdraw(port)
+        self.supervisor.forget_deaths(port)
         port.removed()
         self.ports.discard(port)
         self.uplink.look_again()
@@ -268,6 +280,7 @@ class Fabric:
     def _port_up(self, port: Port) -> None:
         port.daemon_came_up()
         self.relay.announce(port, directory.LIVE)
+        self.attachments.look_soon()
         if not port.is_being_added:
             self.uplink.look_again()
             self.broker_service.follow_soon()

@@ -44,6 +44,6 @@ def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
 
 def _is_down(port: Port) -> bool:
     try:
-        return port.state is PortState.UP and not kernel_ops.is_up(port.spec, port.tap)
+        return port.state is PortState.UP and not kernel_ops.is_up(port.location)
     except (VnicdError, OSError):
         return False  # the namespace is gone, which the reconciler is about to mend

@@ -43,9 +43,9 @@ class Reconfiguration:
         wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
         if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
             return
-        await kernel(lambda: kernel_ops.reconfigure(old, new, port.tap, wanted, have))
+        await kernel(lambda: kernel_ops.reconfigure(old, port.location, wanted, have))
         port.shall_follow(wanted)
         relay.announce(port, directory.LIVE if port.state is PortState.UP else directory.DOWN)
         await self.uplink.admit()
         if added := set(new.addresses) - set(old.addresses):
-            await kernel(lambda: kernel_ops.announce_addresses(new, added, port.tap))
+            await kernel(lambda: kernel_ops.announce_addresses(port.location, added))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from vnicd.errors import NoNamespace, Unsupported, VnicdError
 from vnicd.native import netns
@@ -15,6 +17,25 @@ T = TypeVar("T")
 
 Identity = tuple[int, int]
 """Device and inode of a namespace, which no other one has as long as it lives."""
+
+SO_NETNS_COOKIE = 71
+"""Linux 5.14; Python has no name for it."""
+
+
+class Home(NamedTuple):
+    """What tells a namespace from all others until the next boot, also when it is no more.
+
+    Inodes and paths are used again, those of processes with their PIDs; a cookie (0 before Linux 5.14) is not.
+    """
+
+    device: int
+    inode: int
+    cookie: int
+
+    @property
+    def identity(self) -> Identity:
+        return self.device, self.inode
+
 
 NETNS_DIR = Path("/run/netns")
 
@@ -69,6 +90,54 @@ def identity(place: str | int) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+def cookie(sock: socket.socket) -> int:
+    """Tells the namespace of a socket; 0 where the kernel can't say it."""
+    try:
+        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+    except OSError:
+        return 0
+
+
+def home(path: str) -> Home:
+    """What the namespace at a path is known by; NoNamespace when there is none."""
+
+    def look() -> Home:
+        found = os.stat(OWN)  # noqa: PTH116 - as below
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            return Home(found.st_dev, found.st_ino, cookie(sock))
+
+    return inside(path, look)
+
+
+def hold(path: str, expected: Home | None) -> int | None:
+    """A descriptor of the namespace at a path; None when there is none, or another than is expected."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - to open a pipe could take for ever
+            return None
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        found = home(f"/proc/self/fd/{fd}")
+    except NoNamespace:
+        os.close(fd)
+        return None
+    if expected is None or found == expected:
+        return fd
+    os.close(fd)
+    return None
+
+
+def unnamed() -> int:
+    """A descriptor of a new namespace that nobody else knows."""
+
+    def make() -> int:
+        netns.unshare()
+        return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    return _in_thread(make)
+
+
 def exists(path: str) -> bool:
     """Whether a namespace can be entered at `path`."""
     try:
@@ -91,6 +160,12 @@ def _mounting(work: Callable[[], None]) -> None:
         work()
 
     _in_thread(run)
+
+
+def mount_table() -> Path:
+    """The table of the mounts that the whole machine sees."""
+    namespace = os.environ.get(MOUNT_NAMESPACE)
+    return Path(namespace).parent.parent / "mountinfo" if namespace else Path("/proc/self/mountinfo")
 
 
 def create(path: str, prepare: Callable[[], None]) -> None:

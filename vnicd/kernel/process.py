@@ -39,15 +39,19 @@ def open_process(pid: int, started: int) -> int | None:
     return None
 
 
+def pids() -> list[int]:
+    """All processes, the oldest first as far as numbers tell."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())  # noqa: PTH208 - often asked
+
+
 def command_lines() -> Iterator[tuple[int, list[str]]]:
     """All processes, with the words that they were started with."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            yield int(entry.name), [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+    for pid in pids():
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        yield pid, [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
 
 
 def user(pid: int) -> int | None:
@@ -74,7 +78,7 @@ def shares_root(pid: int) -> bool:
 def inhabitants(namespace: tuple[int, int] | None) -> list[int]:
     """Processes in a network namespace, by its identity (netns.py)."""
     found = []
-    for pid, _ in command_lines():
+    for pid in pids():
         try:
             place = Path(f"/proc/{pid}/ns/net").stat()
         except OSError:

@@ -9,9 +9,12 @@ import struct
 from pathlib import Path
 
 import pytun
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from vnicd.errors import Busy, Unsupported
 from vnicd.kernel import netns
+from vnicd.kernel.interface import index_of
 
 TUNSETPERSIST = 0x400454CB
 TUNSETOFFLOAD = 0x400454D0
@@ -52,6 +55,38 @@ def open_tap(ifname: str, persist: bool = True) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def open_tap_away(ifname: str, nursery: int, target: str) -> int:
+    """As open_tap, in the namespace at `target`, but the fd does not keep that namespace alive; always a new TAP.
+
+    A TAP's fd keeps the namespace alive that it was opened in, not the one that its device is in. So it is opened in
+    a namespace of our own, `nursery`, and moved. When the target ends, the device ends with it.
+    Busy when an interface of that name is in the target.
+    """
+    place = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+
+    def make() -> int:
+        fd = open_tap(ifname)
+        try:
+            with IPRoute() as route:
+                route.link("set", index=index_of(ifname), net_ns_fd=place)
+        except NetlinkError as error:
+            let_go(fd)
+            if error.code == errno.EEXIST:
+                raise Busy(
+                    f"an interface named {ifname} is in {target} already", "use another --ifname"
+                ) from error
+            raise Unsupported(f"the interface can't be moved to {target}: {error.args[-1]}") from error
+        except BaseException:
+            let_go(fd)
+            raise
+        return fd
+
+    try:
+        return netns.inside(f"/proc/self/fd/{nursery}", make)
+    finally:
+        os.close(place)
 
 
 def set_offloads(fd: int) -> None:
@@ -121,6 +156,11 @@ def whereabouts(fd: int) -> netns.Identity | None:
         return netns.identity(found)
     finally:
         os.close(found)
+
+
+def is_at_home(fd: int, home: netns.Home) -> bool:
+    """Whether the device behind the fd exists and is in the namespace that is known so."""
+    return whereabouts(fd) == home.identity
 
 
 def is_in(fd: int, netns_path: str) -> bool:

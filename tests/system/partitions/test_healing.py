@@ -58,7 +58,12 @@ def replace_namespace(victim: Partition) -> None:
     subprocess.run(["ip", "netns", "add", victim.name], check=True)
 
 
-HARMS = (delete_interface, delete_namespace, replace_namespace)
+def unmount_namespace(victim: Partition) -> None:
+    """Its file stays, and is in the way of a new one."""
+    subprocess.run(["umount", f"/run/netns/{victim.name}"], check=True)
+
+
+HARMS = (delete_interface, delete_namespace, replace_namespace, unmount_namespace)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -106,28 +105,6 @@ def test_an_interface_with_a_name_that_is_no_text(shared: Fabric) -> None:
     wait_until(lambda: (box.info["restarts"], box.info["state"]) == (1, "up"), 20, "its daemon is back")
     shared.cli("partition", "remove", box.name)
     assert inside(f"/run/netns/{path}") == before
-
-
-def test_attached_namespace_deleted_from_outside(shared: Fabric) -> None:
-    name = shared.namespace("goes")
-    shared.add("orphan", "10.91.4.1/24", netns=name)
-    subprocess.run(["ip", "netns", "del", name], check=True)
-    shared.json("status")
-    shared.cli("partition", "remove", shared.name("orphan"))
-    assert shared.name("orphan") not in json.dumps(shared.json("partition", "list"))
-
-
-def test_namespace_of_a_process_that_ended(shared: Fabric) -> None:
-    """Its path is gone, but the interface was ours: removing it works."""
-    path = by_process(shared, "short")
-    box = shared.add("short", "10.91.5.1/24", netns=path)
-    peer = shared.add("peer5", "10.91.5.2/24")
-    assert peer.ping(box.ip).lost == 0
-    pid = int(Path(path).parts[2])
-    subprocess.run(["kill", "-9", str(pid)], check=True)
-    shared.json("status")
-    shared.cli("partition", "remove", box.name)
-    assert peer.ping(box.ip, "-W", "0.3", count=1).received == 0
 
 
 def test_a_renamed_interface_goes_with_its_partition(shared: Fabric) -> None:

@@ -16,7 +16,7 @@ from tests.framework.sockets.broker import HERE, NAME, at_once
 from tests.framework.sockets.preload import Program, address_of, bound, make_stream_region, marker
 from tests.framework.waiting import wait_until
 from vnicd.host.broker.broker import Broker
-from vnicd.kernel.sockets import broker_sockets
+from vnicd.kernel import netns
 from vnicd.native import table
 from vnicd.native.exchange import Exchange
 from vnicd.sockets import abi
@@ -69,7 +69,7 @@ class Served:
         self.exchange.settle(abi.pack_entries(pairs))
 
     def open(self, listener: socket.socket, number: int) -> int:
-        cookie = broker_sockets.cookie(listener)
+        cookie = netns.cookie(listener)
         return self.exchange.open(listener.fileno(), self.probe.fileno(), cookie, number)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,6 +12,7 @@ from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.port import Following, Port
+from vnicd.kernel import netns
 from vnicd.native import directory
 from vnicd.process import trace
 from vnicd.spec.plan import Action, Step
@@ -26,6 +28,8 @@ class Executor:
         self.supervisor = supervisor
         self.save = save
         self.thread = ThreadPoolExecutor(1, "kernel")
+        self.nursery = -1
+        """A namespace that TAPs are made in before they move to somebody else's; -1 before the first."""
 
     async def execute(self, actions: list[Action], port: Port) -> None:
         """Carry out actions in order; one that has begun is finished also when we are cancelled."""
@@ -46,15 +50,18 @@ class Executor:
         await self.supervisor.end(port)
 
     async def make_namespace(self, port: Port) -> None:
-        await self.kernel(lambda: kernel_ops.make_namespace(port.spec, self._mark(port)))
+        adopt = not port.is_being_added
+        await self.kernel(lambda: kernel_ops.make_namespace(port.spec, self._mark(port), adopt))
 
     async def make_interface(self, port: Port) -> None:
-        """One that is there already is taken, unless the partition is new."""
-        port.close_tap()
+        """One that is there already is taken, unless the partition is new. One that we have in hand is elsewhere."""
+        port.drop_tap()
         port.follows(Following(port.following.mtu))
         mtu, adopt = port.following.mtu, not port.is_being_added
         port.take_tap(
-            await self.kernel(lambda: kernel_ops.make_interface(port.spec, mtu, adopt, self._mark(port)))
+            await self.kernel(
+                lambda: kernel_ops.make_interface(port.location, mtu, adopt, self._mark(port), self._nursery)
+            )
         )
 
     async def start_daemon(self, port: Port) -> None:
@@ -69,7 +76,7 @@ class Executor:
         self.supervisor.forget(port)
 
     async def delete_interface(self, port: Port) -> None:
-        await self.kernel(lambda: kernel_ops.delete_interface(port.spec, port.tap))
+        await self.kernel(lambda: kernel_ops.delete_interface(port.location))
         port.close_tap()
 
     async def delete_namespace(self, port: Port) -> None:
@@ -89,6 +96,18 @@ class Executor:
             await self.delete_interface(port)
         elif step is Step.DELETE_NAMESPACE:
             await self.delete_namespace(port)
+
+    def close(self) -> None:
+        """When nothing is done any more."""
+        self.thread.shutdown()
+        if self.nursery >= 0:
+            os.close(self.nursery)
+
+    def _nursery(self) -> int:
+        """In the kernel thread."""
+        if self.nursery < 0:
+            self.nursery = netns.unnamed()
+        return self.nursery
 
     def _mark(self, port: Port) -> str:
         return kernel_ops.mark(self.supervisor.paths.root, port.spec.name)

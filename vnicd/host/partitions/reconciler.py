@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from vnicd.errors import VnicdError
+from vnicd.errors import NoNamespace, VnicdError
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.ports.port import Port, Ports, PortState
@@ -34,11 +34,18 @@ RETRY = 1.0
 
 
 class Reconciler:
-    """`save()` writes the state."""
+    """`save()` writes the state, `conclude(port)` ends a partition that has lost its namespace."""
 
-    def __init__(self, ports: Ports, actions: Executor, save: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        actions: Executor,
+        save: Callable[[], None],
+        conclude: Callable[[Port], Awaitable[None]],
+    ) -> None:
         self.ports = ports
         self.save = save
+        self.conclude = conclude
         self.actions = actions
         self.tasks: set[asyncio.Task[Any]] = set()
         self.ending: set[int] = set()
@@ -89,7 +96,7 @@ class Reconciler:
                 async with port.lock:
                     if port.is_being_removed:
                         return
-                    have = await self.actions.kernel(lambda: kernel_ops.observe(port.spec, port.tap, True))
+                    have = await self.actions.kernel(lambda: kernel_ops.observe(port.location, True))
                     await self.actions.execute(
                         plan({port.spec.name: port.spec}, {port.spec.name: have}), port
                     )
@@ -102,21 +109,33 @@ class Reconciler:
         self.task(work())
 
     async def revive(self, port: Port, delay: float = 0.0) -> None:
-        """Make what is missing of a partition and start its daemon; try again later when that fails."""
+        """Make what is missing of a partition and start its daemon; try again later when that fails.
+
+        A partition in a namespace of somebody else ends when that is no more.
+        """
         await asyncio.sleep(delay)
         try:
-            async with port.lock:
-                if port.is_being_removed:
-                    return
-                port.revival_began()
-                have = port.pidfd >= 0
-                actual = await self.actions.kernel(lambda: kernel_ops.observe(port.spec, port.tap, have))
-                await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+            if not await self._revive(port):
+                await self.conclude(port)
         except (VnicdError, OSError) as error:
             reason = error.line() if isinstance(error, VnicdError) else str(error)
             port.revival_failed(reason)
             log.error("partition %s can't be brought back: %s", port.spec.name, reason)
             self.task(self.revive(port, max(RETRY, self.actions.supervisor.delay(port))))
+
+    async def _revive(self, port: Port) -> bool:
+        """False when there is no namespace any more that it could be revived in."""
+        async with port.lock:
+            if port.is_being_removed:
+                return True
+            port.revival_began()
+            have = port.pidfd >= 0
+            try:
+                actual = await self.actions.kernel(lambda: kernel_ops.observe(port.location, have))
+            except NoNamespace:
+                return False
+            await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+        return True
 
     def task(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside everything else; what goes wrong is logged."""

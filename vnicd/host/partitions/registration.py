@@ -319,7 +319,7 @@ def _is_returning(fds: list[int]) -> bool:
 
 def _open_brought(port: Port, fds: list[int]) -> tuple[Region | None, str]:
     """The counters that a daemon brings back, or why we can't work with them and its TAP."""
-    where = netns.identity(port.spec.netns_path)
+    where = port.home.identity if port.home is not None else netns.identity(port.spec.netns_path)
     if where is not None and tap.whereabouts(fds[0]) != where:  # we would change what has its name there
         return None, "has brought a foreign interface"
     try:

@@ -87,6 +87,11 @@ class Supervisor(ABC):
         self.backoffs[name] = min(max(BACKOFF_FIRST, 2 * wait), BACKOFF_MAX)
         return wait
 
+    def forget_deaths(self, port: Port) -> None:
+        """The partition is no more, and another one of its name is not to wait for what became of it."""
+        self.births.pop(port.spec.name, None)
+        self.backoffs.pop(port.spec.name, None)
+
     def watch(self, port: Port, pid: int, pidfd: int) -> None:
         port.watched(pid, process.start_time(pid) or 0, pidfd)
         asyncio.get_running_loop().add_reader(pidfd, self._ended, port, pidfd)

@@ -14,6 +14,7 @@ from vnicd.errors import Busy, Exists, NotFound, Resources, Taken
 from vnicd.host.ports.allowance import Allowance
 from vnicd.host.ports.state_file import Saved
 from vnicd.kernel import tap
+from vnicd.kernel.netns import Home
 from vnicd.native import counters, directory
 from vnicd.native.memory import Region
 from vnicd.spec.partition import MTU_DEFAULT, PartitionSpec, default_mac
@@ -30,6 +31,17 @@ class Following:
     mtu: int = MTU_DEFAULT
     carrier: bool = True
     autoconf: bool = True
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a partition's interface is, or is to be made."""
+
+    spec: PartitionSpec
+    tap: int = -1
+    """The TAP, -1 when we do not have it in hand."""
+    home: Home | None = None
+    """Of a partition in a namespace of somebody else: that namespace, wherever the path leads by now."""
 
 
 class PortState(Enum):
@@ -99,6 +111,12 @@ class Port:
     followed: Following | None = None
     """What it has for certain; None when another hosting daemon has made it."""
 
+    # Its namespace, if that is somebody else's: the addition and the attachments.
+    home: Home | None = None
+    """What tells that from all others; None for one of ours."""
+    is_vacant: bool = False
+    """Nobody is in it and no path leads to it: nothing of ours may keep it alive."""
+
     # Its link to the hosting daemon: the relay.
     page_size: int = 0
 
@@ -135,9 +153,7 @@ class Port:
         """Let go of all that is held for it. Who still waits for it waits for nothing."""
         if self.channel is not None:
             self.channel.close()
-        if self.tap >= 0:
-            tap.let_go(self.tap)
-            self.tap = -1
+        self.drop_tap()
         self.counters.close()
         self.up.set()
 
@@ -217,6 +233,12 @@ class Port:
         self.close_tap()
         self.tap = fd
 
+    def drop_tap(self) -> None:
+        """The interface goes with it, also where no path leads to its namespace any more."""
+        if self.tap >= 0:
+            tap.let_go(self.tap)
+            self.tap = -1
+
     def close_tap(self) -> None:
         """The interface stays, if there is one."""
         if self.tap >= 0:
@@ -230,6 +252,18 @@ class Port:
         """The interface has it for certain."""
         self.following = self.followed = following
 
+    # -------------------------------------------------------------------------------------- its namespace
+
+    @property
+    def location(self) -> Location:
+        return Location(self.spec, self.tap, self.home)
+
+    def moves_in(self, home: Home | None) -> None:
+        self.home = home
+
+    def found_vacant(self, vacant: bool) -> None:
+        self.is_vacant = vacant
+
     # ------------------------------------------------------------------------------------------- its link
 
     def linked(self, page_size: int) -> None:
@@ -239,7 +273,7 @@ class Port:
 
     @property
     def saved(self) -> Saved:
-        return Saved(self.spec, self.number, not self.is_member, self.pid, self.started)
+        return Saved(self.spec, self.number, not self.is_member, self.pid, self.started, self.home)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -256,6 +290,7 @@ class Port:
             "ifname": self.spec.ifname,
             "netns": self.spec.netns_path,
             "netns_owned": self.spec.owns_netns,
+            "netns_inode": self.home.inode if self.home is not None else None,
             "page_size": self.page_size or None,
             "generation": self.generation,
             "restarts": self.restarts,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vnicd.errors import Resources, VnicdError
+from vnicd.kernel.netns import Home
 from vnicd.native.directory import MAX_PORTS
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.uplink import UplinkSpec
@@ -30,6 +31,8 @@ class Saved:
     pid: int = 0
     started: int = 0
     """With the pid it names the partition daemon for certain (kernel/process.py)."""
+    home: Home | None = None
+    """The namespace of somebody else that it is in; None in a state of a version that did not know it."""
 
 
 def save(path: Path, partitions: list[Saved], uplink: UplinkSpec | None = None, units: bool = False) -> None:
@@ -74,8 +77,15 @@ def has_units(path: Path) -> bool:
 
 def restore(item: dict[str, Any]) -> Saved:
     """One partition from its JSON; some error that load() knows when it is damaged."""
-    saved = Saved(**{**item, "spec": PartitionSpec.from_json(item["spec"])})
-    numbers = (saved.port, saved.pid, saved.started)
+    home = item.get("home")
+    saved = Saved(
+        **{
+            **item,
+            "spec": PartitionSpec.from_json(item["spec"]),
+            "home": Home(*home) if home is not None else None,
+        }
+    )
+    numbers = (saved.port, saved.pid, saved.started, *(saved.home or ()))
     if any(type(number) is not int for number in numbers) or type(saved.unfinished) is not bool:
         raise ValueError(f"partition {saved.spec.name} has a number that is none")
     if not 0 < saved.port < MAX_PORTS or not 0 <= saved.pid <= PID_MAX or saved.started < 0:

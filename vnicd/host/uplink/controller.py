@@ -211,7 +211,7 @@ class Uplink:
                 continue
             wanted = Following(self.mtu(port.spec), carrier, autoconf)
             try:
-                kernel_ops.follow(port.spec, port.tap, wanted, port.followed)
+                kernel_ops.follow(port.location, wanted, port.followed)
             except (VnicdError, OSError) as error:
                 log.warning("partition %s can't follow the uplink: %s", port.spec.name, error)
             else:

@@ -17,9 +17,6 @@ from vnicd.sockets.abi import Address
 
 log = logging.getLogger(__name__)
 
-SO_NETNS_COOKIE = 71
-"""Linux 5.14; Python has no name for it."""
-
 NETLINK_NETFILTER = 12
 ROUTE_GROUPS = 0x1 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """RTMGRP_LINK, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE."""
@@ -92,7 +89,7 @@ def _equip(name: str, namespace: str | None) -> NamespaceSockets:
         sockets.exchange = _listener(name + abi.EXCHANGE)  # first: who finds the broker finds it as well
         sockets.listener.bind(f"\0{name}")
         sockets.listener.listen(BACKLOG)
-        sockets.cookie = cookie(sockets.listener)
+        sockets.cookie = netns.cookie(sockets.listener)
         sockets.where = netns.identity(netns.OWN)
         if namespace is not None:
             sockets.namespace = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
@@ -202,11 +199,3 @@ def is_bound(probe: socket.socket, names: Sequence[bytes]) -> bool:
             continue
         return True
     return False
-
-
-def cookie(sock: socket.socket) -> int:
-    """Tells the namespace of a socket; 0 where the kernel can't say it."""
-    try:
-        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
-    except OSError:
-        return 0
