@@ -24,6 +24,7 @@ COMMANDS = {
     "links": "vnicd.cli.commands.links:links",
     "sockets": "vnicd.cli.commands.sockets:sockets",
     "stats": "vnicd.cli.commands.stats:stats",
+    "logs": "vnicd.cli.commands.logs:logs",
     "debug": "vnicd.cli.commands.debug:debug",
     "doctor": "vnicd.cli.commands.doctor:doctor",
     "completion": "vnicd.cli.commands.completion:completion",

@@ -24,7 +24,7 @@ class Group(click.Group):
         self.aliases = aliases or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.lazy, *self.commands]
+        return [*self.commands, *self.lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         name = self.aliases.get(cmd_name, cmd_name)

@@ -27,6 +27,28 @@ def partition_names(context: click.Context, parameter: click.Parameter, incomple
         return []
 
 
+HOST = "host"
+"""What the hosting daemon is called beside the partitions."""
+
+
+def daemon_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The partitions, and `host`, whose names begin with `incomplete`."""
+    names = partition_names(context, parameter, incomplete)
+    return [*names, *([HOST] if HOST.startswith(incomplete) else [])]
+
+
 def name_argument(**more: Any) -> Callable[[Command], Command]:
     """The NAME of a partition that exists."""
     return click.argument("name", shell_complete=partition_names, **more)
+
+
+def names_argument() -> Callable[[Command], Command]:
+    """One or more NAMEs of partitions that exist, each once."""
+    return click.argument(
+        "names",
+        nargs=-1,
+        required=True,
+        metavar="NAME...",
+        shell_complete=partition_names,
+        callback=lambda context, parameter, names: tuple(dict.fromkeys(names)),
+    )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vnicd.config import Options, Paths
-from vnicd.errors import NotFound, NotRunning, VnicdError
+from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.relay import HostRelay
@@ -216,6 +216,19 @@ class Fabric:
         await self._remove(port)
         self.on_change()
 
+    async def restart(self, port: Port) -> None:
+        """End a partition's daemon, and return when another one serves it; TimedOut when none comes up."""
+        port.check_member()
+        await self._change(self._restart(port))
+
+    async def _restart(self, port: Port) -> None:
+        try:
+            await self.reconciler.restart(port, REGISTER_TIMEOUT_S)
+        except TimeoutError as error:
+            text = f"the daemon of partition {port.spec.name} did not come back in {REGISTER_TIMEOUT_S:g} s"
+            raise TimedOut(text, port.reason or "it is tried again; see: vnicctl doctor") from error
+        port.check_member()
+
     async def _change(self, work: Coroutine[Any, Any, R]) -> R:
         """Do something that take_down() ends before it begins, in a task of its own."""
         try:
@@ -298,7 +311,10 @@ class Fabric:
             return
         port.daemon_died()
         self.relay.announce(port, directory.DOWN)
-        log.warning("the daemon of partition %s has died", port.spec.name)
+        if port.number in self.reconciler.ending:
+            log.info("the daemon of partition %s is started again", port.spec.name)
+        else:
+            log.warning("the daemon of partition %s has died", port.spec.name)
         self.reconciler.task(self.reconciler.revive(port, self.supervisor.delay(port)))
         self.on_change()
 

@@ -69,6 +69,7 @@ class Host:
                 "stats": self._stats,
                 "partition.add": self._when_settled(self._add),
                 "partition.remove": self._when_settled(self._remove),
+                "partition.restart": self._when_settled(self._restart),
                 "partition.list": self._list,
                 "partition.show": self._show,
                 "uplink.set": self._when_settled(self._set_uplink),
@@ -248,6 +249,11 @@ class Host:
     async def _remove(self, params: dict[str, Any]) -> Any:
         await self.fabric.remove(self.fabric.ports.get(params.get("name")))
         return {}
+
+    async def _restart(self, params: dict[str, Any]) -> Any:
+        port = self.fabric.ports.get(params.get("name"))
+        await self.fabric.restart(port)
+        return port.to_json()
 
     async def _list(self, params: dict[str, Any]) -> Any:
         return {"partitions": [port.to_json() for port in self.fabric.ports]}

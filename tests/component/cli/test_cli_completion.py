@@ -29,13 +29,20 @@ def complete(line: str) -> list[str]:
 
 def test_completion_of_commands(host: FakeHost) -> None:
     assert complete("vnicctl par") == ["partition"]
-    assert complete("vnicctl partition ") == ["add", "remove", "list", "show"]
+    assert complete("vnicctl partition ") == ["add", "remove", "restart", "list", "show", "wait"]
 
 
-@pytest.mark.parametrize("command", ["partition show", "partition rm", "exec", "stats"])
+@pytest.mark.parametrize(
+    "command", ["partition show", "partition rm", "partition wait blue", "exec", "exec -it", "stats"]
+)
 def test_completion_of_partitions(host: FakeHost, command: str) -> None:
     assert complete(f"vnicctl {command} ") == ["blue", "green", "red"]
     assert complete(f"vnicctl {command} gr") == ["green"]
+
+
+def test_completion_of_values(host: FakeHost) -> None:
+    assert complete("vnicctl logs h") == ["host"]
+    assert complete("vnicctl partition wait blue --until ") == ["up", "down", "removed"]
 
 
 def test_completion_of_a_command_to_run(host: FakeHost) -> None:

@@ -42,6 +42,9 @@ def test_it_runs_in_the_namespace(host: FakeHost) -> None:
         (["blue", "echo", "-n", "--help", "--json"], "--help --json"),
         (["blue", "--", "echo", "--", "x"], "-- x\n"),
         (["--", "blue", "--", "echo", "x"], "x\n"),
+        (["-it", "blue", "echo", "-it"], "-it\n"),
+        (["--interactive", "--tty", "blue", "--", "echo", "x"], "x\n"),
+        (["blue", "-i", "-t", "--", "echo", "x"], "x\n"),
     ],
 )
 def test_all_words_after_the_name_are_the_commands(words: list[str], output: str) -> None:
@@ -123,7 +126,9 @@ def test_a_command_that_cannot_be_run(
     assert failure(run("blue", "--", command)) == (code, line)
 
 
-@pytest.mark.parametrize("words", [[], ["blue"], ["blue", "--"], ["--bogus", "blue", "ls"]])
+@pytest.mark.parametrize(
+    "words", [[], ["blue"], ["blue", "--"], ["blue", "--", ""], ["-it", "blue"], ["--bogus", "blue", "ls"]]
+)
 def test_bad_usage(words: list[str]) -> None:
     assert failure(run(*words))[0] == 125
 

@@ -105,6 +105,7 @@ ANSWERS: dict[str, Answer] = {
     "partition.show": BLUE,
     "partition.add": BLUE,
     "partition.remove": {},
+    "partition.restart": BLUE,
     "fabric.check": {"checks": []},
     "uplink.show": {"uplink": uplink()},
     "uplink.set": {"uplink": uplink()},

@@ -11,19 +11,12 @@ import click
 from vnicd.cli import output, process, units
 from vnicd.cli.client import call
 from vnicd.cli.groups import Group
-from vnicd.cli.params import json_option, partition_names
-
-HOST = "host"
+from vnicd.cli.params import HOST, daemon_names, json_option
 
 WIDTH = 80
 
 LAST_NS = 253_000_000_000 * 10**9
 """Nanoseconds from 1970 to a time that can still be shown; a hostile daemon may write any number."""
-
-
-def _daemons(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    names = partition_names(context, parameter, incomplete)
-    return [*names, *([HOST] if HOST.startswith(incomplete) else [])]
 
 
 @click.group(cls=Group)
@@ -32,8 +25,8 @@ def debug() -> None:
 
 
 @debug.command()
-@click.argument("one", shell_complete=_daemons)
-@click.argument("other", shell_complete=_daemons)
+@click.argument("one", shell_complete=daemon_names)
+@click.argument("other", shell_complete=daemon_names)
 @json_option
 def link(one: str, other: str, as_json: bool) -> None:
     """Show what stands in the memory of a live link: cursors and wake words.
@@ -82,7 +75,7 @@ def _show_link(data: dict[str, Any]) -> None:
 
 
 @debug.command()
-@click.argument("name", default=HOST, shell_complete=_daemons)
+@click.argument("name", default=HOST, shell_complete=daemon_names)
 @click.option("--lines", type=click.IntRange(min=1), metavar="N", help="Print only the last N records.")
 @json_option
 def trace(name: str, lines: int | None, as_json: bool) -> None:

@@ -21,6 +21,10 @@ FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127
 """Exit codes of ours, out of the way of a command's own: as env, docker and the shells have them."""
 
 
+_OWN_OPTIONS = ("--direct", "-i", "-t", "-it", "-ti", "--interactive", "--tty")
+"""Options of vnicctl that may also stand right behind NAME: no program is called that."""
+
+
 class _Exec(click.Command):
     """A command whose own errors, usage included, cannot be taken for those of what it runs."""
 
@@ -35,7 +39,7 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
     """Programs for the command's first word, then files."""
     from click.shell_completion import CompletionItem
 
-    words = [word for word in context.params.get("command") or () if word not in ("--", "--direct")]
+    words = [word for word in context.params.get("command") or () if word not in ("--", *_OWN_OPTIONS)]
     if words or "/" in incomplete or not incomplete:
         return [CompletionItem(incomplete, type="file")]
     found: set[str] = set()
@@ -49,8 +53,10 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
     name="exec",
     cls=_Exec,
     context_settings={"allow_interspersed_args": False},  # from NAME on, all words are the command's
-    options_metavar="[--direct]",
+    options_metavar="[-it] [--direct]",
 )
+@click.option("-i", "--interactive", is_flag=True, expose_value=False, help="Accepted, as docker has it.")
+@click.option("-t", "--tty", is_flag=True, expose_value=False, help="Accepted, as docker has it.")
 @click.option(
     "--direct", is_flag=True, help="Its TCP connections to other partitions skip the protocol stack."
 )
@@ -65,6 +71,7 @@ def _completion(context: click.Context, parameter: click.Parameter, incomplete: 
 def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
     """Run a command in a partition's namespace.
 
+    The command has the terminal and the input of vnicctl, so -i and -t change nothing.
     The exit code and signals are the command's own; 127 when there is no such
     command, 126 when it can't be run, 125 when vnicctl itself fails.
 
@@ -75,18 +82,19 @@ def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
     \b
     Examples:
       vnicctl exec blue -- ping -c 3 10.77.0.2
-      vnicctl exec blue -- bash
+      vnicctl exec -it blue bash
       vnicctl exec blue --direct -- redis-server --bind 10.77.0.1
     """
     words = command
-    if words[:1] == ("--direct",):  # no program is called that
-        direct, words = True, words[1:]
-    if words[:1] == ("--",):
+    while words[:1] and words[0] in _OWN_OPTIONS:
+        direct, words = direct or words[0] == "--direct", words[1:]
+    is_separated = words[:1] == ("--",)
+    if is_separated:
         words = words[1:]
     try:
-        if words and words == command and words[0].startswith("-"):
+        if words and not is_separated and words[0].startswith("-"):
             raise VnicdError(f"no such option {words[0]}", "try: vnicctl exec --help")
-        if not words:
+        if not any(words[:1]):
             raise VnicdError("missing the command to run", f"for example: vnicctl exec {name} -- bash")
         preload = library.preload(os.environ) if direct else None
         _enter(call("partition.show", {"name": name})["netns"])

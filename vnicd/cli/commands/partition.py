@@ -1,7 +1,8 @@
-"""vnicctl partition: add, remove, list and show partitions."""
+"""vnicctl partition: add, remove, restart, list and show partitions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -9,7 +10,8 @@ import click
 from vnicd.cli import output, units
 from vnicd.cli.client import call
 from vnicd.cli.groups import Group
-from vnicd.cli.params import json_option, name_argument
+from vnicd.cli.params import json_option, name_argument, names_argument
+from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
 
 CHANGE_TIMEOUT = 30.0
 """Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
@@ -17,7 +19,11 @@ CHANGE_TIMEOUT = 30.0
 HEADERS = ("NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "NAMESPACE", "RATE", "GATEWAYS", "ADDRESSES")
 
 
-@click.group(cls=Group, aliases={"rm": "remove", "del": "remove", "ls": "list"})
+@click.group(
+    cls=Group,
+    aliases={"rm": "remove", "del": "remove", "ls": "list", "inspect": "show"},
+    lazy={"wait": "vnicd.cli.commands.partition_wait:wait"},
+)
 def partition() -> None:
     """Add, remove and look at partitions."""
 
@@ -82,18 +88,58 @@ def add(
 
 
 @partition.command()
-@name_argument()
-def remove(name: str) -> None:
-    """Take a partition's NIC away.
+@names_argument()
+def remove(names: tuple[str, ...]) -> None:
+    """Take the NICs of partitions away.
 
-    Its namespace goes too if vnicd made it.
+    Their namespaces go too if vnicd made them. If one of several names is unknown,
+    none is removed; if one can't be removed, the others are.
 
     \b
     Examples:
       vnicctl partition remove blue
-      vnicctl partition rm blue
+      vnicctl partition rm blue green
     """
-    call("partition.remove", {"name": name}, timeout=CHANGE_TIMEOUT)
+    change_each("partition.remove", names)
+
+
+@partition.command()
+@names_argument()
+def restart(names: tuple[str, ...]) -> None:
+    """Restart the daemons of partitions.
+
+    It returns when the new daemons are up. Interfaces, addresses and connections stay,
+    as they do when a daemon dies; frames that were in its hands are lost.
+
+    \b
+    Examples:
+      vnicctl partition restart blue
+    """
+    change_each("partition.restart", names)
+
+
+def change_each(method: str, names: Sequence[str]) -> None:
+    """Ask for one change after the other, for none if a name is unknown; the exit code is that of the first failure."""
+    if len(names) > 1:
+        known = {each["name"] for each in call("partition.list")["partitions"]}
+        for name in names:
+            if name not in known:
+                raise NotFound(f"there is no partition {name}", "nothing was changed")
+    failures: list[VnicdError] = []
+    for name in names:
+        try:
+            call(method, {"name": name}, timeout=CHANGE_TIMEOUT)
+        except (NotRunning, NotPermitted) as error:  # so it is for the others
+            failures.append(error)
+            break
+        except VnicdError as error:
+            failures.append(error)
+    if failures:
+        *earlier, last = failures
+        for each in earlier:
+            click.echo(f"vnicctl: {each.line()}", err=True)
+        last.exit_code = failures[0].exit_code
+        raise last
 
 
 @partition.command(name="list")

@@ -47,6 +47,7 @@ RULES = {
     "fabric.apply": Rule("change the fabric", {"declared": dict, "dry_run": bool, "allow_empty": bool}),
     "partition.add": Rule("add a partition"),
     "partition.remove": Rule("remove a partition", {"name": str}),
+    "partition.restart": Rule("restart a partition's daemon", {"name": str}),
     "uplink.set": Rule("set the uplink"),
     "uplink.clear": Rule("clear the uplink", {}),
 }

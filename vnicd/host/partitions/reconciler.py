@@ -71,15 +71,23 @@ class Reconciler:
         if port.number in self.ending:
             return False
         self.ending.add(port.number)
-
-        async def work() -> None:
-            try:
-                await self.actions.end_daemon(port)
-            finally:
-                self.ending.discard(port.number)
-
-        self.task(work())
+        self.task(self._end_daemon(port))
         return True
+
+    async def restart(self, port: Port, timeout: float) -> None:
+        """End a daemon, and wait until another one is up; TimeoutError after so many seconds."""
+        port.revival_began()
+        if port.number not in self.ending:
+            self.ending.add(port.number)
+            await self._end_daemon(port)
+        await asyncio.wait_for(port.up.wait(), timeout)
+
+    async def _end_daemon(self, port: Port) -> None:
+        """`ending` has the port already, so that the end of its daemon surprises nobody."""
+        try:
+            await self.actions.end_daemon(port)
+        finally:
+            self.ending.discard(port.number)
 
     def remember(self) -> None:
         """A daemon that we did not start serves a partition: a next hosting daemon must know it."""
