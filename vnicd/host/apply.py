@@ -13,10 +13,11 @@ from typing import Any
 
 from vnicd.errors import Invalid, VnicdError
 from vnicd.host.fabric import Fabric
+from vnicd.host.ports.port import Port
 from vnicd.spec import fabric_file
 from vnicd.spec.addresses import host
 from vnicd.spec.fabric_file import Declared
-from vnicd.spec.partition import PartitionSpec, default_mac
+from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change, changes, left_empty
 from vnicd.spec.uplink import UplinkSpec
 
@@ -84,17 +85,20 @@ class Applier:
     # --------------------------------------------------------------------------------------- the work
 
     def actual(self) -> Declared:
-        """The fabric as a file would declare it."""
+        """The fabric as a file would declare it, without what somebody else manages."""
         fabric = self.fabric
-        specs = {port.spec.name: port.spec for port in fabric.ports if not port.is_being_removed}
+        specs = {port.spec.name: port.spec for port in self._ports() if not port.spec.owner}
         uplink = fabric.uplink.spec
         options = replace(fabric.options, units=False)
         return self._without_default_macs(Declared(options, uplink, specs, left_empty(uplink, specs)))
 
+    def _ports(self) -> list[Port]:
+        return [port for port in self.fabric.ports if not port.is_being_removed]
+
     def _without_default_macs(self, declared: Declared) -> Declared:
         """A MAC that follows from the name need not be told, and makes no difference if it is."""
         specs = {
-            name: replace(spec, mac="") if spec.mac == default_mac(self.fabric.ports.fabric, name) else spec
+            name: replace(spec, mac="") if spec.mac == self.fabric.ports.default_mac(name) else spec
             for name, spec in declared.partitions.items()
         }
         return replace(declared, partitions=specs)
@@ -115,7 +119,8 @@ class Applier:
             self.fabric.check_ready()
             desired = self._without_default_macs(declared)
             may_remove = allow_empty or desired.is_something
-            wanted = changes(desired, self.actual())
+            others = [text for port in self._ports() if port.spec.owner for text in port.spec.addresses]
+            wanted = changes(desired, self.actual(), others)
             outcomes = [Outcome(change) for change in wanted if change.op != "remove" or may_remove]
             if not dry_run:
                 await self._remove(outcomes)

@@ -22,7 +22,7 @@ from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.registration import Registrar
 from vnicd.host.partitions.supervisor import Children, Supervisor
 from vnicd.host.partitions.systemd_units import Units
-from vnicd.host.ports import state_file
+from vnicd.host.ports import mac_seed, state_file
 from vnicd.host.ports.port import Following, Port, Ports, PortState, Stage
 from vnicd.host.reconfigure import Reconfiguration
 from vnicd.host.uplink.controller import Uplink
@@ -50,7 +50,7 @@ class Fabric:
         self.paths = paths
         self.options = options
         self.on_change = on_change
-        self.ports = Ports(str(paths.root))
+        self.ports = Ports(str(paths.root), mac_seed.of_state(paths.state))
         self.relay = HostRelay(self.ports, options, self._port_up)
         kind = Units if options.units else Children
         self.supervisor: Supervisor = kind(paths, self._daemon_died)
@@ -286,7 +286,9 @@ class Fabric:
     def _save(self) -> None:
         if not self.down:
             partitions = [port.saved for port in self.ports]
-            state_file.save(self.paths.state, partitions, self.uplink.spec, self.options.units)
+            state_file.save(
+                self.paths.state, partitions, self.uplink.spec, self.options.units, self.ports.seed
+            )
 
     # ---------------------------------------------------------------------------------------- events
 

@@ -43,6 +43,8 @@ class PartitionSpec:
     """Addresses that its default routes lead to, at most one of each family."""
     rate: int = 0
     """Most bits per second from and to the uplink, each way; 0 for no limit."""
+    owner: tuple[str, ...] = ()
+    """KEY=VALUE of whoever manages it, as a container runtime does; a file leaves it alone then."""
 
     @property
     def netns_path(self) -> str:
@@ -61,6 +63,7 @@ class PartitionSpec:
             "mtu": self.mtu or None,
             "netns": self.netns or None,
             "rate": self.rate or None,
+            "owner": dict(each.split("=", 1) for each in self.owner),
         }
 
     @classmethod
@@ -74,6 +77,7 @@ class PartitionSpec:
             netns=data.get("netns"),
             gateways=data.get("gateways"),
             rate=data.get("rate"),
+            owner=data.get("owner"),
         )
 
     def effective_mtu(self, nic_mtu: int | None) -> int:
@@ -205,6 +209,31 @@ def _reaches(addresses: list[Interface], gateway: ipaddress.IPv4Address | ipaddr
     )
 
 
+_OWNER_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+MAX_OWNER_WORDS, MAX_OWNER_VALUE = 16, 255
+
+
+def check_owner(words: object) -> tuple[str, ...]:
+    """KEY=VALUE words of a list, or a table of them, in the order of their keys."""
+    if isinstance(words, dict):
+        words = [f"{key}={value}" for key, value in words.items()]
+    if words is not None and not isinstance(words, list | tuple):
+        raise Invalid("owner must be a table of texts")
+    found: dict[str, str] = {}
+    for text in words or ():
+        key, sign, value = text.partition("=") if isinstance(text, str) else ("", "", "")
+        if not sign or not _OWNER_KEY.fullmatch(key) or not value.isprintable():
+            raise Invalid(f"{text!r} does not name an owner", "write KEY=VALUE, as app=shop")
+        if len(value) > MAX_OWNER_VALUE:
+            raise Invalid(f"the value of the owner's {key} is longer than {MAX_OWNER_VALUE} characters")
+        if key in found:
+            raise Invalid(f"the owner's {key} is given twice")
+        found[key] = value
+    if len(found) > MAX_OWNER_WORDS:
+        raise Invalid(f"an owner has at most {MAX_OWNER_WORDS} words, not {len(found)}")
+    return tuple(f"{key}={found[key]}" for key in sorted(found))
+
+
 _RATE = re.compile(r"([0-9]{1,13}(?:\.[0-9]{1,12})?)\s*([kmgt]?)(?:bit(?:/s|ps)?)?", re.IGNORECASE)
 _RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 RATE_MIN, RATE_MAX = 10**5, 10**12
@@ -236,6 +265,7 @@ def make_partition(
     netns: object = None,
     gateways: Iterable[object] | None = None,
     rate: object = None,
+    owner: object = None,
 ) -> PartitionSpec:
     """A PartitionSpec from a user's words; Invalid tells which one is wrong."""
     if addresses is not None and not isinstance(addresses, list | tuple):
@@ -255,12 +285,17 @@ def make_partition(
         netns=check_netns(netns) if netns is not None else "",
         gateways=check_gateways(gateways, parsed),
         rate=check_rate(rate) if rate is not None else 0,
+        owner=check_owner(owner),
     )
 
 
-def default_mac(fabric: str, name: str) -> str:
-    """The MAC that partition `name` of `fabric` has if none is given: locally administered, always the same."""
+def default_mac(fabric: str, name: str, seed: str = "") -> str:
+    """The MAC that partition `name` of `fabric` has if none is given: locally administered, always the same.
+
+    With the machine's seed it differs from that on another machine.
+    """
     import hashlib  # costs vnicctl 3 ms at every start, and only the hosting daemon needs it
 
-    digest = hashlib.blake2s(os.fsencode(f"{fabric}\0{name}"), digest_size=5).digest()
+    words = (fabric, name, *([seed] if seed else ()))
+    digest = hashlib.blake2s(os.fsencode("\0".join(words)), digest_size=5).digest()
     return ":".join(f"{octet:02x}" for octet in (0x02, *digest))

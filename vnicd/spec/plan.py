@@ -102,12 +102,13 @@ class Change:
     """What it is to be, with what the uplink gives it."""
 
 
-def changes(desired: Declared, actual: Declared) -> list[Change]:
+def changes(desired: Declared, actual: Declared, taken: Iterable[str] = ()) -> list[Change]:
     """The fewest changes, in the order of removals, uplink, changes, additions, that turn `actual` into `desired`.
 
     In nat mode a partition keeps what it has of that which `desired` leaves to the uplink, as long as it suits.
+    `taken` are addresses of partitions that are no part of either, and stay.
     """
-    wanted, have = settle(desired, actual), actual.partitions
+    wanted, have = settle(desired, actual, taken), actual.partitions
     found = [Change("remove", "partition", name) for name in have if name not in wanted]
     found += _uplink_change(desired.uplink, actual.uplink)
     for name, spec in wanted.items():
@@ -146,7 +147,7 @@ def _partition_fields(old: PartitionSpec, new: PartitionSpec) -> Fields:
     }
 
 
-def settle(desired: Declared, actual: Declared) -> dict[str, PartitionSpec]:
+def settle(desired: Declared, actual: Declared, others: Iterable[str] = ()) -> dict[str, PartitionSpec]:
     """The desired partitions with the addresses and gateways that an uplink in nat mode gives them.
 
     What can't be given stays open: whoever adds the partition finds out why.
@@ -160,7 +161,7 @@ def settle(desired: Declared, actual: Declared) -> dict[str, PartitionSpec]:
         for name, spec in settled.items()
         if not spec.addresses and (name, "addresses") not in desired.empty
     ]
-    taken = [text for spec in settled.values() for text in spec.addresses]
+    taken = [*others, *(text for spec in settled.values() for text in spec.addresses)]
     for name in is_open:
         have = actual.partitions.get(name)
         kept = _suitable(uplink, have.addresses if have is not None else (), taken)

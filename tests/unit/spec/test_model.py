@@ -218,6 +218,37 @@ def test_any_words_make_a_spec_or_a_vnicd_error_of_one_line(words: dict[str, Any
         assert "\n" not in error.line()
 
 
+def test_owners_are_words_in_order() -> None:
+    spec = make_partition("a", owner=["b=2", "a=x=y"])
+    assert spec.owner == ("a=x=y", "b=2")
+    assert spec.to_json()["owner"] == {"a": "x=y", "b": "2"}
+    assert PartitionSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        "a=b",
+        ["a"],
+        ["=b"],
+        ["a b=c"],
+        ["a=\n"],
+        ["a=1", "a=2"],
+        [7],
+        ["a=" + "x" * 256],
+        [f"k{n}=" for n in range(17)],
+    ],
+)
+def test_what_names_no_owner_is_refused(owner: object) -> None:
+    with pytest.raises(Invalid, match="owner"):
+        make_partition("a", owner=owner)
+
+
+def test_default_macs_differ_by_machine() -> None:
+    macs = {default_mac("/run/vnicd", "web", seed) for seed in ("", "1", "2")}
+    assert len(macs) == 3
+
+
 def test_default_macs_are_stable_local_and_differ() -> None:
     macs = {default_mac(fabric, name) for fabric in ("/run/vnicd", "/run/b") for name in map(str, range(200))}
     assert len(macs) == 400

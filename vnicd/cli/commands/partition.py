@@ -16,7 +16,19 @@ from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
 CHANGE_TIMEOUT = 30.0
 """Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
 
-HEADERS = ("NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "NAMESPACE", "RATE", "GATEWAYS", "ADDRESSES")
+HEADERS = (
+    "NAME",
+    "STATE",
+    "PID",
+    "INTERFACE",
+    "MAC",
+    "MTU",
+    "NAMESPACE",
+    "RATE",
+    "GATEWAYS",
+    "OWNER",
+    "ADDRESSES",
+)
 
 
 @click.group(
@@ -52,6 +64,12 @@ def partition() -> None:
 )
 @click.option("--ifname", metavar="NAME", default="vnic0", show_default=True, help="Its interface's name.")
 @click.option("--netns", metavar="NAME|PATH", help="Attach this namespace instead of making one called NAME.")
+@click.option(
+    "--owner",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Who manages it; repeatable. A file that is applied leaves it alone.",
+)
 def add(
     *,
     name: str,
@@ -62,6 +80,7 @@ def add(
     rate: str | None,
     ifname: str,
     netns: str | None,
+    owner: tuple[str, ...],
 ) -> None:
     """Give a network namespace a NIC of the fabric.
 
@@ -75,10 +94,11 @@ def add(
       vnicctl partition add jumbo --mtu 9000 --mac 02:00:00:00:00:07
       vnicctl partition add web --netns /proc/4711/ns/net --ifname vnic0
       vnicctl partition add db --address 10.0.0.5/24 --gateway 10.0.0.1 --rate 100mbit
+      vnicctl partition add job7 --address 10.77.0.9/24 --owner app=batch
     """
     from vnicd.spec.partition import make_partition
 
-    spec = make_partition(name, addresses, mac, mtu, ifname, netns, gateways, rate)
+    spec = make_partition(name, addresses, mac, mtu, ifname, netns, gateways, rate, owner)
     added = call("partition.add", spec.to_json(), timeout=CHANGE_TIMEOUT)
     where = units.netns(added["netns"])
     words = [f"{added['ifname']} in namespace {where}", added["mac"], f"MTU {added['mtu']}"]
@@ -143,16 +163,31 @@ def change_each(method: str, names: Sequence[str]) -> None:
 
 
 @partition.command(name="list")
+@click.option(
+    "--owner", metavar="KEY[=VALUE]", multiple=True, help="Only those whose owner has this; repeatable."
+)
 @json_option
-def list_(as_json: bool) -> None:
+def list_(owner: tuple[str, ...], as_json: bool) -> None:
     """List the partitions.
 
     \b
     Examples:
       vnicctl partition list
+      vnicctl partition list --owner app=batch
       vnicctl partition ls --json | jq -r '.partitions[].name'
     """
-    output.emit(call("partition.list"), as_json, _show_list)
+    data = call("partition.list")
+    data["partitions"] = [each for each in data["partitions"] if _belongs_to(each, owner)]
+    output.emit(data, as_json, _show_list)
+
+
+def _belongs_to(partition: dict[str, Any], wanted: tuple[str, ...]) -> bool:
+    own = partition.get("owner") or {}
+    for word in wanted:
+        key, sign, value = word.partition("=")
+        if key not in own or (sign and own[key] != value):
+            return False
+    return True
 
 
 @partition.command()
@@ -170,7 +205,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 def _show_list(data: dict[str, Any]) -> None:
-    """Rates and gateways have columns when a partition has one."""
+    """Rates, gateways and owners have columns when a partition has one."""
     partitions = data["partitions"]
     rows = [
         [
@@ -183,11 +218,14 @@ def _show_list(data: dict[str, Any]) -> None:
             units.netns(each["netns"]),
             units.rate(each.get("rate")),
             ", ".join(each.get("gateways") or ()) or units.NONE,
+            ", ".join(f"{key}={value}" for key, value in (each.get("owner") or {}).items()) or units.NONE,
             ", ".join(each["addresses"]) or units.NONE,
         ]
         for each in partitions
     ]
-    hidden = {key.upper() for key in ("rate", "gateways") if not any(each.get(key) for each in partitions)}
+    hidden = {
+        key.upper() for key in ("rate", "gateways", "owner") if not any(each.get(key) for each in partitions)
+    }
     kept = [index for index, header in enumerate(HEADERS) if header not in hidden]
     output.table(
         [HEADERS[index] for index in kept],
@@ -210,6 +248,7 @@ def _show_one(data: dict[str, Any]) -> None:
             *(("address", address) for address in data["addresses"]),
             *(("gateway", gateway) for gateway in data.get("gateways") or ()),
             *([("rate", f"{units.rate(data['rate'])} each way")] if data.get("rate") else []),
+            *(("owner", f"{key}={value}") for key, value in (data.get("owner") or {}).items()),
             ("namespace", f"{data['netns']} ({owned})"),
             ("pages", units.size(data["page_size"])),
             ("restarts", str(data["restarts"])),

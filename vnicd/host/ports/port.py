@@ -290,6 +290,7 @@ class Port:
             "ifname": self.spec.ifname,
             "netns": self.spec.netns_path,
             "netns_owned": self.spec.owns_netns,
+            "owner": self.spec.to_json()["owner"],
             "netns_inode": self.home.inode if self.home is not None else None,
             "page_size": self.page_size or None,
             "generation": self.generation,
@@ -300,8 +301,10 @@ class Port:
 class Ports:
     """All partitions by name and by port number."""
 
-    def __init__(self, fabric: str) -> None:
+    def __init__(self, fabric: str, seed: str = "") -> None:
         self.fabric = fabric
+        self.seed = seed
+        """Of the MACs (mac_seed.py)."""
         self.by_name: dict[str, Port] = {}
         self.by_number: dict[int, Port] = {}
 
@@ -318,7 +321,7 @@ class Ports:
         """A new port for a checked spec, with its MAC; Exists, Taken or Resources when it can't be."""
         if spec.name in self.by_name:
             raise Exists(f"the partition {spec.name} exists already")
-        mac = spec.mac or default_mac(self.fabric, spec.name)
+        mac = spec.mac or self.default_mac(spec.name)
         for other in self.by_number.values():
             if other.spec.mac == mac:
                 raise Taken(f"the MAC address {mac} belongs to partition {other.spec.name}")
@@ -327,6 +330,10 @@ class Ports:
         if number is None:
             raise Resources(f"all {directory.MAX_PORTS - 1} ports are in use")
         return self.insert(Port(replace(spec, mac=mac), number))
+
+    def default_mac(self, name: str) -> str:
+        """The MAC of a partition, or of port 0, that is given none."""
+        return default_mac(self.fabric, name, self.seed)
 
     def insert(self, port: Port) -> Port:
         self.by_name[port.spec.name] = port

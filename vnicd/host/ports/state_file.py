@@ -35,14 +35,24 @@ class Saved:
     """The namespace of somebody else that it is in; None in a state of a version that did not know it."""
 
 
-def save(path: Path, partitions: list[Saved], uplink: UplinkSpec | None = None, units: bool = False) -> None:
+def save(
+    path: Path,
+    partitions: list[Saved],
+    uplink: UplinkSpec | None = None,
+    units: bool = False,
+    mac_seed: str = "",
+) -> None:
     """Write the state; Resources when it can't be written, and then the old one stands."""
     items = [{**saved.__dict__, "spec": saved.spec.to_json()} for saved in partitions]
     about = uplink.to_json() if uplink is not None else None
     scratch = path.with_suffix(".new")
     try:
         with scratch.open("w") as file:
-            json.dump({"version": 1, "units": units, "uplink": about, "partitions": items}, file, indent=1)
+            json.dump(
+                {"version": 1, "units": units, "mac_seed": mac_seed, "uplink": about, "partitions": items},
+                file,
+                indent=1,
+            )
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)

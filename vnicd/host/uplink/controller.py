@@ -26,7 +26,7 @@ from vnicd.host.uplink.nic_resources import NicResources, Wanted, clean
 from vnicd.kernel import link_events, nic
 from vnicd.kernel.nic import Facts
 from vnicd.native import directory
-from vnicd.spec.partition import PartitionSpec, check_mtu, default_mac
+from vnicd.spec.partition import PartitionSpec, check_mtu
 from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Uplink:
         self.ports = ports
         self.relay = relay
         self.kernel = kernel
-        self.mac = default_mac(fabric, "host")
+        self.mac = ports.default_mac("host")
         self.table = "vnicd_" + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
         self.resources = NicResources(self.table)
         self.spec: UplinkSpec | None = None

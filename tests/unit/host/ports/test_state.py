@@ -10,13 +10,19 @@ import pytest
 
 from vnicd.errors import Resources, VnicdError
 from vnicd.host.ports.state_file import Saved, has_units, load, save
+from vnicd.kernel.netns import Home
 from vnicd.spec.partition import make_partition
 from vnicd.spec.uplink import make_uplink
 
 BLUE = Saved(
     make_partition("blue", ["10.77.0.1/24", "fd00::1/64"], "02:00:00:00:00:01", 9000), 1, False, 4001, 77
 )
-GREEN = Saved(make_partition("green", None, "02:00:00:00:00:02", None, "eth1", "/proc/77/ns/net"), 7, True)
+GREEN = Saved(
+    make_partition("green", None, "02:00:00:00:00:02", None, "eth1", "/proc/77/ns/net", owner=["app=shop"]),
+    7,
+    True,
+    home=Home(4, 4026532001, 9),
+)
 
 UPLINK = make_uplink("eth1", "nat", publish=["8080:web:80"], propagate_link=True)
 
@@ -129,6 +135,13 @@ def test_a_port_or_pid_that_can_not_be_is_told(path: Path, changes: dict[str, ob
 
 def test_a_state_nested_too_deep_is_told(path: Path) -> None:
     path.write_text('{"partitions": ' + "[" * 100_000)
+    with pytest.raises(VnicdError, match="damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize("home", [[1], [1, 2, "3"], 7, {"a": 1}])
+def test_a_home_that_is_none_is_told(path: Path, home: object) -> None:
+    path.write_text(text_with(home=home))
     with pytest.raises(VnicdError, match="damaged"):
         load(path)
 
