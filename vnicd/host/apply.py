@@ -128,6 +128,7 @@ class Applier:
                 await self._set_uplink(outcomes, desired.uplink, absent_nic)
                 await self._reconfigure(outcomes)
                 await self._add(outcomes, desired)
+                await self.fabric.uplink.mend()
             return outcomes
 
     def _all_names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from vnicd.errors import VnicdError
@@ -14,14 +15,28 @@ Finding = dict[str, Any]
 
 
 async def examine(fabric: Fabric) -> list[Finding]:
-    """A finding for each partition that is not as it should be; none when all is well."""
+    """A finding for each partition that is not as it should be, and of the uplink; none when all is well."""
     ports = list(fabric.ports)
     down = await fabric.actions.kernel(lambda: {port.number for port in ports if _is_down(port)})
-    return [
+    found = [
         {"name": "partition", "status": "warn", "detail": f"{port.spec.name} {detail}", "remedy": remedy}
         for port in ports
         for detail, remedy in _complaints(port, port.number in down)
     ]
+    return found + [
+        {"name": "uplink", "status": "warn", "detail": detail, "remedy": remedy}
+        for detail, remedy in _uplink_complaints(fabric)
+    ]
+
+
+def _uplink_complaints(fabric: Fabric) -> Iterator[tuple[str, str]]:
+    """What others do to it. How its NIC is vnicctl asks by itself."""
+    uplink = fabric.uplink
+    for each in uplink.resources.blockers:
+        yield f"{each}, so partitions can't reach the outside", each.remedy(uplink.resources.ifname)
+    if fought := uplink.repairs.fought:
+        remedy = "find the program that does it, and let it leave that alone"
+        yield f"another program keeps taking away what the uplink needs: {fought}", remedy
 
 
 def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:

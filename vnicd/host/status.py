@@ -82,6 +82,9 @@ def uplink(fabric: Fabric) -> Json | None:
         "offloads": facts.offloads if facts else {},
         "default_route": bool(facts and facts.default_route),
         "ifname": fabric.uplink.resources.ifname or None,
+        "repairs": fabric.uplink.repairs.count,
+        "last_repair": fabric.uplink.repairs.last,
+        "in_the_way": [str(each) for each in fabric.uplink.resources.blockers],
         "counters": {way: ours[f"{through}_{way}"] for way in UPLINK_COUNTERS},
         "drops": {reason: n for reason, n in drops.items() if n and reason in UPLINK_DROPS},
     }

@@ -26,6 +26,7 @@ from vnicd.kernel.nic import namespace
 
 CONF = Path("/proc/sys/net")
 RUN = Path("/run")
+WHOLE_MACHINE = CONF / "ipv6/conf/all/forwarding"
 SO_NETNS_COOKIE = 71
 FORCE = "force_forwarding"
 """The IPv6 setting of an interface that stands for itself (Linux 6.17)."""
@@ -47,8 +48,9 @@ class Settings:
         self.steps = steps
         self.fd = -1
 
-    def acquire(self) -> None:
-        """Set what is not set yet; as often as you like."""
+    def acquire(self) -> list[Path]:
+        """Set what is not set yet, and tell what that was; as often as you like."""
+        changed = []
         if self.fd < 0:
             self.fd = open_ledger(self.ledger)
         fcntl.lockf(self.fd, fcntl.LOCK_EX)  # one at a time reads and changes the settings
@@ -63,8 +65,10 @@ class Settings:
                     _write(self.fd, old)  # first: we may be killed at any time
                 if before != step.value:
                     step.path.write_text(step.value)
+                    changed.append(step.path)
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
+        return changed
 
     def release(self) -> None:
         """Put back what no other fabric needs."""
@@ -78,7 +82,7 @@ class Forwarding:
     """A fabric's need that packets pass between the interfaces `vnic` and `nic`."""
 
     def __init__(self, vnic: str, nic: str, ipv6: bool) -> None:
-        self.vnic, self.ipv6 = vnic, ipv6
+        self.vnic, self.nic, self.ipv6 = vnic, nic, ipv6
         self.before: dict[Path, str] = {}
         ipv4 = [Step(CONF / "ipv4/conf" / nic / "forwarding", "1")]
         self.claims = [Settings(f"ipv4-{nic}", lambda: ipv4)]
@@ -87,16 +91,27 @@ class Forwarding:
         elif ipv6:
             self.claims.append(Settings("ipv6", _whole_machine))
 
-    def claim(self) -> None:
-        """Let packets pass; again when an interface was made anew."""
+    def claim(self) -> list[str]:
+        """Let packets pass; again when an interface was made anew. Tells the settings that were not so yet."""
         settle()
+        changed = []
         own = [CONF / "ipv4/conf" / self.vnic / "forwarding", *([_alone(self.vnic)] if self.ipv6 else [])]
         for path in own:
             if path.exists() and (before := path.read_text().strip()) != "1":
                 self.before.setdefault(path, before)
                 path.write_text("1")
+                changed.append(path)
         for claim in self.claims:
-            claim.acquire()
+            changed += claim.acquire()
+        return [setting(path) for path in changed]
+
+    def settings(self) -> list[str]:
+        """Those of the two interfaces, as claim() tells them."""
+        paths = [CONF / "ipv4/conf" / each / "forwarding" for each in (self.vnic, self.nic)]
+        if self.ipv6:
+            one_by_one = _alone(self.nic).exists()
+            paths += [_alone(each) for each in (self.vnic, self.nic)] if one_by_one else [WHOLE_MACHINE]
+        return [setting(path) for path in paths]
 
     def release(self) -> None:
         """All is as before, unless another fabric needs it."""
@@ -107,6 +122,33 @@ class Forwarding:
                 path.write_text(before)
         self.before.clear()
         settle()
+
+
+class Loopback:
+    """Whether the machine's own packets may go from 127.0.0.0/8 to an interface, and answers come back from there.
+
+    It goes with the interface, which is port 0's, so there is nothing to put back. While it is so, firewall rules must
+    keep everybody behind that interface from the machine's loopback addresses.
+    """
+
+    def __init__(self, vnic: str) -> None:
+        self.path = CONF / "ipv4/conf" / vnic / "route_localnet"
+
+    def allow(self, is_on: bool) -> bool:
+        """Make it so; whether it was not so yet."""
+        value = str(int(is_on))
+        try:
+            if self.path.read_text().strip() == value:
+                return False
+            self.path.write_text(value)
+        except FileNotFoundError:  # the interface has just gone
+            return False
+        return True
+
+
+def setting(path: Path) -> str:
+    """What sysctl calls a setting: net.ipv4.conf.eth1.forwarding, with / for a dot in an interface's name."""
+    return ".".join(part.replace(".", "/") for part in path.relative_to("/proc/sys").parts)
 
 
 def forwards(interface: str) -> bool:
@@ -154,8 +196,7 @@ def _whole_machine() -> list[Step]:
     Putting the whole machine's value back switches it off on each interface. Those that had it on are noted.
     """
     conf = CONF / "ipv6/conf"
-    whole = conf / "all/forwarding"
-    if not whole.exists() or whole.read_text().strip() != "0":
+    if not WHOLE_MACHINE.exists() or WHOLE_MACHINE.read_text().strip() != "0":
         return []
     keep, again = [], []
     for directory in sorted(conf.iterdir()):
@@ -164,7 +205,7 @@ def _whole_machine() -> list[Step]:
             again.append(Step(directory / "forwarding", "1", always=True))
         elif directory.name != "all" and (directory / "accept_ra").read_text().strip() == "1":
             keep.append(Step(directory / "accept_ra", "2"))
-    return [*keep, Step(whole, "1"), *again]
+    return [*keep, Step(WHOLE_MACHINE, "1"), *again]
 
 
 def _prefix() -> str:

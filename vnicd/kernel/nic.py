@@ -75,6 +75,14 @@ def look(nic: str) -> Facts | None:
     )
 
 
+def machine_addresses() -> frozenset[str]:
+    """All addresses of this namespace's interfaces, without prefix lengths."""
+    with IPRoute(strict_check=True) as route:
+        return frozenset(
+            each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS") for each in route.get_addr()
+        )
+
+
 def _addresses(route: IPRoute, index: int) -> tuple[str, ...]:
     return tuple(
         f"{each.get_attr('IFA_LOCAL') or each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}"

@@ -24,6 +24,7 @@ from vnicd.kernel.interface import (
     family_of,
     index_of,
 )
+from vnicd.spec.addresses import link_local
 from vnicd.spec.partition import Interface
 
 TUNSETCARRIER = 0x400454E2
@@ -32,8 +33,11 @@ IFF_UP = 0x1
 RTNH_F_ONLINK = 0x4
 RTM_F_FIB_MATCH = 0x2000
 RTN_LOCAL = 2
+RTPROT_KERNEL = 2
 SCOPE_GLOBAL, SCOPE_LINK = 0, 253
 TABLE_MAIN = 254
+METRIC_IPV6 = 256
+"""Of the kernel's own routes to subnets."""
 
 OURS = 76
 """The protocol number of routes that vnicd makes, which nobody else uses: `ip route show proto 76`."""
@@ -47,21 +51,47 @@ def make_vnic() -> tuple[int, str]:
 
 def configure_vnic(
     name: str, mac: str, mtu: int, addresses: Iterable[str], routes: Iterable[str] = ()
-) -> None:
+) -> list[str]:
     """Give port 0's interface this MAC, MTU and exactly these addresses and routes, and set it up.
 
-    Whatever is so already is not touched. `routes` are single addresses, without prefix lengths, that are beyond the
-    interface; Busy when the machine has one of them itself or has a route to it elsewhere.
+    What is so already is not touched; what it lacked is told in the words of items(). `routes` are single addresses,
+    without prefix lengths, that are beyond the interface; Busy when the machine has one of them itself or has a route
+    to it elsewhere.
     """
     index = _index(name)
+    own = [ipaddress.ip_interface(text) for text in addresses]
     _quiet(name)
     with IPRoute(strict_check=True) as route:
         try:
-            _sync_link(route, index, mac, mtu)
-            _sync_addresses(route, index, [ipaddress.ip_interface(text) for text in addresses])
-            _sync_routes(route, index, {ipaddress.ip_address(text) for text in routes})
+            was_up = _sync_link(route, index, mac, mtu)
+            lacked = [*([] if was_up else [_up_item(name)]), *_sync_addresses(route, index, mac, own)]
+            lacked += _sync_subnets(route, index, own)
+            return lacked + _sync_routes(route, index, {ipaddress.ip_address(text) for text in routes})
         except NetlinkError as error:
             raise Invalid(f"the kernel refuses the settings of {name}: {error.args[-1]}") from error
+
+
+def items(name: str, addresses: Iterable[str], routes: Iterable[str]) -> list[str]:
+    """All that configure_vnic() may tell as lacking."""
+    own = [ipaddress.ip_interface(text) for text in addresses]
+    subnets = [str(each.network) for each in own if _has_subnet(each)]
+    return [
+        _up_item(name),
+        *(_address_item(each) for each in own),
+        *(_route_item(each) for each in (*subnets, *routes)),
+    ]
+
+
+def _up_item(name: str) -> str:
+    return f"{name} set up"
+
+
+def _address_item(address: Interface) -> str:
+    return f"address {address}"
+
+
+def _route_item(target: str) -> str:
+    return f"route to {target}"
 
 
 def set_carrier(tap_fd: int, on: bool) -> None:
@@ -110,8 +140,8 @@ def _quiet(name: str) -> None:
             path.write_text("0")
 
 
-def _sync_link(route: IPRoute, index: int, mac: str, mtu: int) -> None:
-    """The link-local address is made from the MAC when the interface is set up; so it is down for a new one."""
+def _sync_link(route: IPRoute, index: int, mac: str, mtu: int) -> bool:
+    """Whether it was up. The link-local address is made from the MAC when it is set up; so it is down for a new one."""
     link = route.link("get", index=index)[0]
     if link.get_attr("IFLA_ADDRESS") != mac:
         route.link("set", index=index, state="down")
@@ -119,27 +149,60 @@ def _sync_link(route: IPRoute, index: int, mac: str, mtu: int) -> None:
     if link.get_attr("IFLA_MTU") != mtu:
         route.link("set", index=index, mtu=mtu)
     route.link("set", index=index, state="up")
+    return bool(link["flags"] & IFF_UP)
 
 
-def _sync_addresses(route: IPRoute, index: int, wanted: list[Interface]) -> None:
-    """All but the link-local address that the kernel made."""
+def _sync_addresses(route: IPRoute, index: int, mac: str, wanted: list[Interface]) -> list[str]:
+    """A link-local address stays, whatever it is; one is made if there is none."""
     there: set[Interface] = set()
+    has_link_local = False
     for each in route.get_addr(index=index):
         if each["family"] == socket.AF_INET6 and each["scope"] == SCOPE_LINK:
+            has_link_local = True
             continue
         text = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
         there.add(ipaddress.ip_interface(f"{text}/{each['prefixlen']}"))
     for address in there - set(wanted):
         route.addr("del", index=index, **address_words(address))
-    for address in wanted:
-        if address not in there:
-            flags = IFA_F_NODAD if address.version == 6 else 0
-            if address.network.prefixlen == address.max_prefixlen:
-                flags |= IFA_F_NOPREFIXROUTE
-            route.addr("replace", index=index, flags=flags, **address_words(address))
+    new = [each for each in wanted if each not in there]
+    for address in [*new, *([] if has_link_local else _link_local(mac, wanted))]:
+        flags = IFA_F_NODAD if address.version == 6 else 0
+        if address.network.prefixlen == address.max_prefixlen:
+            flags |= IFA_F_NOPREFIXROUTE
+        route.addr("replace", index=index, flags=flags, **address_words(address))
+    return [_address_item(each) for each in new]
 
 
-def _sync_routes(route: IPRoute, index: int, wanted: set[Address]) -> None:
+def _link_local(mac: str, wanted: list[Interface]) -> list[Interface]:
+    """What the kernel makes when the interface is set up, if IPv6 is used at all."""
+    if not any(each.version == 6 for each in wanted):
+        return []
+    return [ipaddress.ip_interface(f"{link_local(mac)}/64")]
+
+
+def _has_subnet(address: Interface) -> bool:
+    return address.network.prefixlen != address.max_prefixlen and not address.is_link_local
+
+
+def _sync_subnets(route: IPRoute, index: int, wanted: list[Interface]) -> list[str]:
+    """The routes to the subnets of these addresses, which the kernel makes with them, but never again by itself."""
+    subnets = {each.network: each for each in wanted if _has_subnet(each)}
+    there = {
+        f"{each.get_attr('RTA_DST')}/{each['dst_len']}"
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for each in route.route("dump", family=family, table=TABLE_MAIN, oif=index)
+    }
+    lacking = {subnet: own for subnet, own in subnets.items() if str(subnet) not in there}
+    for subnet, own in lacking.items():
+        more = (
+            {"prefsrc": str(own.ip), "scope": SCOPE_LINK} if own.version == 4 else {"priority": METRIC_IPV6}
+        )
+        words = {"family": family_of(own.ip), "dst": str(subnet), "oif": index, "proto": RTPROT_KERNEL}
+        route.route("replace", table=TABLE_MAIN, **words, **more)
+    return [_route_item(str(subnet)) for subnet in lacking]
+
+
+def _sync_routes(route: IPRoute, index: int, wanted: set[Address]) -> list[str]:
     there = {
         ipaddress.ip_address(each.get_attr("RTA_DST"))
         for family in (socket.AF_INET, socket.AF_INET6)
@@ -153,6 +216,7 @@ def _sync_routes(route: IPRoute, index: int, wanted: set[Address]) -> None:
         route.route("del", index=index, **_route(index, address))
     for address in new:
         route.route("add", **_route(index, address))
+    return [_route_item(str(address)) for address in new]
 
 
 def _route(index: int, address: Address) -> dict[str, Any]:

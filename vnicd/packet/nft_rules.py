@@ -4,15 +4,18 @@ All rules are in a table of vnicd's own, which each script makes anew in one tra
 rules is touched. A verdict of ours does not overrule another table's: a machine whose own rules drop forwarded packets
 goes on dropping them.
 
-A published port answers on the machine's addresses, for the machine itself and the partitions as well, but not on
-127.0.0.0/8 and ::1: a packet with such a source address may leave the machine only with route_localnet, which would
-open every service on the loopback interface to the partitions.
+A published port answers on the machine's addresses, for the machine itself and the partitions as well. For the machine
+itself it answers on 127.0.0.0/8, too: such a packet may go to port 0's interface, and its answer come back, only with
+that interface's route_localnet, which by itself would open every service on the loopback interface to the partitions.
+So the chain `loopback` drops what they send there, before anything else looks at it. The kernel has nothing of the kind
+for ::1.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from vnicd.errors import Invalid
 from vnicd.spec.partition import Interface
@@ -22,6 +25,17 @@ FAMILIES = ("inet", "netdev")
 
 _KEYWORD = {4: "ip", 6: "ip6"}
 _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
+
+
+@dataclass(frozen=True, order=True)
+class Datagrams:
+    """A published UDP port of one family."""
+
+    address: str
+    """Of the machine; empty for all of them."""
+    port: int
+    target: str
+    """Address and port of the partition."""
 
 
 def ruleset(
@@ -41,8 +55,21 @@ def ruleset(
     published = list(_published(spec, addresses))
     chains = {
         "published": published,
-        "prerouting": ["type nat hook prerouting priority -100", "jump published"],
-        "output": ["type nat hook output priority -100", "jump published"],
+        "loopback": [
+            "type filter hook prerouting priority -300",
+            f"iifname {inside} ip daddr {_LOOPBACK[4]} drop",
+            f"iifname {inside} ip saddr {_LOOPBACK[4]} drop",
+        ],
+        "prerouting": [
+            "type nat hook prerouting priority -100",
+            f"ip daddr != {_LOOPBACK[4]} jump published",
+            f"ip6 daddr != {_LOOPBACK[6]} jump published",
+        ],
+        "output": [
+            "type nat hook output priority -100",
+            "meta nfproto ipv4 jump published",
+            f"ip6 daddr != {_LOOPBACK[6]} jump published",
+        ],
         "postrouting": ["type nat hook postrouting priority 100", *_masquerade(spec, inside, out)],
         "forward": [
             "type filter hook forward priority 0",
@@ -83,24 +110,43 @@ def _script(family: str, table: str, chains: Mapping[str, list[str]]) -> str:
     return removal(table, [family]) + "\n".join([*lines, "}", ""])
 
 
-def _published(spec: UplinkSpec, addresses: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """A rule for each published port and each family that the partition has an address of."""
+def datagrams(spec: UplinkSpec, addresses: Mapping[str, tuple[str, ...]]) -> frozenset[Datagrams]:
+    """The published UDP ports that lead somewhere."""
+    return frozenset(
+        Datagrams(each.address, each.port, to)
+        for each, _, to in _ways(spec, addresses)
+        if each.protocol == "udp"
+    )
+
+
+def needs_loopback(spec: UplinkSpec, addresses: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a published port leads somewhere from 127.0.0.0/8."""
+    return any(
+        version == 4 and (not each.address or ipaddress.ip_address(each.address).is_loopback)
+        for each, version, _ in _ways(spec, addresses)
+    )
+
+
+def destination(spec: UplinkSpec, each: Publish, addresses: tuple[str, ...]) -> list[str]:
+    """Where a published port of a partition with these addresses leads to, with the port; empty for nowhere."""
+    return [to for _, _, to in _ways(replace(spec, publish=(each,)), {each.name: addresses})]
+
+
+def _ways(spec: UplinkSpec, addresses: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[Publish, int, str]]:
+    """Each published port in each family that the partition has an address of, and where it leads to."""
     for each in spec.publish:
         for version, found in _by_version(addresses.get(each.name, ())).items():
-            if condition := _destination(each, version):
+            if not each.address or ipaddress.ip_address(each.address).version == version:
                 target = _target(spec, found)
-                host = f"[{target}]" if version == 6 else target
-                to = f"dnat {_KEYWORD[version]} to {host}:{each.target}"
-                yield f"{condition} {each.protocol} dport {each.port} {to}"
+                yield each, version, f"{f'[{target}]' if version == 6 else target}:{each.target}"
 
 
-def _destination(each: Publish, version: int) -> str:
-    """What a packet of that family must be sent to; empty if none can be meant."""
-    keyword = _KEYWORD[version]
-    if not each.address:
-        return f"{keyword} daddr != {_LOOPBACK[version]} fib daddr type local"
-    given = ipaddress.ip_address(each.address)
-    return f"{keyword} daddr {given} fib daddr type local" if given.version == version else ""
+def _published(spec: UplinkSpec, addresses: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """A rule for each of them."""
+    for each, version, to in _ways(spec, addresses):
+        keyword = _KEYWORD[version]
+        condition = f"{keyword} daddr {each.address}" if each.address else f"meta nfproto ipv{version}"
+        yield (f"{condition} fib daddr type local {each.protocol} dport {each.port} dnat {keyword} to {to}")
 
 
 def _target(spec: UplinkSpec, found: list[Interface]) -> str:
@@ -110,14 +156,16 @@ def _target(spec: UplinkSpec, found: list[Interface]) -> str:
 
 
 def _masquerade(spec: UplinkSpec, inside: str, out: str) -> Iterator[str]:
-    """For what leaves by the NIC, and for a partition's packets to a published port.
+    """For what leaves by the NIC, and for packets of a partition, or from 127.0.0.0/8, to a published port.
 
-    The latter come back to the link that they came from, where their source would be answered directly.
+    A partition's come back to the link that they came from, where their source would be answered directly.
     """
     for gateway in spec.gateways:
         source = f"{_KEYWORD[gateway.version]} saddr {gateway.network}"
         yield f"oifname {out} {source} masquerade"
         yield f"oifname {inside} {source} ct status dnat masquerade"
+        if gateway.version == 4:
+            yield f"oifname {inside} ip saddr {_LOOPBACK[4]} ct status dnat masquerade"
 
 
 def _own_sources(spec: UplinkSpec, inside: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vnicd.errors import Invalid
-from vnicd.packet.nft_rules import bypass, removal, ruleset
+from vnicd.packet.nft_rules import Datagrams, bypass, datagrams, needs_loopback, removal, ruleset
 from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 PARTITIONS = {
@@ -39,6 +39,7 @@ def test_masquerade_for_each_subnet() -> None:
     assert rules(nat(), "postrouting") == [
         'oifname "eth1" ip saddr 10.78.0.0/24 masquerade',
         'oifname "vnicd0" ip saddr 10.78.0.0/24 ct status dnat masquerade',
+        'oifname "vnicd0" ip saddr 127.0.0.0/8 ct status dnat masquerade',
         'oifname "eth1" ip6 saddr fd78::/64 masquerade',
         'oifname "vnicd0" ip6 saddr fd78::/64 ct status dnat masquerade',
     ]
@@ -58,14 +59,37 @@ def test_forwarding() -> None:
 
 def test_a_port_is_published_in_each_family_of_the_partition() -> None:
     assert rules(nat("8080:web:80"), "published") == [
-        "ip daddr != 127.0.0.0/8 fib daddr type local tcp dport 8080 dnat ip to 10.78.0.5:80",
-        "ip6 daddr != ::1 fib daddr type local tcp dport 8080 dnat ip6 to [fd78::5]:80",
+        "meta nfproto ipv4 fib daddr type local tcp dport 8080 dnat ip to 10.78.0.5:80",
+        "meta nfproto ipv6 fib daddr type local tcp dport 8080 dnat ip6 to [fd78::5]:80",
     ]
     assert rules(nat("53:old:5353/udp"), "published") == [
-        "ip daddr != 127.0.0.0/8 fib daddr type local udp dport 53 dnat ip to 10.78.0.6:5353"
+        "meta nfproto ipv4 fib daddr type local udp dport 53 dnat ip to 10.78.0.6:5353"
     ]
-    for hook in ("prerouting", "output"):
-        assert rules(nat("8080:web:80"), hook) == ["jump published"]
+
+
+def test_loopback_addresses_are_for_the_machine_itself() -> None:
+    """Partitions can't reach them, whatever else the rules say."""
+    spec = nat("8080:web:80")
+    assert rules(spec, "output") == ["meta nfproto ipv4 jump published", "ip6 daddr != ::1 jump published"]
+    assert rules(spec, "prerouting") == [
+        "ip daddr != 127.0.0.0/8 jump published",
+        "ip6 daddr != ::1 jump published",
+    ]
+    assert rules(spec, "loopback") == [
+        'iifname "vnicd0" ip daddr 127.0.0.0/8 drop',
+        'iifname "vnicd0" ip saddr 127.0.0.0/8 drop',
+    ]
+    assert needs_loopback(spec, PARTITIONS)
+    for other in ("10.0.0.2:8080:web:80", "8080:nobody:80"):
+        assert not needs_loopback(nat(other), PARTITIONS)
+
+
+def test_datagrams() -> None:
+    assert datagrams(nat("53:web:53/udp", "53:web:53", "10.0.0.2:54:old:54/udp"), PARTITIONS) == {
+        Datagrams("", 53, "10.78.0.5:53"),
+        Datagrams("", 53, "[fd78::5]:53"),
+        Datagrams("10.0.0.2", 54, "10.78.0.6:54"),
+    }
 
 
 def test_a_port_is_published_on_one_address() -> None:

@@ -171,6 +171,8 @@ def _show(answer: dict[str, Any]) -> None:
             ("sent", _traffic(counters["tx_frames"], counters["tx_bytes"])),
             ("received", _traffic(counters["rx_frames"], counters["rx_bytes"])),
             ("drops", units.drops(data["drops"])),
+            *([("put back", _repairs(data))] if data["repairs"] else []),
+            *(("in the way", each) for each in data["in_the_way"]),
         ]
     )
 
@@ -185,6 +187,11 @@ def _offloads(offloads: dict[str, bool]) -> str:
     lacking = f"(off: {', '.join(off)})" if off else ""
     on = ", ".join(name for name, is_on in offloads.items() if is_on)
     return " ".join(filter(None, (on, lacking))) or units.NONE
+
+
+def _repairs(data: dict[str, Any]) -> str:
+    times = "once" if data["repairs"] == 1 else f"{units.count(data['repairs'])} times"
+    return f"{times}, last: {data['last_repair']}"
 
 
 def _traffic(frames: int, size: int) -> str:

@@ -3,7 +3,8 @@
 Theory of operation. Whatever changes - a user's word, a partition, the NIC - ends in sync(): the kernel thread
 brings the machine in line (nic_resources.py), then this thread tells the loop, the directory and the partitions'
 interfaces what follows. One sync runs at a time, and what is asked for meanwhile is one more. An uplink whose NIC
-is gone stays set, and is taken up again when a NIC of that name is there.
+is gone stays set, and is taken up again when a NIC of that name is there. What others take away of it is put back
+(watch.py tells when to look), and rules of others that stand in its way are named and stay.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import asyncio
 import hashlib
 import logging
 import os
-import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from vnicd.errors import Invalid, NotFound, VnicdError
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.ports.port import Following, Ports
 from vnicd.host.uplink.nic_resources import NicResources, Wanted, clean
-from vnicd.kernel import link_events, nic
+from vnicd.host.uplink.repairs import Repairs
+from vnicd.host.uplink.watch import Watch
+from vnicd.kernel import nic
 from vnicd.kernel.nic import Facts
 from vnicd.native import directory
 from vnicd.spec.partition import PartitionSpec, check_mtu
@@ -32,14 +33,8 @@ from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SETTLE = 0.05
-"""Seconds that news of interfaces are gathered before they are looked at together."""
-
-GLANCE = 0.3
-"""Seconds between two looks at the NIC's carrier."""
-
-RETRY = 1.0
-"""Seconds after which a sync that failed is tried again."""
+RETRY_S, LONGEST_RETRY_S = 1.0, 10.0
+"""Seconds after which a sync that failed is tried again, and that become twice as many each time."""
 
 
 class Kernel(Protocol):
@@ -63,9 +58,11 @@ class Uplink:
         self.changing = asyncio.Lock()
         """Held by whoever sets or clears the uplink, until that is saved."""
         self.lock = asyncio.Lock()
-        self.watch: socket.socket | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.glance: asyncio.TimerHandle | None = None
+        self.repairs = Repairs()
+        self.watch = Watch(self.table, self._begin_sync, self._rules_changed, self._pause)
+        self.retry_s = RETRY_S
+        self.told = ""
+        """The reason of a failure that is in the log already."""
         self.tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------------------------ user's words
@@ -90,23 +87,23 @@ class Uplink:
             await (self.sync() if before is not None else self._drop())
             raise
         self.spec = spec
-        self._listen()
+        self.watch.open()
 
     async def restore(self, spec: UplinkSpec) -> None:
         """Take up the uplink of an earlier hosting daemon, also while its NIC is not there."""
         self.spec = spec
-        self._listen()
+        self.watch.open()
         await self._try_sync()
 
     async def clear(self) -> None:
         """Have no uplink any more; what was changed of the machine is put back."""
-        self._ignore()
+        self.watch.close()
         self.spec = None
         await self._drop()
 
     async def stop(self) -> None:
         """The hosting daemon ends, and the uplink stays set for the next one."""
-        self._ignore()
+        self.watch.close()
         for task in self.tasks:
             task.cancel()
         if self.tasks:
@@ -148,7 +145,12 @@ class Uplink:
     def look_again(self) -> None:
         """A partition is no more, or has come back."""
         if self.spec is not None:
-            self._soon(0)
+            self.watch.soon(0)
+
+    async def mend(self) -> None:
+        """Put back at once what others have taken away; what can't be is logged."""
+        if self.spec is not None:
+            await self._try_sync()
 
     # ----------------------------------------------------------------------------------------- syncing
 
@@ -164,8 +166,12 @@ class Uplink:
             except (VnicdError, OSError) as error:
                 self.reason = error.line() if isinstance(error, VnicdError) else str(error)
                 raise
-            self.reason = ""
+            self.reason = self.told = ""
+            self.retry_s = RETRY_S
             self.facts = facts
+            self.watch.nic = facts
+            if self.resources.repaired and (line := self.repairs.note(self.resources.repaired)):
+                log.warning("%s", line)
             self._tell_loop(spec)
             await self.kernel(self.resources.close_retired)
             await self.kernel(lambda: self._follow(spec))
@@ -220,7 +226,8 @@ class Uplink:
     async def _drop(self) -> None:
         """Let go of everything."""
         async with self.lock:
-            self.facts, self.reason = None, ""
+            self.facts, self.reason, self.told = None, "", ""
+            self.watch.nic, self.repairs = None, Repairs()
             loop = self.relay.loop
             self.relay.directory.set_flags(0)
             self.relay.directory.free(0)
@@ -231,51 +238,25 @@ class Uplink:
 
     # ------------------------------------------------------------------------------------------ events
 
-    def _listen(self) -> None:
-        if self.watch is None:
-            self.watch = link_events.open_watch()
-            asyncio.get_running_loop().add_reader(self.watch, self._news)
-            self._soon(0)  # what happened before we listened
-            self._glance()
-
-    def _ignore(self) -> None:
-        for timer in (self.timer, self.glance):
-            if timer is not None:
-                timer.cancel()
-        self.timer = self.glance = None
-        if self.watch is not None:
-            asyncio.get_running_loop().remove_reader(self.watch)
-            self.watch.close()
-            self.watch = None
-
-    def _glance(self) -> None:
-        """Look for the cable, of which the kernel's news may be late."""
-        if self.watch is None:
-            return
-        self.glance = asyncio.get_running_loop().call_later(GLANCE, self._glance)
-        with suppress(OSError):  # there is no descriptor to ask with just now
-            if (
-                self.facts is not None
-                and self.facts.up
-                and link_events.has_link(self.facts.name) != self.facts.carrier
-            ):
-                self._soon(0)
-
-    def _news(self) -> None:
-        if self.watch is not None and link_events.drain(self.watch):
-            self._soon(SETTLE)
-
     def lost_interface(self) -> None:
         """Port 0's interface was deleted from outside."""
-        self._soon(0)
+        self.watch.soon(self._pause())
 
-    def _soon(self, delay: float) -> None:
-        if self.timer is None and self.watch is not None:
-            self.timer = asyncio.get_running_loop().call_later(delay, self._begin_sync)
+    def _pause(self) -> float:
+        return self.repairs.pause()
+
+    def _rules_changed(self) -> None:
+        """Our firewall table may be gone for some time: what it protects is shut meanwhile."""
+        self._task(self._shut_loopback())
+
+    async def _shut_loopback(self) -> None:
+        await self.kernel(self.resources.shut_loopback)
 
     def _begin_sync(self) -> None:
-        self.timer = None
-        task = asyncio.get_running_loop().create_task(self._try_sync())
+        self._task(self._try_sync())
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -283,8 +264,12 @@ class Uplink:
         try:
             await self.sync()
         except (VnicdError, OSError) as error:
-            log.error("the uplink can't be made ready: %s", self.reason or error)
-            self._soon(RETRY)
+            reason = self.reason or str(error)
+            if reason != self.told:
+                log.error("the uplink can't be made ready, and is tried again until it can: %s", reason)
+            self.told = reason
+            self.watch.soon(self.retry_s)
+            self.retry_s = min(2 * self.retry_s, LONGEST_RETRY_S)
 
     @property
     def state(self) -> str:

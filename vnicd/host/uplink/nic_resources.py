@@ -4,23 +4,31 @@ Theory of operation. There is one way for all changes: bring() looks at the NIC 
 should be now - the lock on the NIC, port 0's interface with its addresses and routes, packet sockets with their
 program and memberships, firewall table, forwarding. It is called when the user sets an uplink, when a partition
 comes or goes, and whenever the kernel tells of a change of an interface or address; what is in order is not
-touched. All that the kernel does not take back by itself when we are killed (firewall table, forwarding) can be
-found again by its name, so that the next hosting daemon, or `down`, makes up for it.
+touched. What is in order is not remembered but looked up, as others may have taken it away; what was there before and
+had to be made again is told in `repaired`. All that the kernel does not take back by itself when we are killed
+(firewall table, forwarding) can be found again by its name, so that the next hosting daemon, or `down`, makes up for
+it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from vnicd.kernel import nftables, nic, packet_socket, tap, vnic
-from vnicd.kernel.forwarding import Forwarding, forwards, settle
+from vnicd.errors import VnicdError
+from vnicd.kernel import nic, packet_socket, tap, vnic
+from vnicd.kernel.firewall import conntrack, nftables
+from vnicd.kernel.forwarding import Forwarding, Loopback, forwards, settle
 from vnicd.kernel.interface import index_of
 from vnicd.kernel.nic import Facts
 from vnicd.packet import announcement, fanout_filter, nft_rules
+from vnicd.packet.nft_listing import Blocker
+from vnicd.packet.nft_rules import Datagrams
 from vnicd.spec.addresses import alone, check_uplink, host, link_local, within
 from vnicd.spec.partition import MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_MIN_IPV6
 from vnicd.spec.uplink import UplinkSpec
@@ -29,6 +37,9 @@ log = logging.getLogger(__name__)
 
 RX_QUEUES = 32
 """Packet sockets that inbound frames are spread over (MAX_RX_QUEUES in cext/datapath/state/state.pxd)."""
+
+LOOK_FACTOR = 20
+"""Looking at the rules of others takes at most one part in so many of the time: there may be thousands of them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,22 @@ class NicResources:
     announced: set[tuple[str, str]] = field(default_factory=set)
     """MAC and address that the network was told of."""
     script: str = ""
-    firewall_mode: str = ""
+    family: str = ""
+    """Of the firewall table that the script has made."""
+    listed: str = ""
+    """That table as it was when it was made."""
+    datagrams: frozenset[Datagrams] = frozenset()
+    """Published UDP ports that the table has rules for."""
+    blockers: tuple[Blocker, ...] = ()
+    """Chains of others that drop what nat mode forwards."""
+    next_look: float = 0.0
+    """When those are looked for again at the earliest."""
+    stood: frozenset[str] = frozenset()
+    """What was brought in order last, as it is told to people."""
+    lacked: list[str] = field(default_factory=list)
+    """What of it all bring() had to make, for the first time or again."""
+    repaired: tuple[str, ...] = ()
+    """What the last bring() had to make again, as somebody had taken it away."""
     forwarding: Forwarding | None = None
     between: tuple[str, str, bool] = ("", "", False)
     """What `forwarding` is for: port 0's interface, the NIC, IPv6 as well or not."""
@@ -84,17 +110,23 @@ class NicResources:
     def bring(self, wanted: Wanted) -> Facts | None:
         """Make all as it is wanted; what was found of the NIC, None when it is not there."""
         facts = nic.look(wanted.spec.nic)
+        self.lacked, self.repaired = [], ()
+        if facts is None or facts.index != self.locked:
+            self.stood = frozenset()  # another NIC has nothing of all that yet
         self._hold(facts)
         if facts is not None:
             macs = wanted.macs.values()
             check_uplink(wanted.spec, wanted.mac(facts), facts.addresses, macs, wanted.hosts)
-        self._make_vnic(wanted, facts)
+        stands = self._make_vnic(wanted, facts)
         if facts is None or wanted.spec.mode == "nat":
             self._close_sockets()
         else:
             self._open_sockets(wanted, facts)
-        self._load_firewall(wanted)
-        self._forward(wanted, facts)
+        stands += self._load_firewall(wanted, facts)
+        stands += self._forward(wanted, facts)
+        self._look_for_blockers(wanted, facts)
+        self.repaired = tuple(each for each in self.lacked if each in self.stood)
+        self.stood = frozenset(stands)
         return facts
 
     def release(self) -> None:
@@ -105,11 +137,11 @@ class NicResources:
             os.close(self.vnic)
             self.vnic, self.ifname = -1, ""
         if self.script:
-            nftables.remove(self.table)
-            self.script = ""
+            self._remove_firewall()
         if self.forwarding is not None:
             self.forwarding.release()
             self.forwarding = None
+        self.stood, self.blockers, self.next_look = frozenset(), (), 0.0
         self._hold(None)
 
     def leave(self) -> None:
@@ -117,6 +149,11 @@ class NicResources:
         if self.lock >= 0:
             nic.release(self.lock)
             self.lock, self.locked = -1, 0
+
+    def shut_loopback(self) -> None:
+        """Let nobody from outside come to 127.0.0.0/8 while the rules that forbid it may be gone."""
+        if self.ifname:
+            Loopback(self.ifname).allow(False)
 
     def close_retired(self) -> None:
         """All at once: for each packet socket the kernel waits some 20 ms until no CPU uses it any more."""
@@ -135,10 +172,11 @@ class NicResources:
             nic.release(self.lock)
         self.lock, self.locked = lock, index
 
-    def _make_vnic(self, wanted: Wanted, facts: Facts | None) -> None:
+    def _make_vnic(self, wanted: Wanted, facts: Facts | None) -> list[str]:
         """Port 0's interface: in nat mode the gateway; else as if it were the NIC, for the partitions only."""
         self.ifname = tap.name_of(self.vnic)
-        if index_of(self.ifname) is None:  # deleted, or moved to where we can't use it
+        is_new = index_of(self.ifname) is None
+        if is_new:  # deleted, or moved to where we can't use it
             if self.vnic >= 0:
                 self.retired.append(self.vnic)
             self.vnic, self.ifname = vnic.make_vnic()
@@ -148,7 +186,10 @@ class NicResources:
         routes = [each for each in wanted.hosts if not any(within(each, subnet) for subnet in subnets)]
         least = MTU_MIN_IPV6 if any(":" in each for each in (*own, *routes)) else MTU_MIN
         mtu = min(MTU_MAX, max(least, facts.mtu)) if facts is not None else MTU_DEFAULT
-        vnic.configure_vnic(self.ifname, wanted.mac(facts), mtu, tuple(own), tuple(routes))
+        lacked = vnic.configure_vnic(self.ifname, wanted.mac(facts), mtu, tuple(own), tuple(routes))
+        itself = f"interface {self.ifname}"
+        self.lacked += [itself] if is_new else lacked
+        return [itself, *vnic.items(self.ifname, own, routes)]
 
     def _open_sockets(self, wanted: Wanted, facts: Facts) -> None:
         shared = wanted.spec.mode == "shared"
@@ -191,25 +232,76 @@ class NicResources:
         self.sockets, self.memberships, self.bound, self.program = [], set(), (0, False), b""
         self.announced = set()
 
-    def _load_firewall(self, wanted: Wanted) -> None:
+    def _load_firewall(self, wanted: Wanted, facts: Facts | None) -> list[str]:
+        family, script = self._rules(wanted, facts)
+        if self.script and self.family != family:
+            self._remove_firewall()
+        if not script:
+            return []
+        item = f"table {family} {self.table}"
+        is_whole = bool(self.script) and nftables.listing(family, self.table) == self.listed
+        if script != self.script or not is_whole:
+            if not is_whole:
+                self.lacked.append(item)
+                self.shut_loopback()
+            before = self.datagrams
+            nftables.load(script)
+            self.script, self.family = script, family
+            self.listed = nftables.listing(family, self.table)
+            self.datagrams = nft_rules.datagrams(wanted.spec, self._by_name(wanted))
+            self._forget(before ^ self.datagrams if is_whole else before | self.datagrams)
+        if wanted.spec.mode == "nat":
+            Loopback(self.ifname).allow(nft_rules.needs_loopback(wanted.spec, self._by_name(wanted)))
+        return [item]
+
+    def _rules(self, wanted: Wanted, facts: Facts | None) -> tuple[str, str]:
+        """The family and the script of the firewall table; empty for none."""
         spec = wanted.spec
         if spec.mode == "nat":
-            by_name = {name: wanted.addresses[port] for name, port in wanted.names.items()}
-            script = nft_rules.ruleset(
-                self.table, self.ifname, spec.nic, spec, by_name, self._is_router(spec.nic)
-            )
-        elif spec.mode == "shared":
-            script = nft_rules.bypass(self.table, spec.nic, list(wanted.hosts))
-        else:
-            script = ""
-        if script == self.script:
+            is_router = self._is_router(spec.nic)
+            by_name = self._by_name(wanted)
+            return "inet", nft_rules.ruleset(self.table, self.ifname, spec.nic, spec, by_name, is_router)
+        if spec.mode == "shared" and facts is not None:  # its chain goes with the NIC
+            return "netdev", nft_rules.bypass(self.table, facts.name, list(wanted.hosts))
+        return "", ""
+
+    def _by_name(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
+        return {name: wanted.addresses[port] for name, port in wanted.names.items()}
+
+    def _remove_firewall(self) -> None:
+        self.shut_loopback()
+        nftables.remove(self.table)
+        gone, self.datagrams = self.datagrams, frozenset()
+        self.script = self.family = self.listed = ""
+        self._forget(gone)
+
+    def _forget(self, changed: frozenset[Datagrams]) -> None:
+        """Whoever sent to a published UDP port before is led as the rules say now, not as its first datagram was."""
+        everywhere = nic.machine_addresses() if changed else ()
+        for each in sorted(changed):
+            try:
+                conntrack.forget_udp(each.port, [each.address] if each.address else everywhere)
+            except OSError as error:
+                log.warning("connections to UDP port %d can't be forgotten: %s", each.port, error.strerror)
+
+    def _look_for_blockers(self, wanted: Wanted, facts: Facts | None) -> None:
+        """Rules of others that stand in the way of nat mode: they are told, and stay."""
+        if wanted.spec.mode != "nat" or facts is None:
+            self.blockers = ()
             return
-        if self.script and self.firewall_mode != spec.mode:
-            nftables.remove(self.table)
-            self.script = ""
-        if script:
-            nftables.load(script)
-        self.script, self.firewall_mode = script, spec.mode
+        if (began := time.monotonic()) < self.next_look:
+            return
+        versions = {gateway.version for gateway in wanted.spec.gateways}
+        try:
+            found = tuple(nftables.blockers(self.table, self.ifname, versions))
+        except (VnicdError, OSError, ValueError, subprocess.SubprocessError) as error:
+            log.warning("the firewall rules of others can't be looked at: %s", error)
+            found = self.blockers
+        self.next_look = time.monotonic() + LOOK_FACTOR * (time.monotonic() - began)
+        for each in found:
+            if each not in self.blockers:
+                log.warning("%s, which is in the way of the uplink in nat mode", each)
+        self.blockers = found
 
     def _is_router(self, name: str) -> bool:
         """Whether the machine forwarded what came in by the NIC before we made it."""
@@ -217,7 +309,7 @@ class NicResources:
             self.router = (name, forwards(name))
         return self.router[1]
 
-    def _forward(self, wanted: Wanted, facts: Facts | None) -> None:
+    def _forward(self, wanted: Wanted, facts: Facts | None) -> list[str]:
         """nat mode needs a machine that forwards between port 0's interface and the NIC."""
         needed = wanted.spec.mode == "nat" and facts is not None
         ipv6 = any(gateway.version == 6 for gateway in wanted.spec.gateways)
@@ -225,10 +317,12 @@ class NicResources:
         if self.forwarding is not None and (not needed or self.between != between):
             self.forwarding.release()
             self.forwarding = None
-        if needed:
-            self.forwarding = self.forwarding or Forwarding(*between)
-            self.between = between
-            self.forwarding.claim()
+        if not needed:
+            return []
+        self.forwarding = self.forwarding or Forwarding(*between)
+        self.between = between
+        self.lacked += self.forwarding.claim()
+        return self.forwarding.settings()
 
 
 def clean(table: str) -> None:

@@ -14,7 +14,7 @@ from tests.framework.uplink.wire import NIC, Wire, ip
 from tests.framework.waiting import holds_for
 from tests.system.conftest import TAG
 from vnicd.errors import Unsupported
-from vnicd.kernel import nftables
+from vnicd.kernel.firewall import nftables
 from vnicd.kernel.forwarding import Forwarding
 from vnicd.packet.nft_rules import bypass, ruleset
 from vnicd.spec.uplink import make_uplink

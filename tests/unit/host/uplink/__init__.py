@@ -1,0 +1,1 @@
+"""The uplink as the hosting daemon has it."""

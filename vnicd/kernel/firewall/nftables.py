@@ -1,0 +1,108 @@
+"""nftables by way of nft: a script is loaded whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from vnicd.errors import Unsupported
+from vnicd.packet.nft_listing import Blocker, forward_chains, legacy_reason, names_interface, refusal
+from vnicd.packet.nft_rules import removal
+
+LEGACY_TABLES = {4: ("iptables-legacy", Path("/proc/net/ip_tables_names")),
+                 6: ("ip6tables-legacy", Path("/proc/net/ip6_tables_names"))}  # fmt: skip
+"""The tool of each family's own packet filter, and the kernel's list of the tables that are in use there."""
+
+
+def load(script: str) -> None:
+    """Load a script; Unsupported with the kernel's own words when it refuses."""
+    _nft("-f", "-", text=script)
+
+
+def remove(table: str) -> None:
+    """Remove the tables of that name; no error when there is none, or no nft that could have made one."""
+    try:
+        families = _families(table)
+    except Unsupported:
+        return
+    if families:
+        load(removal(table, families))
+
+
+def present(table: str) -> bool:
+    """Whether there is a table of that name."""
+    return bool(_families(table))
+
+
+def listing(family: str, table: str) -> str:
+    """The table as the kernel has it, in nft's words; empty when there is none."""
+    done = _run("-s", "list", "table", family, table)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def blockers(own: str, vnic: str, versions: Iterable[int]) -> list[Blocker]:
+    """Chains of others that drop what is forwarded for the interface `vnic`, of these IP versions.
+
+    A table that names the interface is taken for one that lets it pass: what its rules amount to is not judged.
+    """
+    wanted = set(versions)
+    found = []
+    for chain in forward_chains(_nft("-j", "list", "chains"), own):
+        if not wanted & set(chain.versions):
+            continue
+        reason = chain.reason or refusal(_nft("-j", "list", "chain", chain.family, chain.table, chain.chain))
+        if reason and not names_interface(_nft("list", "table", chain.family, chain.table), vnic):
+            found.append(Blocker(chain.family, chain.table, chain.chain, reason))
+    return found + [each for version in sorted(wanted) for each in _legacy(version, vnic)]
+
+
+def _legacy(version: int, vnic: str) -> list[Blocker]:
+    """The same for the packet filter that was there before nftables, if it is in use and its tool is installed."""
+    tool, tables = LEGACY_TABLES[version]
+    try:
+        in_use = "filter" in tables.read_text().split()
+    except OSError:
+        return []
+    if not in_use or shutil.which(tool) is None:
+        return []
+    done = subprocess.run([tool, "-S"], check=False, capture_output=True, text=True, timeout=10)
+    reason = legacy_reason(done.stdout)
+    if not reason or names_interface(done.stdout, vnic):
+        return []
+    return [Blocker("ip" if version == 4 else "ip6", "filter", "FORWARD", reason, is_legacy=True)]
+
+
+def _families(table: str) -> list[str]:
+    """The families that have a table of that name."""
+    lines = [line.split() for line in _nft("list", "tables").splitlines()]
+    return [words[1] for words in lines if words[0] == "table" and words[2:] == [table]]
+
+
+def _nft(*argv: str, text: str = "") -> str:
+    """What nft prints."""
+    done = _run(*argv, text=text)
+    if done.returncode:
+        raise Unsupported(f"nftables: {_complaint(done.stderr)}", "see: vnicctl doctor")
+    return done.stdout
+
+
+def _run(*argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """It works in the calling thread's namespace, as that is what a child inherits."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        return subprocess.run(
+            ["nft", *argv], check=False, input=text, capture_output=True, text=True, env=environment
+        )
+    except FileNotFoundError as error:
+        raise Unsupported("nft is not installed", "install it: apt install nftables") from error
+
+
+def _complaint(text: str) -> str:
+    """The line of nft's complaint that says why, without the place in the script."""
+    lines = (
+        [line for line in text.splitlines() if "rror:" in line] or text.splitlines() or ["no reason given"]
+    )
+    return lines[0].partition("rror:")[2].strip() or lines[0]
