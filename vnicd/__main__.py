@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import socket
 
 USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
-                  [--units]
+                  [--log-level debug|info|warning|error] [--units]
        vnicd partition NAME
        vnicd check [--json]
        vnicd orphans
@@ -40,11 +40,19 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     except VnicdError as error:
-        try:
-            print(f"vnicd: {error.line()}", file=sys.stderr, flush=True)
-        except OSError:  # the log is on a disk that is full, and Python would exit with 120 for that
-            os._exit(error.exit_code)
-        sys.exit(error.exit_code)
+        sys.exit(_give_up(error))
+
+
+def _give_up(error: VnicdError) -> int:
+    """Say what is wrong; the exit code, also where that can't be said."""
+    from vnicd.process import logs
+
+    logs.last_word(error.line())
+    try:
+        sys.stderr.flush()
+    except OSError:  # the log is on a disk that is full, and Python would exit with 120 for that
+        os._exit(error.exit_code)
+    return error.exit_code
 
 
 def run(words: list[str]) -> int:
@@ -61,6 +69,7 @@ def run(words: list[str]) -> int:
         from vnicd.host.main import main as serve_fabric
         from vnicd.host.ports import state_file
 
+        begin_log()
         units = state_file.has_units(Paths.from_environment().state)
         serve_fabric(Options(hugepages="auto", units=units), take_down=True)
         return 0
@@ -96,16 +105,27 @@ def print_document(command: str, words: list[str]) -> None:
         print(json.dumps({"checks": leftovers.findings(paths)}))
 
 
+def begin_log() -> None:
+    """Log as the hosting daemon does; until the options are known, as much as the environment says."""
+    from vnicd.config import Options, Paths, wanted_log_level
+    from vnicd.process import logs
+
+    paths = Paths.from_environment()
+    level = logs.known_level(wanted_log_level(), Options.log_level)
+    logs.begin(level, {"VNICD_FABRIC": str(paths.root)}, paths.log("host"))
+
+
 def run_host(words: list[str]) -> int:
     from vnicd.host.control.socket_activation import refuse_waiting
     from vnicd.process.systemd_notify import listening_sockets
 
-    known = ("--config", "--hugepages", "--idle-timeout", "--poll-us")
+    known = ("--config", "--hugepages", "--idle-timeout", "--poll-us", "--log-level")
     units = "--units" in words
     words = [word for word in words if word != "--units"]
     if len(words) % 2 or any(word not in known for word in words[::2]):
         print(USAGE, file=sys.stderr)
         return 2
+    begin_log()
     given = dict(zip(words[::2], words[1::2], strict=True))
     handed = listening_sockets()
     try:
@@ -119,8 +139,9 @@ def run_host(words: list[str]) -> int:
 def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) -> None:
     from pathlib import Path
 
-    from vnicd.config import Options, make_options
+    from vnicd.config import Options, make_options, wanted_log_level
     from vnicd.errors import Invalid
+    from vnicd.process import logs
     from vnicd.spec import fabric_file
 
     declared = fabric_file.load(Path(given["--config"])) if "--config" in given else None
@@ -130,7 +151,11 @@ def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) 
         poll_us = int(given.get("--poll-us", base.poll_us))
     except ValueError as error:
         raise Invalid(f"this is not a number: {error}") from error
-    chosen = make_options(given.get("--hugepages", base.hugepages), idle_timeout, poll_us, units)
+    log_level = given.get("--log-level") or wanted_log_level() or base.log_level
+    chosen = make_options(
+        given.get("--hugepages", base.hugepages), idle_timeout, poll_us, log_level, units=units
+    )
+    logs.set_level(chosen.log_level)
     from vnicd.host.main import main as serve_fabric
 
     serve_fabric(chosen, declared=declared, handed=handed)

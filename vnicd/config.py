@@ -10,6 +10,7 @@ from typing import Literal, cast, get_args
 from vnicd.errors import Invalid
 
 HugepageMode = Literal["auto", "require", "never"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_RUNTIME_DIR = "/run/vnicd"
 
@@ -91,11 +92,20 @@ class Options:
     """Seconds without a frame after which a direct link is given back."""
     poll_us: int = 100
     """Most microseconds that a loop polls before it sleeps; it learns how long is worth it."""
+    log_level: LogLevel = "info"
+    """The least grave messages that the daemons log. Who changed what is logged at each level."""
     units: bool = False
     """Whether partition daemons are systemd units; else they are children of the hosting daemon."""
 
 
-def make_options(hugepages: str, idle_timeout: float, poll_us: int, units: bool = False) -> Options:
+def wanted_log_level() -> str:
+    """The log level in the environment, or an empty text; before the fabric file's, after that of the command line."""
+    return os.environ.get("VNICD_LOG_LEVEL", "")
+
+
+def make_options(
+    hugepages: str, idle_timeout: float, poll_us: int, log_level: str = Options.log_level, units: bool = False
+) -> Options:
     """Options from a user's words; Invalid when one is out of its range."""
     if hugepages not in get_args(HugepageMode):
         raise Invalid(f"hugepages must be auto, require or never, not {hugepages}")
@@ -103,4 +113,6 @@ def make_options(hugepages: str, idle_timeout: float, poll_us: int, units: bool 
         raise Invalid(f"the idle timeout must be 0.1 to 86400 seconds, not {idle_timeout:g}")
     if not 0 <= poll_us <= 1000:
         raise Invalid(f"the polling time must be 0 to 1000 microseconds, not {poll_us}")
-    return Options(cast(HugepageMode, hugepages), idle_timeout, poll_us, units)
+    if log_level not in get_args(LogLevel):
+        raise Invalid(f"the log level must be debug, info, warning or error, not {log_level}")
+    return Options(cast(HugepageMode, hugepages), idle_timeout, poll_us, cast(LogLevel, log_level), units)

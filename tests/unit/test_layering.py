@@ -40,6 +40,7 @@ THIRD_PARTY = {
     "cli": {"click", "rich"},
     "kernel": {"pyroute2", "pytun"},
     "host": {"pyroute2"},
+    "process": {"systemd"},
 }
 """What a part may import that is neither vnicd nor Python's own; daemons do not load what the CLI needs."""
 

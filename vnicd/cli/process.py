@@ -12,6 +12,7 @@ from typing import IO, Any
 import vnicd
 from vnicd.config import Paths
 from vnicd.errors import BY_CODE, Resources, VnicdError
+from vnicd.protocol import log_line
 
 _PREFIX = "vnicd: "
 _BY_EXIT_CODE = {cls.exit_code: cls for cls in BY_CODE.values()}
@@ -66,7 +67,7 @@ def document(*words: str) -> dict[str, Any]:
 def failure(what: str, exit_code: int, stderr: str) -> VnicdError:
     """The error of a process that failed: its last line and its exit code."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    said = lines[-1].removeprefix(_PREFIX) if lines else ""
+    said = log_line.parse(lines[-1]).text.removeprefix(_PREFIX) if lines else ""
     if exit_code < 0:
         return VnicdError(f"{what} was killed by signal {-exit_code}", said)
     if not said and exit_code == Resources.exit_code:

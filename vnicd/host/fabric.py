@@ -18,6 +18,7 @@ from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.attachments import Attachments
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.leftovers import Leftovers
+from vnicd.host.partitions.log_files import LogFiles
 from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.registration import Registrar
 from vnicd.host.partitions.supervisor import Children, Supervisor
@@ -31,7 +32,7 @@ from vnicd.kernel.limits import neighbours
 from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.kernel.limits.raised import SharedLimit
 from vnicd.native import directory
-from vnicd.process import trace, trace_files
+from vnicd.process import logs, trace, trace_files
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import plan
 from vnicd.spec.uplink import UplinkSpec
@@ -68,6 +69,7 @@ class Fabric:
         )
         self.reconfiguration = Reconfiguration(self.ports, self.actions, self.uplink)
         self.registrar = Registrar(paths, options, self.ports, self.relay, self.supervisor, self.reconciler)
+        self.log_files = LogFiles(paths, self.ports, options.units)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
         self.ready = False
@@ -276,7 +278,7 @@ class Fabric:
         port.removed()
         self.ports.discard(port)
         self.uplink.look_again()
-        self.paths.log(port.spec.name).unlink(missing_ok=True)
+        self.log_files.forget(port.spec.name)
         trace_files.remove(self.registrar.traces, port.spec.name)
         try:
             self._save()
@@ -294,6 +296,7 @@ class Fabric:
 
     def _port_up(self, port: Port) -> None:
         port.daemon_came_up()
+        self.log_files.hand(port)
         self.relay.announce(port, directory.LIVE)
         self.attachments.look_soon()
         if not port.is_being_added:
@@ -335,6 +338,7 @@ def remove_files(paths: Paths) -> None:
     scratch = paths.state.with_suffix(".new")
     for path in (paths.state, scratch, paths.host_lock, paths.registration):
         path.unlink(missing_ok=True)
+    logs.leave_files()
     shutil.rmtree(paths.logs, ignore_errors=True)
     trace_files.remove_all(trace_files.folder(paths.root))
     try:

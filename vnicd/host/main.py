@@ -23,7 +23,7 @@ from vnicd.host.fabric import Fabric, remove_files
 from vnicd.host.lock import HostLock
 from vnicd.host.ports.port import PortState
 from vnicd.native import memory
-from vnicd.process import trace, trace_files
+from vnicd.process import logs, trace, trace_files
 from vnicd.process.systemd_notify import Notifier
 from vnicd.process.ticks import until_tick
 from vnicd.spec.fabric_file import Declared
@@ -85,6 +85,7 @@ class Host:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         loop.set_exception_handler(Complaints().take)
         try:
             self.fabric.claim_limits()
@@ -123,6 +124,16 @@ class Host:
         trace.note("signal", number)
         self.done.set()
 
+    def _on_hangup(self) -> None:
+        """Somebody has moved log files, and wants new ones. In the journal there is nothing to do."""
+        trace.note("signal", signal.SIGHUP)
+        self._look_after_logs()
+
+    def _look_after_logs(self) -> None:
+        logs.look()
+        if not self.fabric.down:
+            self.fabric.log_files.look()
+
     async def _listen(self) -> None:
         if self.handed is not None and is_at(self.handed, self.paths.control):
             await self.server.listen(self.handed.dup())
@@ -137,6 +148,7 @@ class Host:
             try:
                 await asyncio.wait_for(self.done.wait(), until_tick())
             except TimeoutError:
+                self._look_after_logs()
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
                 await self.fabric.broker_service.look()
@@ -300,7 +312,7 @@ def main(
     """
     if os.geteuid() != 0:
         raise NotPermitted("the hosting daemon needs root")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGHUP, lambda *_: None)  # until the event loop takes it
     os.umask(0o022)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -313,6 +325,7 @@ def main(
     except OSError as error:
         raise Resources(f"the hosting daemon can't go on: {error}") from error
     finally:
+        logs.end()
         if not lock.is_lost() and not paths.state.exists():
             remove_files(paths)  # a start that failed, or a fabric that never had a partition, leaves none
         lock.close()
@@ -324,7 +337,7 @@ def _start_trace(paths: Paths) -> None:
         trace.use(trace_files.make(trace_files.folder(paths.root), "host"))
     except (OSError, memory.Refused) as error:
         log.warning("the hosting daemon goes on without a trace: %s", error)
-    logging.getLogger().addHandler(trace.Handler())
+    logs.add(trace.Handler())
 
 
 async def _run(

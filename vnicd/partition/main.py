@@ -7,12 +7,12 @@ and its open links along.
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -20,15 +20,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vnicd import __version__
-from vnicd.config import Paths
+from vnicd.config import Options, Paths, wanted_log_level
 from vnicd.link.endpoint import Endpoint
 from vnicd.native import counters, directory
 from vnicd.native.loop import Loop
 from vnicd.native.memory import Refused, Region
-from vnicd.process import privileges, trace
+from vnicd.process import logs, privileges, trace
 from vnicd.process.systemd_notify import Notifier
 from vnicd.protocol import registration
 from vnicd.protocol.registration import Message
+
+log = logging.getLogger(__name__)
 
 RECONNECT = 0.1
 """Seconds between two attempts to find the hosting daemon."""
@@ -94,7 +96,7 @@ class Partition:
         deadline = time.monotonic() + REGISTER_TIMEOUT_S
         while not self.stopping:
             if self.tap < 0 and time.monotonic() > deadline:
-                print(f"vnicd: partition {self.name}: no hosting daemon takes it in", file=sys.stderr)
+                log.error("no hosting daemon takes it in")
                 return 3
             due = self.host is None and time.monotonic() >= self.connect_at
             if due and not self._connect() and self._fabric_is_gone():
@@ -259,6 +261,10 @@ class Partition:
         elif message["op"] == "stop":
             registration.close_all(fds)
             self.stopping = True
+        elif message["op"] == "log":
+            for fd in fds[:1]:
+                logs.take_over(fd)
+            registration.close_all(fds)
         elif message["op"] == "trim":
             registration.close_all(fds)
             self._give_up_a_link()
@@ -273,6 +279,7 @@ class Partition:
         """The host has taken us in: the directory, and at the first time the TAP and the counters."""
         self.port, self.generation = message["port"], message["generation"]
         self.idle_timeout = message["options"]["idle_timeout"]
+        logs.set_level(logs.known_level(message["options"].get("log_level", ""), Options.log_level))
         trace.note("registered", self.port, self.generation)
         if self.loop is None:
             self.tap = fds[1]
@@ -292,7 +299,7 @@ class Partition:
         try:
             trace.use(fd)
         except (OSError, Refused) as error:
-            print(f"vnicd: partition {self.name} goes on without a trace: {error}", file=sys.stderr)
+            log.warning("the daemon goes on without a trace: %s", error)
 
     # ------------------------------------------------------------------------------------------ loop
 
@@ -341,6 +348,11 @@ class Partition:
 
 
 def main(name: str) -> int:
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # its log is handed to it, and needs no signal to be made anew
+    level = logs.known_level(wanted_log_level(), Options.log_level)
+    logs.begin(level, {}, small=True)
     trace.note("started", text=__version__)
     paths = Paths.from_environment()
     try:
@@ -348,8 +360,8 @@ def main(name: str) -> int:
         privileges.drop()
         return Partition(name, paths).run()
     except OSError as error:
-        print(f"vnicd: partition {name}: {error}", file=sys.stderr)
+        log.error("%s", error)
         return 1
     except Refused as error:
-        print(f"vnicd: partition {name}: the hosting daemon sent bad memory: {error}", file=sys.stderr)
+        log.error("the hosting daemon sent bad memory: %s", error)
         return 1

@@ -18,6 +18,7 @@
       open      link_id, peer                              -
       close     link_id, peer                              -
       drop      link_id, peer                              -
+      log                                                  its log file; none under systemd
       trim                                                 -
       stop                                                 -
 

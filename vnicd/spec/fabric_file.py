@@ -24,7 +24,7 @@ from vnicd.spec.uplink import MAX_PUBLISHED, Publish, UplinkSpec, make_uplink
 DEFAULT_FILE = "/etc/vnicd/vnicd.toml"
 STDIN = Path("/dev/stdin")
 
-OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us")
+OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level")
 UPLINK_KEYS = ("nic", "mode", "subnets", "publish", "propagate_link")
 PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "publish")
 OPEN_KEYS = ("addresses", "gateways")
@@ -278,6 +278,7 @@ def _options(
     hugepages: object = Options.hugepages,
     idle_timeout: object = Options.idle_timeout,
     poll_us: object = Options.poll_us,
+    log_level: object = Options.log_level,
 ) -> Options:
     if not isinstance(hugepages, str):
         raise Invalid(f"hugepages must be auto, require or never, not {hugepages}")
@@ -285,7 +286,9 @@ def _options(
         raise Invalid(f"{idle_timeout!r} is not a number of seconds")
     if not isinstance(poll_us, int) or isinstance(poll_us, bool):
         raise Invalid(f"{poll_us!r} is not a number of microseconds")
-    options = make_options(hugepages, idle_timeout, poll_us)
+    if not isinstance(log_level, str):
+        raise Invalid(f"{log_level!r} is not a log level")
+    options = make_options(hugepages, idle_timeout, poll_us, log_level)
     return replace(options, idle_timeout=float(idle_timeout))
 
 

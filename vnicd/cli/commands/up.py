@@ -48,7 +48,12 @@ WHAT = "the hosting daemon"
     show_default=True,
     help="Microseconds that an idle loop looks for work before it sleeps.",
 )
-def up(hugepages: str, idle_timeout: float, poll_us: int) -> None:
+@click.option(
+    "--log-level",
+    metavar="LEVEL",
+    help="The least grave messages that are logged: debug, info, warning or error.  [default: info]",
+)
+def up(hugepages: str, idle_timeout: float, poll_us: int, log_level: str | None) -> None:
     """Start the fabric, and return when it is ready.
 
     When the hosting daemon had died, it takes up the partitions that are still there.
@@ -59,22 +64,25 @@ def up(hugepages: str, idle_timeout: float, poll_us: int) -> None:
       vnicctl up --hugepages require
       VNICD_RUNTIME_DIR=/run/lab vnicctl up      # a second fabric beside the first
     """
-    options = make_options(hugepages, idle_timeout, poll_us)
+    options = make_options(hugepages, idle_timeout, poll_us, log_level or Options.log_level)
     if os.geteuid() != 0:
         raise NotPermitted("only root can start a fabric", "for example: sudo vnicctl up")
     paths = Paths.from_environment()
     _refuse_second(paths)
     with _log(paths) as log, Spinner() as spinner:
-        pid = _start(_host_command(options), log, spinner)
+        pid = _start(_host_command(options, is_level_given=log_level is not None), log, spinner)
     click.echo(f"vnicd is up: pid {pid}, {paths.root}")
 
 
-def _host_command(options: Options) -> list[str]:
+def _host_command(options: Options, is_level_given: bool) -> list[str]:
     return process.command(
         "host",
         *("--hugepages", options.hugepages),
         *("--idle-timeout", f"{options.idle_timeout:g}"),
         *("--poll-us", str(options.poll_us)),
+        *(
+            ("--log-level", options.log_level) if is_level_given else ()
+        ),  # else that of the environment counts
     )
 
 

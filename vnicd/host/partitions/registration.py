@@ -245,7 +245,7 @@ class Registrar:
             "port": port.number,
             "generation": port.generation,
             "options": {"hugepages": self.options.hugepages, "idle_timeout": self.options.idle_timeout,
-                        "poll_us": self.options.poll_us},
+                        "poll_us": self.options.poll_us, "log_level": self.options.log_level},
         }  # fmt: skip
         channel.send(welcome, [self.relay.directory.region.fd, *fds])
         trace.note("daemon_registered", port.number, port.generation, port.pid, text=port.spec.name)

@@ -1,0 +1,1 @@
+"""How a daemon as a process of its own logs."""

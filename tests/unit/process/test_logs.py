@@ -1,0 +1,80 @@
+"""What of a daemon's messages is logged, and with which fields."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from vnicd.process import logs
+from vnicd.process.logs import Gate
+
+
+class Sink(logging.Handler):
+    """Remembers what it is given."""
+
+    def __init__(self, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self.said: list[tuple[str, dict[str, str]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append((logs.text_of(record), logs.fields_of(record)))
+
+
+@pytest.fixture
+def gate() -> tuple[logging.Logger, Gate, Sink]:
+    log, gate, sink = logging.Logger("test"), Gate(), Sink()
+    gate.behind.append(sink)
+    log.addHandler(gate)
+    return log, gate, sink
+
+
+def test_a_fault_that_repeats_is_said_once(gate: tuple[logging.Logger, Gate, Sink]) -> None:
+    log, gate_, sink = gate
+    for _ in range(13):
+        log.error("partition %s has no interface: %s", "blue", "gone")
+    log.error("partition %s has no interface: %s", "green", "gone")
+    gate_.say_counted(everything=True)
+    assert sink.said == [
+        ("partition blue has no interface: gone", {"VNICD_PARTITION": "blue"}),
+        ("partition green has no interface: gone", {"VNICD_PARTITION": "green"}),
+        (
+            "partition blue has no interface: gone (12 more times in the last 0 s)",
+            {"VNICD_PARTITION": "blue"},
+        ),
+    ]
+
+
+def test_what_is_always_said(gate: tuple[logging.Logger, Gate, Sink]) -> None:
+    log, _, sink = gate
+    for _ in range(3):
+        log.warning("%d%% of %s", 5, "blue", extra={logs.ALWAYS: True, "fields": {"VNICD_USER": "root"}})
+    assert sink.said == [("5% of blue", {"VNICD_USER": "root"})] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "partition"),
+    [
+        ("the daemon of partition %s has died", ("blue",), "blue"),
+        ("%d%% of partition %s: %s", (5, "blue", "x"), "blue"),
+        ("partition %d has no resolver: %s", (7, "x"), "7"),
+        ("files in %s were deleted", ("/run/vnicd",), None),
+        ("a partition can't be taken away: %s", ("x",), None),
+    ],
+)
+def test_a_message_about_a_partition_has_it_as_a_field(
+    gate: tuple[logging.Logger, Gate, Sink], text: str, words: tuple[object, ...], partition: str | None
+) -> None:
+    log, _, sink = gate
+    log.warning(text, *words)
+    assert sink.said[0][1].get("VNICD_PARTITION") == partition
+
+
+def test_a_traceback_and_a_long_text_end_somewhere(gate: tuple[logging.Logger, Gate, Sink]) -> None:
+    log, _, sink = gate
+    try:
+        raise ValueError("x" * 100_000)
+    except ValueError:
+        log.exception("a task failed")
+    assert sink.said[0][0].startswith("a task failed\nTraceback")
+    assert len(sink.said[0][0]) == logs.LONGEST_MESSAGE
