@@ -97,12 +97,25 @@ def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
         if not any(words[:1]):
             raise VnicdError("missing the command to run", f"for example: vnicctl exec {name} -- bash")
         preload = library.preload(os.environ) if direct else None
-        _enter(call("partition.show", {"name": name})["netns"])
+        _enter(_path_to(call("partition.show", {"name": name})))
         if preload is not None:
             os.environ[library.PRELOAD] = preload
     except Exception as error:
         raise _failure(line_and_code(error)[0], FAILED) from error
     _become(words)
+
+
+def _path_to(partition: dict[str, Any]) -> str:
+    """Of its namespace. The path that somebody else's was given by may lead to a stranger's by now."""
+    path, inode = str(partition["netns"]), partition.get("netns_inode")
+    if inode is None:
+        return path
+    processes = (f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdecimal())  # noqa: PTH208
+    for each in (path, *processes):
+        with contextlib.suppress(OSError):
+            if os.stat(each).st_ino == inode:  # noqa: PTH116
+                return each
+    raise VnicdError(f"the namespace of partition {partition['name']} can't be reached: no process is in it")
 
 
 def _enter(path: str) -> None:
