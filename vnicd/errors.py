@@ -85,6 +85,12 @@ class Busy(VnicdError):
     code, exit_code = "busy", 15
 
 
+class Refused(VnicdError):
+    """Some of several changes can't be made, so none was."""
+
+    code, exit_code = "refused", 16
+
+
 BY_CODE: dict[str, type[VnicdError]] = {
     cls.code: cls
     for cls in (
@@ -102,6 +108,7 @@ BY_CODE: dict[str, type[VnicdError]] = {
         TimedOut,
         Resources,
         Busy,
+        Refused,
     )
 }
 

@@ -1,6 +1,8 @@
 """Applies a declared fabric to the running one: the planner's changes one by one, each with what came of it.
 
-A change that fails keeps none of the others from being made, and applying the same again makes up for it.
+All of them are checked before the first is made. If one can't be, none is, except at the start of the hosting daemon:
+there what can be made is. A change that fails in spite of the check keeps none of the others from being made, and
+applying the same again makes up for it.
 """
 
 from __future__ import annotations
@@ -8,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vnicd.errors import Invalid, VnicdError
+from vnicd.host.checker import Checker
 from vnicd.host.fabric import Fabric
 from vnicd.host.ports.port import Port
 from vnicd.spec import fabric_file
 from vnicd.spec.addresses import host
 from vnicd.spec.fabric_file import Declared
+from vnicd.spec.obstacles import Aim
 from vnicd.spec.partition import PartitionSpec
-from vnicd.spec.plan import Change, changes, left_empty
+from vnicd.spec.plan import Change, changes, left_empty, settle
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -34,24 +38,32 @@ class Outcome:
     change: Change
     done: bool = False
     error: VnicdError | None = None
+    """Why it failed; the first error counts."""
+    obstacles: list[VnicdError] = field(default_factory=list)
+    """Why it can't be made, found before anything was changed."""
 
     def to_json(self) -> dict[str, Any]:
-        change, error = self.change, self.error
-        about = {"code": error.code, "message": error.message, "hint": error.hint} if error else None
+        change = self.change
         return {
             "op": change.op,
             "kind": change.kind,
             "name": change.name,
             "fields": {key: list(values) for key, values in change.fields.items()},
             "done": self.done,
-            "error": about,
+            "error": _about(self.error) if self.error else None,
+            "obstacles": [_about(error) for error in self.obstacles],
             "note": LATER if change.kind == "option" else "",
         }
+
+
+def _about(error: VnicdError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 class Applier:
     def __init__(self, fabric: Fabric) -> None:
         self.fabric = fabric
+        self.checker = Checker(fabric)
         self.lock = asyncio.Lock()
 
     # -------------------------------------------------------------------------------------- methods
@@ -63,16 +75,23 @@ class Applier:
             text = 'apply takes "declared", a fabric, and "dry_run" and "allow_empty", each true or false'
             raise Invalid(text)
         declared = fabric_file.from_json(params["declared"])
-        outcomes = await self.apply(declared, dry_run, allow_empty=allow_empty)
+        outcomes = await self.apply(declared, dry_run=dry_run, allow_empty=allow_empty)
         kept = [] if allow_empty or declared.is_something else self._all_names()
-        return {"changes": [outcome.to_json() for outcome in outcomes], "kept": kept}
+        return {
+            "changes": [outcome.to_json() for outcome in outcomes],
+            "kept": kept,
+            "refused": any(outcome.obstacles for outcome in outcomes),
+        }
 
     async def export_method(self, params: dict[str, Any]) -> Any:
         return {"declared": fabric_file.to_json(self.actual())}
 
     async def apply_at_start(self, declared: Declared, stop: asyncio.Event) -> None:
-        """Apply what was declared before anybody could ask; what fails is logged. It ends early when `stop` is set."""
-        work = asyncio.ensure_future(self.apply(declared, absent_nic=True))
+        """Apply what was declared before anybody could ask; what fails is logged. It ends early when `stop` is set.
+
+        Nobody is there to mend the file, so what can be made is; and the uplink's NIC may come later.
+        """
+        work = asyncio.ensure_future(self.apply(declared, at_start=True))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -106,30 +125,56 @@ class Applier:
     async def apply(
         self,
         declared: Declared,
+        *,
         dry_run: bool = False,
-        absent_nic: bool = False,
+        at_start: bool = False,
         allow_empty: bool = False,
     ) -> list[Outcome]:
         """The changes that lead to the declared fabric, and what came of each.
 
         What names no uplink and no partition removes none, unless `allow_empty`: a file that was lost or commented out
-        is likelier than somebody who wants nothing to be left. With `absent_nic` the uplink's NIC may come later.
+        is likelier than somebody who wants nothing to be left.
         """
         async with self.lock:
             self.fabric.check_ready()
-            desired = self._without_default_macs(declared)
+            desired, actual = self._without_default_macs(declared), self.actual()
             may_remove = allow_empty or desired.is_something
-            others = [text for port in self._ports() if port.spec.owner for text in port.spec.addresses]
-            wanted = changes(desired, self.actual(), others)
+            others = {port.spec.name: port.spec for port in self._ports() if port.spec.owner}
+            taken = [text for spec in others.values() for text in spec.addresses]
+            wanted = changes(desired, actual, taken)
             outcomes = [Outcome(change) for change in wanted if change.op != "remove" or may_remove]
-            if not dry_run:
-                await self._remove(outcomes)
-                await self._release(outcomes)
-                await self._set_uplink(outcomes, desired.uplink, absent_nic)
-                await self._reconfigure(outcomes)
-                await self._add(outcomes, desired)
-                await self.fabric.uplink.mend()
+            bare = {name for name, key in desired.empty if key == "addresses"}
+            aim = self.checker.aim({**others, **settle(desired, actual, taken)}, desired.uplink, bare)
+            if at_start:
+                await self._leave_out(outcomes, aim)
+            else:
+                await self._check(outcomes, aim)
+            if dry_run or any(each.obstacles and each.error is None for each in outcomes):
+                return outcomes
+            await self._remove(outcomes)
+            await self._release(outcomes)
+            await self._set_uplink(outcomes, desired.uplink, may_be_absent=at_start)
+            await self._reconfigure(outcomes)
+            await self._add(outcomes, desired)
+            await self._bring_back(outcomes, actual)
+            await self.fabric.uplink.mend()
             return outcomes
+
+    async def _check(self, outcomes: list[Outcome], aim: Aim, may_be_absent: bool = False) -> None:
+        """Note what is in the way of each change."""
+        wanted = [each.change for each in outcomes]
+        for change, error in await self.checker.obstacles(wanted, aim, may_be_absent):
+            next(each for each in outcomes if each.change is change).obstacles.append(error)
+
+    async def _leave_out(self, outcomes: list[Outcome], aim: Aim) -> None:
+        """Fail what can't be made, so that the rest can go on."""
+        try:
+            await self._check(outcomes, aim, may_be_absent=True)
+        except (VnicdError, OSError) as error:  # then each change finds out by itself
+            log.warning("the changes can't be checked before they are made: %s", error)
+        for each in outcomes:
+            for obstacle in each.obstacles:
+                _fail(each, obstacle)
 
     def _all_names(self) -> list[str]:
         """What an empty declaration leaves as it is: the uplink and the partitions."""
@@ -166,12 +211,14 @@ class Applier:
                 between = replace(port.spec, addresses=kept)
                 await self._note(each, self.fabric.reconfigure(port, between), is_last=False)
 
-    async def _set_uplink(self, outcomes: list[Outcome], spec: UplinkSpec | None, absent_nic: bool) -> None:
+    async def _set_uplink(
+        self, outcomes: list[Outcome], spec: UplinkSpec | None, may_be_absent: bool
+    ) -> None:
         for each in outcomes:
-            if each.change.kind == "uplink":
+            if each.change.kind == "uplink" and each.error is None:
                 fabric = self.fabric
                 await self._note(
-                    each, fabric.clear_uplink() if spec is None else fabric.set_uplink(spec, absent_nic)
+                    each, fabric.clear_uplink() if spec is None else fabric.set_uplink(spec, may_be_absent)
                 )
 
     async def _reconfigure(self, outcomes: list[Outcome]) -> None:
@@ -184,36 +231,57 @@ class Applier:
         await self.fabric.reconfigure(port, _checked(replace(spec, mac=port.spec.mac)))
 
     async def _add(self, outcomes: list[Outcome], desired: Declared) -> None:
-        """What is new, and what is made anew, unless the old one could not be removed."""
+        """What is new, and what is made anew, unless the old one could not be removed.
+
+        Those that attach a namespace come last: it may be one that another of them makes.
+        """
         bare = {name for name, _ in desired.empty}
-        await _together(
-            self._note(each, self._add_one(each.change.partition, each.change.name in bare))
-            for each in _of(outcomes, "add", "replace")
-            if each.change.partition is not None and each.error is None
-        )
+        for owns_netns in (True, False):
+            await _together(
+                self._note(each, self._add_one(each.change.partition, each.change.name in bare))
+                for each in _of(outcomes, "add", "replace")
+                if each.change.partition is not None and each.change.partition.owns_netns == owns_netns
+            )
 
     async def _add_one(self, spec: PartitionSpec, is_bare: bool) -> None:
         """Addresses that the planner could not find are asked for once more, for the reason."""
         await self.fabric.add(_checked(spec), is_whole=is_bare)
+
+    async def _bring_back(self, outcomes: list[Outcome], actual: Declared) -> None:
+        """What was removed to be made anew, and could not be, is made as it was; programs in its namespace are not."""
+        for each in outcomes:
+            spec = actual.partitions.get(each.change.name)
+            is_lost = each.change.op == "replace" and each.change.name not in self.fabric.ports.by_name
+            if each.error is not None and spec is not None and is_lost:
+                await self._note(each, self.fabric.add(spec, is_whole=True))
 
     async def _note(self, outcome: Outcome, work: Awaitable[object], is_last: bool = True) -> None:
         """Do it, and note what came of it; the first error counts."""
         try:
             await work
         except (VnicdError, OSError) as error:
-            found = error if isinstance(error, VnicdError) else VnicdError(str(error))
-            change = outcome.change
-            log.error("%s %s %s: %s", change.op, change.kind, change.name, found.line())
-            outcome.error = outcome.error or found
+            _fail(outcome, error if isinstance(error, VnicdError) else VnicdError(str(error)))
         outcome.done = is_last and outcome.error is None
 
 
+def _fail(outcome: Outcome, error: VnicdError) -> None:
+    change = outcome.change
+    log.error("%s %s %s: %s", change.op, change.kind, change.name, error.line())
+    outcome.error = outcome.error or error
+
+
 def _of(outcomes: list[Outcome], *ops: str) -> list[Outcome]:
-    return [each for each in outcomes if each.change.kind == "partition" and each.change.op in ops]
+    """Those of partitions that have not failed yet."""
+    return [
+        each
+        for each in outcomes
+        if each.change.kind == "partition" and each.change.op in ops and each.error is None
+    ]
 
 
 def _specs(outcomes: list[Outcome]) -> list[PartitionSpec]:
-    return [each.change.partition for each in outcomes if each.change.partition is not None]
+    specs = (each.change.partition for each in outcomes if each.error is None)
+    return [spec for spec in specs if spec is not None]
 
 
 def _checked(spec: PartitionSpec) -> PartitionSpec:

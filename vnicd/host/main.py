@@ -256,7 +256,9 @@ class Host:
         unknown = set(params) - SPEC_FIELDS
         if unknown:
             raise Invalid(f"a partition has no {', '.join(sorted(unknown))}")
-        return (await self.fabric.add(make_partition(**{"name": None, **params}))).to_json()
+        spec = make_partition(**{"name": None, **params})
+        await self.applier.checker.check_addition(spec)
+        return (await self.fabric.add(spec)).to_json()
 
     async def _remove(self, params: dict[str, Any]) -> Any:
         await self.fabric.remove(self.fabric.ports.get(params.get("name")))
@@ -277,7 +279,9 @@ class Host:
         unknown = set(params) - UPLINK_FIELDS
         if unknown:
             raise Invalid(f"an uplink has no {', '.join(sorted(unknown))}")
-        await self.fabric.set_uplink(make_uplink(**{"nic": None, **params}))
+        spec = make_uplink(**{"nic": None, **params})
+        await self.applier.checker.check_uplink(spec)
+        await self.fabric.set_uplink(spec)
         return {"uplink": status.uplink(self.fabric)}
 
     async def _show_uplink(self, params: dict[str, Any]) -> Any:

@@ -30,6 +30,11 @@ def index_of(ifname: str) -> int | None:
         return None
 
 
+def names() -> set[str]:
+    """Those of all interfaces."""
+    return {name for _, name in socket.if_nameindex()}
+
+
 def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopback: bool) -> None:
     """Give an interface its MAC, MTU and addresses and set it up, and the loopback as well if it is ours.
 

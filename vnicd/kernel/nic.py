@@ -126,7 +126,7 @@ def claim(index: int, name: str) -> int:
 
     The claim ends with the process, or with `release`.
     """
-    path = RUN / f"vnicd-{namespace()}-nic-{index}.lock"
+    path = _claim_path(index)
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -134,15 +134,37 @@ def claim(index: int, name: str) -> int:
         except BlockingIOError as error:
             owner = os.pread(fd, 32, 0).decode().strip()
             os.close(fd)
-            raise Busy(
-                f"{name} is the uplink of another fabric (process {owner or 'unknown'})",
-                "clear its uplink first: VNICD_RUNTIME_DIR=... vnicctl uplink clear",
-            ) from error
+            raise _claimed(name, owner) from error
         if _is_at(fd, path):
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             return fd
         os.close(fd)  # its owner has removed it between our open and lock
+
+
+def check_unclaimed(index: int, name: str) -> None:
+    """Busy when another fabric has a claim on the NIC of that index; not to be asked by who has it."""
+    try:
+        fd = os.open(_claim_path(index), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _claimed(name, os.pread(fd, 32, 0).decode().strip()) from error
+    finally:
+        os.close(fd)
+
+
+def _claim_path(index: int) -> Path:
+    return RUN / f"vnicd-{namespace()}-nic-{index}.lock"
+
+
+def _claimed(name: str, owner: str) -> Busy:
+    return Busy(
+        f"{name} is the uplink of another fabric (process {owner or 'unknown'})",
+        "clear its uplink first: VNICD_RUNTIME_DIR=... vnicctl uplink clear",
+    )
 
 
 def release(fd: int) -> None:

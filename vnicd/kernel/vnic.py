@@ -230,6 +230,22 @@ def _route(index: int, address: Address) -> dict[str, Any]:
     }
 
 
+def elsewhere(ifname: str, addresses: Iterable[str]) -> dict[str, Busy]:
+    """Those of these addresses, without prefix lengths, that the machine has itself or reaches by another interface.
+
+    `ifname` is port 0's interface; an empty text while there is none.
+    """
+    index = index_of(ifname) if ifname else None
+    found = {}
+    with IPRoute(strict_check=True) as route:
+        for text in addresses:
+            try:
+                _check_free(route, index or 0, ipaddress.ip_address(text))
+            except Busy as error:
+                found[text] = error
+    return found
+
+
 def _check_free(route: IPRoute, index: int, address: Address) -> None:
     """Busy when the machine sends what is for this very address anywhere else."""
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 
-from vnicd.errors import Invalid, Taken
+from vnicd.errors import Invalid, Taken, VnicdError
 from vnicd.spec.uplink import Network, UplinkSpec
 
 
@@ -35,24 +35,41 @@ def check_uplink(
     mac: str,
     nic_addresses: Iterable[str],
     macs: Iterable[str],
-    hosts: Mapping[str, int],
+    hosts: Iterable[str],
 ) -> None:
     """Taken or Invalid when the machine and its partitions would be in each other's way.
 
     `hosts` are the partitions' addresses without prefix lengths, `macs` their MAC addresses, `mac` is that of port 0.
     """
-    machine = [ipaddress.ip_interface(text) for text in nic_addresses]
-    for own in (*machine, *spec.gateways):
-        if str(own.ip) in hosts:
-            raise Taken(
-                f"a partition has the address {own.ip}, which is this machine's", "give it another one"
-            )
+    machine = tuple(nic_addresses)
+    for error in (
+        *address_conflicts(spec, machine, hosts),
+        *mac_conflicts(mac, macs),
+        *subnet_conflicts(spec, machine),
+    ):
+        raise error
+
+
+def address_conflicts(
+    spec: UplinkSpec, nic_addresses: Iterable[str], hosts: Iterable[str]
+) -> Iterator[VnicdError]:
+    """For each partition's address, without prefix length, that the machine has at its NIC or as a gateway."""
+    theirs = set(hosts)
+    for own in (*map(ipaddress.ip_interface, nic_addresses), *spec.gateways):
+        if str(own.ip) in theirs:
+            text = f"a partition has the address {own.ip}, which is this machine's"
+            yield Taken(text, "give it another one")
+
+
+def mac_conflicts(mac: str, macs: Iterable[str]) -> Iterator[VnicdError]:
     if mac in macs:
-        raise Taken(f"a partition has the MAC address {mac}, which is this machine's", "give it another one")
+        text = f"a partition has the MAC address {mac}, which is this machine's"
+        yield Taken(text, "give it another one")
+
+
+def subnet_conflicts(spec: UplinkSpec, nic_addresses: Iterable[str]) -> Iterator[VnicdError]:
     for gateway in spec.gateways:
-        for own in machine:
+        for own in map(ipaddress.ip_interface, nic_addresses):
             if own.version == gateway.version and own.network.overlaps(gateway.network):
-                raise Invalid(
-                    f"the subnet {gateway.network} overlaps with {own.network} of {spec.nic}",
-                    "choose another --subnet",
-                )
+                text = f"the subnet {gateway.network} overlaps with {own.network} of {spec.nic}"
+                yield Invalid(text, "choose another --subnet")

@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["socket", "pipe"])
 def test_standard_input_may_be_anything(host: FakeHost, kind: str) -> None:
     """Under sshd it is a socket, which can't be opened by its name."""
-    host.answers["fabric.apply"] = {"changes": [], "kept": []}
+    host.answers["fabric.apply"] = {"changes": [], "kept": [], "refused": False}
     here, there = socket.socketpair() if kind == "socket" else (None, None)
     argv = [sys.executable, "-m", "vnicd.cli.main", "apply", "-"]
     process = subprocess.Popen(
@@ -42,7 +42,7 @@ def test_standard_input_may_be_anything(host: FakeHost, kind: str) -> None:
 
 @pytest.mark.parametrize("words", ["apply <(cat {})", "apply /dev/stdin < {}", "apply - < {}", "apply {}"])
 def test_a_pipe_of_the_shells_is_a_file(host: FakeHost, file: Path, words: str) -> None:
-    host.answers["fabric.apply"] = {"changes": [], "kept": []}
+    host.answers["fabric.apply"] = {"changes": [], "kept": [], "refused": False}
     script = f"{sys.executable} -m vnicd.cli.main {words.format(file)}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, b"nothing to change\n"), done.stderr

@@ -216,46 +216,119 @@ def test_an_mtu_too_small_for_ipv6_and_back(fabric: Fabric) -> None:
     assert reaches(web, "fd77::2")
 
 
-def test_what_fails_keeps_nothing_else_from_being_done(fabric: Fabric) -> None:
-    """Each failure is told, the first one is the exit code, and a second apply makes up for it."""
+WRONG = """\
+[uplink]
+nic = "{nic}"
+mode = "nat"
+[partitions.@web]
+addresses = ["10.77.0.1/24", "fd77::1/64"]
+netns = "@box"
+[partitions.@held]
+[partitions.@large]
+mtu = 9000
+[partitions.@lost]
+netns = "@old"
+addresses = ["10.0.0.2/24"]
+[partitions.@new]
+"""
+
+
+def test_what_is_in_the_way_is_found_before_anything_is_changed(machine: Machine) -> None:
+    """By a dry run as by the run itself: all of it is told, nothing is changed."""
+    fabric = machine.fabric.up()
     apply(fabric, PAIR + "[partitions.@old]\n")
-    held = fabric.namespace("held")
-    box = fabric.name("box")
-    text = (
-        PAIR.replace("0.1/", "0.11/")
-        + f'[partitions.@held]\n[partitions.@in]\nnetns = "{box}"\n[partitions.@new]\n'
-    )
-    done = apply(fabric, "[uplink]\nnic = 'not-there'\n" + text, check=False)
-    assert done.returncode == 5
-    assert done.stderr == "vnicctl: there is no interface not-there; list them with: ip link\n"
-    shown = done.stdout.replace(f"-{fabric.tag}", "").splitlines()
-    assert shown == [
-        "- partition old",
-        "+ uplink not-there: failed: there is no interface not-there",
-        "~ partition web: addresses -10.77.0.1/24 +10.77.0.11/24",
-        "+ partition held: failed: a namespace named held exists already",
-        "+ partition in: failed: there is no network namespace at /run/netns/box",
-        "+ partition new",
-    ]
-    names = {each["name"] for each in fabric.call("partition.list")["partitions"]}
-    assert names == {fabric.name(label) for label in ("web", "db", "new")}
-    assert apply(fabric, text, check=False).returncode == 6
-    subprocess.run(["ip", "netns", "del", held], check=True)
-    fabric.namespace("box")
-    assert lines(fabric, text) == ["+ partition held", "+ partition in"]
-    assert lines(fabric, text) == ["nothing to change"]
-
-
-def test_a_change_that_the_kernel_refuses_leaves_the_partition_as_it_was(fabric: Fabric) -> None:
-    apply(fabric, PAIR)
-    web, db = fabric.partition("web"), fabric.partition("db")
-    db.run(["sysctl", "-qw", "net.ipv6.conf.vnic0.disable_ipv6=1"])
-    before, shown = there(db.netns), db.info
-    done = apply(fabric, PAIR.replace('0.2/24"', '0.22/24", "fd99::1/64"'), check=False)
-    assert done.returncode == 7
-    assert "the kernel refuses the settings of vnic0" in done.stderr
-    assert (there(db.netns), db.info) == (before, shown)
+    fabric.namespace("held")
+    box = fabric.namespace("box")
+    subprocess.run(["ip", "-n", box, "link", "add", "vnic0", "type", "veth", "peer", "v1"], check=True)
+    web, db, old = (fabric.partition(label) for label in ("web", "db", "old"))
+    before, exported = untouched(fabric, "web", "db", "old"), fabric.cli("config", "export").stdout
+    ping = web.start_ping(db.ip, 200)
+    machine.here.run(["ip", "tuntap", "add", "tun0", "mode", "tun"])
+    elsewhere = "10.0.0.2 is an address of this machine; give the partition another one"
+    at_the_nic = "a partition has the address 10.0.0.2, which is this machine's; give it another one"
+    too_large = "the MTU 9000 is larger than the uplink's; give it at most 1500, or make that of eth1 larger"
+    for nic, obstacles, large, own in (
+        ("none", ["there is no interface none; list them with: ip link"], [], elsewhere),
+        ("tun0", ["tun0 is no network adapter; name one of those in: ip link"], [], elsewhere),
+        ("eth1", [], [too_large], at_the_nic),
+    ):
+        text = WRONG.format(nic=nic)
+        dry, done = apply(fabric, text, "--dry-run", check=False), apply(fabric, text, check=False)
+        assert (dry.returncode, dry.stdout, dry.stderr) == (done.returncode, done.stdout, done.stderr)
+        assert done.returncode == 16
+        assert "nothing was changed" in done.stderr
+        assert told(fabric, done.stdout) == {
+            "- partition db": [],
+            "- partition old": [],
+            f"+ uplink {nic}": obstacles,
+            "~ partition web": ["an interface named vnic0 is in /run/netns/box already"],
+            "+ partition held": ["a namespace named held exists already"],
+            "+ partition large": large,
+            "+ partition lost": [
+                own,
+                "the namespace at /run/netns/old goes with the partition old; "
+                "vnicd has made it; attach one that stays",
+            ],
+            "+ partition new": [],
+        }
+    assert json.loads(apply(fabric, text, "--json", check=False).stdout)["refused"]
+    machine.here.run(["ip", "link", "del", "tun0"])
+    assert ping.result().lost == 0
+    assert untouched(fabric, "web", "db", "old") == before
+    assert fabric.cli("config", "export").stdout == exported
     assert reaches(web, db.ip)
+    assert old.run(["ip", "link", "show", "vnic0"]).returncode == 0
+    single_requests_change_nothing(fabric)
+
+
+def told(fabric: Fabric, output: str) -> dict[str, list[str]]:
+    """What is in the way of each change."""
+    found: dict[str, list[str]] = {}
+    for line in output.replace(f"-{fabric.tag}", "").splitlines():
+        if line.startswith("  can't be made: "):
+            found[list(found)[-1]].append(line.partition(": ")[2])
+        else:
+            found[line.split(":")[0]] = []
+    return found
+
+
+def single_requests_change_nothing(fabric: Fabric) -> None:
+    """They find what is in their way before they begin, and tell all of it."""
+    before = fabric.call("partition.list"), fabric.call("uplink.show")
+    add = ("partition", "add", fabric.name("new"), "--netns", fabric.name("box"), "--address", "10.77.0.1/24")
+    done = fabric.cli(*add, check=False)
+    assert done.returncode == 8
+    assert "10.77.0.1/24 belongs to" in done.stderr and "an interface named vnic0 is in" in done.stderr
+    done = fabric.cli("uplink", "set", "eth1", "--mode", "nat", "--subnet", "10.0.0.0/16", check=False)
+    assert done.returncode == 7
+    assert "the subnet 10.0.0.0/16 overlaps" in done.stderr
+    assert (fabric.call("partition.list"), fabric.call("uplink.show")) == before
+
+
+def test_what_no_check_foresees_keeps_nothing_else_from_being_done(fabric: Fabric) -> None:
+    """What was removed for it is made as it was, and a second apply makes up for it."""
+    apply(fabric, PAIR)
+    db, box = fabric.partition("db"), fabric.namespace("box")
+    db.run(["sysctl", "-qw", "net.ipv6.conf.vnic0.disable_ipv6=1"])
+    command = ["ip", "netns", "exec", box, "sysctl", "-qw"]
+    subprocess.run([*command, "net.ipv6.conf.default.disable_ipv6=1"], check=True)
+    before, shown = there(db.netns), db.info
+    text = PAIR.replace('0.2/24"', '0.22/24", "fd99::1/64"').replace(
+        '::1/64"]\n', f'::1/64"]\nnetns = "{box}"\n', 1
+    )
+    done = apply(fabric, text + "[partitions.@new]\n", check=False)
+    assert done.returncode == 7
+    assert done.stdout.count("failed: the kernel refuses the settings of vnic0") == 2
+    assert (there(db.netns), db.info) == (before, shown)
+    web = fabric.partition("web")
+    assert web.netns == f"/run/netns/{web.name}"
+    assert reaches(web, db.ip)
+    assert reaches(web, "fd77::1")
+    assert fabric.partition("new").info["state"] == "up"
+    subprocess.run([*command, "net.ipv6.conf.default.disable_ipv6=0"], check=True)
+    db.run(["sysctl", "-qw", "net.ipv6.conf.vnic0.disable_ipv6=0"])
+    assert len(lines(fabric, text + "[partitions.@new]\n")) == 2
+    assert fabric.partition("web").netns == f"/run/netns/{box}"
 
 
 def test_the_host_finds_what_was_applied_after_a_crash(fabric: Fabric) -> None:

@@ -34,6 +34,7 @@ def change(op: str, kind: str, name: str, **more: Any) -> dict[str, Any]:
         "fields": {},
         "done": True,
         "error": None,
+        "obstacles": [],
         "note": "",
         **more,
     }
@@ -44,7 +45,7 @@ def error(code: str, message: str) -> dict[str, Any]:
 
 
 def test_the_file_is_sent_checked(host: FakeHost, file: Path, capsys: Captured) -> None:
-    host.answers["fabric.apply"] = {"changes": [], "kept": []}
+    host.answers["fabric.apply"] = {"changes": [], "kept": [], "refused": False}
     assert main(["apply", str(file)]) == 0
     ((method, params),) = host.requests
     assert (method, params["dry_run"]) == ("fabric.apply", False)
@@ -54,7 +55,7 @@ def test_the_file_is_sent_checked(host: FakeHost, file: Path, capsys: Captured) 
 
 def test_what_an_empty_file_leaves_is_named(host: FakeHost, file: Path, capsys: Captured) -> None:
     file.write_text("# nothing\n")
-    host.answers["fabric.apply"] = {"changes": [], "kept": ["the uplink", "web"]}
+    host.answers["fabric.apply"] = {"changes": [], "kept": ["the uplink", "web"], "refused": False}
     assert main(["apply", str(file)]) == 0
     assert host.requests[-1][1]["allow_empty"] is False
     told = capsys.readouterr()
@@ -72,7 +73,11 @@ def test_the_file_of_the_machine_is_no_pipe(error_line: ErrorLine, monkeypatch: 
 
 
 def test_a_dry_run(host: FakeHost, file: Path, capsys: Captured) -> None:
-    host.answers["fabric.apply"] = {"changes": [change("add", "partition", "web", done=False)], "kept": []}
+    host.answers["fabric.apply"] = {
+        "changes": [change("add", "partition", "web", done=False)],
+        "kept": [],
+        "refused": False,
+    }
     assert main(["apply", "--dry-run", str(file)]) == 0
     assert host.requests[0][1]["dry_run"] is True
     assert capsys.readouterr().out == "+ partition web\n"
@@ -124,7 +129,7 @@ LINES = [
 def test_a_line_for_each_change(
     host: FakeHost, file: Path, capsys: Captured, told: dict[str, Any], line: str
 ) -> None:
-    host.answers["fabric.apply"] = {"changes": [told], "kept": []}
+    host.answers["fabric.apply"] = {"changes": [told], "kept": [], "refused": False}
     assert main(["apply", str(file)]) == (8 if told["error"] else 0)
     assert capsys.readouterr().out == f"{line}\n"
 
@@ -135,15 +140,48 @@ def test_the_first_failure_is_the_exit_code(host: FakeHost, file: Path, capsys: 
         change("add", "uplink", "eth1", **error("not_found", "no NIC")),
         change("add", "partition", "db", **error("taken", "it is taken")),
     ]
-    host.answers["fabric.apply"] = {"changes": told, "kept": []}
+    host.answers["fabric.apply"] = {"changes": told, "kept": [], "refused": False}
     for words, code in (([], 5), (["--json"], 5)):
         assert main(["apply", str(file), *words]) == code
         captured = capsys.readouterr()
         assert captured.err == "vnicctl: no NIC; do this\n"
         if words:
-            assert json.loads(captured.out) == {"changes": told, "kept": []}
+            assert json.loads(captured.out) == {"changes": told, "kept": [], "refused": False}
         else:
             assert captured.out.count("\n") == 3
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"], ["--json"]])
+def test_what_is_in_the_way_is_listed(host: FakeHost, file: Path, capsys: Captured, words: list[str]) -> None:
+    """All of it, below its change; the exit code is one of its own."""
+    obstacles = [
+        {"code": "no_namespace", "message": "there is none", "hint": ""},
+        {"code": "taken", "message": "it is taken", "hint": "use --ifname"},
+    ]
+    told = [
+        change("remove", "partition", "old", done=False),
+        change("add", "uplink", "eth1", done=False, obstacles=[{**obstacles[0], "hint": "make one"}]),
+        change("add", "partition", "db", done=False, obstacles=obstacles),
+    ]
+    answer = {"changes": told, "kept": [], "refused": True}
+    host.answers["fabric.apply"] = answer
+    assert main(["apply", str(file), *words]) == 16
+    captured = capsys.readouterr()
+    assert (
+        captured.err
+        == "vnicctl: nothing was changed: 2 changes can't be made; mend that, and apply it again\n"
+    )
+    if "--json" in words:
+        assert json.loads(captured.out) == answer
+        return
+    assert captured.out.splitlines() == [
+        "- partition old",
+        "+ uplink eth1",
+        "  can't be made: there is none; make one",
+        "+ partition db",
+        "  can't be made: there is none",
+        "  can't be made: it is taken",
+    ]
 
 
 def test_colours_are_for_terminals(host: FakeHost, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +189,11 @@ def test_colours_are_for_terminals(host: FakeHost, file: Path, monkeypatch: pyte
         def isatty(self) -> bool:
             return True
 
-    host.answers["fabric.apply"] = {"changes": [change("remove", "partition", "old")], "kept": []}
+    host.answers["fabric.apply"] = {
+        "changes": [change("remove", "partition", "old")],
+        "kept": [],
+        "refused": False,
+    }
     for output, expected in (
         (Terminal(), "\x1b[31m- partition old\x1b[0m\n\x1b[2mremoved: old\x1b[0m\n"),
         (io.StringIO(), "- partition old\n"),

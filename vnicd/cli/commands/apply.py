@@ -10,7 +10,7 @@ import click
 from vnicd.cli import output
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
-from vnicd.errors import from_code
+from vnicd.errors import Refused, from_code
 
 SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"), "replace": ("~", "yellow")}
 
@@ -23,7 +23,7 @@ APPLY_TIMEOUT_S, APPLY_TIMEOUT_EACH_S = 30.0, 5.0
 
 @click.command()
 @click.argument("file", default="/etc/vnicd/vnicd.toml", type=click.Path())
-@click.option("--dry-run", is_flag=True, help="Only show the changes.")
+@click.option("--dry-run", is_flag=True, help="Only check and show the changes.")
 @click.option("--allow-empty", is_flag=True, help="Remove everything if FILE declares nothing.")
 @json_option
 def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
@@ -34,6 +34,10 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     connections of a partition whose rate, addresses, gateways or MTU change. With
     another mac, ifname or netns it is made anew. A FILE without uplink and
     partitions removes none, unless --allow-empty says so.
+
+    All changes are checked first, against the machine as it is. If one can't be
+    made, none is: everything in the way is listed, and the exit code is 16. So
+    it is with --dry-run, too.
 
     \b
     An example of a file:
@@ -60,6 +64,10 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     timeout = APPLY_TIMEOUT_S + APPLY_TIMEOUT_EACH_S * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)
     output.emit(answer, as_json, _show)
+    if answer["refused"]:
+        count = sum(bool(each["obstacles"]) for each in answer["changes"])
+        what = "one change" if count == 1 else f"{count} changes"
+        raise Refused(f"nothing was changed: {what} can't be made", "mend that, and apply it again")
     failed = next((each["error"] for each in answer["changes"] if each["error"]), None)
     if failed is not None:
         raise from_code(failed["code"], failed["message"], failed["hint"])
@@ -76,8 +84,15 @@ def _show(answer: dict[str, Any]) -> None:
         click.echo("nothing to change")
     for change in answer["changes"]:
         click.echo(_line(change))
+        for obstacle in change["obstacles"]:
+            click.echo(click.style(f"  can't be made: {_whole(obstacle)}", fg="red"))
     if removed := [each["name"] for each in answer["changes"] if each["op"] == "remove" and each["done"]]:
         output.note(f"removed: {', '.join(removed)}")
+
+
+def _whole(error: dict[str, str]) -> str:
+    hint = "" if "--" in error["hint"] else error["hint"]  # words of the command line are not the file's
+    return from_code(error["code"], error["message"], hint).line()
 
 
 def _line(change: dict[str, Any]) -> str:

@@ -107,7 +107,7 @@ def check_free(spec: PartitionSpec) -> Home | None:
     home = netns.home(spec.netns_path)
     place = Location(spec, home=home)
     if inside(place, lambda: interface.index_of(spec.ifname)) is not None:
-        raise _interface_taken(spec)
+        raise interface_taken(spec)
     return home
 
 
@@ -119,7 +119,7 @@ def _check_no_namespace(spec: PartitionSpec) -> None:
         raise Exists(f"{spec.netns_path} exists and is no namespace", "remove it, or choose another name")
 
 
-def _interface_taken(spec: PartitionSpec) -> Busy:
+def interface_taken(spec: PartitionSpec) -> Busy:
     return Busy(f"an interface named {spec.ifname} is in {spec.netns_path} already", "use another --ifname")
 
 
@@ -174,7 +174,7 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
         if interface.index_of(spec.ifname) is None:
             return
         if not adopt:
-            raise _interface_taken(spec)
+            raise interface_taken(spec)
         tap.let_go(tap.open_tap(spec.ifname))
 
     def configured(fd: int) -> int:
@@ -191,7 +191,7 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
 
     def here() -> int:
         if not adopt and interface.index_of(spec.ifname) is not None:
-            raise _interface_taken(spec)
+            raise interface_taken(spec)
         return configured(tap.open_tap(spec.ifname))
 
     with reach(place) as path:

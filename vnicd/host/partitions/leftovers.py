@@ -69,7 +69,7 @@ class Leftovers:
             if is_new and Path(spec.netns_path).exists():
                 others = [port.spec for port in self.ports]
                 for leftover in await self.actions.kernel(lambda: find(self.root, others, spec.name)):
-                    _check_uninhabited(leftover)
+                    check_uninhabited(leftover)
                     await self._remove(leftover)
             yield
 
@@ -116,7 +116,7 @@ async def _end(daemon: Daemon) -> None:
         os.close(pidfd)
 
 
-def _check_uninhabited(leftover: Leftover) -> None:
+def check_uninhabited(leftover: Leftover) -> None:
     if leftover.inhabitants:
         raise Exists(
             f"a namespace named {leftover.name} is left of an earlier fabric, and {_list(leftover.inhabitants)} in it",

@@ -319,8 +319,7 @@ class Ports:
 
     def reserve(self, spec: PartitionSpec) -> Port:
         """A new port for a checked spec, with its MAC; Exists, Taken or Resources when it can't be."""
-        if spec.name in self.by_name:
-            raise Exists(f"the partition {spec.name} exists already")
+        self.check_new(spec)
         mac = spec.mac or self.default_mac(spec.name)
         for other in self.by_number.values():
             if other.spec.mac == mac:
@@ -334,6 +333,11 @@ class Ports:
     def default_mac(self, name: str) -> str:
         """The MAC of a partition, or of port 0, that is given none."""
         return default_mac(self.fabric, name, self.seed)
+
+    def check_new(self, spec: PartitionSpec) -> None:
+        """Exists when there is a partition of this name."""
+        if spec.name in self.by_name:
+            raise Exists(f"the partition {spec.name} exists already")
 
     def insert(self, port: Port) -> Port:
         self.by_name[port.spec.name] = port

@@ -27,6 +27,7 @@ from vnicd.host.uplink.watch import Watch
 from vnicd.kernel import nic
 from vnicd.kernel.nic import Facts
 from vnicd.native import directory
+from vnicd.spec.obstacles import mtu_obstacle
 from vnicd.spec.partition import PartitionSpec, check_mtu
 from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
 
@@ -133,9 +134,8 @@ class Uplink:
 
     def check(self, spec: PartitionSpec) -> None:
         """Invalid when a partition has a larger MTU than the uplink can have."""
-        if self.facts is not None and spec.mtu > self.facts.mtu:
-            hint = f"give it at most {self.facts.mtu}, or make that of {self.facts.name} larger"
-            raise Invalid(f"the MTU {spec.mtu} is larger than the uplink's", hint)
+        if self.facts is not None and (error := mtu_obstacle(spec, self.facts.name, self.facts.mtu)):
+            raise error
 
     async def admit(self) -> None:
         """Make the uplink ready for a partition that was just added."""

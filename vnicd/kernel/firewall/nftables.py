@@ -22,6 +22,11 @@ def load(script: str) -> None:
     _nft("-f", "-", text=script)
 
 
+def check() -> None:
+    """Unsupported when no rules can be made here."""
+    _nft("list", "tables")
+
+
 def remove(table: str) -> None:
     """Remove the tables of that name; no error when there is none, or no nft that could have made one."""
     try:

@@ -115,9 +115,13 @@ def test_a_nic_is_claimed_by_one(wire: Wire) -> None:
 def claimed_twice(wire: Wire, index: int) -> None:
     fd = wire.inside(lambda: nic.claim(index, "eth1"))
     try:
+        with pytest.raises(Busy, match="eth1 is the uplink of another fabric"):
+            wire.inside(lambda: nic.check_unclaimed(index, "eth1"))
+        wire.inside(lambda: nic.check_unclaimed(index + 1, "other"))
         wire.inside(lambda: nic.claim(index, "eth1"))
     finally:
         nic.release(fd)
+        wire.inside(lambda: nic.check_unclaimed(index, "eth1"))
 
 
 def test_a_claim_ends_with_its_process(wire: Wire) -> None:
