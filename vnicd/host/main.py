@@ -131,6 +131,7 @@ class Host:
 
     def _look_after_logs(self) -> None:
         logs.look()
+        self.server.audit.look()
         if not self.fabric.down:
             self.fabric.log_files.look()
 

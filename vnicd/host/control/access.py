@@ -29,6 +29,8 @@ class Rule:
 
     change: str = ""
     params: Mapping[str, type] | None = None
+    reads: bool = False
+    """Whether it changes nothing, though only root may use it: then it leaves no line in the log."""
 
 
 RULES = {
@@ -36,7 +38,7 @@ RULES = {
     "fabric.check": Rule(params={}),
     "status": Rule(params={}),
     "links": Rule(params={}),
-    "debug.link": Rule("look into the daemons", {"from": str, "to": str}),
+    "debug.link": Rule("look into the daemons", {"from": str, "to": str}, reads=True),
     "sockets.list": Rule(params={}),
     "stats": Rule(params={"name": str}),
     "partition.list": Rule(params={}),

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from vnicd.errors import NotPermitted, Resources, VnicdError
+from vnicd.errors import NotPermitted, NotRunning, Resources, VnicdError
 from vnicd.host.control import access
 from vnicd.host.control.access import ROOT, Rule
+from vnicd.host.control.audit import Asker, Audit, asker
 from vnicd.host.control.session import Session
 from vnicd.process import trace, unix_sockets
 from vnicd.protocol import control
@@ -69,6 +70,7 @@ class Server:
         self.owners: dict[OwnerId, Owner] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.sweeping: asyncio.TimerHandle | None = None
+        self.audit = Audit()
 
     @property
     def clients(self) -> int:
@@ -146,6 +148,7 @@ class Server:
             return
         limit = access.longest_request(uid)
         session = Session(sock, owner, limit, self._request, self._too_long, self._end)
+        session.pid = pid
         self.owners.setdefault(owner, Owner()).sessions.add(session)
         if self.sweeping is None:
             self._sweep()
@@ -240,12 +243,21 @@ class Server:
 
     async def _serve(self, session: Session, request: Request | None) -> None:
         if not session.closed:
-            session.answer(await self._answer(session.uid, request))
+            session.answer(await self._answer(session, request))
 
-    async def _answer(self, uid: int, request: Request | None) -> bytes:
+    async def _answer(self, session: Session, request: Request | None) -> bytes:
         if request is None:
             return control.failure(0, VnicdError("this is not a request"))
         ident, name, params = request
+        try:
+            return control.result(ident, await self._call(session, name, params))
+        except VnicdError as error:
+            return control.failure(ident, error)
+
+    async def _call(self, session: Session, name: str, params: dict[str, Any]) -> Any:
+        """The result of a method; all that goes wrong is a VnicdError. A change leaves a line in the log."""
+        uid = session.uid
+        who = asker(uid, session.pid) if uid == ROOT and self._is_told(name, params) else None
         try:
             method = self.methods.get(name)
             if method is None:
@@ -253,17 +265,42 @@ class Server:
             access.check(uid, name, params, self.rules)
             if self._is_change(name):
                 trace.note("request", text=f"{name} {params.get('name', '')}".rstrip())
-            return control.result(ident, await method(params))
+            result = await _guarded(method(params))
         except VnicdError as error:
-            if uid == ROOT and self._is_change(name):  # others can ask as often as they like
+            if uid != ROOT:  # others can ask as often as they like
+                if self._is_change(name) and isinstance(error, NotPermitted):
+                    self.audit.refuse(uid, session.pid, name, error)
+            elif self._is_change(name):
                 trace.note("refused", text=f"{name}: {error.line()}")
-            return control.failure(ident, error)
-        except OSError as error:
-            log.exception("a request failed")
-            kind = Resources if error.errno in EXHAUSTED else VnicdError
-            return control.failure(ident, kind(f"the hosting daemon can't do it: {error}"))
-        except Exception as error:
-            log.exception("a request failed")
-            return control.failure(
-                ident, VnicdError(f"internal error: {error!r}", "see the hosting daemon's log")
-            )
+                self._tell_failure(who, name, params, error)
+            raise
+        except asyncio.CancelledError:
+            self._tell_failure(who, name, params, NotRunning("the hosting daemon has ended meanwhile"))
+            raise
+        if who is not None:
+            self.audit.done(who, name, params, result)
+        return result
+
+    def _is_told(self, name: str, params: dict[str, Any]) -> bool:
+        """Whether a request leaves a line in the log: it changes something, and is not only a rehearsal."""
+        reads = self.rules.get(name, access.UNKNOWN).reads or params.get("dry_run") is True
+        return self._is_change(name) and not reads
+
+    def _tell_failure(self, who: Asker | None, name: str, params: dict[str, Any], error: VnicdError) -> None:
+        if who is not None:
+            self.audit.failed(who, name, params, error)
+
+
+async def _guarded(work: Awaitable[Any]) -> Any:
+    """The outcome of a method, with every other error as a VnicdError."""
+    try:
+        return await work
+    except VnicdError:
+        raise
+    except OSError as error:
+        log.exception("a request failed")
+        kind = Resources if error.errno in EXHAUSTED else VnicdError
+        raise kind(f"the hosting daemon can't do it: {error}") from error
+    except Exception as error:
+        log.exception("a request failed")
+        raise VnicdError(f"internal error: {error!r}", "see the hosting daemon's log") from error

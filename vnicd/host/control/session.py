@@ -27,6 +27,8 @@ class Session:
         on_end: Callable[[Session], None],
     ) -> None:
         self.sock, self.owner, self.limit = sock, owner, limit
+        self.pid = 0
+        """The process that has connected, whoever it is."""
         self.on_request, self.on_too_long, self.on_end = on_request, on_too_long, on_end
         self.loop = asyncio.get_running_loop()
         self.inbox = bytearray()

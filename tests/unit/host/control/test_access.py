@@ -51,6 +51,10 @@ def test_who_is_not_root_only_reads() -> None:
         check(0, name, {})
 
 
+def test_reading_that_is_for_root_leaves_no_line_in_the_log() -> None:
+    assert {name for name in CHANGING if RULES[name].reads} == {"debug.link"}
+
+
 def test_a_method_without_a_rule_is_for_root() -> None:
     check(0, "new", {"a": 1})
     with pytest.raises(NotPermitted):
