@@ -16,11 +16,14 @@ import pytest
 from tests.framework import reference
 from tests.framework.reference import named, part, rows, words
 from vnicd import config
+from vnicd.cli import errors as cli_errors
 from vnicd.cli import main as cli_main
+from vnicd.cli.app import vnicctl
 from vnicd.cli.commands import exec as cli_exec
 from vnicd.cli.commands import links as cli_links
 from vnicd.cli.commands import stats as cli_stats
 from vnicd.cli.commands import status as cli_status
+from vnicd.cli.groups import Group
 from vnicd.errors import BY_CODE
 from vnicd.host import apply, health, main, status
 from vnicd.host.broker.service import BrokerService
@@ -320,6 +323,7 @@ def test_exit_codes() -> None:
         cli_main.BROKEN_PIPE,
     )
     expected = dict.fromkeys((0, click.UsageError.exit_code, *others), "")
+    expected[click.UsageError.exit_code] = cli_errors.USAGE
     expected |= {error.exit_code: code for code, error in BY_CODE.items()}
     assert names == expected
     assert len(names) == len(table)
@@ -365,7 +369,7 @@ def test_vnicctl() -> None:
 
 def command_words() -> set[str]:
     """All commands as they are written, with the groups and the aliases."""
-    found = set()
+    found = set(vnicctl.short_forms) if isinstance(vnicctl, Group) else set()
     for command, context, aliases in reference.commands():
         path = context.command_path.split()[1:]
         found |= {" ".join(path[:n]) for n in range(1, len(path) + 1)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
 import vnicd
+from vnicd.cli import output
 from vnicd.cli.groups import Group
 
 NAME = "vnicctl"
@@ -32,7 +34,19 @@ COMMANDS = {
 """The commands in the order of the help, each with the object that it is."""
 
 
-@click.group(cls=Group, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+SHORT_FORMS = {
+    "ls": "vnicd.cli.commands.partition:list_",
+    "rm": "vnicd.cli.commands.partition:remove",
+}
+"""What users of docker and podman type; the help of vnicctl tells of them, and lists them not."""
+
+
+@click.group(
+    cls=Group,
+    lazy=COMMANDS,
+    short_forms=SHORT_FORMS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(vnicd.__version__, prog_name=NAME, message="%(prog)s %(version)s")
 def vnicctl() -> None:
     """Gives network namespaces virtual NICs that talk through shared memory.
@@ -44,6 +58,9 @@ def vnicctl() -> None:
       vnicctl partition add green --address 10.77.0.2/24
       vnicctl exec blue -- ping -c 3 10.77.0.2
       vnicctl down
+
+    `vnicctl ls` is short for `vnicctl partition list`, and `vnicctl rm NAME...` for
+    `vnicctl partition remove`.
 
     VNICD_RUNTIME_DIR (default /run/vnicd) names the fabric that is meant: fabrics
     with different directories don't notice each other.
@@ -57,9 +74,30 @@ def run(words: list[str]) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(vnicctl, {}, NAME, COMPLETE_VARIABLE, instruction)
+    meta: dict[str, Any] = {}
     try:
-        with vnicctl.make_context(NAME, words) as context:
+        with vnicctl.make_context(NAME, list(words), color=output.colour()) as context:
+            meta = context.meta
             vnicctl.invoke(context)
     except click.exceptions.Exit as done:
         return done.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if wants_json(words) and not (output.META in meta and meta[output.META].is_printed):
+            from vnicd.cli.errors import document
+
+            output.print_json(document(error))
+        raise
     return 0
+
+
+def wants_json(words: list[str]) -> bool:
+    """Whether a command line asks for JSON, also one that can't be understood otherwise."""
+    own = words[: words.index("--")] if "--" in words else words
+    if next((word for word in own if not word.startswith("-")), "") == "exec":
+        return False  # what it runs may have such an option
+    pairs = zip(own, [*own[1:], ""], strict=False)
+    return any(
+        word in ("--json", "--format=json") or (word, then) == ("--format", "json") for word, then in pairs
+    )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from vnicd.cli.errors import os_reason
 from vnicd.config import Paths
-from vnicd.errors import VnicdError
+from vnicd.errors import NotFound, VnicdError
 from vnicd.protocol.control import DEFAULT_TIMEOUT, Client
+
+HINT_TIMEOUT_S = 0.5
+"""Seconds that an error waits for the names that might have been meant."""
 
 
 def call(method: str, params: dict[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Any:
@@ -15,7 +21,29 @@ def call(method: str, params: dict[str, Any] | None = None, timeout: float = DEF
     path = Paths.from_environment().control
     try:
         return Client(path).call(method, params, timeout)
+    except NotFound as error:
+        error.hint = _hint(path, params or {}) or error.hint
+        raise
     except OSError as error:
         raise VnicdError(f"cannot reach the hosting daemon at {path}: {os_reason(error)}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise VnicdError(f"the hosting daemon's answer to {method} cannot be read", "see its log") from error
+
+
+def alike(name: str, names: Iterable[str]) -> str:
+    """The hint that one of these names was meant; empty when none is similar."""
+    found = get_close_matches(name, list(names), 1)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def _hint(path: Path, params: Mapping[str, Any]) -> str:
+    """The same for a partition that the hosting daemon does not know."""
+    wanted = [params[key] for key in ("name", "from", "to") if key in params]
+    if not wanted:
+        return ""
+    try:
+        partitions = Client(path).call("partition.list", timeout=HINT_TIMEOUT_S)["partitions"]
+        names = [each["name"] for each in partitions]
+    except (OSError, ValueError, KeyError, TypeError, VnicdError):
+        return ""
+    return next((alike(name, names) for name in wanted if name not in names), "")

@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import click
 
 from vnicd.errors import NotPermitted, Resources, VnicdError
 
-_OS_EXIT_CODES = {
-    errno.EPERM: NotPermitted.exit_code,
-    errno.EACCES: NotPermitted.exit_code,
-    errno.EMFILE: Resources.exit_code,
-    errno.ENFILE: Resources.exit_code,
-    errno.ENOMEM: Resources.exit_code,
-    errno.ENOSPC: Resources.exit_code,
-    errno.EDQUOT: Resources.exit_code,
+_OS_ERRORS: dict[int, type[VnicdError]] = {
+    errno.EPERM: NotPermitted,
+    errno.EACCES: NotPermitted,
+    errno.EMFILE: Resources,
+    errno.ENFILE: Resources,
+    errno.ENOMEM: Resources,
+    errno.ENOSPC: Resources,
+    errno.EDQUOT: Resources,
 }
+
+
+USAGE = "usage"
+"""The code of an error in the words of a command line, which the hosting daemon knows nothing of."""
+
+
+class NoSuchCommand(click.UsageError):
+    """`hint` says what to do instead."""
+
+    def __init__(self, name: str, hint: str, context: click.Context) -> None:
+        super().__init__(f"no such command '{name}'", context)
+        self.hint = hint
 
 
 def line_and_code(error: Exception) -> tuple[str, int]:
     """The line for standard error, without the program's name, and the exit code."""
+    known = as_vnicd_error(error)
+    return " ".join(known.line().split()), known.exit_code
+
+
+def document(error: Exception) -> dict[str, Any]:
+    """What --json prints in place of the document that there would have been."""
+    known = as_vnicd_error(error)
+    return {"error": {"code": known.code, "message": known.message, "hint": known.hint}}
+
+
+def as_vnicd_error(error: Exception) -> VnicdError:
+    """An error with its code, message, hint and exit code, whatever raised it."""
     if isinstance(error, VnicdError):
-        line, code = error.line(), error.exit_code
-    elif isinstance(error, click.ClickException):
-        line, code = _usage(error), error.exit_code
-    elif isinstance(error, OSError):
-        line, code = os_reason(error), _OS_EXIT_CODES.get(error.errno or 0, VnicdError.exit_code)
-    elif isinstance(error, MemoryError):
-        line, code = "out of memory", Resources.exit_code
-    else:
-        line = f"internal error: {type(error).__name__}: {error}; set VNICD_DEBUG=1 to see where"
-        code = VnicdError.exit_code
-    return " ".join(line.split()), code
+        return error
+    if isinstance(error, click.ClickException):
+        known = VnicdError(*_usage(error))
+        known.code, known.exit_code = USAGE, error.exit_code
+        return known
+    if isinstance(error, OSError):
+        kind = _OS_ERRORS.get(error.errno or 0, VnicdError)
+        return kind(os_reason(error))
+    if isinstance(error, MemoryError):
+        return Resources("out of memory")
+    return VnicdError(f"internal error: {type(error).__name__}: {error}", "set VNICD_DEBUG=1 to see where")
 
 
 def os_reason(error: OSError) -> str:
@@ -43,18 +68,21 @@ def os_reason(error: OSError) -> str:
     return f"{error.filename}: {reason}"
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage(error: click.ClickException) -> tuple[str, str]:
+    """(message, hint) of an error of click's, in our form."""
+    if isinstance(error, NoSuchCommand):
+        return error.message, error.hint
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         return _no_such_option(error, error.ctx)
     message = error.format_message().rstrip(".?")
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message}; try: {context.command_path} --help" if context else message
+    return message, f"try: {context.command_path} --help" if context else ""
 
 
-def _no_such_option(error: click.NoSuchOption, context: click.Context) -> str:
+def _no_such_option(error: click.NoSuchOption, context: click.Context) -> tuple[str, str]:
     name, alike = error.option_name, sorted(error.possibilities or ())
     if name == "--json" and context.parent is None:
-        return f"--json stands behind the command, as in: {context.command_path} status --json"
+        return "--json stands behind the command", f"as in: {context.command_path} status --json"
     hint = f"did you mean {' or '.join(alike)}?" if alike else f"try: {context.command_path} --help"
-    return f"no such option {name}; {hint}"
+    return f"no such option {name}", hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 def main(args: Sequence[str] | None = None) -> int:
     """Runs vnicctl with `args`, or else with the process's own; the exit code."""
     words = sys.argv[1:] if args is None else list(args)
+    _show_all_letters()
     code = _guarded(lambda: _run(words))
     if code == 0:
         # What print left in the buffer fails here, where it is reported, not in the interpreter's last flush.
@@ -55,6 +57,13 @@ def _report(error: Exception) -> int:
             traceback.print_exception(error)
         print(f"vnicctl: {line}", file=sys.stderr)
     return code
+
+
+def _show_all_letters() -> None:
+    """What the locale has no letters for is shown by its number, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _flush() -> int:

@@ -1,16 +1,24 @@
-"""The two printers of vnicctl: one JSON document, or plain aligned columns."""
+"""What vnicctl prints: one JSON document, lines of a template, names, or plain aligned columns.
+
+A command that reads is decorated with `output_options` (vnicd/cli/params.py), which tells what was asked for, and ends
+in emit(). Only its tables are its own.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from shutil import get_terminal_size
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from vnicd.cli import units
+from vnicd.cli.printing import layout
+from vnicd.cli.printing.template import Template
 
 _STYLES = {
     "up": "green",
@@ -30,73 +38,111 @@ _STYLES = {
 }
 """Colours of the words that tell a state; on a terminal only."""
 
-GAP = 2
+GAP = layout.GAP
 """Spaces between columns."""
 
-_MANY = 10_000
-"""A width in characters that no table reaches."""
+META = "vnicd.cli.output"
+"""Where the context of a command holds its Form."""
 
 
-def emit(data: Any, as_json: bool, show: Callable[[Any], None]) -> None:
-    """Prints `data`: as it is, or by way of `show`."""
-    if as_json:
-        click.echo(json.dumps(data, indent=2))
+@dataclass
+class Form:
+    """What a command is asked to print: neither of these is its tables."""
+
+    as_json: bool = False
+    template: Template | None = None
+    is_printed: bool = False
+    """Whether it has printed its JSON document."""
+
+
+def form() -> Form:
+    """That of the command that runs."""
+    context = click.get_current_context(silent=True)
+    found = context.meta.get(META) if context is not None else None
+    return found if isinstance(found, Form) else Form()
+
+
+def emit(data: Any, as_json: bool, show: Callable[[Any], None], rows: Any = None) -> None:
+    """Prints `data`: as it is, by way of `show`, or a line of the template for each of its rows.
+
+    `rows` are these rows, or the key of the list that they are. Without it they are what a document with a single key
+    holds, or else the document is the only one.
+    """
+    asked = form()
+    if as_json or asked.as_json:
+        print_json(data)
+        asked.is_printed = True
+    elif asked.template is not None:
+        try:
+            lines = list(asked.template.lines(_rows(data, rows)))
+        except ValueError as error:
+            raise click.UsageError(f"--format: {error}", click.get_current_context()) from error
+        for line in lines:
+            click.echo(line)
     else:
         show(data)
+
+
+def print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+def _rows(data: Any, rows: Any) -> list[Any]:
+    if isinstance(rows, str):
+        rows = data[rows]
+    elif rows is None:
+        rows = next(iter(data.values())) if isinstance(data, dict) and len(data) == 1 else data
+    return rows if isinstance(rows, list) else [] if rows is None else [rows]
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> None:
     """Prints rows below a header; the columns named in `right` hold numbers.
 
-    On a terminal the last column wraps, so the one whose length varies belongs there.
+    On a terminal that is too narrow the last column wraps, and columns that have no room stand below their row: what
+    varies in length, and what matters least, belongs at the end.
     """
-    from rich.table import Table
-
-    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for index, header in enumerate(headers):
-        last = index == len(headers) - 1
-        widest = max(len(header), *(len(row[index]) for row in rows)) if rows else len(header)
-        grid.add_column(
-            header,
-            justify="right" if header in right else "left",
-            no_wrap=not last,
-            min_width=None
-            if last
-            else widest,  # or rich would crop a header of several words, and drop columns
-            overflow="fold",
-        )
-    _print(grid, rows)
+    _print(layout.table(headers, _printable(rows), right, terminal_width(), _paint, _bold))
 
 
 def columns(rows: Sequence[Sequence[str]]) -> None:
     """Prints rows that need no header."""
-    from rich.table import Table
-
-    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
-    for index in range(len(rows[0]) if rows else 0):
-        grid.add_column(no_wrap=index < len(rows[0]) - 1, overflow="fold")
-    _print(grid, rows)
-
-
-def _print(grid: Table, rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.text import Text
-
-    for row in rows:
-        grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    console = Console(highlight=False)
-    need = Measurement.get(console, console.options.update_width(_MANY), grid)
-    # A pipe has no width. A terminal that is too narrow even so wraps by itself, which loses nothing.
-    fits = console.is_terminal and console.width >= need.minimum
-    console.width = min(console.width, need.maximum) if fits else need.maximum
-    with console.capture() as text:
-        console.print(grid)
-    for line in text.get().splitlines():
-        click.echo(line.rstrip())
+    _print(layout.columns(_printable(rows), terminal_width(), _paint))
 
 
 def note(text: str) -> None:
     """A remark for a person who looks at it; a pipe does not get it."""
     if sys.stdout.isatty():
         click.echo(click.style(text, dim=True))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is printed to; a pipe has no width."""
+    return get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def colour() -> bool | None:
+    """Whether the environment wants colours; None when only a terminal is to have them."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        return True
+    if os.environ.get("CLICOLOR") == "0" or os.environ.get("TERM") == "dumb":
+        return False
+    return None
+
+
+def _printable(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[units.printable(cell) for cell in row] for row in rows]
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _paint(cell: str) -> str:
+    return click.style(cell, fg=_STYLES[cell]) if cell in _STYLES else cell
+
+
+def _bold(cell: str) -> str:
+    return click.style(cell, bold=True)

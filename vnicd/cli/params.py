@@ -2,19 +2,96 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from vnicd.cli import output
 from vnicd.cli.client import call
+from vnicd.cli.printing.template import Template
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 COMPLETION_TIMEOUT = 0.5
 """Seconds that the completion of a name waits for the hosting daemon."""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+WATCH_EVERY_S = 2.0
+
+
+def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Command], Command]:
+    """The options of a command that prints what is there; it is given `as_json`, and ends in output.emit().
+
+    `names`: its rows have names, which --quiet prints alone. `watch`: it only reads, and can be repeated.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(
+            *args: Any,
+            as_json: bool,
+            template: str | None,
+            quiet: bool = False,
+            every: float | None = None,
+            **more: Any,
+        ) -> None:
+            context = click.get_current_context()
+            form = _form(as_json, template, quiet)
+            context.meta[output.META] = form
+            show = functools.partial(command, *args, as_json=form.as_json, **more)
+            if every is None:
+                show()
+            else:
+                from vnicd.cli.printing.watch import repeat
+
+                repeat(show, every)
+
+        options = [click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")]
+        options.append(
+            click.option(
+                "--format",
+                "template",
+                metavar="FORMAT",
+                help="Print a line for each row, such as '{name} {state}': fields of the JSON document.",
+            )
+        )
+        if names:
+            options.append(click.option("-q", "--quiet", is_flag=True, help="Print only the names."))
+        if watch:
+            options.append(
+                click.option(
+                    "--watch",
+                    "every",
+                    metavar="[SECONDS]",
+                    is_flag=False,
+                    flag_value=str(WATCH_EVERY_S),
+                    type=click.FloatRange(min=0.1, max=86400),
+                    help="Repeat it every 2 seconds, or as often as told, until Ctrl-C.",
+                )
+            )
+        decorated: Any = run
+        for option in reversed(options):
+            decorated = option(decorated)
+        return cast(Command, decorated)
+
+    return decorate
+
+
+json_option = output_options()
+"""Those of a command that has nothing to name or to watch."""
+
+
+def _form(as_json: bool, template: str | None, quiet: bool) -> output.Form:
+    if sum((as_json, template is not None, quiet)) > 1:
+        raise click.UsageError("--json, --format and --quiet exclude each other", click.get_current_context())
+    if as_json or template == "json":
+        return output.Form(as_json=True)
+    text = "{name}" if quiet else template
+    try:
+        return output.Form(template=None if text is None else Template(text))
+    except ValueError as error:
+        raise click.UsageError(f"--format: {error}", click.get_current_context()) from error
 
 
 def partition_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

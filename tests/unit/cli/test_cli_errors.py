@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import threading
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_exit_codes_are_distinct() -> None:
     "argv",
     [
         ["status"],
-        ["links", "--json"],
+        ["links"],
         ["stats", "blue"],
         ["partition", "ls"],
         ["partition", "add", "blue"],
@@ -96,7 +97,10 @@ def test_bad_words_are_refused_without_asking_the_host(
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["partiton"], "no such command 'partiton'; try: vnicctl --help"),
+        (["partiton"], "no such command 'partiton'; did you mean vnicctl partition?"),
+        (["add", "blue"], "no such command 'add'; did you mean vnicctl partition add?"),
+        (["partition", "lst"], "no such command 'lst'; did you mean vnicctl partition list?"),
+        (["xyzzy"], "no such command 'xyzzy'; try: vnicctl --help"),
         (["partition", "add"], "missing argument 'NAME'; try: vnicctl partition add --help"),
         (
             ["partition", "add", "blue", "--mtu", "big"],
@@ -105,13 +109,72 @@ def test_bad_words_are_refused_without_asking_the_host(
         (["status", "blue"], "got unexpected extra argument (blue); try: vnicctl status --help"),
         (["status", "--yaml"], "no such option --yaml; try: vnicctl status --help"),
         (["status", "--jso"], "no such option --jso; did you mean --json?"),
-        (["--json", "status"], "--json stands behind the command, as in: vnicctl status --json"),
-        (["sockets", "--library", "--json"], "--library prints a path, and --json what is direct"),
+        (["status", "--format", "{name"], "--format: expected '}' before end of string; try: vnicctl status"),
+        (["partition", "ls", "-q", "--format", "{name}"], "--json, --format and --quiet exclude each other"),
+        (["status", "--watch", "0"], "invalid value for '--watch': "),
     ],
 )
 def test_usage(error_line: ErrorLine, argv: list[str], line: str) -> None:
     assert main(argv) == 2
     assert error_line().startswith(line)
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("argv", "code", "exit_code"),
+    [
+        (["stats", "bleu", "--json"], "not_found", 5),
+        (["stats", "bleu", "--format", "json"], "not_found", 5),
+        (["--json", "status"], "usage", 2),
+        (["statu", "--format=json"], "usage", 2),
+        (["sockets", "--library", "--json"], "usage", 2),
+        (["debug", "trace", "--lines", "0", "--json"], "usage", 2),
+    ],
+)
+def test_an_error_is_a_document_where_one_was_asked_for(
+    host: FakeHost, capsys: Captured, argv: list[str], code: str, exit_code: int
+) -> None:
+    """And the line on standard error is there all the same."""
+    host.answers["stats"] = from_code("not_found", "there is no partition bleu", "list them")
+    assert main(argv) == exit_code
+    captured = capsys.readouterr()
+    error = json.loads(captured.out)["error"]
+    assert error["code"] == code
+    assert captured.err == f"vnicctl: {error['message']}; {error['hint']}\n"
+
+
+def test_a_command_that_has_printed_its_document_prints_no_other(
+    host: FakeHost, capsys: Captured, runtime: Path
+) -> None:
+    (runtime / "lab.toml").write_text("[partitions.web]")
+    error = {"code": "taken", "message": "it is taken", "hint": ""}
+    change = {
+        "op": "add",
+        "kind": "partition",
+        "name": "web",
+        "fields": {},
+        "done": False,
+        "error": error,
+        "note": "",
+    }
+    host.answers["fabric.apply"] = {"changes": [change], "kept": [], "refused": False}
+    assert main(["apply", str(runtime / "lab.toml"), "--json"]) == 8
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["changes"] == [change]
+    assert captured.err == "vnicctl: it is taken\n"
+
+
+@pytest.mark.parametrize(
+    "argv", [["stats", "gren"], ["partition", "rm", "gren"], ["debug", "link", "blue", "gren"]]
+)
+def test_a_similar_partition_is_suggested(host: FakeHost, error_line: ErrorLine, argv: list[str]) -> None:
+    for method in ("stats", "partition.remove", "debug.link"):
+        host.answers[method] = from_code("not_found", "there is no partition gren", "list them")
+    assert main(argv) == 5
+    assert error_line() == "there is no partition gren; did you mean green?"
+    host.answers["partition.list"] = {"partitions": []}
+    assert main(argv) == 5
+    assert error_line() == "there is no partition gren; list them"
 
 
 @pytest.mark.parametrize("argv", [[], ["partition"]])
@@ -138,7 +201,7 @@ def test_a_group_alone_shows_its_help(capsys: Captured, argv: list[str]) -> None
 def test_unexpected_errors(
     error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, line: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("vnicd.cli.output.emit", fail)

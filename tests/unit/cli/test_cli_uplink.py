@@ -111,7 +111,7 @@ def test_set_refused_by_the_host(
     assert error_line() == error.line()
 
 
-@pytest.mark.parametrize("argv", [["set", "eth1"], ["show"], ["show", "--json"], ["clear"]])
+@pytest.mark.parametrize("argv", [["set", "eth1"], ["show"], ["clear"]])
 @pytest.mark.usefixtures("runtime")
 def test_not_running(error_line: ErrorLine, argv: list[str]) -> None:
     assert main(["uplink", *argv]) == 3

@@ -95,7 +95,7 @@ def test_status_has_a_line_for_it_and_port_0_an_interface(host: FakeHost, capsys
 
 def test_help_tells_modes_aliases_and_the_subnets_of_nat(capsys: Captured) -> None:
     assert main(["uplink", "--help"]) == 0
-    assert "clear, unset, del" in capsys.readouterr().out
+    assert "clear, unset, rm, del" in capsys.readouterr().out
     assert main(["uplink", "set", "--help"]) == 0
     out = capsys.readouterr().out
     assert "vnicctl uplink set eth1 --mode shared\n" in out

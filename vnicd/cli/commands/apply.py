@@ -63,7 +63,7 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     params = {"declared": fabric_file.to_json(declared), "dry_run": dry_run, "allow_empty": allow_empty}
     timeout = APPLY_TIMEOUT_S + APPLY_TIMEOUT_EACH_S * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)
-    output.emit(answer, as_json, _show)
+    output.emit(answer, as_json, _show, rows="changes")
     if answer["refused"]:
         count = sum(bool(each["obstacles"]) for each in answer["changes"])
         what = "one change" if count == 1 else f"{count} changes"

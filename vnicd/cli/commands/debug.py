@@ -47,7 +47,7 @@ def link(one: str, other: str, as_json: bool) -> None:
       vnicctl debug link blue green
       vnicctl debug link host blue --json
     """
-    output.emit(call("debug.link", {"from": one, "to": other}), as_json, _show_link)
+    output.emit(call("debug.link", {"from": one, "to": other}), as_json, _show_link, rows="directions")
 
 
 def _show_link(data: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def trace(name: str, lines: int | None, as_json: bool) -> None:
     data = process.document("trace", name)
     if lines is not None:
         data["records"] = data["records"][-lines:]
-    output.emit(data, as_json, _show_trace)
+    output.emit(data, as_json, _show_trace, rows="records")
 
 
 def _show_trace(data: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from vnicd.cli import output, units
 from vnicd.cli.client import call
-from vnicd.cli.params import json_option
+from vnicd.cli.params import output_options
 
 HEADERS = ("FROM", "TO", "PATH", "STATE", "PAGES", "FRAMES", "BYTES", "WAKEUPS", "DROPS")
 NUMBERS = ("PAGES", "FRAMES", "BYTES", "WAKEUPS")
@@ -16,7 +16,7 @@ NUMBERS = ("PAGES", "FRAMES", "BYTES", "WAKEUPS")
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also pairs that have no link and no traffic.")
-@json_option
+@output_options(watch=True)
 def links(everything: bool, as_json: bool) -> None:
     """Tell how each pair of ports talks: direct or by relay.
 
@@ -29,7 +29,14 @@ def links(everything: bool, as_json: bool) -> None:
       vnicctl links --all
       vnicctl links --json | jq '.links[] | {ports, path}'
     """
-    output.emit(call("links"), as_json, lambda data: _show(data["links"], everything))
+    data = call("links")
+    ways = [
+        {**pair, **way}
+        for pair in data["links"]
+        if everything or _matters(pair)
+        for way in pair["directions"]
+    ]
+    output.emit(data, as_json, lambda data: _show(data["links"], everything), rows=ways)
 
 
 def _show(pairs: list[dict[str, Any]], everything: bool) -> None:

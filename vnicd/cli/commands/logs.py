@@ -13,7 +13,7 @@ from typing import IO, NoReturn
 
 import click
 
-from vnicd.cli import process
+from vnicd.cli import process, units
 from vnicd.cli.params import HOST, daemon_names
 from vnicd.config import Paths
 from vnicd.errors import Invalid, NotFound, Unsupported
@@ -93,5 +93,4 @@ def _follow(path: Path, file: IO[bytes]) -> None:
 
 def _print(line: bytes) -> None:
     """A line without control characters: the daemon that has written it may be hostile."""
-    text = line.decode(errors="replace").expandtabs()
-    click.echo("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
+    click.echo(units.printable(line.decode(errors="replace").expandtabs()))

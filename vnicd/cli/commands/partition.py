@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from vnicd.cli import output, units
-from vnicd.cli.client import call
+from vnicd.cli.client import alike, call
 from vnicd.cli.groups import Group
-from vnicd.cli.params import json_option, name_argument, names_argument
+from vnicd.cli.params import json_option, name_argument, names_argument, output_options
 from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
 
 CHANGE_TIMEOUT = 30.0
@@ -144,7 +144,7 @@ def change_each(method: str, names: Sequence[str]) -> None:
         known = {each["name"] for each in call("partition.list")["partitions"]}
         for name in names:
             if name not in known:
-                raise NotFound(f"there is no partition {name}", "nothing was changed")
+                raise NotFound(f"there is no partition {name}, so nothing was changed", alike(name, known))
     failures: list[VnicdError] = []
     for name in names:
         try:
@@ -166,7 +166,7 @@ def change_each(method: str, names: Sequence[str]) -> None:
 @click.option(
     "--owner", metavar="KEY[=VALUE]", multiple=True, help="Only those whose owner has this; repeatable."
 )
-@json_option
+@output_options(names=True, watch=True)
 def list_(owner: tuple[str, ...], as_json: bool) -> None:
     """List the partitions.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from vnicd.cli.client import call
+from vnicd.cli.client import alike, call
 from vnicd.cli.params import names_argument
 from vnicd.cli.spinner import Spinner
 from vnicd.config import Paths
@@ -75,7 +75,8 @@ def _missing(names: Sequence[str], until: str, states: dict[str, str]) -> list[s
     """The partitions that are not yet as they should be; NotFound when they never can be."""
     unknown = [name for name in names if name not in states]
     if unknown and until != REMOVED:
-        raise NotFound(f"there is no partition {unknown[0]}", "list them with: vnicctl partition list")
+        hint = alike(unknown[0], states) or "list them with: vnicctl partition list"
+        raise NotFound(f"there is no partition {unknown[0]}", hint)
     if until == REMOVED:
         return [name for name in names if name in states]
     return [name for name in names if (states[name] == "up") is (until == DOWN)]

@@ -9,7 +9,7 @@ import click
 
 from vnicd.cli import library, output, units
 from vnicd.cli.client import call
-from vnicd.cli.params import json_option
+from vnicd.cli.params import output_options
 
 HEADERS = ("CLIENT", "SERVER", "STATE", "SENT", "RECEIVED", "PROGRAMS")
 NUMBERS = ("SENT", "RECEIVED")
@@ -20,7 +20,7 @@ REASON_HEADERS = ("PROGRAM", "PID", "PARTITION", "OTHER END", "TIMES", "AGO", "N
 @click.option(
     "--library", "only_library", is_flag=True, help="Only print the library's path, for LD_PRELOAD."
 )
-@json_option
+@output_options(watch=True)
 def sockets(only_library: bool, as_json: bool) -> None:
     """Tell which TCP connections are direct, and why others are not.
 
@@ -49,7 +49,7 @@ def sockets(only_library: bool, as_json: bool) -> None:
     if only_library:
         click.echo(library.path())
         return
-    output.emit(call("sockets.list"), as_json, _show)
+    output.emit(call("sockets.list"), as_json, _show, rows="connections")
 
 
 def _show(data: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from vnicd.cli import output, units
 from vnicd.cli.client import call
-from vnicd.cli.params import json_option, name_argument
+from vnicd.cli.params import name_argument, output_options
 
 HEADERS = ("NAME", "SENT FRAMES", "SENT BYTES", "RECEIVED FRAMES", "RECEIVED BYTES", "DROPS")
 TAP_COUNTERS = ("tap_rx_frames", "tap_rx_bytes", "tap_tx_frames", "tap_tx_bytes")
@@ -17,7 +17,7 @@ TAP_COUNTERS = ("tap_rx_frames", "tap_rx_bytes", "tap_tx_frames", "tap_tx_bytes"
 
 @click.command()
 @name_argument(required=False)
-@json_option
+@output_options(watch=True)
 def stats(name: str | None, as_json: bool) -> None:
     """Tell what each port sent, received and dropped.
 

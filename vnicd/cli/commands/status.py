@@ -8,13 +8,13 @@ import click
 
 from vnicd.cli import output, units
 from vnicd.cli.client import call
-from vnicd.cli.params import json_option
+from vnicd.cli.params import output_options
 
 PORT_HEADERS = ("PORT", "NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "PAGES", "NAMESPACE", "ADDRESSES")
 
 
 @click.command()
-@json_option
+@output_options(watch=True)
 def status(as_json: bool) -> None:
     """Tell how the fabric is and what its ports are.
 
@@ -23,7 +23,7 @@ def status(as_json: bool) -> None:
       vnicctl status
       vnicctl status --json | jq '.ports[] | {name, state}'
     """
-    output.emit(call("status"), as_json, _show)
+    output.emit(call("status"), as_json, _show, rows="ports")
 
 
 def _show(data: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import click
 from vnicd.cli import output, units
 from vnicd.cli.client import call
 from vnicd.cli.groups import Group
-from vnicd.cli.params import json_option, partition_names
+from vnicd.cli.params import output_options, partition_names
 from vnicd.errors import Busy
 
 CHANGE_TIMEOUT = 30.0
@@ -42,7 +42,9 @@ def _published(context: click.Context, parameter: click.Parameter, incomplete: s
     return [f"{head}:{found}:" for found in partition_names(context, parameter, name)]
 
 
-@click.group(cls=Group, aliases={"ls": "show", "unset": "clear", "del": "clear"})
+@click.group(
+    cls=Group, aliases={"ls": "show", "inspect": "show", "unset": "clear", "rm": "clear", "del": "clear"}
+)
 def uplink() -> None:
     """Share a real NIC with the partitions."""
 
@@ -109,7 +111,7 @@ def set_(
 
 
 @uplink.command()
-@json_option
+@output_options(watch=True)
 def show(as_json: bool) -> None:
     """Show the uplink, what its NIC can do and what it carried.
 
