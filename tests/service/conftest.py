@@ -21,11 +21,20 @@ from tests.framework.systemd.container import ROOT, Container, missing
 from tests.framework.waiting import wait_until
 from tests.service.service import Service
 
+HERE = Path(__file__).parent
+
 Pair = tuple[Partition, Partition]
 Boot = Callable[[], Service]
 
 _numbers = itertools.count(1)
 _living: list[Service] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever comes first builds all wheels, which takes minutes on a busy machine, and boots a container."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session", autouse=True)
