@@ -176,7 +176,10 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         full = BLOCKED in (kernel.state, direct.state) or errno.EAGAIN in (kernel.error, direct.error)
         lost = {errno.EPIPE, errno.ECONNRESET}  # the second where the FIN, behind all bytes, had not come
         ended = direct.error in lost or 0 < direct.result < kernel.result
-        return full or (kernel.result > 0 and ended) or {kernel.error, direct.error} == lost
+        freed = (
+            kernel.error in lost and bool(direct.waited) and direct.result > 0
+        )  # by a read: TCP waits for a third
+        return full or freed or (kernel.result > 0 and ended) or {kernel.error, direct.error} == lost
     if step.op in ("sendall", "fill"):
         shut = any(each.step.op == "shutdown" and each.step.args[1] != 1 for each in before)
         return shut and (step.op == "sendall" or kernel.result == direct.result)
@@ -208,6 +211,9 @@ def _told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     waited = bool(kernel.waited and direct.waited)
     if waited and step.op == "sendall" and {kernel.error, direct.error} == {errno.EBADF, errno.ECONNRESET}:
         return True  # its number was closed as well: which of the two its next write meets
+    closed = any(each.step.op == "close" and each.step.args[0] == step.args[0] for each in before)
+    if step.op == "sendall" and closed and kernel.state == BLOCKED and direct.error == errno.EBADF:
+        return True  # the write that the close met had room, and the next one has no number
     replaced = any(each.step.op == "dup" and each.step.args[1] == step.args[0] for each in before)
     if step.op == "sendall" and replaced and errno.ECONNRESET in (kernel.error, direct.error):
         return True  # the same, where the number means another connection meanwhile
@@ -375,6 +381,13 @@ def _rerouted(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outco
     return asks and changed and errno.ENOTCONN in (kernel.error, direct.error)
 
 
+def _edge_of_relay(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """Who watches edges has read all before the next one; a relay's end lends no further bytes until then."""
+    passed_on = any(each.step.op in ("give", "take", "exec") or step_execs(each.step) for each in before)
+    edges = any(each.step.op == "epollctl" and "ET" in each.step.text for each in before)
+    return step.op == "epollwait" and passed_on and edges and direct.state == BLOCKED and kernel.state == DONE
+
+
 RULES = [
     Allowed("direct-sockets.md: MSG_MORE and TCP_CORK hold nothing back, so bytes come sooner", _held),
     Allowed(
@@ -383,6 +396,9 @@ RULES = [
         _deferred,
     ),
     Allowed("direct-sockets.md: a relay's end is a Unix socket", _relayed),
+    Allowed(
+        "direct-sockets.md: an edge of a relay's end needs that what came before was read", _edge_of_relay
+    ),
     Allowed("direct-sockets.md, known faults: a close under a call that was left by a jump", _jumped),
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
     Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),

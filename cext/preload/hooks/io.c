@@ -37,6 +37,32 @@ static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
     return ns != 0 ? now_ns() + ns : 0;
 }
 
+/* Sends what is left of a write that has moved `total` bytes, as a program that waits counts on all of them to go. */
+static size_t send_rest(const struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags,
+                        size_t total) {
+    int tcp = conn->tcp >= 0 ? conn->tcp : conn_is_under(conn, fd) ? fd : -1;
+    size_t moved = total, skip = total;
+    struct opening opening;
+    for (; count > 0 && skip >= iov->iov_len; iov++, count--)
+        skip -= iov->iov_len;
+    handlers_open(&opening);
+    while (count > 0 && tcp >= 0) {
+        struct iovec first = {(char *)iov->iov_base + skip, iov->iov_len - skip};
+        struct msghdr message = {.msg_iov = skip != 0 ? &first : (struct iovec *)iov,
+                                 .msg_iovlen = skip != 0 ? 1 : count};
+        ssize_t n = real_sendmsg(tcp, &message, flags | MSG_NOSIGNAL); /* the next call tells of an error */
+        if (n > 0)
+            moved += (size_t)n;
+        if (skip == 0 || n != (ssize_t)first.iov_len)
+            break;
+        skip = 0;
+        iov++;
+        count--;
+    }
+    handlers_close(&opening);
+    return moved;
+}
+
 /* The connection fell back. If its number was closed under this call, TCP goes on with the socket that it has. */
 static ssize_t gone_plain(const struct conn *conn, const struct iovec *iov, size_t count, int flags, size_t total,
                           bool sends) {
@@ -212,6 +238,8 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             conn_give_back_error(conn, errno);
         if (n < 0)
             return total != 0 ? (ssize_t)total : failed_write(flags);
+        if (UNLIKELY(conn_phase(conn) == CONN_PLAIN && total != 0 && wait))
+            return (ssize_t)send_rest(conn, fd, iov, count, flags, total);
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
             return gone_plain(conn, iov, count, wait ? flags : flags | MSG_DONTWAIT, total, true);
         if (n > 0)
