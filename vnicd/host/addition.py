@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vnicd.errors import TimedOut
+from vnicd.errors import TimedOut, VnicdError
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.operation import Step, carry_out
 from vnicd.host.partitions import kernel_ops
@@ -113,11 +114,22 @@ class Addition:
         await self.parts.actions.stop_daemon(self.port)
 
     async def _wait_for_daemon(self) -> None:
+        supervisor, name = self.parts.actions.supervisor, self.spec.name
+        up = asyncio.ensure_future(self.port.up.wait())
+        hopeless = asyncio.ensure_future(supervisor.hopeless(self.port))
         try:
-            await asyncio.wait_for(self.port.up.wait(), REGISTER_TIMEOUT_S)
-        except TimeoutError as error:
-            text = f"the daemon of partition {self.spec.name} did not start in {REGISTER_TIMEOUT_S:g} s"
-            raise TimedOut(text) from error
+            await asyncio.wait({up, hopeless}, timeout=REGISTER_TIMEOUT_S, return_when=FIRST_COMPLETED)
+            if up.done():
+                return
+            if hopeless.done():
+                why = hopeless.result() or "it dies without a word"
+                raise VnicdError(f"the daemon of partition {name} can't start: {why}")
+            why = await supervisor.last_words(self.port)
+            text = f"the daemon of partition {name} did not start in {REGISTER_TIMEOUT_S:g} s"
+            raise TimedOut(f"{text}: {why}" if why else text)
+        finally:
+            up.cancel()
+            hopeless.cancel()
 
     async def _look_again(self) -> None:
         self.parts.uplink.look_again()

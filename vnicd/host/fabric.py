@@ -296,6 +296,7 @@ class Fabric:
 
     def _port_up(self, port: Port) -> None:
         port.daemon_came_up()
+        self.supervisor.came_up(port)
         self.log_files.hand(port)
         self.relay.announce(port, directory.LIVE)
         self.attachments.look_soon()
@@ -319,7 +320,10 @@ class Fabric:
         if port.number in self.reconciler.ending:
             log.info("the daemon of partition %s is started again", port.spec.name)
         else:
-            log.warning("the daemon of partition %s has died", port.spec.name)
+            words = self.supervisor.deaths_of(port).words
+            log.warning(
+                "the daemon of partition %s has died%s", port.spec.name, f": {words}" if words else ""
+            )
         self.reconciler.task(self.reconciler.revive(port, self.supervisor.delay(port)))
         self.on_change()
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from vnicd import __version__
 from vnicd.config import Options, Paths, wanted_log_level
+from vnicd.errors import NotPermitted
 from vnicd.link.endpoint import Endpoint
 from vnicd.native import counters, directory
 from vnicd.native.loop import Loop
@@ -98,6 +99,9 @@ class Partition:
             if self.tap < 0 and time.monotonic() > deadline:
                 log.error("no hosting daemon takes it in")
                 return 3
+            if self.tap < 0 and not os.access(".", os.X_OK):
+                log.error("the runtime directory %s", self._not_entered())
+                return NotPermitted.exit_code
             due = self.host is None and time.monotonic() >= self.connect_at
             if due and not self._connect() and self._fabric_is_gone():
                 return 0  # the fabric was taken down while nobody told us
@@ -108,6 +112,9 @@ class Partition:
             self.thread.join()
         trace.note("ended")
         return 0
+
+    def _not_entered(self) -> str:
+        return f"{self.paths.root} can't be entered by user {os.geteuid()}; allow it: chmod o+x {self.paths.root}"
 
     def _on_signal(self, number: int, frame: object) -> None:
         trace.note("signal", number)

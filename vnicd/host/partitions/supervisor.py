@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from vnicd.config import Paths
+from vnicd.host.partitions import last_words
+from vnicd.host.partitions.last_words import Deaths
 from vnicd.host.ports.port import Port
 from vnicd.kernel import process
 from vnicd.process import privileges
@@ -33,6 +35,8 @@ class Supervisor(ABC):
         self.on_death = on_death
         self.births: dict[str, float] = {}
         self.backoffs: dict[str, float] = {}
+        self.deaths: dict[str, Deaths] = {}
+        """{partition: of its daemons since the last that came up}."""
         self.tasks: set[asyncio.Task[None]] = set()
 
     @abstractmethod
@@ -58,6 +62,31 @@ class Supervisor(ABC):
     @abstractmethod
     def withdraw(self, port: Port) -> None:
         """The partition is no more: take away what was made for its daemon to start."""
+
+    async def hopeless(self, port: Port) -> str:
+        """Wait until there is no use in waiting for the daemon of a port that is being added; why it does not start."""
+        deaths = self.deaths_of(port)
+        await deaths.are_too_many.wait()
+        return deaths.words
+
+    async def last_words(self, port: Port) -> str:
+        """Why the daemon of a port has ended, or what it has said last; empty when that is not known."""
+        return self.deaths_of(port).words or self.said(port)
+
+    def said(self, port: Port) -> str:
+        """What the daemon of a port that lives has said last, if it is for us to know."""
+        return ""
+
+    def obituary(self, port: Port) -> str:
+        """Why the daemon of a port, which has just ended, did so; empty when that is not known."""
+        return ""
+
+    def deaths_of(self, port: Port) -> Deaths:
+        return self.deaths.setdefault(port.spec.name, Deaths())
+
+    def came_up(self, port: Port) -> None:
+        """Its daemon serves: what became of those before counts no more."""
+        self.deaths.pop(port.spec.name, None)
 
     @abstractmethod
     async def end_service(self) -> None:
@@ -91,6 +120,7 @@ class Supervisor(ABC):
         """The partition is no more, and another one of its name is not to wait for what became of it."""
         self.births.pop(port.spec.name, None)
         self.backoffs.pop(port.spec.name, None)
+        self.deaths.pop(port.spec.name, None)
 
     def watch(self, port: Port, pid: int, pidfd: int) -> None:
         port.watched(pid, process.start_time(pid) or 0, pidfd)
@@ -109,6 +139,7 @@ class Supervisor(ABC):
 
     def _ended(self, port: Port, pidfd: int) -> None:
         if port.pidfd == pidfd:
+            self.deaths_of(port).add(self.obituary(port))
             self.forget(port)
             self.on_death(port)
 
@@ -119,11 +150,14 @@ class Children(Supervisor):
     def __init__(self, paths: Paths, on_death: Callable[[Port], None]) -> None:
         super().__init__(paths, on_death)
         self.children: dict[int, subprocess.Popen[bytes]] = {}
+        self.log_ends: dict[int, int] = {}
+        """{pid: bytes of the log when it was started}."""
 
     def start(self, port: Port) -> None:
         name = port.spec.name
         self.paths.logs.mkdir(mode=0o755, exist_ok=True)
         with self.paths.log(name).open("ab") as log:
+            before = log.tell()
             child = subprocess.Popen(
                 [sys.executable, "-m", "vnicd", "partition", name],
                 stdin=subprocess.DEVNULL,
@@ -136,7 +170,7 @@ class Children(Supervisor):
                     privileges.VARIABLE: str(privileges.user_of(self.paths.root, port.number)),
                 },
             )
-        self.children[child.pid] = child
+        self.children[child.pid], self.log_ends[child.pid] = child, before
         self.born(port)
         port.daemon_started()
         self.watch(port, child.pid, os.pidfd_open(child.pid))
@@ -156,6 +190,19 @@ class Children(Supervisor):
         finally:
             os.close(pidfd)
 
+    def said(self, port: Port) -> str:
+        since = self.log_ends.get(port.pid)
+        return last_words.in_file(self.paths.log(port.spec.name), since) if since is not None else ""
+
+    def obituary(self, port: Port) -> str:
+        child = self.children.get(port.pid)
+        if child is None:  # an earlier hosting daemon has started it
+            return ""
+        exit_code = child.poll()
+        return last_words.together(
+            last_words.how(exit_code) if exit_code is not None else "", self.said(port)
+        )
+
     def withdraw(self, port: Port) -> None:
         """A child needs nothing that would be left."""
 
@@ -164,6 +211,7 @@ class Children(Supervisor):
 
     def forget(self, port: Port) -> None:
         child = self.children.pop(port.pid, None)
+        self.log_ends.pop(port.pid, None)
         super().forget(port)
         if child is not None:
             child.poll()

@@ -6,17 +6,23 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vnicd.errors import VnicdError
+from vnicd.host.partitions import last_words
 from vnicd.host.partitions.supervisor import Supervisor
 from vnicd.host.ports.port import Port
 
 log = logging.getLogger(__name__)
 
 PREFIX, SUFFIX = "vnicd-partition@", ".service"
+UNIT_LOOK_S = 0.5
+"""Seconds between two looks at a unit whose daemon is waited for."""
+
+SHOWN = "LoadState,ActiveState,NRestarts,InvocationID,ExecMainCode,ExecMainStatus"
+
 HOST = ("vnicd.socket", "vnicd.service")
 """The socket first, or it starts the service again."""
 
@@ -79,6 +85,40 @@ async def systemctl(*words: str) -> None:
     _, complaint = await child.communicate()
     if child.returncode:
         log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
+
+
+async def output_of(*words: str) -> str:
+    """What a program of systemd prints; empty when it can't be run or fails."""
+    null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    try:
+        child = await asyncio.create_subprocess_exec(*words, stdin=null, stdout=pipe, stderr=null)
+    except OSError:
+        return ""
+    printed, _ = await child.communicate()
+    return printed.decode(errors="replace")
+
+
+async def show(unit: str) -> dict[str, str]:
+    """What systemd knows of a unit: SHOWN, as far as it knows that."""
+    printed = await output_of("systemctl", "show", f"--property={SHOWN}", unit)
+    return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+
+
+def how_ended(facts: Mapping[str, str]) -> str:
+    """How the last process of a unit has ended; empty when none has, or well."""
+    status = facts.get("ExecMainStatus", "")
+    code = int(status) if status.isdigit() else 0
+    by_signal = facts.get("ExecMainCode") in ("2", "3")  # CLD_KILLED, CLD_DUMPED
+    return last_words.how(-code if by_signal else code) if code else ""
+
+
+async def said_in(runs: Iterable[str]) -> str:
+    """The last line in the journal of these runs of a unit, known by their invocation ids."""
+    matches = [f"_SYSTEMD_INVOCATION_ID={run}" for run in dict.fromkeys(runs) if run]
+    if not matches:
+        return ""
+    words = ("journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=1", *matches)
+    return last_words.in_text(await output_of(*words))
 
 
 def drop_ins_of(name: str) -> Path:
@@ -144,6 +184,24 @@ class Units(Supervisor):
     def has_daemon(self, port: Port) -> bool:
         """Always: a unit whose daemon has died is started again by systemd, unless it was told to stop."""
         return True
+
+    async def hopeless(self, port: Port) -> str:
+        """By looking at the unit again and again: systemd tells nobody of a daemon that has not registered."""
+        unit, runs = unit_name(port.spec.name), []
+        while True:
+            await asyncio.sleep(UNIT_LOOK_S)
+            facts = await show(unit)
+            if facts.get("LoadState", "loaded") != "loaded":
+                return f"{unit}: {facts['LoadState']}"
+            runs.append(facts.get("InvocationID", ""))
+            restarts = facts.get("NRestarts", "")
+            has_failed = facts.get("ActiveState") == "failed"
+            if has_failed or (restarts.isdigit() and int(restarts) >= last_words.HOPELESS_AFTER):
+                return last_words.together(how_ended(facts), await said_in(runs))
+
+    async def last_words(self, port: Port) -> str:
+        facts = await show(unit_name(port.spec.name))
+        return last_words.together(how_ended(facts), await said_in([facts.get("InvocationID", "")]))
 
     async def end(self, port: Port) -> None:
         await self.settle()  # or a start that was asked for before may come after it
