@@ -129,3 +129,31 @@ def test_a_wrong_file_is_told_of_when_the_service_starts(service: Service, pair:
         service.container.systemctl("stop", "vnicd")
         service.settle()
     wait_until(lambda: "2 of 2" in service.container.show(HOST, "StatusText"), 10, "it runs again")
+
+
+def names_of(service: Service) -> set[str]:
+    return {each["name"] for each in service.call("partition.list")["partitions"]}
+
+
+def test_an_attachment_outlives_a_reload_and_ends_with_its_process(service: Service, pair: Pair) -> None:
+    """The confined service sees, and lets go of, the namespace that it was asked to attach."""
+    blue, _ = pair
+    box = ["systemd-run", "--unit=box", "unshare", "--net", "sleep", "600"]
+    service.container.run(box)
+    pid = service.container.show("box.service", "MainPID")
+    namespace = f"/proc/{pid}/ns/net"
+    wait_until(
+        lambda: (
+            service.container.run(["readlink", namespace]).stdout
+            != service.container.run(["readlink", "/proc/1/ns/net"]).stdout
+        ),
+        10,
+        "it has a namespace of its own",
+    )
+    given = ("--netns", namespace, "--address", "10.77.0.9/24", "--owner", "app=box")
+    service.cli("partition", "add", "box", *given)
+    assert blue.ping("10.77.0.9").lost == 0
+    service.container.systemctl("reload", "vnicd")
+    assert names_of(service) == {"blue", "green", "box"}
+    service.container.systemctl("stop", "box")
+    wait_until(lambda: names_of(service) == {"blue", "green"}, 10, "it has ended")

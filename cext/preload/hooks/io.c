@@ -16,6 +16,7 @@
 #include "stream/pieces.h"
 #include "stream/ring.h"
 #include "wait/block.h"
+#include "wait/plain.h"
 #include "wait/sleeper.h"
 #include "watch/watch.h"
 
@@ -30,37 +31,6 @@ static ssize_t fail(int error) {
 /* A call that has waited in vain, and has moved `total` bytes. Made anew, it is for whatever has the number now. */
 static ssize_t given_up(size_t total) {
     return total != 0 ? (ssize_t)total : errno == ERESTART ? ANEW : -1;
-}
-
-static uint64_t deadline_of(const _Atomic uint64_t *timeout_ns) {
-    uint64_t ns = atomic_load_explicit(timeout_ns, memory_order_relaxed);
-    return ns != 0 ? now_ns() + ns : 0;
-}
-
-/* Sends what is left of a write that has moved `total` bytes, as a program that waits counts on all of them to go. */
-static size_t send_rest(const struct conn *conn, int fd, const struct iovec *iov, size_t count, int flags,
-                        size_t total) {
-    int tcp = conn->tcp >= 0 ? conn->tcp : conn_is_under(conn, fd) ? fd : -1;
-    size_t moved = total, skip = total;
-    struct opening opening;
-    for (; count > 0 && skip >= iov->iov_len; iov++, count--)
-        skip -= iov->iov_len;
-    handlers_open(&opening);
-    while (count > 0 && tcp >= 0) {
-        struct iovec first = {(char *)iov->iov_base + skip, iov->iov_len - skip};
-        struct msghdr message = {.msg_iov = skip != 0 ? &first : (struct iovec *)iov,
-                                 .msg_iovlen = skip != 0 ? 1 : count};
-        ssize_t n = real_sendmsg(tcp, &message, flags | MSG_NOSIGNAL); /* the next call tells of an error */
-        if (n > 0)
-            moved += (size_t)n;
-        if (skip == 0 || n != (ssize_t)first.iov_len)
-            break;
-        skip = 0;
-        iov++;
-        count--;
-    }
-    handlers_close(&opening);
-    return moved;
 }
 
 /* The connection fell back. If its number was closed under this call, TCP goes on with the socket that it has. */
@@ -126,7 +96,7 @@ static ssize_t receive_nothing(struct conn *conn, int fd, bool wait, bool bad) {
         return stream_events(conn, POLLIN) != 0 ? receive_nothing(conn, fd, true, bad) : fail(EAGAIN);
     }
     /* As TCP: whatever ends the wait, be it a signal, also of a handler that restarts, or an error, which stays pending. */
-    if (block(conn, fd, POLLIN, deadline_of(&conn->own->receive_timeout_ns), !bad) != 0 && bad)
+    if (block(conn, fd, POLLIN, block_deadline(&conn->own->receive_timeout_ns), !bad) != 0 && bad)
         return given_up(0);
     if (conn_phase(conn) == CONN_PLAIN)
         return gone_plain(conn, &nowhere, 0, 0, 0, false);
@@ -181,7 +151,7 @@ static ssize_t receive(struct conn *conn, int fd, const struct iovec *iov, size_
             }
             return fail(EAGAIN);
         }
-        until = until != 0 ? until : deadline_of(&conn->own->receive_timeout_ns);
+        until = until != 0 ? until : block_deadline(&conn->own->receive_timeout_ns);
         size_t few = peek ? target : flags & MSG_WAITALL ? 1 : target - total; /* others see what SO_RCVLOWAT leaves */
         bool over = block_for_bytes(conn, fd, few, until, total != 0) != 0;
         if (over && stream_readable(conn) == 0)
@@ -239,7 +209,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
         if (n < 0)
             return total != 0 ? (ssize_t)total : failed_write(flags);
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN && total != 0 && wait))
-            return (ssize_t)send_rest(conn, fd, iov, count, flags, total);
+            return (ssize_t)plain_send_rest(conn, fd, iov, count, flags, total);
         if (UNLIKELY(conn_phase(conn) == CONN_PLAIN))
             return gone_plain(conn, iov, count, wait ? flags : flags | MSG_DONTWAIT, total, true);
         if (n > 0)
@@ -255,7 +225,7 @@ static ssize_t transmit(struct conn *conn, int fd, const struct iovec *iov, size
             return total != 0 ? (ssize_t)total : fail(EAGAIN);
         }
         if (until == 0)
-            until = deadline_of(&conn->own->send_timeout_ns);
+            until = block_deadline(&conn->own->send_timeout_ns);
         if (block(conn, fd, POLLOUT, until, total != 0) != 0)
             return given_up(total);
     }

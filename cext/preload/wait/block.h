@@ -15,3 +15,9 @@ int block_for_bytes(struct conn *conn, int fd, size_t bytes, uint64_t deadline_n
 void block_done(struct conn *conn);
 
 void block_look(struct conn *conn, int fd); /* for who does not wait, before it says EAGAIN */
+
+/* Of SO_RCVTIMEO or SO_SNDTIMEO: 0 for none. */
+static inline uint64_t block_deadline(const _Atomic uint64_t *timeout_ns) {
+    uint64_t ns = atomic_load_explicit(timeout_ns, memory_order_relaxed);
+    return ns != 0 ? now_ns() + ns : 0;
+}
