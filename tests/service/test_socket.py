@@ -54,7 +54,7 @@ def test_a_host_that_cannot_start_tells_its_clients_why(service: Service, pair: 
         assert time.monotonic() - begin < SOON
         assert (done.returncode, done.stdout) == (7, "")
         assert done.stderr.startswith(f"vnicctl: the hosting daemon can't run: {CONFIG}:1: ")
-    complaints = [check for check in service.json("doctor")["checks"] if check["name"] == "fabric"]
+    complaints = [check for check in service.doctor() if check["name"] == "fabric"]
     assert [f"{CONFIG}:1: " in check["detail"] for check in complaints] == [True]
     assert service.restarts(HOST) == 0
     assert service.container.show(SOCKET, "ActiveState") == "active"

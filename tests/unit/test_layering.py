@@ -21,7 +21,7 @@ LAYERS = (
     {"vnicd.native"},
     {"vnicd.kernel.limits"},
     {"vnicd.kernel", "vnicd.process", "vnicd.link"},
-    {"vnicd.kernel.sockets"},
+    {"vnicd.kernel.sockets", "vnicd.kernel.drift"},
     {"vnicd.host.ports"},
     {"vnicd.host.links"},
     {"vnicd.host.partitions", "vnicd.host.broker", "vnicd.host.control"},

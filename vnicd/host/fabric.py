@@ -13,9 +13,11 @@ from vnicd.config import Options, Paths
 from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
+from vnicd.host.links.progress import Progress
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.attachments import Attachments
+from vnicd.host.partitions.drift import DriftWatch
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.leftovers import Leftovers
 from vnicd.host.partitions.log_files import LogFiles
@@ -60,6 +62,8 @@ class Fabric:
         self.reconciler = Reconciler(self.ports, self.actions, self._save, self._conclude)
         self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
         self.relay.on_lost_tap = self.uplink.lost_interface
+        self.drift = DriftWatch(self.ports, self.actions.kernel, self._mtu_is_known)
+        self.progress = Progress(self.ports, self.relay)
         self.broker_service = BrokerService(self.ports, self.actions.kernel)
         self.attachments = Attachments(
             self.ports, self.reconciler.task, self.broker_service.follow_soon, self.reconciler.lost_tap
@@ -99,7 +103,12 @@ class Fabric:
         await _all_up([port for port in dead if port.state is PortState.STARTING], REGISTER_TIMEOUT_S)
         self.reconciler.start()
         self.attachments.start()
+        self.reconciler.task(self.drift.watch())
         self.ready = True
+
+    def _mtu_is_known(self, port: Port) -> bool:
+        """Not while the uplink that an interface follows has yet to be found again."""
+        return self.uplink.spec is None or port.followed is not None
 
     def claim_limits(self) -> None:
         """Raise what the machine limits too low for us; where that is not allowed, we do with what there is."""
@@ -165,6 +174,7 @@ class Fabric:
         self.registrar.close()
         self.relay.stop()
         self.actions.close()
+        await self.drift.stop()
 
     def restore_files(self) -> None:
         """Our files were deleted under us: make them anew."""

@@ -5,60 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vnicd.errors import VnicdError
 from vnicd.host.fabric import Fabric
-from vnicd.host.partitions import kernel_ops
-from vnicd.host.ports.port import Port, PortState
-from vnicd.kernel import process
+from vnicd.host.ports.port import STOPPED, Port, PortState
 
 Finding = dict[str, Any]
 
+WARN, FAIL = "warn", "fail"
+"""It works, but not as it was declared; it does not work."""
+
 
 async def examine(fabric: Fabric) -> list[Finding]:
-    """A finding for each partition that is not as it should be, and of the uplink; none when all is well."""
-    ports = list(fabric.ports)
-    down = await fabric.actions.kernel(lambda: {port.number for port in ports if _is_down(port)})
-    found = [
-        {"name": "partition", "status": "warn", "detail": f"{port.spec.name} {detail}", "remedy": remedy}
-        for port in ports
-        for detail, remedy in _complaints(port, port.number in down)
-    ]
-    return found + [
-        {"name": "uplink", "status": "warn", "detail": detail, "remedy": remedy}
-        for detail, remedy in _uplink_complaints(fabric)
-    ]
+    """A finding for each thing that is not as it should be; none when all is well."""
+    await fabric.drift.refresh()
+    ports = [found for port in fabric.ports for found in _of_port(fabric, port)]
+    return [*_of_host(fabric), *ports, *_of_uplink(fabric)]
 
 
-def _uplink_complaints(fabric: Fabric) -> Iterator[tuple[str, str]]:
+def _of_uplink(fabric: Fabric) -> Iterator[Finding]:
     """What others do to it. How its NIC is vnicctl asks by itself."""
     uplink = fabric.uplink
     for each in uplink.resources.blockers:
-        yield f"{each}, so partitions can't reach the outside", each.remedy(uplink.resources.ifname)
+        detail = f"{each}, so partitions can't reach the outside"
+        yield _finding("uplink", FAIL, detail, each.remedy(uplink.resources.ifname))
     if fought := uplink.repairs.fought:
-        remedy = "find the program that does it, and let it leave that alone"
-        yield f"another program keeps taking away what the uplink needs: {fought}", remedy
+        detail = f"another program keeps taking away what the uplink needs: {fought}"
+        yield _finding("uplink", WARN, detail, "find the program that does it, and let it leave that alone")
 
 
-def _complaints(port: Port, interface_down: bool) -> list[tuple[str, str]]:
+def _of_host(fabric: Fabric) -> Iterator[Finding]:
+    if not fabric.progress.host_moves:
+        detail = "the hosting daemon's datapath makes no progress although frames wait"
+        yield _finding("fabric", FAIL, detail, "restart it: kill it, and vnicctl up; report it as a fault")
+
+
+def _of_port(fabric: Fabric, port: Port) -> Iterator[Finding]:
     name = port.spec.name
     if not port.is_member:
-        return []
+        return
     if port.state is PortState.FAILED:
-        return [(f"can't be brought back: {port.reason}", f"mend that, or: vnicctl partition remove {name}")]
-    if port.state is not PortState.UP:
-        return [(f"is {port.state.value}", "wait a moment; if it stays so, look at its log")]
-    if process.is_stopped(port.pid):
-        return [(f"does not move: its daemon, pid {port.pid}, is stopped", f"kill -CONT {port.pid}")]
-    if interface_down:
-        where = f"ip netns exec {name} " if port.spec.owns_netns else ""
-        return [
-            (f"has its interface {port.spec.ifname} set down", f"{where}ip link set {port.spec.ifname} up")
-        ]
-    return []
+        remedy = f"mend that, or: vnicctl partition remove {name}"
+        yield _of(port, FAIL, f"can't be brought back: {port.reason}", remedy)
+    elif port.shown_state == STOPPED:
+        detail = f"does not move: its daemon, pid {port.pid}, is stopped"
+        yield _of(port, FAIL, detail, f"kill -CONT {port.pid}")
+    elif port.state is not PortState.UP:
+        yield _of(port, WARN, f"is {port.state.value}", "wait a moment; if it stays so, look at its log")
+    elif not fabric.progress.moves(port):
+        detail = f"does not move: its daemon, pid {port.pid}, leaves frames waiting"
+        yield _of(port, FAIL, detail, f"have it started anew: kill -9 {port.pid}")
+    for each in port.drift:
+        yield _of(port, FAIL if each.is_fatal else WARN, each.text, each.remedy)
+    if times := fabric.drift.fought_over(port):
+        detail = f"has something changed again and again: it was put back {times} times"
+        yield _of(port, WARN, detail, "find out what changes it; the hosting daemon's log says what it is")
 
 
-def _is_down(port: Port) -> bool:
-    try:
-        return port.state is PortState.UP and not kernel_ops.is_up(port.location)
-    except (VnicdError, OSError):
-        return False  # the namespace is gone, which the reconciler is about to mend
+def _of(port: Port, status: str, detail: str, remedy: str) -> Finding:
+    return _finding("partition", status, f"{port.spec.name} {detail}", remedy)
+
+
+def _finding(name: str, status: str, detail: str, remedy: str) -> Finding:
+    return {"name": name, "status": status, "detail": detail, "remedy": remedy}

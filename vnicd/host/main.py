@@ -152,6 +152,7 @@ class Host:
                 self._look_after_logs()
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
+                self.fabric.progress.look()
                 await self.fabric.broker_service.look()
 
     def _tell_status(self) -> None:
@@ -162,7 +163,7 @@ class Host:
         if self.notify.watchdog:
             asyncio.get_running_loop().call_later(self.notify.watchdog, self._give_sign)
             self._tell_status()
-            if self.fabric.relay.loop.is_moving():
+            if self.fabric.progress.host_moves:
                 self.notify.alive()
             else:
                 trace.note("no_progress")
@@ -238,6 +239,7 @@ class Host:
             return await self.applier.apply_method(params)
 
     async def _status(self, params: dict[str, Any]) -> Any:
+        await self.fabric.drift.refresh()
         return status.status(self.fabric)
 
     async def _links(self, params: dict[str, Any]) -> Any:
@@ -271,10 +273,13 @@ class Host:
         return port.to_json()
 
     async def _list(self, params: dict[str, Any]) -> Any:
+        await self.fabric.drift.refresh()
         return {"partitions": [port.to_json() for port in self.fabric.ports]}
 
     async def _show(self, params: dict[str, Any]) -> Any:
-        return self.fabric.ports.get(params.get("name")).to_json()
+        port = self.fabric.ports.get(params.get("name"))
+        await self.fabric.drift.refresh()
+        return port.to_json()
 
     async def _set_uplink(self, params: dict[str, Any]) -> Any:
         unknown = set(params) - UPLINK_FIELDS

@@ -37,7 +37,8 @@ def status(fabric: Fabric) -> Json:
     shared = uplink(fabric) or {}
     host = {"port": 0, "name": HOST, "state": "up", "pid": os.getpid(), "page_size": page_size,
             "mac": fabric.uplink.vnic_mac, "addresses": shared.get("subnets", []), "mtu": shared.get("mtu"),
-            "ifname": shared.get("ifname"), "netns": None, "generation": 1, "restarts": 0}  # fmt: skip
+            "ifname": shared.get("ifname"), "netns": None, "generation": 1, "restarts": 0, "reason": "",
+            "actual": None, "drift": [], "mended": 0}  # fmt: skip
     return {
         "fabric": {
             "runtime_dir": str(fabric.paths.root),
@@ -56,7 +57,7 @@ def status(fabric: Fabric) -> Json:
 def line(fabric: Fabric) -> str:
     """The fabric in a few words."""
     ports = list(fabric.ports)
-    ready = sum(port.state is PortState.UP for port in ports)
+    ready = sum(port.shown_state == PortState.UP.value for port in ports)
     text = f"{ready} of {len(ports)} partitions up"
     if fabric.uplink.spec is None:
         return text

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
-import os
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from vnicd.spec.partition import Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 IFA_F_NODAD = 0x02
-SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
 
 
 def index_of(ifname: str) -> int | None:
@@ -60,6 +56,14 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopb
                 add_address(route, index, text)
         except NetlinkError as error:
             raise Invalid(f"the kernel refuses the settings of {ifname}: {error.args[-1]}") from error
+
+
+def set_mac(index: int, mac: str) -> None:
+    with IPRoute() as route:
+        try:
+            route.link("set", index=index, address=mac)
+        except NetlinkError as error:
+            raise Invalid(f"the interface can't have the MAC {mac}: {error.args[-1]}") from error
 
 
 def set_alias(ifname: str, text: str) -> None:
@@ -117,16 +121,6 @@ def disable_detection(ifname: str) -> None:
     path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/accept_dad")
     if path.exists():
         path.write_text("0")
-
-
-def is_up(ifname: str) -> bool:
-    """Whether an interface is set up, with or without a carrier; False when there is none of that name."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16s24x", os.fsencode(ifname)))
-        except OSError:
-            return False
-    return bool(struct.unpack_from("H", answer, 16)[0] & IFF_UP)
 
 
 def set_autoconf(ifname: str, on: bool) -> None:

@@ -63,6 +63,11 @@ class Fabric:
         """The document that `vnicctl ARGV --json` prints."""
         return json.loads(self.cli(*argv, "--json").stdout)
 
+    def doctor(self) -> list[dict[str, Any]]:
+        """What doctor has found, whatever it exits with."""
+        checks: list[dict[str, Any]] = json.loads(self.cli("doctor", "--json", check=False).stdout)["checks"]
+        return checks
+
     def call(self, method: str, **params: Any) -> Any:
         """The result of a request on the control socket: what `vnicctl` shows, without starting a process."""
         return Client(self.runtime / "control.sock").call(method, params)

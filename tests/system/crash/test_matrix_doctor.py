@@ -25,8 +25,9 @@ def ends(shared: Fabric) -> Pair:
 
 
 def complaints(fabric: Fabric) -> str:
-    checks = fabric.json("doctor")["checks"]
-    return "\n".join(f"{check['name']}: {check['detail']}" for check in checks if check["status"] != "ok")
+    return "\n".join(
+        f"{check['name']}: {check['detail']}" for check in fabric.doctor() if check["status"] != "ok"
+    )
 
 
 @contextmanager

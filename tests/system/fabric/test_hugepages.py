@@ -127,12 +127,12 @@ def test_hugepages_run_out(fabric: Fabric, mode: str, path: str, page_size: int 
 def test_doctor(fabric: Fabric, running: bool) -> None:
     if running:
         fabric.up()
-    checks = fabric.json("doctor")["checks"]
+    checks = fabric.doctor()
     assert {"tun", "hugepages", "namespaces"} <= {check["name"] for check in checks}
     for check in checks:
-        assert check["status"] in ("ok", "warn", "fail")
+        assert check["status"] in ("ok", "skip", "warn", "fail")
         assert check["detail"]
         assert check["status"] == "ok" or check["remedy"]
     assert not [check for check in checks if check["status"] == "fail"]
-    text = fabric.cli("doctor").stdout
+    text = fabric.cli("doctor", check=False).stdout
     assert all(check["name"] in text for check in checks)

@@ -37,7 +37,7 @@ def lost(fabric: Fabric, *labels: str) -> list[Partition]:
 
 def told(fabric: Fabric) -> str:
     """What doctor finds wrong with the fabric."""
-    checks = fabric.json("doctor")["checks"]
+    checks = fabric.doctor()
     return "\n".join(str(check) for check in checks if check["name"] in ("orphan", "fabric"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vnicd.cli import output, units
+from vnicd.cli import actual, output, units
 from vnicd.cli.client import alike, call
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, name_argument, names_argument, output_options
@@ -212,14 +212,12 @@ def _show_list(data: dict[str, Any]) -> None:
             each["name"],
             each["state"],
             str(each["pid"] or units.NONE),
-            each["ifname"],
-            each["mac"],
-            str(each["mtu"]),
+            *(actual.cell(each, key) for key in ("ifname", "mac", "mtu")),
             units.netns(each["netns"]),
             units.rate(each.get("rate")),
-            ", ".join(each.get("gateways") or ()) or units.NONE,
+            actual.listed(each, "gateways"),
             ", ".join(f"{key}={value}" for key, value in (each.get("owner") or {}).items()) or units.NONE,
-            ", ".join(each["addresses"]) or units.NONE,
+            actual.listed(each, "addresses"),
         ]
         for each in partitions
     ]
@@ -232,6 +230,7 @@ def _show_list(data: dict[str, Any]) -> None:
         [[row[index] for index in kept] for row in rows],
         right=("PID", "MTU", "RATE"),
     )
+    actual.show_notes(partitions)
 
 
 def _show_one(data: dict[str, Any]) -> None:
@@ -240,17 +239,20 @@ def _show_one(data: dict[str, Any]) -> None:
         [
             ("name", data["name"]),
             ("port", str(data["port"])),
-            ("state", data["state"]),
+            ("state", actual.state(data)),
             ("pid", str(data["pid"] or units.NONE)),
-            ("interface", data["ifname"]),
-            ("mac", data["mac"]),
-            ("mtu", str(data["mtu"])),
-            *(("address", address) for address in data["addresses"]),
-            *(("gateway", gateway) for gateway in data.get("gateways") or ()),
+            ("interface", actual.compared(data, "ifname") + actual.link_state(data)),
+            ("mac", actual.compared(data, "mac")),
+            ("mtu", actual.compared(data, "mtu")),
+            *(("address", address) for address in actual.each_of(data, "addresses")),
+            *(("gateway", gateway) for gateway in actual.each_of(data, "gateways")),
+            *(("other address", address) for address in actual.others(data, "addresses")),
+            *(("other gateway", gateway) for gateway in actual.others(data, "gateways")),
             *([("rate", f"{units.rate(data['rate'])} each way")] if data.get("rate") else []),
             *(("owner", f"{key}={value}") for key, value in (data.get("owner") or {}).items()),
             ("namespace", f"{data['netns']} ({owned})"),
             ("pages", units.size(data["page_size"])),
             ("restarts", str(data["restarts"])),
+            *([("mended", f"{data['mended']} settings put back")] if data.get("mended") else []),
         ]
     )

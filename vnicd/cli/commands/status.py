@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vnicd.cli import output, units
+from vnicd.cli import actual, output, units
 from vnicd.cli.client import call
 from vnicd.cli.params import output_options
 
@@ -46,6 +46,7 @@ def _show(data: dict[str, Any]) -> None:
 
 def show_ports(ports: list[dict[str, Any]]) -> None:
     output.table(PORT_HEADERS, [_row(port) for port in ports], right=("PORT", "PID", "MTU", "PAGES"))
+    actual.show_notes(ports)
 
 
 def _row(port: dict[str, Any]) -> list[str]:
@@ -55,10 +56,8 @@ def _row(port: dict[str, Any]) -> list[str]:
         port["name"],
         port["state"],
         str(port.get("pid") or units.NONE),
-        port.get("ifname") or units.NONE,
-        port.get("mac") or units.NONE,
-        str(port.get("mtu") or units.NONE),
+        *(actual.cell(port, key) for key in ("ifname", "mac", "mtu")),
         units.size(port.get("page_size")),
         units.netns(port.get("netns") or ""),
-        ", ".join(port.get("addresses") or ()) or units.NONE,
+        actual.listed(port, "addresses"),
     ]

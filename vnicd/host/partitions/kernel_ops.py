@@ -248,16 +248,6 @@ def announce_addresses(place: Location, addresses: Iterable[str]) -> None:
         pass  # the namespace is gone, the interface is down, or Python can't say its name: nobody hears it
 
 
-def is_up(place: Location) -> bool:
-    """Whether a partition's interface is set up."""
-
-    def work() -> bool:
-        name = _interface_name(place)
-        return name is not None and interface.is_up(name)
-
-    return inside(place, work)
-
-
 def delete_interface(place: Location) -> None:
     def work() -> None:
         name = _interface_name(place)

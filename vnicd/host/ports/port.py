@@ -17,6 +17,7 @@ from vnicd.kernel import tap
 from vnicd.kernel.netns import Home
 from vnicd.native import counters, directory
 from vnicd.native.memory import Region
+from vnicd.spec.drift import Drift, Seen
 from vnicd.spec.partition import MTU_DEFAULT, PartitionSpec, default_mac
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class PortState(Enum):
     """What its daemon needs can't be made; that is tried again and again."""
 
 
+STOPPED = "stopped"
+"""What is shown instead of "up" while its daemon's process is stopped."""
+
 TRANSITIONS = {
     PortState.STARTING: {PortState.UP, PortState.DOWN, PortState.FAILED},
     PortState.UP: {PortState.DOWN},
@@ -74,7 +78,7 @@ class Stage(Enum):
     REMOVING = "removed"
 
 
-@dataclass
+@dataclass(eq=False)
 class Port:
     """One partition at run time. Others read its fields, and say by its methods what has happened."""
 
@@ -116,6 +120,16 @@ class Port:
     """What tells that from all others; None for one of ours."""
     is_vacant: bool = False
     """Nobody is in it and no path leads to it: nothing of ours may keep it alive."""
+
+    # What a look has found (host/partitions/drift.py): the drift watch.
+    seen: Seen | None = None
+    """What its interface has; None while that is not known."""
+    drift: list[Drift] = field(default_factory=list)
+    """What of that is otherwise than declared."""
+    mended: int = 0
+    """Settings that were put back so far."""
+    is_stopped: bool = False
+    """Its daemon's process was stopped by a signal or a debugger."""
 
     # Its link to the hosting daemon: the relay.
     page_size: int = 0
@@ -264,12 +278,30 @@ class Port:
     def found_vacant(self, vacant: bool) -> None:
         self.is_vacant = vacant
 
+    def looked_at(self, seen: Seen | None, drift: list[Drift], is_stopped: bool) -> None:
+        self.seen, self.drift, self.is_stopped = seen, drift, is_stopped
+
+    def was_mended(self, count: int) -> None:
+        self.mended += count
+
     # ------------------------------------------------------------------------------------------- its link
 
     def linked(self, page_size: int) -> None:
         self.page_size = page_size
 
     # -------------------------------------------------------------------------------------------- telling
+
+    @property
+    def shown_state(self) -> str:
+        """A daemon that is stopped serves nobody, whatever was heard of it before."""
+        return STOPPED if self.is_stopped and self.state is PortState.UP else self.state.value
+
+    @property
+    def shown_reason(self) -> str:
+        """Why it is not up, as far as that is known."""
+        if self.shown_state == STOPPED:
+            return f"its daemon was stopped by a signal; continue it: kill -CONT {self.pid}"
+        return self.reason
 
     @property
     def saved(self) -> Saved:
@@ -279,8 +311,8 @@ class Port:
         return {
             "port": self.number,
             "name": self.spec.name,
-            "state": self.state.value,
-            "reason": self.reason,
+            "state": self.shown_state,
+            "reason": self.shown_reason,
             "pid": self.pid or None,
             "mac": self.spec.mac,
             "addresses": list(self.spec.addresses),
@@ -295,6 +327,9 @@ class Port:
             "page_size": self.page_size or None,
             "generation": self.generation,
             "restarts": self.restarts,
+            "actual": self.seen.to_json() if self.seen is not None else None,
+            "drift": [each.to_json() for each in self.drift],
+            "mended": self.mended,
         }
 
 

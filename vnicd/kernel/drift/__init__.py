@@ -1,0 +1,1 @@
+"""Interfaces that are otherwise than declared: looked at, and mended."""
