@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 LONGEST, LONGEST_END = 400, 100
 """Characters of a message or a hint that are shown, and how many of them are those of its end."""
 
@@ -116,3 +118,12 @@ BY_CODE: dict[str, type[VnicdError]] = {
 def from_code(code: str, message: str, hint: str = "") -> VnicdError:
     """The error of a reply on the control socket; an unknown code is a plain VnicdError."""
     return BY_CODE.get(code, VnicdError)(message, hint)
+
+
+def doctor_exit_code(statuses: Iterable[str]) -> int:
+    """What `vnicctl doctor` and `vnicd check` exit with: 0 all is well, 1 a warning, 2 something does not work.
+
+    What could not be looked at counts as a warning.
+    """
+    found = set(statuses)
+    return 2 if "fail" in found else 1 if found & {"warn", "skip"} else 0

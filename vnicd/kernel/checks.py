@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vnicd.errors import doctor_exit_code
 from vnicd.kernel import tap
 from vnicd.kernel.limits import neighbours
 from vnicd.kernel.limits.hugepages import OVERCOMMIT
@@ -19,13 +21,23 @@ from vnicd.native import memory, netns
 KERNEL_MIN = (5, 15)
 
 Finding = tuple[str, str, str | None]
-"""(ok, warn or fail; what was found; how to mend it)."""
+"""(a status; what was found; how to mend it). The status is ok, warn, fail, or skip for what could not be looked at."""
+
+AS_ROOT = "run it as root: sudo vnicctl doctor"
 
 
 def check_root() -> Finding:
-    if os.geteuid() == 0:
+    if is_root():
         return "ok", "running as root", None
-    return "fail", "not root", "run it as root: sudo vnicctl doctor"
+    return "skip", "not root: some things can't be looked at, and only root can start a fabric", AS_ROOT
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _not_looked(what: str) -> Finding:
+    return "skip", f"only root can see {what}", AS_ROOT
 
 
 def check_kernel() -> Finding:
@@ -40,6 +52,8 @@ def check_tun() -> Finding:
     try:
         os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM) and not is_root():
+            return _not_looked("whether /dev/net/tun can be opened")
         return (
             "fail",
             f"/dev/net/tun: {error.strerror}",
@@ -49,6 +63,8 @@ def check_tun() -> Finding:
 
 
 def check_namespaces() -> Finding:
+    if not is_root():
+        return _not_looked("whether network namespaces can be made")
     try:
         inside("/proc/self/ns/net", netns.unshare)
     except Exception as error:
@@ -62,6 +78,8 @@ def check_namespaces() -> Finding:
 
 def check_tap() -> Finding:
     """A TAP with offloads, made and dropped in a namespace of its own."""
+    if not is_root():
+        return _not_looked("whether TAPs can be made")
 
     def work() -> None:
         netns.unshare()
@@ -84,6 +102,8 @@ def check_hugepages() -> Finding:
             "the kernel has no 2 MiB hugepages; ordinary pages are used",
             "use a kernel with CONFIG_HUGETLBFS",
         )
+    if int(OVERCOMMIT.read_text()) == 0 and not is_root():
+        return _not_looked("whether hugepages can be had on demand")
     if int(OVERCOMMIT.read_text()) == 0 and os.access(OVERCOMMIT, os.W_OK):
         return "ok", "2 MiB hugepages on demand, once the hosting daemon raises nr_overcommit_hugepages", None
     return (
@@ -102,6 +122,9 @@ def check_memfd() -> Finding:
 
 
 def check_descriptors() -> Finding:
+    """The limit of who starts a hosting daemon by `vnicctl up`."""
+    if not is_root():
+        return _not_looked("how many files a hosting daemon may have open")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard >= 4096:
         return "ok", f"up to {hard} open files", None
@@ -117,6 +140,8 @@ def check_neighbours() -> Finding:
     ]
     if not low:
         return "ok", "room for the neighbours of 64 partitions that all talk", None
+    if not is_root():
+        return _not_looked("whether the neighbour tables can be enlarged")
     if os.access(low[0].limit, os.W_OK):
         return "ok", "room for neighbours is made while a hosting daemon runs", None
     remedy = f"set it on the machine itself: echo {low[0].least} > {low[0].limit}"
@@ -156,11 +181,11 @@ def run() -> list[dict[str, Any]]:
 
 
 def main(as_json: bool) -> int:
-    """Print the findings; 1 when one failed."""
+    """Print the findings; the exit code of `vnicctl doctor` for them."""
     found = run()
     if as_json:
         print(json.dumps({"checks": found}))
     else:
         for item in found:
             print(f"{item['status']:5} {item['name']:12} {item['detail']}")
-    return 1 if any(item["status"] == "fail" for item in found) else 0
+    return doctor_exit_code([item["status"] for item in found])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -74,8 +75,13 @@ def test_down_refused_by_the_host(fabric_dir: Path, error_line: ErrorLine) -> No
     host.close()
 
 
+@pytest.fixture(autouse=True)
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
 def test_doctor(capsys: Captured) -> None:
-    assert main(["doctor"]) == 0
+    assert main(["doctor"]) == 1
     assert capsys.readouterr().out == (
         "ok    tun        /dev/net/tun opens\n"
         "warn  hugepages  none is free\n"
@@ -86,7 +92,7 @@ def test_doctor(capsys: Captured) -> None:
 def test_doctor_names_what_is_left(fabric_dir: Path, capsys: Captured) -> None:
     fabric_dir.mkdir()
     (fabric_dir / "orphan").touch()
-    assert main(["doctor"]) == 0
+    assert main(["doctor"]) == 1
     assert capsys.readouterr().out.endswith(
         "warn  orphan     red is left\n                 -> vnicctl down\n"
     )
@@ -108,19 +114,33 @@ def test_doctor_names_no_stranger(
         (fabric_dir / "host.lock").write_text(str(process.pid))
         listener.bind(str(fabric_dir / "control.sock"))
         listener.listen()
-        assert main(["doctor"]) == 0
+        assert main(["doctor"]) == 2
         told = capsys.readouterr().out
         process.kill()
     assert (str(process.pid) in told) is ("kill -9" in told) is is_ours
-    assert "warn  fabric" in told
+    assert "fail  fabric" in told
 
 
 def test_doctor_fails_when_a_check_does(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_VNICD", "unfit")
-    assert main(["doctor", "--json"]) == 1
+    assert main(["doctor", "--json"]) == 2
     captured = capsys.readouterr()
     assert [check["status"] for check in json.loads(captured.out)["checks"]] == ["ok", "warn", "fail"]
     assert captured.err == ""
+
+
+def test_doctor_of_who_is_not_root(
+    fabric_dir: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    fabric_dir.mkdir()
+    host = FakeHost(fabric_dir / "control.sock")
+    host.answers["fabric.check"] = NotPermitted("not allowed to use it", "join the group vnicd")
+    assert main(["doctor"]) == 1
+    told = capsys.readouterr().out
+    assert "skip  fabric     not allowed to use it\n                 -> join the group" in told
+    assert "skip  orphan     only root can see" in told
+    host.close()
 
 
 def test_doctor_without_an_answer(error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def teardown(runtime: Path, mode: str) -> None:
 def check(runtime: Path, mode: str) -> None:
     checks = [*CHECKS, FAILED] if mode == "unfit" else CHECKS
     print(json.dumps({"checks": checks}))
-    sys.exit(1 if mode == "unfit" else 0)
+    sys.exit(2 if mode == "unfit" else 0)
 
 
 def leftovers(runtime: Path, mode: str) -> None:

@@ -27,7 +27,7 @@ def test_all_checks_run_here_and_leave_nothing() -> None:
     assert [item["name"] for item in found] == list(checks.CHECKS)
     for item in found:
         assert set(item) == {"name", "status", "detail", "remedy"}
-        assert item["status"] in ("ok", "warn", "fail")
+        assert item["status"] in ("ok", "skip", "warn", "fail")
         assert item["detail"] and "broke" not in item["detail"]
         assert (item["remedy"] is None) == (item["status"] == "ok")
     assert json.loads(json.dumps(found)) == found
@@ -39,8 +39,8 @@ def finding(status: str) -> Finding:
     return status, f"it is {status}", None if status == "ok" else "mend it"
 
 
-@pytest.mark.parametrize(("worst", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
-def test_only_a_failed_check_is_a_failure(
+@pytest.mark.parametrize(("worst", "code"), [("ok", 0), ("warn", 1), ("skip", 1), ("fail", 2)])
+def test_the_worst_finding_decides_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], worst: str, code: int
 ) -> None:
     monkeypatch.setattr(checks, "CHECKS", {"one": lambda: finding("ok"), "two": lambda: finding(worst)})
@@ -77,10 +77,23 @@ def test_kernels(monkeypatch: pytest.MonkeyPatch, release: str, status: str) -> 
     assert (found, release in detail, remedy is None) == (status, True, status == "ok")
 
 
-@pytest.mark.parametrize(("uid", "status"), [(0, "ok"), (1000, "fail")])
+@pytest.mark.parametrize(("uid", "status"), [(0, "ok"), (1000, "skip")])
 def test_root(monkeypatch: pytest.MonkeyPatch, uid: int, status: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert checks.check_root()[0] == status
+
+
+def test_who_is_not_root_is_told_what_was_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that it does not work."""
+
+    def denied(*args: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "open", denied)
+    for name in ("root", "tun", "namespaces", "tap", "descriptors"):
+        status, _, remedy = checks.CHECKS[name]()
+        assert (status, remedy) == ("skip", checks.AS_ROOT)
 
 
 def test_no_tun(monkeypatch: pytest.MonkeyPatch) -> None:

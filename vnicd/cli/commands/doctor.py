@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from vnicd.cli import output, process
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
 from vnicd.config import Paths
-from vnicd.errors import NotRunning, TimedOut, VnicdError
+from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError, doctor_exit_code
 
 FABRIC_TIMEOUT = 2.0
 """Seconds that a fabric has to tell how it is."""
@@ -26,6 +27,8 @@ REMEDIES = {
 }
 """By the state of an uplink that nothing passes."""
 
+AS_ROOT = "run it as root: sudo vnicctl doctor"
+
 OTHER_REMEDY = "see host.log in the log directory of the fabric, and set the uplink again"
 
 
@@ -33,21 +36,19 @@ OTHER_REMEDY = "see host.log in the log directory of the fabric, and set the upl
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Check the machine, and say how to mend it.
+    """Check the machine and the fabric, and say how to mend them.
 
-    Exits with 1 when something is missing that vnicd cannot do without.
+    Exits with 0 when all is well, with 1 when it warns or could not look at
+    everything, and with 2 when something does not work.
 
     \b
     Examples:
       vnicctl doctor
       vnicctl doctor --json | jq '.checks[] | select(.status != "ok")'
     """
-    data = {
-        "checks": [*process.findings("check", "--json"), *_fabric(), *process.findings("orphans"), *_uplink()]
-    }
+    data = {"checks": [*process.findings("check", "--json"), *_fabric(), *_leftovers(), *_uplink()]}
     output.emit(data, as_json, _show)
-    if any(check["status"] == "fail" for check in data["checks"]):
-        context.exit(VnicdError.exit_code)
+    context.exit(doctor_exit_code(check["status"] for check in data["checks"]))
 
 
 def _fabric() -> list[dict[str, Any]]:
@@ -66,9 +67,22 @@ def _fabric() -> list[dict[str, Any]]:
             remedy = f"if it was stopped: kill -CONT {pid}; else: kill -9 {pid}, and then vnicctl up"
         else:
             detail, remedy = "no hosting daemon takes its clients in", "systemctl status vnicd"
+    except NotPermitted as error:
+        return [_finding("fabric", "skip", error.message, error.hint)]
     except VnicdError as error:
         detail, remedy = error.message, error.hint
-    return [{"name": "fabric", "status": "warn", "detail": detail, "remedy": remedy}]
+    return [_finding("fabric", "fail", detail, remedy)]
+
+
+def _leftovers() -> list[dict[str, Any]]:
+    """What the fabric has made and forgotten."""
+    if os.geteuid() != 0:
+        return [_finding("orphan", "skip", "only root can see what is left of earlier fabrics", AS_ROOT)]
+    return process.findings("orphans")
+
+
+def _finding(name: str, status: str, detail: str, remedy: str | None) -> dict[str, Any]:
+    return {"name": name, "status": status, "detail": detail, "remedy": remedy}
 
 
 def _host_pid(paths: Paths) -> str:
@@ -90,14 +104,16 @@ def _uplink() -> list[dict[str, Any]]:
         return []
     nic, state = uplink["nic"], uplink["state"]
     detail, remedy = f"{nic} is shared ({uplink['mode']})", None
+    status = "ok"
     if state != "up":
+        status = "fail"
         detail = f"{nic}: {uplink['reason'] or state}"
         remedy = REMEDIES.get(state, OTHER_REMEDY).format(nic=nic)
     elif uplink["default_route"]:
+        status = "warn"
         detail = f"{nic} carries this machine's default route, and partitions share it"
         remedy = "keep another way in; if it is not meant: vnicctl uplink clear"
-    status = "warn" if remedy else "ok"
-    return [{"name": "uplink", "status": status, "detail": detail, "remedy": remedy}]
+    return [_finding("uplink", status, detail, remedy)]
 
 
 def _show(data: dict[str, Any]) -> None:
