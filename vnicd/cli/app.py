@@ -19,6 +19,7 @@ COMMANDS = {
     "down": "vnicd.cli.commands.down:down",
     "partition": "vnicd.cli.commands.partition:partition",
     "uplink": "vnicd.cli.commands.uplink:uplink",
+    "publish": "vnicd.cli.commands.publish:publish",
     "apply": "vnicd.cli.commands.apply:apply",
     "config": "vnicd.cli.commands.config:config",
     "exec": "vnicd.cli.commands.exec:exec_",

@@ -7,6 +7,7 @@ thread, spec/obstacles.py judges. What changes between this look and a change is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from vnicd.spec.obstacles import Aim, Obstacle, obstacles
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change
 from vnicd.spec.uplink import UplinkSpec
+
+log = logging.getLogger(__name__)
 
 
 class Checker:
@@ -77,7 +80,20 @@ class Checker:
         found = self._unsettled(changes)
         survey = self._survey(changes, aim)
         machine = await self.fabric.actions.kernel(survey.run)
+        found += await self._of_published(changes, aim, may_be_absent)
         return found + obstacles(changes, aim, machine, may_be_absent)
+
+    async def _of_published(self, changes: list[Change], aim: Aim, only_log: bool) -> list[Obstacle]:
+        """When the machine starts, addresses may still come, and an uplink is worth more than one of its ports."""
+        change = next((each for each in changes if each.kind == "uplink"), None)
+        if change is None or aim.uplink is None:
+            return []
+        errors = await self.fabric.uplink.published_obstacles(aim.uplink, aim.partitions)
+        if not only_log:
+            return [(change, error) for error in errors]
+        for error in errors:
+            log.warning("%s", error.line())
+        return []
 
     def _unsettled(self, changes: list[Change]) -> list[Obstacle]:
         """Another request is just at a partition that is to change, or somebody else manages one of the name."""

@@ -193,10 +193,34 @@ class Fabric:
         await self.broker_service.follow()
 
     async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:
+        """Use this uplink; what is in its way was looked for before."""
+        await self.change_uplink(lambda _: spec, absent)
+
+    async def change_uplink(
+        self,
+        change: Callable[[UplinkSpec | None], UplinkSpec],
+        absent: bool = False,
+        checks_ports: bool = False,
+    ) -> None:
+        """Use what is made of the uplink that there is then; when that fails, also to be written down, all stays.
+
+        With `checks_ports` an error of new published ports is raised before.
+        """
+
         async def work() -> None:
             async with self.uplink.changing:
-                await self.uplink.set(spec, absent)
-                self._save()
+                before = self.uplink.spec
+                wanted = change(before)
+                if checks_ports:
+                    names = {port.spec.name for port in self.ports if not port.is_being_removed}
+                    for error in await self.uplink.published_obstacles(wanted, names):
+                        raise error
+                await self.uplink.set(wanted, absent)
+                try:
+                    self._save()
+                except VnicdError:
+                    await (self.uplink.set(before, absent=True) if before else self.uplink.clear())
+                    raise
 
         await self._change(work())
 

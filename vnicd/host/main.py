@@ -22,6 +22,7 @@ from vnicd.host.control.socket_activation import is_at
 from vnicd.host.fabric import Fabric, remove_files
 from vnicd.host.lock import HostLock
 from vnicd.host.ports.port import PortState
+from vnicd.host.uplink.publishing import Publishing
 from vnicd.native import memory
 from vnicd.process import logs, trace, trace_files
 from vnicd.process.systemd_notify import Notifier
@@ -47,6 +48,7 @@ class Host:
     ) -> None:
         self.fabric = Fabric(paths, options, self._tell_status)
         self.applier = Applier(self.fabric)
+        self.publishing = Publishing(self.fabric.uplink, self.fabric.ports, self.fabric.change_uplink)
         self.declared = declared
         self.lock = lock
         self.paths = paths
@@ -74,6 +76,9 @@ class Host:
                 "partition.show": self._show,
                 "uplink.set": self._when_settled(self._set_uplink),
                 "uplink.show": self._show_uplink,
+                "publish.add": self._when_settled(self.publishing.add_method),
+                "publish.remove": self._when_settled(self.publishing.remove_method),
+                "publish.list": self.publishing.list_method,
                 "uplink.clear": self._when_settled(self._clear_uplink),
                 "fabric.apply": self._when_settled(self._apply),
                 "config.export": self.applier.export_method,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from vnicd.errors import Invalid
+from vnicd.errors import Exists, Invalid, NotFound
 from vnicd.spec.partition import Interface, check_name, parse_address
 
 Mode = Literal["bridge", "shared", "nat"]
@@ -17,7 +17,9 @@ MAX_PUBLISHED = 256
 
 _NIC = re.compile(r"[^\s/:]{1,15}")
 _PORT = "([0-9]{1,5})"
-_PUBLISH = re.compile(rf"(?:([0-9.]+|\[[0-9a-fA-F:.]+\]):)?{_PORT}:([^:/]+):{_PORT}(?:/(tcp|udp))?")
+_AT = r"(?:([0-9.]+|\[[0-9a-fA-F:.]+\]):)?"
+_PUBLISH = re.compile(rf"{_AT}{_PORT}:([^:/]+):{_PORT}(?:/(tcp|udp))?")
+_PUBLISHED = re.compile(rf"{_AT}{_PORT}(?:/(tcp|udp))?")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -38,6 +40,11 @@ class Publish:
         address = f"[{self.address}]" if ":" in self.address else self.address
         suffix = "" if self.protocol == "tcp" else f"/{self.protocol}"
         return f"{address + ':' if address else ''}{self.port}:{self.name}:{self.target}{suffix}"
+
+    def overlaps(self, other: Publish) -> bool:
+        """Whether a packet can be meant for both; one without an address is for all of them."""
+        is_same_port = (self.port, self.protocol) == (other.port, other.protocol)
+        return is_same_port and (self.address == other.address or "" in (self.address, other.address))
 
 
 @dataclass(frozen=True)
@@ -167,14 +174,49 @@ def _published(words: Iterable[object]) -> tuple[Publish, ...]:
     found = tuple(parse_publish(text) for text in words)
     if len(found) > MAX_PUBLISHED:
         raise Invalid(f"at most {MAX_PUBLISHED} ports can be published, not {len(found)}")
-    taken: dict[tuple[int, str], set[str]] = {}
-    for each in found:
-        addresses = taken.setdefault((each.port, each.protocol), set())
-        # One without an address is for all of them.
-        if each.address in addresses or (addresses and "" in {each.address, *addresses}):
+    for number, each in enumerate(found):
+        if any(each.overlaps(other) for other in found[:number]):
             raise Invalid(f"port {each.port}/{each.protocol} is published twice")
-        addresses.add(each.address)
     return found
+
+
+def add_published(have: Iterable[Publish], words: Iterable[object]) -> tuple[Publish, ...]:
+    """Published ports with those of a user's words behind them; Exists when one is published already."""
+    have = tuple(have)
+    for text in words:
+        new = parse_publish(text)
+        if other := next((each for each in have if each.overlaps(new)), None):
+            hint = f"remove that first: vnicctl publish remove {other}"
+            raise Exists(f"port {new.port}/{new.protocol} is published already, as {other}", hint)
+        have = (*have, new)
+    if len(have) > MAX_PUBLISHED:
+        raise Invalid(f"at most {MAX_PUBLISHED} ports can be published")
+    return have
+
+
+def remove_published(have: Iterable[Publish], words: Iterable[object]) -> tuple[Publish, ...]:
+    """Published ports without those that a user's words name: in full, or as [ADDRESS:]PORT[/udp].
+
+    NotFound when there is none, Invalid when an address is needed to tell which one is meant.
+    """
+    have = tuple(have)
+    for text in words:
+        match = _PUBLISHED.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            meant = [each for each in have if each == parse_publish(text)]
+        else:
+            given, port, protocol = match.groups()
+            address = _published_address(given.strip("[]")) if given else ""
+            key = (int(port), protocol or "tcp")
+            meant = [each for each in have if (each.port, each.protocol) == key]
+            meant = [each for each in meant if each.address == address or not given]
+        if not meant:
+            raise NotFound(f"{text} is not published", "list what is: vnicctl publish list")
+        if len(meant) > 1:
+            which = ", ".join(map(str, meant))
+            raise Invalid(f"{text} is published at several addresses: {which}", "name one of them")
+        have = tuple(each for each in have if each not in meant)
+    return have
 
 
 def parse_publish(text: object) -> Publish:
@@ -199,9 +241,11 @@ def _published_address(text: str) -> str:
         raise Invalid(f"{text} is not an address of this machine") from error
     if ip.is_unspecified:
         raise Invalid(f"{text} is no address to publish at", "leave it out to mean all addresses")
-    if ip.is_loopback:
+    if ip.is_loopback and ip.version == 6:
         # The kernel lets nothing from there leave for another interface.
-        raise Invalid(f"nothing can be published at the loopback address {text}", "name another, or none")
+        raise Invalid(f"nothing can be published at {text}", "name another address, as 127.0.0.1, or none")
+    if ip.is_loopback:
+        return str(ip)
     return str(parse_address(f"{ip}/{ip.max_prefixlen}").ip)
 
 

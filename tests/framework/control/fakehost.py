@@ -13,6 +13,7 @@ from typing import Any
 
 from vnicd.errors import VnicdError
 from vnicd.protocol import control
+from vnicd.spec.uplink import parse_publish
 
 Answer = Any | VnicdError | Callable[[dict[str, Any]], Any]
 
@@ -50,6 +51,20 @@ def cursors(source: str, target: str, **facts: Any) -> dict[str, Any]:
 def link(one: str, other: str, ways: list[dict[str, Any]], path: str, state: str) -> dict[str, Any]:
     page_size = None if state == "none" else 2097152
     return {"ports": [one, other], "path": path, "state": state, "page_size": page_size, "directions": ways}
+
+
+def published(text: str, *to: str, state: str = "up") -> dict[str, Any]:
+    each = parse_publish(text)
+    return {
+        "publish": text,
+        "address": each.address or None,
+        "port": each.port,
+        "protocol": each.protocol,
+        "partition": each.name,
+        "target_port": each.target,
+        "to": list(to),
+        "state": state,
+    }
 
 
 def uplink(**more: Any) -> dict[str, Any]:
@@ -139,6 +154,14 @@ ANSWERS: dict[str, Answer] = {
             {"name": "blue", "pid": 4001, "rounds": 12, "sleeps": 3, "holds": 1, "link_faults": 0},
             {"name": "green", "pid": 4002, "rounds": 9, "sleeps": 4, "holds": 0, "link_faults": 2},
         ],
+    },
+    "publish.add": {"published": [published("8080:blue:80", "10.78.0.2:80", "[fd78::2]:80")]},
+    "publish.remove": {"published": [published("8080:blue:80")]},
+    "publish.list": {
+        "published": [
+            published("8080:blue:80", "10.78.0.2:80", "[fd78::2]:80"),
+            published("[2001:db8::2]:53:gone:5353/udp", state="no-partition"),
+        ]
     },
     "stats": {
         "ports": [

@@ -21,7 +21,7 @@ from tests.system.conftest import MakeMachine
 
 @pytest.fixture(scope="module")
 def nat(make_module_machine: MakeMachine) -> Uplinked:
-    """With ports published of `web`, which comes after them."""
+    """With ports published of `web`."""
     machine = make_module_machine()
     web = machine.fabric.name("web")
     published = (
@@ -30,7 +30,9 @@ def nat(make_module_machine: MakeMachine) -> Uplinked:
         f"10.0.0.2:8443:{web}:443",
         f"[2001:db8::2]:8444:{web}:444",
     )
-    return Uplinked.start(machine, "nat", *(word for each in published for word in ("--publish", each)))
+    up = Uplinked.start(machine, "nat")
+    machine.set("--mode", "nat", *(word for each in published for word in ("--publish", each)))
+    return up
 
 
 def meet(client: Partition, address: str, port: int, server: Partition, inside: int) -> tuple[str, str]:
@@ -155,7 +157,9 @@ def test_published_ports_follow_their_partition(nat: Uplinked) -> None:
     """It goes, and comes back with another address."""
     fabric = nat.machine.fabric
     words = [word for each in nat.machine.uplink["publish"] for word in ("--publish", each)]
-    nat.machine.set("--mode", "nat", *words, "--publish", f"9000:{fabric.name('late')}:90")
+    late = fabric.add("late", "10.78.0.59/24")
+    nat.machine.set("--mode", "nat", *words, "--publish", f"9000:{late.name}:90")
+    fabric.cli("partition", "remove", late.name)
     for address in ("10.78.0.60/24", "10.78.0.61/24"):
         wait_until(lambda: is_refused(nat.remote, nat.here.ip, 9000), 5, "the port is closed")
         late = fabric.add("late", address)

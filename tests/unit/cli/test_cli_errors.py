@@ -98,7 +98,10 @@ def test_bad_words_are_refused_without_asking_the_host(
     ("argv", "line"),
     [
         (["partiton"], "no such command 'partiton'; did you mean vnicctl partition?"),
-        (["add", "blue"], "no such command 'add'; did you mean vnicctl partition add?"),
+        (
+            ["add", "blue"],
+            "no such command 'add'; did you mean vnicctl partition add or vnicctl publish add?",
+        ),
         (["partition", "lst"], "no such command 'lst'; did you mean vnicctl partition list?"),
         (["xyzzy"], "no such command 'xyzzy'; try: vnicctl --help"),
         (["partition", "add"], "missing argument 'NAME'; try: vnicctl partition add --help"),

@@ -10,18 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.spec.test_model import JSON
-from vnicd.errors import Invalid, VnicdError
+from vnicd.errors import Exists, Invalid, NotFound, VnicdError
 from vnicd.spec.partition import make_partition, parse_address
 from vnicd.spec.uplink import (
     DEFAULT_SUBNETS,
     MAX_PUBLISHED,
     Publish,
     UplinkSpec,
+    add_published,
     check_nic,
     default_gateways,
     free_addresses,
     make_uplink,
     parse_publish,
+    remove_published,
 )
 
 PUBLISHED = st.builds(
@@ -124,12 +126,58 @@ def test_a_published_port_reads_as_it_is_written(published: Publish) -> None:
     ["", "8080", "web:80", "8080:web", "8080:web:80/sctp", "8080:host:80", "0:web:80", "8080:web:0", "65536:web:80",
      "8080:web:65536", "-1:web:80", "8080:we b:80", "\u0668080:web:80", "9" * 5000 + ":web:80", "8080:web:80\n",
      "2001:db8::1:8080:web:80", "[2001:db8::1:8080:web:80", "1.2.3:8080:web:80", "[::g]:8080:web:80",
-     "0.0.0.0:80:web:80", "[::]:80:web:80", "127.0.0.1:80:web:80", "[::1]:80:web:80", "224.0.0.1:80:web:80",
+     "0.0.0.0:80:web:80", "[::]:80:web:80", "[::1]:80:web:80", "224.0.0.1:80:web:80",
      "255.255.255.255:80:web:80", None, 8080, ["8080:web:80"]],
 )  # fmt: skip
 def test_ports_that_cannot_be_published(text: object) -> None:
     with pytest.raises(Invalid):
         parse_publish(text)
+
+
+HAVE = tuple(
+    map(parse_publish, ("8080:web:80", "53:dns:53/udp", "192.0.2.1:443:web:443", "192.0.2.2:443:db:1"))
+)
+
+
+def test_ports_are_added_behind_the_others() -> None:
+    new = ("53:dns:53", "127.0.0.1:5432:db:5432")
+    assert [str(each) for each in add_published(HAVE, new)] == [*map(str, HAVE), *new]
+
+
+@pytest.mark.parametrize(
+    "words", [["8080:web:80"], ["127.0.0.1:8080:db:1"], ["443:web:1"], ["9:a:9", "9:b:9"]]
+)
+def test_a_port_that_is_published_already(words: list[str]) -> None:
+    with pytest.raises(Exists, match="is published already, as "):
+        add_published(HAVE, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["8080"], [1, 2, 3]),
+        (["8080:web:80/tcp", "53/udp"], [2, 3]),
+        (["192.0.2.2:443"], [0, 1, 2]),
+    ],
+)
+def test_ports_are_removed_by_what_names_them(words: list[str], left: list[int]) -> None:
+    assert remove_published(HAVE, words) == tuple(HAVE[number] for number in left)
+
+
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        ("53", NotFound),
+        ("192.0.2.1:8080", NotFound),
+        ("8080:web:81", NotFound),
+        ("443", Invalid),
+        ("web", Invalid),
+        (8080, Invalid),
+    ],
+)
+def test_ports_that_cannot_be_removed(word: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        remove_published(HAVE, [word])
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import click
 
 from vnicd.cli import output, units
 from vnicd.cli.client import call
+from vnicd.cli.commands.publish import new_ports
 from vnicd.cli.groups import Group
-from vnicd.cli.params import output_options, partition_names
+from vnicd.cli.params import output_options
 from vnicd.errors import Busy
 
 CHANGE_TIMEOUT = 30.0
@@ -32,14 +33,6 @@ def _modes(context: click.Context, parameter: click.Parameter, incomplete: str) 
     from vnicd.spec.uplink import Mode
 
     return [mode for mode in get_args(Mode) if mode.startswith(incomplete)]
-
-
-def _published(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The partition after the machine's port; bash makes a word end at the colon, other shells don't."""
-    head, _, name = incomplete.rpartition(":")
-    if not head.rpartition(":")[2].isdigit():
-        return []
-    return [f"{head}:{found}:" for found in partition_names(context, parameter, name)]
 
 
 @click.group(
@@ -70,7 +63,7 @@ def uplink() -> None:
     "--publish",
     metavar="[ADDRESS:]PORT:NAME:PORT[/udp]",
     multiple=True,
-    shell_complete=_published,
+    shell_complete=new_ports,
     help="nat: a port of the machine that leads to one of a partition; repeatable.",
 )
 @click.option("--propagate-link", is_flag=True, help="The partitions' carrier follows the NIC's.")

@@ -20,7 +20,7 @@ GROUP = "vnicd"
 MAX_READING_REQUEST = 4096
 """Longest request line in bytes of somebody who may only read; root's is MAX_REQUEST."""
 
-TYPE_NAMES = {str: "a text", bool: "true or false", dict: "an object"}
+TYPE_NAMES = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ RULES = {
     "partition.list": Rule(params={}),
     "partition.show": Rule(params={"name": str}),
     "uplink.show": Rule(params={}),
+    "publish.list": Rule(params={}),
     "config.export": Rule(params={}),
     "fabric.down": Rule("take the fabric down", {}),
     "fabric.apply": Rule("change the fabric", {"declared": dict, "dry_run": bool, "allow_empty": bool}),
@@ -52,6 +53,8 @@ RULES = {
     "partition.restart": Rule("restart a partition's daemon", {"name": str}),
     "uplink.set": Rule("set the uplink"),
     "uplink.clear": Rule("clear the uplink", {}),
+    "publish.add": Rule("publish a port", {"publish": list}),
+    "publish.remove": Rule("publish a port no more", {"publish": list}),
 }
 
 UNKNOWN = Rule("do this")

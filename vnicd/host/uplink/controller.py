@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from vnicd.errors import Invalid, NotFound, VnicdError
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.ports.port import Following, Ports
+from vnicd.host.uplink import published
 from vnicd.host.uplink.nic_resources import NicResources, Wanted, clean
 from vnicd.host.uplink.repairs import Repairs
 from vnicd.host.uplink.watch import Watch
@@ -89,6 +90,12 @@ class Uplink:
             raise
         self.spec = spec
         self.watch.open()
+
+    async def published_obstacles(self, spec: UplinkSpec, partitions: Collection[str]) -> list[VnicdError]:
+        """What is in the way of ports that are published from now on; `partitions` are those that there will be."""
+        have = self.spec.publish if self.spec is not None else ()
+        new = [each for each in spec.publish if each not in have]
+        return await self.kernel(lambda: published.obstacles(new, partitions)) if new else []
 
     async def restore(self, spec: UplinkSpec) -> None:
         """Take up the uplink of an earlier hosting daemon, also while its NIC is not there."""

@@ -97,11 +97,12 @@ def test_the_uplink_comes_back_with_the_host(machine: Machine, mode: str) -> Non
     """With all its settings; partitions with a direct link notice nothing, a stream to the world waits."""
     words = ("--propagate-link",)
     if mode == "nat":
-        web = machine.fabric.name("web")
-        words += ("--subnet", "10.70.0.0/24", "--subnet", "fd70::/64", "--publish", f"8080:{web}:80")
+        words += ("--subnet", "10.70.0.0/24", "--subnet", "fd70::/64")
     remote = machine.remote
     with undisturbed(machine.here, remote):
         up = Uplinked.start(machine, mode, *words)
+        if mode == "nat":
+            machine.fabric.cli("publish", "add", f"8080:{up.web.name}:80")
         before = settings(machine)
         assert up.web.ping(up.db.ip, count=5).lost == 0
         machine.fabric.wait_path(up.web, up.db, "direct")

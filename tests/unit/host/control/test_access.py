@@ -20,7 +20,7 @@ from vnicd.process import unix_sockets
 from vnicd.protocol.control import MAX_REQUEST
 
 READING = {"fabric.check", "fabric.ping", "status", "links", "stats", "partition.list", "partition.show", "uplink.show",
-           "config.export", "sockets.list"}  # fmt: skip
+           "config.export", "sockets.list", "publish.list"}  # fmt: skip
 CHANGING = set(RULES) - READING
 
 
