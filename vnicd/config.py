@@ -33,12 +33,15 @@ class Paths:
 
     @classmethod
     def from_environment(cls) -> Paths:
-        """The paths below VNICD_RUNTIME_DIR; Invalid when they would be too long for a socket."""
+        """The paths below VNICD_RUNTIME_DIR; Invalid when they can't be there."""
         paths = cls(Path(os.environ.get("VNICD_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR).absolute())
         if len(os.fsencode(paths.registration)) > SOCKET_PATH_MAX:
             raise Invalid(
                 f"the runtime directory {paths.root} has too long a name for a socket", "use a shorter one"
             )
+        there = next(place for place in (paths.root, *paths.root.parents) if os.path.lexists(place))
+        if not there.is_dir():
+            raise Invalid(f"{there} is not a directory", "set VNICD_RUNTIME_DIR to another")
         return paths
 
     @property

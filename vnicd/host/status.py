@@ -48,7 +48,7 @@ def status(fabric: Fabric) -> Json:
             "hugepages": fabric.options.hugepages,
             "page_size": page_size,
             "degraded": degraded,
-            "uplink": {key: shared[key] for key in ("nic", "mode", "state")} if shared else None,
+            "uplink": {key: shared[key] for key in ("nic", "mode", "state", "drops")} if shared else None,
         },
         "ports": [host, *(port.to_json() for port in fabric.ports)],
     }

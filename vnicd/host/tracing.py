@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from vnicd.config import Paths
@@ -23,17 +24,27 @@ def document(paths: Paths, name: str) -> dict[str, Any]:
         raise NotPermitted("only root can read a trace", "run it with sudo")
     place = trace_files.folder(paths.root)
     if name not in trace_files.names(place):
-        raise _missing(paths, name, place.exists())
+        raise _missing(paths, name, place)
     found = [record(raw) for raw in trace_files.read(place, name)]
-    partition = "" if name == HOST else name
-    pids = [each.pid for each in leftovers.daemons(paths.root) if each.partition == partition]
+    pids = _pids(paths, name)
     return {"daemon": name, "pid": pids[0] if pids else None, "records": found}
 
 
-def _missing(paths: Paths, name: str, is_fabric: bool) -> Exception:
+def _pids(paths: Paths, name: str) -> list[int]:
+    partition = "" if name == HOST else name
+    return [each.pid for each in leftovers.daemons(paths.root) if each.partition == partition]
+
+
+def _missing(paths: Paths, name: str, place: Path) -> Exception:
     known = {HOST, *(saved.spec.name for saved in state_file.load(paths.state)[0])}
-    if not is_fabric and not paths.state.exists():
+    if not place.exists() and not paths.state.exists() and not _pids(paths, HOST):
         return NotRunning(f"there is no fabric in {paths.root}", "start one with: vnicctl up")
+    if name in known and _pids(paths, name):
+        remedy = "when it is started anew" if name == HOST else f"by: vnicctl partition restart {name}"
+        return NotFound(
+            f"the trace of {name} is not in {place}: it was deleted, or there was no memory for it",
+            f"its daemon gets another one {remedy}",
+        )
     if name in known:
         return NotFound(
             f"there is no trace of {name}", "its daemon was not started, or had no memory for one"

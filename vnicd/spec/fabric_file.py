@@ -65,26 +65,27 @@ class Declared:
 
 def load(path: Path, streams: bool = False) -> Declared:
     """The fabric that a file declares, or with `streams` a pipe or device; VnicdError when that fails."""
+    name = "standard input" if path == STDIN else str(path)
     try:
         if not streams and path.exists() and not path.is_file():  # to open a pipe could take for ever
-            raise Invalid(f"{path} is not a regular file")
+            raise Invalid(f"{name} is not a regular file")
         # Standard input may be a socket, as under sshd, which can't be opened by a name.
         with open(0, "rb", closefd=False) if path == STDIN else path.open("rb") as file:
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}") from error
+        raise NotFound(f"there is no file {name}") from error
     except PermissionError as error:
-        raise NotPermitted(f"{path} can't be read: {error.strerror}") from error
+        raise NotPermitted(f"{name} can't be read: {error.strerror}") from error
     except OSError as error:
-        raise VnicdError(f"{path} can't be read: {error.strerror}") from error
+        raise VnicdError(f"{name} can't be read: {error.strerror}") from error
     if len(data) > MAX_SIZE:
-        raise Invalid(f"{path} is larger than {MAX_SIZE >> 20} MiB")
+        raise Invalid(f"{name} is larger than {MAX_SIZE >> 20} MiB")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Invalid(f"{path}:{line}: this is not UTF-8") from error
-    return parse(text, str(path))
+        raise Invalid(f"{name}:{line}: this is not UTF-8") from error
+    return parse(text, name)
 
 
 def parse(text: str, name: str) -> Declared:

@@ -47,3 +47,10 @@ def test_a_pipe_of_the_shells_is_a_file(host: FakeHost, file: Path, words: str) 
     done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, b"nothing to change\n"), done.stderr
     assert from_json(host.requests[0][1]["declared"]) == parse(TEXT, "")
+
+
+def test_standard_input_is_called_so(runtime: Path) -> None:
+    argv = [sys.executable, "-m", "vnicd.cli.main", "apply", "-"]
+    done = subprocess.run(argv, input="a = 1", capture_output=True, text=True, timeout=30)
+    assert done.returncode == 7
+    assert done.stderr.startswith("vnicctl: standard input:1: a: there is no such key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ BAD = [
     (f"{ADD} host", 7, "host"),
     (f"{ADD} {{blue}}", 6, "{blue}"),
     (f"{ADD} {{outside}}", 6, "{outside}"),
+    (f"{ADD} {{dangling}}", 6, "/run/netns/{dangling} exists and is no namespace"),
+    (f"{ADD} {{new}} --netns {{dangling}}", 9, "/run/netns/{dangling}"),
     (f"{ADD} {{new}} --mtu 70000", 7, "70000"),
     (f"{ADD} {{new}} --mtu 575", 7, "575"),
     (f"{ADD} {{new}} --mtu 1279 --address fd78::1/64", 7, "1279"),
@@ -70,6 +73,15 @@ def outside(shared: Fabric) -> str:
     return name
 
 
+@pytest.fixture(scope="module")
+def dangling(shared: Fabric) -> Iterator[str]:
+    """The name of a symbolic link in /run/netns that leads nowhere."""
+    link = Path("/run/netns", shared.name("dangling"))
+    link.symlink_to("/nonexistent")
+    yield link.name
+    link.unlink()
+
+
 def state(fabric: Fabric) -> tuple[object, ...]:
     """All that a failed command must leave as it was."""
     partitions = fabric.call("partition.list")
@@ -93,13 +105,13 @@ def one_line(stderr: str) -> str:
 
 @pytest.mark.parametrize("case", BAD, ids=[words for words, *_ in BAD])
 def test_bad_input(
-    shared: Fabric, pair: Pair, outside: str, tmp_path: Path, case: tuple[str, int, str]
+    shared: Fabric, pair: Pair, outside: str, dangling: str, tmp_path: Path, case: tuple[str, int, str]
 ) -> None:
     words, code, says = case
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     filled = {"new": shared.name("new"), "blue": pair[0].name, "mac": pair[0].mac, "outside": outside}
-    filled["fifo"] = str(fifo)
+    filled |= {"fifo": str(fifo), "dangling": dangling}
     before = state(shared)
     done = shared.cli(*words.format(**filled).split(), check=False)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr

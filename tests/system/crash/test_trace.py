@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,14 @@ def test_a_daemon_that_was_killed(anywhere: Fabric) -> None:
         kinds(host)
     )
     assert [each["text"] for each in host if each["kind"] == "daemon_died"] == [blue.name]
+    shutil.rmtree(trace_files.folder(fabric.runtime))
+    told = fabric.cli("debug", "trace", blue.name, check=False).stderr
+    assert (
+        "it was deleted, or there was no memory for it; its daemon gets another one by: vnicctl partition"
+        in told
+    )
+    fabric.cli("partition", "restart", blue.name)
+    assert "registered" in kinds(records(fabric, blue.name))
     fabric.down()
     assert not fabric.left_behind()
 

@@ -228,6 +228,19 @@ def test_a_runtime_directory_with_too_long_a_path(
     error_line()
 
 
+@pytest.mark.parametrize("below", [".", "below/it"])
+@pytest.mark.parametrize("argv", [["status"], ["up"], ["down"], ["partition", "wait", "x"]])
+def test_a_runtime_directory_that_is_a_file(
+    error_line: ErrorLine, runtime: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], below: str
+) -> None:
+    file = runtime / "file"
+    file.touch()
+    monkeypatch.setenv("VNICD_RUNTIME_DIR", str(file / below))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert main(argv) == 7
+    assert error_line() == f"{file} is not a directory; set VNICD_RUNTIME_DIR to another"
+
+
 def test_debug_shows_where(host: FakeHost, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VNICD_DEBUG", "1")
     host.answers["status"] = from_code("failed", "it is wrong")

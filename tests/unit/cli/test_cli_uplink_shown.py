@@ -84,6 +84,11 @@ def test_status_has_a_line_for_it_and_port_0_an_interface(host: FakeHost, capsys
     assert main(["status"]) == 0
     assert "uplink" not in capsys.readouterr().out
     status["fabric"]["uplink"] = {"nic": "eth1", "mode": "shared", "state": "no-carrier"}
+    uplink = {"nic": "eth1", "mode": "nat", "state": "up", "drops": {"over_rate": 1000, "bad_address": 2}}
+    status["fabric"]["uplink"] = uplink
+    assert main(["status"]) == 0
+    assert "\nuplink    eth1 (nat), up, dropped 1,002 frames: vnicctl stats host\n" in capsys.readouterr().out
+    status["fabric"]["uplink"] = {"nic": "eth1", "mode": "shared", "state": "no-carrier"}
     status["ports"][0] |= {"ifname": "vnicd0", "mac": "02:00:00:00:00:e1", "mtu": 1500}
     assert main(["status"]) == 0
     out = capsys.readouterr().out

@@ -73,7 +73,8 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
         raise from_code(failed["code"], failed["message"], failed["hint"])
     if answer["kept"] and not as_json:
         kept = ", ".join(answer["kept"])
-        click.echo(f"{file} declares nothing, so this stays: {kept}; --allow-empty removes it", err=True)
+        source = "standard input" if file == "-" else file
+        click.echo(f"{source} declares nothing, so this stays: {kept}; --allow-empty removes it", err=True)
     if dry_run and answer["changes"] and not as_json:
         output.note("nothing was changed: this was a dry run")
 

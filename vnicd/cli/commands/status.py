@@ -36,12 +36,19 @@ def _show(data: dict[str, Any]) -> None:
     ]
     uplink = fabric.get("uplink")
     if uplink:
-        head.append(("uplink", f"{uplink['nic']} ({uplink['mode']}), {uplink['state']}"))
+        head.append(("uplink", _uplink(uplink)))
     if fabric.get("degraded"):
         head.append(("degraded", fabric["degraded"]))
     output.columns(head)
     click.echo()
     show_ports(data["ports"])
+
+
+def _uplink(uplink: dict[str, Any]) -> str:
+    """Its state, and where to look when it has dropped frames, which no counter of a partition tells."""
+    dropped = sum((uplink.get("drops") or {}).values())
+    text = f"{uplink['nic']} ({uplink['mode']}), {uplink['state']}"
+    return f"{text}, dropped {units.count(dropped)} frames: vnicctl stats host" if dropped else text
 
 
 def show_ports(ports: list[dict[str, Any]]) -> None:

@@ -115,7 +115,7 @@ def _check_no_namespace(spec: PartitionSpec) -> None:
     name = Path(spec.netns_path).name
     if netns.exists(spec.netns_path):
         raise Exists(f"a namespace named {name} exists already", f"attach to it with: --netns {name}")
-    if Path(spec.netns_path).exists():
+    if os.path.lexists(spec.netns_path):
         raise Exists(f"{spec.netns_path} exists and is no namespace", "remove it, or choose another name")
 
 
