@@ -66,6 +66,7 @@ def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Com
                     metavar="[SECONDS]",
                     is_flag=False,
                     flag_value=str(WATCH_EVERY_S),
+                    shell_complete=_instead_of_seconds,
                     type=click.FloatRange(min=0.1, max=86400),
                     help="Repeat it every 2 seconds, or as often as told, until Ctrl-C.",
                 )
@@ -80,6 +81,12 @@ def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Com
 
 json_option = output_options()
 """Those of a command that has nothing to name or to watch."""
+
+
+def _instead_of_seconds(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names that may follow --watch, as its number may be left out."""
+    has_name = any(each.name == "name" for each in context.command.params)
+    return partition_names(context, parameter, incomplete) if has_name else []
 
 
 def _form(as_json: bool, template: str | None, quiet: bool) -> output.Form:
@@ -102,6 +109,17 @@ def partition_names(context: click.Context, parameter: click.Parameter, incomple
     # A shell that completes a word has no place for an error, whatever it is.
     except Exception:
         return []
+
+
+def owners(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """What partitions have as owners, as KEY and KEY=VALUE."""
+    try:
+        partitions = call("partition.list", timeout=COMPLETION_TIMEOUT)["partitions"]
+        pairs = [pair for each in partitions for pair in (each.get("owner") or {}).items()]
+    except Exception:
+        return []
+    words = [word for key, value in pairs for word in (key, f"{key}={value}")]
+    return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
 
 
 HOST = "host"

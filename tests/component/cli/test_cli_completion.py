@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.control.fakehost import FakeHost
+from tests.framework.control.fakehost import FakeHost, partition
 from vnicd.cli.main import main
 
 VNICCTL = [sys.executable, "-m", "vnicd.cli.main"]
@@ -43,6 +43,11 @@ def test_completion_of_partitions(host: FakeHost, command: str) -> None:
 def test_completion_of_values(host: FakeHost) -> None:
     assert complete("vnicctl logs h") == ["host"]
     assert complete("vnicctl partition wait blue --until ") == ["up", "down", "removed"]
+    host.answers["partition.list"] = {
+        "partitions": [partition("a", 1, owner={"app": "x"}), partition("b", 2)]
+    }
+    assert complete("vnicctl ls --owner ") == ["app", "app=x"]
+    assert complete("vnicctl stats --watch ") == ["a", "b"]
 
 
 def test_completion_of_a_command_to_run(host: FakeHost) -> None:

@@ -36,6 +36,9 @@ def test_status(shared: Fabric, pair: Pair) -> None:
 def test_list_and_show(shared: Fabric, pair: Pair) -> None:
     listed = shared.json("partition", "list")
     assert listed == shared.json("partition", "ls")
+    assert shared.cli("ls", "-q").stdout.split() == [partition.name for partition in pair]
+    lines = shared.cli("status", "--format", "{name} {pid}").stdout.splitlines()
+    assert lines[1:] == [f"{partition.name} {partition.pid}" for partition in pair]
     for partition, shown in zip(pair, listed["partitions"], strict=True):
         assert shared.json("partition", "show", partition.name) == shown
         assert shown["addresses"] == list(partition.addresses)

@@ -10,7 +10,7 @@ import click
 from vnicd.cli import actual, output, units
 from vnicd.cli.client import alike, call
 from vnicd.cli.groups import Group
-from vnicd.cli.params import json_option, name_argument, names_argument, output_options
+from vnicd.cli.params import json_option, name_argument, names_argument, output_options, owners
 from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
 
 CHANGE_TIMEOUT = 30.0
@@ -164,7 +164,11 @@ def change_each(method: str, names: Sequence[str]) -> None:
 
 @partition.command(name="list")
 @click.option(
-    "--owner", metavar="KEY[=VALUE]", multiple=True, help="Only those whose owner has this; repeatable."
+    "--owner",
+    metavar="KEY[=VALUE]",
+    multiple=True,
+    shell_complete=owners,
+    help="Only those whose owner has this; repeatable.",
 )
 @output_options(names=True, watch=True)
 def list_(owner: tuple[str, ...], as_json: bool) -> None:

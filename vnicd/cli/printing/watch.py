@@ -39,8 +39,9 @@ def repeat(show: Callable[[], None], every: float) -> None:
             draw(show, is_first)
             is_first = False
             time.sleep(every)
-    except KeyboardInterrupt:
-        pass  # so it is meant to end
+    except KeyboardInterrupt:  # so it is meant to end
+        if is_terminal:
+            click.echo()  # or the prompt would stand behind the ^C
 
 
 def _append(show: Callable[[], None], is_first: bool) -> None:
