@@ -63,7 +63,7 @@
     X(tap, "served") \
     X(tap_gone, "") \
     X(uplink, "rx_queues") \
-    X(rate, "port bytes_per_second") \
+    X(rate, "port bytes_per_second bytes_per_second_in") \
     X(attached, "link peer held") \
     X(opened, "link peer") \
     X(released, "link peer expired") \

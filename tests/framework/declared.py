@@ -56,6 +56,7 @@ def partitions(draw: st.DrawFn, name: str, free: list[str]) -> PartitionSpec:
         draw(st.sampled_from([None, f"ns{NAMES.index(name)}", "/proc/7/ns/ü"])),
         draw(st.sampled_from([[], inside[:1]])),
         draw(st.sampled_from([None, 10**8, 1_500_000, 1_234_567])),
+        draw(st.sampled_from([None, 10**8, 1_234_567])),
     )
 
 

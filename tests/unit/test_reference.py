@@ -259,7 +259,11 @@ def test_what_an_apply_does_with_each_key() -> None:
 
 
 def parameters(method: str) -> set[str]:
-    own = {"partition.add": main.SPEC_FIELDS, "uplink.set": main.UPLINK_FIELDS}
+    own = {
+        "partition.add": main.SPEC_FIELDS,
+        "partition.set": main.SET_FIELDS,
+        "uplink.set": main.UPLINK_FIELDS,
+    }
     return own[method] if method in own else set(RULES[method].params or ())
 
 

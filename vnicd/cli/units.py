@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 NONE = "-"
 """Stands in a table where there is nothing to tell."""
@@ -27,6 +28,18 @@ def size(value: int | None) -> str:
         amount /= 1024
     digits = f"{amount:.0f}" if amount == int(amount) or amount >= 100 else f"{amount:.1f}"
     return f"{digits}{unit}"
+
+
+def both_rates(data: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The limits of a partition to the uplink and from it; an earlier hosting daemon tells one for both."""
+    bits: int | None = data.get("rate")
+    return bits, data.get("rate_in", bits)
+
+
+def rates(data: Mapping[str, Any]) -> str:
+    """Both limits of a partition, as one where they are the same."""
+    bits, bits_in = both_rates(data)
+    return rate(bits) if bits == bits_in else f"{rate(bits)} / {rate(bits_in)}"
 
 
 def rate(bits: int | None) -> str:

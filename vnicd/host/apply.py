@@ -22,7 +22,7 @@ from vnicd.spec.addresses import host
 from vnicd.spec.fabric_file import Declared
 from vnicd.spec.obstacles import Aim
 from vnicd.spec.partition import PartitionSpec
-from vnicd.spec.plan import Change, changes, left_empty, settle
+from vnicd.spec.plan import Change, altered, changes, left_empty, settle
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,17 @@ class Applier:
 
     async def export_method(self, params: dict[str, Any]) -> Any:
         return {"declared": fabric_file.to_json(self.actual())}
+
+    async def set_method(self, params: dict[str, Any]) -> Any:
+        """What is not named stays as it is by then; so this waits for an apply, and for others of its kind."""
+        words = {key: value for key, value in params.items() if key != "name"}
+        async with self.lock:
+            self.fabric.check_ready()
+            port = self.fabric.ports.get(params.get("name"))
+            spec = altered(port.spec, words)
+            await self.checker.check_change(port, spec)
+            await self.fabric.reconfigure(port, spec)
+        return port.to_json()
 
     async def apply_at_start(self, declared: Declared, stop: asyncio.Event) -> None:
         """Apply what was declared before anybody could ask; what fails is logged. It ends early when `stop` is set.

@@ -29,11 +29,13 @@ from vnicd.process.systemd_notify import Notifier
 from vnicd.process.ticks import until_tick
 from vnicd.spec.fabric_file import Declared
 from vnicd.spec.partition import PartitionSpec, make_partition
+from vnicd.spec.plan import LIVE_FIELDS
 from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 log = logging.getLogger(__name__)
 
 SPEC_FIELDS = {field.name for field in fields(PartitionSpec)}
+SET_FIELDS = {"name", *LIVE_FIELDS}
 UPLINK_FIELDS = {field.name for field in fields(UplinkSpec)}
 
 
@@ -70,6 +72,7 @@ class Host:
                 "sockets.list": self._list_sockets,
                 "stats": self._stats,
                 "partition.add": self._when_settled(self._add),
+                "partition.set": self._when_settled(self.applier.set_method),
                 "partition.remove": self._when_settled(self._remove),
                 "partition.restart": self._when_settled(self._restart),
                 "partition.list": self._list,

@@ -41,11 +41,13 @@ class Reconfiguration:
         port.change_spec(new)
         relay.set_rate(port)
         wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
+        state = directory.LIVE if port.state is PortState.UP else directory.DOWN
         if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
+            relay.announce(port, state)  # peers wait longer for what a rate limit delays
             return
         await kernel(lambda: kernel_ops.reconfigure(old, port.location, wanted, have))
         port.shall_follow(wanted)
-        relay.announce(port, directory.LIVE if port.state is PortState.UP else directory.DOWN)
+        relay.announce(port, state)
         await self.uplink.admit()
         if added := set(new.addresses) - set(old.addresses):
             await kernel(lambda: kernel_ops.announce_addresses(port.location, added))

@@ -26,7 +26,7 @@ STDIN = Path("/dev/stdin")
 
 OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level")
 UPLINK_KEYS = ("nic", "mode", "subnets", "publish", "propagate_link")
-PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "publish")
+PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "rate_in", "publish")
 OPEN_KEYS = ("addresses", "gateways")
 """What a partition behind an uplink in nat mode is given when it is left out; an empty list is none at all."""
 
@@ -315,8 +315,9 @@ def to_json(declared: Declared) -> Tree:
 
 def _partition_tree(spec: PartitionSpec, empty: frozenset[tuple[str, str]], published: list[Publish]) -> Tree:
     given = {**spec.to_json(), "publish": [_own_publish(each) for each in published]}
-    if spec.rate:
-        given["rate"] = rate_text(spec.rate)
+    for key in ("rate", "rate_in"):
+        if given[key]:
+            given[key] = rate_text(given[key])
     plain = {**PartitionSpec("").to_json(), "publish": []}
     return {
         key: given[key] for key in PARTITION_KEYS if given[key] != plain[key] or (spec.name, key) in empty

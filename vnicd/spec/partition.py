@@ -42,13 +42,20 @@ class PartitionSpec:
     gateways: tuple[str, ...] = ()
     """Addresses that its default routes lead to, at most one of each family."""
     rate: int = 0
-    """Most bits per second from and to the uplink, each way; 0 for no limit."""
+    """Most bits per second to the uplink, and from it unless `rate_in` says otherwise; 0 for no limit."""
+    rate_in: int = 0
+    """Most bits per second from the uplink; 0 for as many as `rate`."""
     owner: tuple[str, ...] = ()
     """KEY=VALUE of whoever manages it, as a container runtime does; a file leaves it alone then."""
 
     @property
     def netns_path(self) -> str:
         return self.netns or f"/run/netns/{self.name}"
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Most bits per second to the uplink, and from it; 0 for no limit."""
+        return self.rate, self.rate_in or self.rate
 
     @property
     def owns_netns(self) -> bool:
@@ -63,6 +70,7 @@ class PartitionSpec:
             "mtu": self.mtu or None,
             "netns": self.netns or None,
             "rate": self.rate or None,
+            "rate_in": self.rate_in or None,
             "owner": dict(each.split("=", 1) for each in self.owner),
         }
 
@@ -77,6 +85,7 @@ class PartitionSpec:
             netns=data.get("netns"),
             gateways=data.get("gateways"),
             rate=data.get("rate"),
+            rate_in=data.get("rate_in"),
             owner=data.get("owner"),
         )
 
@@ -132,7 +141,9 @@ def check_mac(text: object) -> str:
 
 def check_mtu(mtu: object, has_ipv6: bool = False) -> int:
     low = MTU_MIN_IPV6 if has_ipv6 else MTU_MIN
-    if not isinstance(mtu, int) or isinstance(mtu, bool) or not low <= mtu <= MTU_MAX:
+    if not isinstance(mtu, int) or isinstance(mtu, bool):
+        raise Invalid(f"the MTU must be a number, not {mtu!r}")
+    if not low <= mtu <= MTU_MAX:
         why = " with IPv6 addresses" if has_ipv6 else ""
         raise Invalid(f"the MTU must be {low} to {MTU_MAX}{why}, not {mtu}")
     return mtu
@@ -256,6 +267,12 @@ def check_rate(rate: object) -> int:
     return value
 
 
+def check_limit(rate: object) -> None:
+    """Invalid when what is to be a limit says that there is none, or is wrong; None is nothing said."""
+    if rate is not None and check_rate(rate) == 0:
+        raise Invalid(f"the rate must be 100kbit to 1tbit, not {rate}", "leave it out for no limit")
+
+
 def make_partition(
     name: object,
     addresses: Iterable[object] | None = None,
@@ -265,6 +282,7 @@ def make_partition(
     netns: object = None,
     gateways: Iterable[object] | None = None,
     rate: object = None,
+    rate_in: object = None,
     owner: object = None,
 ) -> PartitionSpec:
     """A PartitionSpec from a user's words; Invalid tells which one is wrong."""
@@ -285,6 +303,7 @@ def make_partition(
         netns=check_netns(netns) if netns is not None else "",
         gateways=check_gateways(gateways, parsed),
         rate=check_rate(rate) if rate is not None else 0,
+        rate_in=check_rate(rate_in) if rate_in is not None else 0,
         owner=check_owner(owner),
     )
 

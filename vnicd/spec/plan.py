@@ -84,10 +84,43 @@ Op = Literal["add", "remove", "change", "replace"]
 Kind = Literal["partition", "uplink", "option"]
 Fields = dict[str, tuple[Any, Any]]
 
-LIVE_FIELDS = ("addresses", "gateways", "rate", "mtu")
+LIVE_FIELDS = ("addresses", "gateways", "rate", "rate_in", "mtu")
 """Of a partition that goes on while they change; another one can only be made anew with the others."""
 
 FIXED_FIELDS = ("mac", "ifname", "netns")
+
+
+FIXED_WORDS = {
+    "name": "name",
+    "mac": "MAC",
+    "ifname": "interface name",
+    "netns": "namespace",
+    "owner": "owner",
+}
+"""What of a partition that runs stays as it is, as users call it."""
+
+
+def check_live(name: str, words: Iterable[str]) -> None:
+    """Invalid when one of these fields of a partition can't be changed while that goes on, or does not exist."""
+    for word in words:
+        if word in FIXED_WORDS:
+            hint = f"make it anew: vnicctl partition remove {name}, then vnicctl partition add {name} ..."
+            raise Invalid(f"the {FIXED_WORDS[word]} of a partition that runs can't be changed", hint)
+        if word not in LIVE_FIELDS:
+            raise Invalid(f"a partition has no {word[:64]}")
+
+
+def altered(spec: PartitionSpec, words: Mapping[str, Any]) -> PartitionSpec:
+    """A partition with these LIVE_FIELDS, as they are in JSON; what is not named stays, and None is the default."""
+    check_live(spec.name, words)
+    given = {**spec.to_json(), **words}
+    try:
+        return PartitionSpec.from_json(given)
+    except Invalid as error:
+        if "gateways" in words or not spec.gateways:
+            raise
+        PartitionSpec.from_json({**given, "gateways": []})  # or the gateways are not what is wrong
+        raise Invalid(error.message, "name another with --gateway, or none with --no-gateway") from error
 
 
 @dataclass(frozen=True)

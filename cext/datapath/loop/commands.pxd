@@ -165,14 +165,17 @@ cdef inline void serve_uplink(Engine *e, Uplink *uplink) noexcept nogil:
             watch(e, uplink.rx_queues[i].fd, TOKEN_RX_QUEUE + i)
 
 
-cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t rate) noexcept nogil:
-    """Bytes per second between a port and the uplink, each way; 0 for no limit."""
-    if (e.up[port].rate != 0) != (rate != 0):
-        e.shaped += 1 if rate else -1
-    trace(e, VN_TRACE_rate, port, rate)
-    set_rate(&e.up[port], rate, e.now)
-    set_rate(&e.down[port], rate, e.now)
-    if rate == 0 and e.links[port] != NULL:
+cdef inline void limit_rate(Engine *e, uint16_t port, uint64_t up, uint64_t down) noexcept nogil:
+    """Bytes per second from a port to the uplink, and from the uplink to the port; 0 for no limit."""
+    cdef bint was_shaped = e.up[port].rate != 0 or e.down[port].rate != 0
+    cdef bint is_shaped = up != 0 or down != 0
+    e.shaped += <int>is_shaped - <int>was_shaped
+    trace(e, VN_TRACE_rate, port, up, down)
+    if e.up[port].rate != up:
+        set_rate(&e.up[port], up, e.now)
+    if e.down[port].rate != down:
+        set_rate(&e.down[port], down, e.now)
+    if down == 0 and e.links[port] != NULL:
         release(e, e.links[port])
 
 
@@ -198,7 +201,7 @@ cdef inline void execute_command(Engine *e) noexcept nogil:
     elif kind == COMMAND_UPLINK:
         serve_uplink(e, e.command.uplink)
     elif kind == COMMAND_RATE:
-        limit_rate(e, e.command.port, e.command.rate)
+        limit_rate(e, e.command.port, e.command.rate, e.command.rate_in)
     elif kind == COMMAND_STOP:
         e.stop = True
     e.command.fd = result

@@ -218,11 +218,11 @@ cdef class Loop:
         """Have no uplink; no error when there is none."""
         self._command(COMMAND_UPLINK)
 
-    def set_rate(self, int port, uint64_t rate):
-        """Bytes per second between a port and the uplink, each way; 0 for no limit."""
+    def set_rates(self, int port, uint64_t rate, uint64_t rate_in):
+        """Bytes per second from a port to the uplink, and from the uplink to the port; 0 for no limit."""
         if not 0 < port < VN_MAX_PORTS:
             raise ValueError(f"port {port} is out of range")
-        self._command(COMMAND_RATE, port=port, rate=rate)
+        self._command(COMMAND_RATE, port=port, rate=rate, rate_in=rate_in)
 
     def set_directory(self, region):
         """Read MACs and states from this mapped directory."""
@@ -285,7 +285,8 @@ cdef class Loop:
     def is_open(self, int peer):
         return self.e.links[peer] != NULL and vn_load_relaxed(&self.e.links[peer].shown.state) & SHOWN_OPEN != 0
 
-    def _command(self, int kind, int port=0, size_t link=0, size_t directory=0, int fd=-1, size_t uplink=0, uint64_t rate=0):
+    def _command(self, int kind, int port=0, size_t link=0, size_t directory=0, int fd=-1, size_t uplink=0, uint64_t rate=0,
+                 uint64_t rate_in=0):
         """Put a command into the slot and wait until the loop has obeyed; its result."""
         cdef uint64_t counter
         cdef pollfd waiting
@@ -294,7 +295,7 @@ cdef class Loop:
         self.e.command.link = <Link *>link
         self.e.command.directory = <const vn_directory *>directory
         self.e.command.uplink = <Uplink *>uplink
-        self.e.command.rate = rate
+        self.e.command.rate, self.e.command.rate_in = rate, rate_in
         self.e.command.fd = fd
         vn_store_release(&self.e.command_seq, self.e.command_seq + 1)
         ring_eventfd(self.e.command_fd)

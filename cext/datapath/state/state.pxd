@@ -132,6 +132,7 @@ cdef struct Command:
     const vn_directory *directory
     Uplink *uplink
     uint64_t rate
+    uint64_t rate_in
     int fd
 
 

@@ -29,11 +29,12 @@ def complete(line: str) -> list[str]:
 
 def test_completion_of_commands(host: FakeHost) -> None:
     assert complete("vnicctl par") == ["partition"]
-    assert complete("vnicctl partition ") == ["add", "remove", "restart", "list", "show", "wait"]
+    assert complete("vnicctl partition ") == ["add", "remove", "restart", "list", "show", "set", "wait"]
 
 
 @pytest.mark.parametrize(
-    "command", ["partition show", "partition rm", "partition wait blue", "exec", "exec -it", "stats"]
+    "command",
+    ["partition show", "partition set", "partition rm", "partition wait blue", "exec", "exec -it", "stats"],
 )
 def test_completion_of_partitions(host: FakeHost, command: str) -> None:
     assert complete(f"vnicctl {command} ") == ["blue", "green", "red"]

@@ -122,6 +122,7 @@ ANSWERS: dict[str, Answer] = {
     "partition.list": {"partitions": [BLUE, GREEN, RED]},
     "partition.show": BLUE,
     "partition.add": BLUE,
+    "partition.set": BLUE,
     "partition.remove": {},
     "partition.restart": BLUE,
     "fabric.check": {"checks": []},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from typing import Any
@@ -38,3 +39,10 @@ def untouched(fabric: Fabric, *labels: str) -> list[tuple[Any, ...]]:
 
 def reaches(one: Partition, target: str) -> bool:
     return one.ping(target, count=3).lost == 0
+
+
+def there(netns: str) -> set[str]:
+    """The addresses that the interface of a partition has in fact."""
+    command = ["nsenter", f"--net={netns}", "ip", "-j", "addr", "show", "dev", "vnic0"]
+    (link,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"] if each["scope"] == "global"}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.framework.fabric.apply import apply, lines, reaches, text_for, untouched
+from tests.framework.fabric.apply import apply, lines, reaches, text_for, there, untouched
 from tests.framework.fabric.fabric import Fabric
 from tests.framework.fabric.namespaces import named
 from tests.framework.traffic.datagrams import Flow
@@ -157,13 +157,6 @@ def routes(netns: str, family: str) -> list[tuple[str, str]]:
     command = ["nsenter", f"--net={netns}", "ip", "-j", family, "route", "show", "default"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return [(each["gateway"], each["dev"]) for each in found]
-
-
-def there(netns: str) -> set[str]:
-    """The addresses that the interface of a partition has in fact."""
-    command = ["nsenter", f"--net={netns}", "ip", "-j", "addr", "show", "dev", "vnic0"]
-    (link,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return {f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"] if each["scope"] == "global"}
 
 
 def test_addresses_that_change_hands(fabric: Fabric) -> None:

@@ -47,6 +47,27 @@ def test_tcp_has_the_rate(limited: dict[str, Uplinked], mode: str) -> None:
         assert on_the_wire(end) == pytest.approx(RATE, rel=0.2)
 
 
+def test_each_way_has_a_rate_of_its_own(limited: dict[str, Uplinked]) -> None:
+    """It is changed while the partition goes on: `web` sends, and `db` receives."""
+    up = limited["bridge"]
+
+    def change(*words: str) -> None:
+        for each in (up.web, up.db):
+            each.fabric.cli("partition", "set", each.name, *words)
+
+    try:
+        for words, out, inward in (
+            (("--rate-in", "20mbit"), RATE, 20e6),
+            (("--rate", "30mbit", "--rate-in", "60mbit"), 30e6, 60e6),
+        ):
+            change(*words)
+            sent, received = (on_the_wire(end) for end in iperfs(up, "-O", "1"))
+            assert sent == pytest.approx(out, rel=0.2)
+            assert received == pytest.approx(inward, rel=0.2)
+    finally:
+        change("--rate", "100mbit", "--rate-in", "0")
+
+
 def test_udp_is_cut_to_the_rate(limited: dict[str, Uplinked]) -> None:
     for end in iperfs(limited["bridge"], "-u", "-b", "300M", "-l", str(DATAGRAM)):
         received = end["sum_received"][

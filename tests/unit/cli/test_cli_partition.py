@@ -39,6 +39,7 @@ def test_add_sends_checked_words(host: FakeHost, capsys: pytest.CaptureFixture[s
         "netns": "/run/netns/web",
         "gateways": [],
         "rate": None,
+        "rate_in": None,
         "owner": {},
     }
     assert capsys.readouterr().out == "blue: vnic0 in namespace blue, 02:00:00:00:00:01, MTU 1500\n"
@@ -55,7 +56,9 @@ def test_add_sends_gateways_and_a_rate(host: FakeHost) -> None:
     assert main(["partition", "add", "blue", *addresses, *gateways, "--rate", "1.5gbit"]) == 0
     params = host.requests[0][1]
     assert params["gateways"] == ["10.77.0.254", "fd00::ff"]
-    assert params["rate"] == 1_500_000_000
+    assert (params["rate"], params["rate_in"]) == (1_500_000_000, None)
+    assert main(["partition", "add", "blue", "--rate-in", "20mbit"]) == 0
+    assert (host.requests[1][1]["rate"], host.requests[1][1]["rate_in"]) == (None, 20_000_000)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,13 @@ def test_bad_gateways_and_rates_are_refused_at_once(
 ) -> None:
     assert main(["partition", "add", "blue", *argv]) == 7
     assert argv[1] in error_line()
+    assert host.requests == []
+
+
+@pytest.mark.parametrize("option", ["--rate", "--rate-in"])
+def test_a_limit_of_a_new_partition_is_one(host: FakeHost, error_line: ErrorLine, option: str) -> None:
+    assert main(["partition", "add", "blue", option, "0"]) == 7
+    assert "must be 100kbit to 1tbit, not 0; leave it out" in error_line()
     assert host.requests == []
 
 
@@ -83,7 +93,14 @@ def test_show_has_gateways_and_the_rate(host: FakeHost, capsys: pytest.CaptureFi
     assert main(["partition", "show", "blue"]) == 0
     out = capsys.readouterr().out
     assert "gateway    10.77.0.9\ngateway    fd00:77::9\nrate       100 Mbit/s each way\n" in out
-    host.answers["partition.show"] = partition("blue", 1, gateways=[], rate=None)
+    for rates, lines in (
+        ((10**8, 2 * 10**7), "rate       100 Mbit/s to the uplink\nrate in    20 Mbit/s from the uplink\n"),
+        ((None, 2 * 10**7), "rate       no limit to the uplink\nrate in    20 Mbit/s from the uplink\n"),
+    ):
+        host.answers["partition.show"] = partition("blue", 1, rate=rates[0], rate_in=rates[1])
+        assert main(["partition", "show", "blue"]) == 0
+        assert lines in capsys.readouterr().out
+    host.answers["partition.show"] = partition("blue", 1, gateways=[], rate=None, rate_in=None)
     assert main(["partition", "show", "blue"]) == 0
     assert not {"gateway", "rate"} & set(capsys.readouterr().out.split())
 
@@ -99,6 +116,11 @@ def test_list_has_columns_for_what_some_partition_has(
     assert header[-4:] == ["NAMESPACE", "RATE", "GATEWAYS", "ADDRESSES"]
     assert rows[0][-5:] == ["blue", "100", "Mbit/s", "10.77.0.9", "10.77.0.1/24"]
     assert rows[1][-4:] == ["green", "-", "-", "10.77.0.2/24"]
+    limited |= {"rate": None, "rate_in": 10**7, "gateways": []}
+    host.answers["partition.list"] = {"partitions": [limited, plain]}
+    assert main(["partition", "ls"]) == 0
+    _, row, _ = capsys.readouterr().out.splitlines()
+    assert row.split()[-6:-1] == ["blue", "-", "/", "10", "Mbit/s"]
     host.answers["partition.list"] = {"partitions": [plain]}
     assert main(["partition", "ls"]) == 0
     assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["NAMESPACE", "ADDRESSES"]

@@ -34,7 +34,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 
-OPTIONS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate")
+OPTIONS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "rate_in")
 
 SPECS = st.builds(
     make_partition,
@@ -48,6 +48,7 @@ SPECS = st.builds(
     netns=st.none() | st.sampled_from(["box", "/proc/77/ns/net"]),
     gateways=st.none() | st.lists(st.just("fe80::1"), max_size=1),
     rate=st.none() | st.integers(RATE_MIN, RATE_MAX),
+    rate_in=st.none() | st.integers(RATE_MIN, RATE_MAX),
 )
 
 

@@ -9,9 +9,10 @@ from hypothesis import given
 
 from tests.framework.declared import fabrics
 from vnicd.config import Options
+from vnicd.errors import Invalid
 from vnicd.spec.fabric_file import PARTITION_KEYS, Declared, parse, render
-from vnicd.spec.partition import PartitionSpec
-from vnicd.spec.plan import FIXED_FIELDS, LIVE_FIELDS, Change, changes, left_empty, settle
+from vnicd.spec.partition import PartitionSpec, make_partition
+from vnicd.spec.plan import FIXED_FIELDS, LIVE_FIELDS, Change, altered, changes, left_empty, settle
 from vnicd.spec.uplink import UplinkSpec
 
 
@@ -203,3 +204,53 @@ def test_each_property_of_a_partition_can_be_declared_and_changed() -> None:
     properties = set(PartitionSpec("web").to_json()) - {"name", "owner"}
     assert properties == {*LIVE_FIELDS, *FIXED_FIELDS}
     assert properties == set(PARTITION_KEYS) - {"publish"}  # published ports are the uplink's
+
+
+WHOLE = make_partition(
+    "a",
+    ["10.0.0.1/24", "fd00::1/64"],
+    mtu=9000,
+    gateways=["10.0.0.9"],
+    rate=10**8,
+    rate_in=10**7,
+    owner=["x=1"],
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({}, {}),
+        ({"rate": "1gbit"}, {"rate": 10**9}),
+        ({"rate": 0, "rate_in": "0"}, {"rate": 0, "rate_in": 0}),
+        ({"rate": None, "mtu": None}, {"rate": 0, "mtu": 0}),
+        ({"addresses": ["10.0.0.2/24"]}, {"addresses": ("10.0.0.2/24",)}),
+        ({"addresses": [], "gateways": []}, {"addresses": (), "gateways": ()}),
+        ({"gateways": None}, {"gateways": ()}),
+    ],
+)
+def test_what_is_not_named_stays(words: dict[str, object], expected: dict[str, object]) -> None:
+    assert altered(WHOLE, words) == replace(WHOLE, **expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"mac": "02:00:00:00:00:01"}, "the MAC of a partition that runs can't be changed; make it anew"),
+        ({"mac": None}, "the MAC of"),
+        ({"netns": "box"}, "the namespace of"),
+        ({"ifname": "eth0"}, "the interface name of"),
+        ({"owner": {}}, "the owner of"),
+        ({"colour": "red"}, "a partition has no colour"),
+        ({"addresses": ["10.1.0.1/24"]}, "none with --no-gateway"),
+        ({"addresses": [], "gateways": ["10.0.0.9"]}, "give it an address there with: --address"),
+        ({"addresses": ["10.1.0.1/33"]}, "is not an IPv4 or IPv6 address"),
+        ({"mtu": 700}, "1280 to 65000 with IPv6 addresses"),
+        ({"mtu": "1500"}, "the MTU must be a number, not '1500'"),
+        ({"rate": "fast"}, "is not a rate"),
+    ],
+)
+def test_what_cannot_be_changed_so(words: dict[str, object], says: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        altered(WHOLE, words)
+    assert says in caught.value.line()

@@ -14,7 +14,13 @@ from vnicd.errors import Refused, from_code
 
 SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"), "replace": ("~", "yellow")}
 
-UNSET = {"rate": "unlimited", "mtu": "the uplink's", "mac": "its own", "netns": "its own"}
+UNSET = {
+    "rate": "unlimited",
+    "rate_in": "the rate",
+    "mtu": "the uplink's",
+    "mac": "its own",
+    "netns": "its own",
+}
 """What a field that is not set stands for."""
 
 APPLY_TIMEOUT_S, APPLY_TIMEOUT_EACH_S = 30.0, 5.0
@@ -102,7 +108,7 @@ def _line(change: dict[str, Any]) -> str:
     if change["kind"] == "uplink" and change["op"] != "change":
         what += f" {change['name']}"
     if change["op"] in ("change", "replace"):
-        fields = (_field(change["kind"], key, *values) for key, values in change["fields"].items())
+        fields = (field_text(change["kind"], key, *values) for key, values in change["fields"].items())
         what += f": {', '.join(fields)}"
     notes = ["is made anew"] * (change["op"] == "replace") + [change["note"]] * bool(change["note"])
     line = click.style(f"{sign} {what}", fg=colour) + (f" ({', '.join(notes)})" if notes else "")
@@ -111,7 +117,7 @@ def _line(change: dict[str, Any]) -> str:
     )
 
 
-def _field(kind: str, key: str, old: Any, new: Any) -> str:
+def field_text(kind: str, key: str, old: Any, new: Any) -> str:
     """rate 100mbit -> 200mbit; of lists only what comes and goes; without the name of an option, which is there."""
     if isinstance(old or new, list):
         before, after = old or [], new or []
@@ -128,4 +134,10 @@ def _value(key: str, value: Any) -> str:
         return UNSET.get(key, "none")
     if isinstance(value, bool):
         return str(value).lower()
-    return rate_text(value) if key == "rate" else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        rate_text(value)
+        if key in ("rate", "rate_in")
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -33,8 +33,11 @@ HEADERS = (
 
 @click.group(
     cls=Group,
-    aliases={"rm": "remove", "del": "remove", "ls": "list", "inspect": "show"},
-    lazy={"wait": "vnicd.cli.commands.partition_wait:wait"},
+    aliases={"modify": "set", "rm": "remove", "del": "remove", "ls": "list", "inspect": "show"},
+    lazy={
+        "set": "vnicd.cli.commands.partition_set:set_",
+        "wait": "vnicd.cli.commands.partition_wait:wait",
+    },
 )
 def partition() -> None:
     """Add, remove and look at partitions."""
@@ -62,6 +65,7 @@ def partition() -> None:
 @click.option(
     "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it: 100mbit."
 )
+@click.option("--rate-in", metavar="RATE", help="Most bits per second from the uplink, instead of --rate.")
 @click.option("--ifname", metavar="NAME", default="vnic0", show_default=True, help="Its interface's name.")
 @click.option("--netns", metavar="NAME|PATH", help="Attach this namespace instead of making one called NAME.")
 @click.option(
@@ -78,6 +82,7 @@ def add(
     mtu: int | None,
     gateways: tuple[str, ...],
     rate: str | None,
+    rate_in: str | None,
     ifname: str,
     netns: str | None,
     owner: tuple[str, ...],
@@ -96,9 +101,11 @@ def add(
       vnicctl partition add db --address 10.0.0.5/24 --gateway 10.0.0.1 --rate 100mbit
       vnicctl partition add job7 --address 10.77.0.9/24 --owner app=batch
     """
-    from vnicd.spec.partition import make_partition
+    from vnicd.spec.partition import check_limit, make_partition
 
-    spec = make_partition(name, addresses, mac, mtu, ifname, netns, gateways, rate, owner)
+    for limit in (rate, rate_in):
+        check_limit(limit)
+    spec = make_partition(name, addresses, mac, mtu, ifname, netns, gateways, rate, rate_in, owner)
     added = call("partition.add", spec.to_json(), timeout=CHANGE_TIMEOUT)
     where = units.netns(added["netns"])
     words = [f"{added['ifname']} in namespace {where}", added["mac"], f"MTU {added['mtu']}"]
@@ -174,6 +181,9 @@ def change_each(method: str, names: Sequence[str]) -> None:
 def list_(owner: tuple[str, ...], as_json: bool) -> None:
     """List the partitions.
 
+    RATE is the limit to the uplink and from it; as 100 Mbit/s / 20 Mbit/s, if they
+    differ.
+
     \b
     Examples:
       vnicctl partition list
@@ -218,7 +228,7 @@ def _show_list(data: dict[str, Any]) -> None:
             str(each["pid"] or units.NONE),
             *(actual.cell(each, key) for key in ("ifname", "mac", "mtu")),
             units.netns(each["netns"]),
-            units.rate(each.get("rate")),
+            units.rates(each),
             actual.listed(each, "gateways"),
             ", ".join(f"{key}={value}" for key, value in (each.get("owner") or {}).items()) or units.NONE,
             actual.listed(each, "addresses"),
@@ -226,7 +236,9 @@ def _show_list(data: dict[str, Any]) -> None:
         for each in partitions
     ]
     hidden = {
-        key.upper() for key in ("rate", "gateways", "owner") if not any(each.get(key) for each in partitions)
+        key.upper()
+        for key in ("rate", "gateways", "owner")
+        if not any(each.get(key) or (key == "rate" and any(units.both_rates(each))) for each in partitions)
     }
     kept = [index for index, header in enumerate(HEADERS) if header not in hidden]
     output.table(
@@ -235,6 +247,16 @@ def _show_list(data: dict[str, Any]) -> None:
         right=("PID", "MTU", "RATE"),
     )
     actual.show_notes(partitions)
+
+
+def _limits(data: dict[str, Any]) -> list[tuple[str, str]]:
+    rate, rate_in = units.both_rates(data)
+    if rate == rate_in:
+        return [("rate", f"{units.rate(rate)} each way")] if rate else []
+    return [
+        ("rate", f"{units.rate(rate)} to the uplink" if rate else "no limit to the uplink"),
+        ("rate in", f"{units.rate(rate_in)} from the uplink"),
+    ]
 
 
 def _show_one(data: dict[str, Any]) -> None:
@@ -252,7 +274,7 @@ def _show_one(data: dict[str, Any]) -> None:
             *(("gateway", gateway) for gateway in actual.each_of(data, "gateways")),
             *(("other address", address) for address in actual.others(data, "addresses")),
             *(("other gateway", gateway) for gateway in actual.others(data, "gateways")),
-            *([("rate", f"{units.rate(data['rate'])} each way")] if data.get("rate") else []),
+            *_limits(data),
             *(("owner", f"{key}={value}") for key, value in (data.get("owner") or {}).items()),
             ("namespace", f"{data['netns']} ({owned})"),
             ("pages", units.size(data["page_size"])),

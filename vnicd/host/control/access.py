@@ -49,6 +49,7 @@ RULES = {
     "fabric.down": Rule("take the fabric down", {}),
     "fabric.apply": Rule("change the fabric", {"declared": dict, "dry_run": bool, "allow_empty": bool}),
     "partition.add": Rule("add a partition"),
+    "partition.set": Rule("change a partition"),
     "partition.remove": Rule("remove a partition", {"name": str}),
     "partition.restart": Rule("restart a partition's daemon", {"name": str}),
     "uplink.set": Rule("set the uplink"),

@@ -62,15 +62,20 @@ def request_words(method: str, params: Mapping[str, Any]) -> str:
     words = [method]
     if isinstance(params.get("name"), str):
         words.append(params["name"])
-    words += [_setting(key, value) for key, value in params.items() if key != "name" and _says(value)]
+    is_whole = method == "partition.set"  # what is left out there stays, and what is empty does not
+    words += [
+        _setting(key, value) for key, value in params.items() if key != "name" and (is_whole or _says(value))
+    ]
     return shown(" ".join(words))
 
 
 def outcome_words(result: object) -> str:
     """What a change has led to: `done`, or how many of many."""
     changes = result.get("changes") if isinstance(result, dict) else None
-    if not isinstance(changes, list):
+    if not isinstance(result, dict) or not isinstance(changes, list):
         return "done"
+    if result.get("refused"):
+        return "refused, and nothing was changed"
     done = sum(bool(change.get("done")) for change in changes)
     return f"done, {done} of {len(changes)} changes" if changes else "done, nothing to change"
 
@@ -126,6 +131,8 @@ def _setting(key: str, value: object) -> str:
     """A parameter and its value; of a whole fabric, only how much it is."""
     if value is True:
         return key
+    if value is None or value == []:
+        return f"{key}=none"
     if isinstance(value, dict):
         return f"{key}: {_fabric(value)}" if key == "declared" else f"{key}={{...}}"
     if isinstance(value, list):

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 MAINTAIN_INTERVAL_S = TICK_S / 2
 """Seconds between two looks for links that are late or missing, as long as there are any."""
 
+NO_LIMITS = (0, 0)
+
 
 class HostRelay:
     """Relays between all ports; `on_up(port)` is called when a port's link to us is up."""
@@ -44,8 +46,8 @@ class HostRelay:
         self.endpoint = Endpoint(0, self.loop, options.hugepages, self._own_reply)
         self.thread = threading.Thread(target=self.loop.run, name="loop", daemon=True)
         self.timer: asyncio.TimerHandle | None = None
-        self.rates: dict[int, int] = {}
-        """Rate limits that the loop knows, in bits per second, by port."""
+        self.rates: dict[int, tuple[int, int]] = {}
+        """Rate limits that the loop knows, in bits per second to and from the uplink, by port."""
         self.on_lost_tap: Callable[[], None] = lambda: None
         """Called when port 0's interface was deleted from outside."""
 
@@ -77,17 +79,18 @@ class HostRelay:
         self.set_rate(port)
 
     def set_rate(self, port: Port) -> None:
-        """Hold a port to its rate limit."""
-        if self.rates.get(port.number, 0) != port.spec.rate:
-            self.loop.set_rate(port.number, port.spec.rate // 8)
-            self.rates[port.number] = port.spec.rate
+        """Hold a port to its rate limits."""
+        limits = port.spec.limits
+        if self.rates.get(port.number, NO_LIMITS) != limits:
+            self.loop.set_rates(port.number, *(limit // 8 for limit in limits))
+            self.rates[port.number] = limits
 
     def withdraw(self, port: Port) -> None:
         """The port is no more: its links end and its number is free."""
         self.links.port_down(port.number)
         self.directory.free(port.number)
-        if self.rates.pop(port.number, 0):
-            self.loop.set_rate(port.number, 0)
+        if self.rates.pop(port.number, NO_LIMITS) != NO_LIMITS:
+            self.loop.set_rates(port.number, *NO_LIMITS)
 
     # ----------------------------------------------------------------------------------- orders out
 

@@ -319,6 +319,7 @@ class Port:
             "mtu": self.following.mtu,
             "gateways": list(self.spec.gateways),
             "rate": self.spec.rate or None,
+            "rate_in": self.spec.limits[1] or None,
             "ifname": self.spec.ifname,
             "netns": self.spec.netns_path,
             "netns_owned": self.spec.owns_netns,

@@ -114,7 +114,7 @@ def test_a_rate_limit_holds_for_segments(bridge: UplinkBench) -> None:
     """The queue holds segments, up to its length in bytes."""
     whole = to(A)
     made = packets.segments(whole.vnet(), whole.frame(), True)
-    bridge.loop.set_rate(1, 1_000_000)
+    bridge.loop.set_rates(1, 1_000_000, 1_000_000)
     ends = []
     # On a slow machine the limit may let just whole ones through, but not each time.
     for sent in range(9, 54, 9):

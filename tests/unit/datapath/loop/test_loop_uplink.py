@@ -244,17 +244,17 @@ def test_from_outside_nobody_is_one_of_ours(shared: UplinkBench) -> None:
 
 
 def test_a_rate_limit_holds_outward(jumbo: UplinkBench) -> None:
-    jumbo.loop.set_rate(1, 1_000_000)
+    jumbo.loop.set_rates(1, 1_000_000, 1_000_000)
     for _ in range(4):
         jumbo.peers[1].send(frame(OUT, A, bytes(1400)) * 10)
     first = jumbo.outbound()
     holds_for(lambda: jumbo.counter("uplink_tx_frames") < 4, 0.02, "four frames take 42 ms")
     assert [jumbo.outbound() for _ in range(3)] == [first] * 3
-    jumbo.loop.set_rate(1, 0)
+    jumbo.loop.set_rates(1, 0, 0)
 
 
 def test_a_rate_limit_holds_inward(jumbo: UplinkBench) -> None:
-    jumbo.loop.set_rate(1, 1_000_000)
+    jumbo.loop.set_rates(1, 1_000_000, 1_000_000)
     data = frame(A, OUT, bytes(14000))
     for _ in range(5):
         jumbo.inbound(data)
@@ -266,9 +266,31 @@ def test_a_rate_limit_holds_inward(jumbo: UplinkBench) -> None:
     assert jumbo.receive(1)[2] == frame(A, B, b"not counted, but behind")
 
 
+def test_each_way_has_a_limit_of_its_own(jumbo: UplinkBench) -> None:
+    """And the other way none, whichever it is; nothing that waits is kept when a limit ends."""
+    out, data = frame(OUT, A, bytes(1400)) * 10, frame(A, OUT, bytes(14000))
+    jumbo.loop.set_rates(1, 0, 12_500)
+    for _ in range(4):
+        jumbo.peers[1].send(out)
+        jumbo.inbound(data)
+    assert [jumbo.outbound() for _ in range(4)] == [out] * 4
+    assert jumbo.receive(1)[2] == data
+    holds_for(lambda: jumbo.peers[1].receive() is None, 0.02, "the next one waits for more than a second")
+    jumbo.loop.set_rates(1, 12_500, 0)
+    assert [jumbo.receive(1)[2] for _ in range(3)] == [data] * 3
+    for _ in range(3):
+        jumbo.peers[1].send(out)
+        jumbo.inbound(data)
+    assert [jumbo.receive(1)[2] for _ in range(3)] == [data] * 3
+    assert jumbo.outbound() == out
+    holds_for(lambda: jumbo.outbound_peek() is None, 0.02, "the next one waits for more than a second")
+    jumbo.loop.set_rates(1, 0, 0)
+    assert [jumbo.outbound() for _ in range(2)] == [out] * 2
+
+
 def test_what_is_not_for_the_uplink_is_not_lost_with_it(jumbo: UplinkBench) -> None:
     """Beyond its limit, a partition still resolves neighbours outside, and reaches the machine."""
-    jumbo.loop.set_rate(1, 12_500)
+    jumbo.loop.set_rates(1, 12_500, 12_500)
     for _ in range(4):
         jumbo.peers[1].send(frame(OUT, A, bytes(30_000)))
     jumbo.peers[1].send(frame(HOST, A, b"to the machine"))
@@ -281,7 +303,7 @@ def test_what_is_not_for_the_uplink_is_not_lost_with_it(jumbo: UplinkBench) -> N
 
 
 def test_what_is_beyond_the_limit_is_dropped_and_counted(jumbo: UplinkBench) -> None:
-    jumbo.loop.set_rate(1, 12_500)
+    jumbo.loop.set_rates(1, 12_500, 12_500)
     for _ in range(5):
         jumbo.peers[1].send(frame(OUT, A, bytes(60_000)))
     jumbo.wait_for_drop("over_rate")

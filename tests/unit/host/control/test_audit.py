@@ -73,6 +73,8 @@ def test_a_failure_has_its_error(said: list[logging.LogRecord]) -> None:
          "uplink.set nic=eth1 mode=nat propagate_link"),
         ("fabric.apply", {"declared": {"partitions": {"a": {}, "b": {}}, "uplink": {"nic": "x"}}, "allow_empty": False},
          "fabric.apply declared: 2 partitions, an uplink"),
+        ("partition.set", {"name": "a", "addresses": [], "mtu": None, "rate": "0"},
+         "partition.set a addresses=none mtu=none rate=0"),
         ("partition.add", {"name": 5, "addresses": [{}]}, "partition.add addresses={}"),
     ],
 )  # fmt: skip
@@ -92,6 +94,7 @@ def test_what_was_asked_for_is_short() -> None:
         (None, "done"),
         ({"changes": []}, "done, nothing to change"),
         ({"changes": [{"done": True}, {"done": False}]}, "done, 1 of 2 changes"),
+        ({"changes": [{"done": False}], "refused": True}, "refused, and nothing was changed"),
     ],
 )
 def test_what_came_of_it(result: object, words: str) -> None:
