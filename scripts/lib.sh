@@ -63,7 +63,7 @@ private_venv() {
     local python=$1 wheels=$2 folder=$3 place=$4
     rm -rf -- "$folder"
     "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install --no-index --no-compile --find-links "$wheels" vnicd
+    "$folder/bin/python" -m pip install --no-index --no-compile --find-links "$wheels" "vnicd[journal]"
     "$folder/bin/python" -m pip uninstall --yes --quiet setuptools pip
     "$folder/bin/python" -Bc 'from vnicd.cli import library; library.lay_out(library.INSTALLED)'
     rm -f -- "$folder"/bin/[Aa]ctivate*

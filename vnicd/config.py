@@ -86,6 +86,11 @@ def has_service(root: Path) -> bool:
     return unit is not None and unit.is_file()  # a masked one leads to /dev/null
 
 
+def start_command(root: Path) -> str:
+    """What starts the hosting daemon of the fabric with this runtime directory."""
+    return "systemctl start vnicd" if has_service(root) else "vnicctl up"
+
+
 @dataclass(frozen=True)
 class Options:
     """How a fabric runs; the same for all its daemons."""

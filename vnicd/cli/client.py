@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vnicd.cli.errors import os_reason
-from vnicd.config import Paths
-from vnicd.errors import NotFound, VnicdError
+from vnicd.config import Paths, has_service, start_command
+from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.protocol.control import DEFAULT_TIMEOUT, Client
+
+UP = "vnicctl up"
+"""What starts a fabric that is no service."""
 
 HINT_TIMEOUT_S = 0.5
 """Seconds that an error waits for the names that might have been meant."""
@@ -18,9 +21,17 @@ HINT_TIMEOUT_S = 0.5
 
 def call(method: str, params: dict[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT) -> Any:
     """The result of one request; every failure is a VnicdError."""
-    path = Paths.from_environment().control
+    paths = Paths.from_environment()
+    path = paths.control
     try:
         return Client(path).call(method, params, timeout)
+    except NotRunning as error:
+        error.hint = error.hint.replace(UP, start_command(paths.root))
+        raise
+    except TimedOut as error:
+        if has_service(paths.root):
+            error.hint = "see: systemctl status vnicd, and vnicctl doctor"
+        raise
     except NotFound as error:
         error.hint = _hint(path, params or {}) or error.hint
         raise

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vnicd.config import Paths
+from vnicd.config import Paths, start_command
 from vnicd.errors import NotFound, NotPermitted, NotRunning
 from vnicd.host.partitions import leftovers
 from vnicd.host.ports import state_file
@@ -38,7 +38,9 @@ def _pids(paths: Paths, name: str) -> list[int]:
 def _missing(paths: Paths, name: str, place: Path) -> Exception:
     known = {HOST, *(saved.spec.name for saved in state_file.load(paths.state)[0])}
     if not place.exists() and not paths.state.exists() and not _pids(paths, HOST):
-        return NotRunning(f"there is no fabric in {paths.root}", "start one with: vnicctl up")
+        return NotRunning(
+            f"there is no fabric in {paths.root}", f"start one with: {start_command(paths.root)}"
+        )
     if name in known and _pids(paths, name):
         remedy = "when it is started anew" if name == HOST else f"by: vnicctl partition restart {name}"
         return NotFound(

@@ -100,8 +100,7 @@ class Partition:
                 log.error("no hosting daemon takes it in")
                 return 3
             if self.tap < 0 and not os.access(".", os.X_OK):
-                log.error("the runtime directory %s", self._not_entered())
-                return NotPermitted.exit_code
+                return _refused_entry(self.paths)
             due = self.host is None and time.monotonic() >= self.connect_at
             if due and not self._connect() and self._fabric_is_gone():
                 return 0  # the fabric was taken down while nobody told us
@@ -112,9 +111,6 @@ class Partition:
             self.thread.join()
         trace.note("ended")
         return 0
-
-    def _not_entered(self) -> str:
-        return f"{self.paths.root} can't be entered by user {os.geteuid()}; allow it: chmod o+x {self.paths.root}"
 
     def _on_signal(self, number: int, frame: object) -> None:
         trace.note("signal", number)
@@ -354,16 +350,24 @@ class Partition:
             self.idle_until.update(dict.fromkeys(quiet, time.monotonic() + REPEAT))
 
 
+def _refused_entry(paths: Paths) -> int:
+    """Say that we can't work in a runtime directory with this mode; the exit code."""
+    text = "the runtime directory %s can't be entered by user %d; allow it: chmod o+x %s"
+    log.error(text, paths.root, os.geteuid(), paths.root)
+    return NotPermitted.exit_code
+
+
 def main(name: str) -> int:
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # its log is handed to it, and needs no signal to be made anew
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is handed its log, also a new one
     level = logs.known_level(wanted_log_level(), Options.log_level)
     logs.begin(level, {}, small=True)
     trace.note("started", text=__version__)
     paths = Paths.from_environment()
     try:
-        os.chdir(paths.root)  # while we still may, wherever it lies
+        try:
+            os.chdir(paths.root)  # while we still may, wherever it lies
+        except PermissionError:
+            return _refused_entry(paths)
         privileges.drop()
         return Partition(name, paths).run()
     except OSError as error:

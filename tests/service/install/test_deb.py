@@ -11,7 +11,7 @@ import pytest
 from tests.framework.traffic.load import Load
 from tests.framework.waiting import wait_until
 from tests.service.conftest import Boot
-from tests.service.debs import LATER, packages
+from tests.service.install.debs import LATER, packages
 from tests.service.remains import BACKUPS, running, written
 from tests.service.service import CONFIG, DECLARED, HOST, Service, unit
 

@@ -11,7 +11,7 @@ import click
 from vnicd.cli import output, process
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
-from vnicd.config import Paths
+from vnicd.config import Paths, start_command
 from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError, doctor_exit_code
 
 FABRIC_TIMEOUT = 2.0
@@ -60,7 +60,8 @@ def _fabric() -> list[dict[str, Any]]:
     except NotRunning:
         if not paths.state.exists():
             return []
-        detail, remedy = "the hosting daemon is dead, and its partitions wait for: vnicctl up", "vnicctl up"
+        remedy = start_command(paths.root)
+        detail = f"the hosting daemon is dead, and its partitions wait for: {remedy}"
     except TimedOut:
         if pid := _host_pid(paths):
             detail = f"the hosting daemon, pid {pid}, does not answer"

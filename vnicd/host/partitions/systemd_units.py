@@ -187,17 +187,18 @@ class Units(Supervisor):
 
     async def hopeless(self, port: Port) -> str:
         """By looking at the unit again and again: systemd tells nobody of a daemon that has not registered."""
-        unit, runs = unit_name(port.spec.name), []
+        unit, runs, ending = unit_name(port.spec.name), [], ""
         while True:
             await asyncio.sleep(UNIT_LOOK_S)
             facts = await show(unit)
             if facts.get("LoadState", "loaded") != "loaded":
                 return f"{unit}: {facts['LoadState']}"
             runs.append(facts.get("InvocationID", ""))
+            ending = how_ended(facts) or ending  # of one that runs just now, systemd tells no more
             restarts = facts.get("NRestarts", "")
             has_failed = facts.get("ActiveState") == "failed"
             if has_failed or (restarts.isdigit() and int(restarts) >= last_words.HOPELESS_AFTER):
-                return last_words.together(how_ended(facts), await said_in(runs))
+                return last_words.together(ending, await said_in(runs))
 
     async def last_words(self, port: Port) -> str:
         facts = await show(unit_name(port.spec.name))
