@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -77,3 +80,24 @@ def test_following_a_log_that_is_rotated(
     assert printed == [b"one", b"two", b"three", b"four", b"5"]
     assert codes == [5]
     assert "is gone" in capsys.readouterr().err
+
+
+def test_the_journal_of_a_unit(tmp_path: Path) -> None:
+    """vnicctl becomes journalctl, which here only tells what it was asked for."""
+    program = tmp_path / "journalctl"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    code = """
+from vnicd.cli import main, process
+process.document = lambda *words: {"unit": f"{words[1]}.service", "files": []}
+raise SystemExit(main.main(["logs", "blue", "-f", "-n", "3"]))
+"""
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "--quiet --no-pager --unit blue.service --lines 3 --follow\n", done.stderr
+    program.unlink()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (
+        12,
+        "vnicctl: journalctl can't be run: No such file or directory\n",
+    )

@@ -12,6 +12,7 @@ from vnicd.cli.params import names_argument
 from vnicd.cli.spinner import Spinner
 from vnicd.config import Paths
 from vnicd.errors import NotFound, NotRunning, TimedOut
+from vnicd.protocol.control import DEFAULT_TIMEOUT
 
 UP, DOWN, REMOVED = "up", "down", "removed"
 
@@ -48,7 +49,7 @@ def wait(names: tuple[str, ...], until: str, timeout: float | None) -> None:
     seen = False
     with Spinner() as spinner:
         while True:
-            states = _states(has_answered=seen)
+            states = _states(has_answered=seen, deadline=deadline)
             missing = list(names) if states is None else _missing(names, until, states)
             if not missing:
                 return
@@ -59,10 +60,12 @@ def wait(names: tuple[str, ...], until: str, timeout: float | None) -> None:
             time.sleep(LOOK_EVERY_S)
 
 
-def _states(has_answered: bool) -> dict[str, str] | None:
+def _states(has_answered: bool, deadline: float | None) -> dict[str, str] | None:
     """The state of each partition; None while the hosting daemon is away, and no partition if the fabric is down."""
+    left = DEFAULT_TIMEOUT if deadline is None else max(deadline - time.monotonic(), LOOK_EVERY_S)
     try:
-        return {each["name"]: each["state"] for each in call("partition.list")["partitions"]}
+        partitions = call("partition.list", timeout=min(left, DEFAULT_TIMEOUT))["partitions"]
+        return {each["name"]: each["state"] for each in partitions}
     except TimedOut:
         return None
     except NotRunning:
