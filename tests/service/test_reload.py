@@ -94,6 +94,26 @@ def test_a_wrong_file_fails_the_reload_and_changes_nothing(service: Service, pai
     assert pair[0].ping(pair[1].ip, count=10).lost == 0
 
 
+def test_what_the_machine_cannot_give_fails_the_reload_and_changes_nothing(
+    service: Service, pair: Pair
+) -> None:
+    """The journal has the reason; when the service starts with it, the rest of the file is there all the same."""
+    before = pids(service, unit("blue"), unit("green"))
+    wrong = '\n[partitions.red]\nnetns = "nowhere"\n'
+    service.declare(DECLARED.replace("[partitions.green]", "[partitions.lime]") + wrong)
+    done = subprocess.run(service.container.inside(["systemctl", "reload", "vnicd"]), capture_output=True)
+    assert done.returncode
+    journal = service.container.journal("--unit=vnicd", "--lines=20")
+    assert "can't be made: there is no network namespace at /run/netns/nowhere" in journal
+    assert "nothing was changed" in journal
+    assert pids(service, unit("blue"), unit("green")) == before
+    assert pair[0].ping(pair[1].ip, count=10).lost == 0
+    service.declare(DECLARED + wrong)
+    service.container.systemctl("restart", "vnicd")
+    assert {each["name"] for each in service.call("partition.list")["partitions"]} == {"blue", "green"}
+    assert pids(service, unit("blue"), unit("green")) == before
+
+
 def test_a_fifo_in_place_of_the_file_fails_the_reload(service: Service, pair: Pair) -> None:
     """Nobody writes into it, and nobody waits for that."""
     before = service.call("partition.list")

@@ -144,10 +144,10 @@ def _with_machine(spec: PartitionSpec, aim: Aim, machine: Machine) -> Iterator[V
     mac = machine.gateway_mac if uplink.mode == "nat" else nic.mac if nic is not None else ""
     own = nic.addresses if nic is not None else ()
     yield from mac_conflicts(mac, [spec.mac])
+    yield from address_conflicts(uplink, own, hosts)
+    here = {host(text) for text in (*own, *uplink.subnets)}
     for text in hosts:
-        conflicts = list(address_conflicts(uplink, own, [text]))
-        yield from conflicts
-        if not conflicts and text in machine.elsewhere:  # the NIC's addresses are there as well
+        if text in machine.elsewhere and text not in here:  # what is here is told already
             yield machine.elsewhere[text]
 
 

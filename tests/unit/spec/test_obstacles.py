@@ -68,8 +68,8 @@ def test_all_of_one_partition_is_told() -> None:
         ("web", "invalid", "the MTU 9000 is larger than the uplink's"),
         ("web", "taken", "a partition has the MAC address 02:00:00:00:00:01, which is this machine's"),
         ("web", "taken", "a partition has the address 192.0.2.1, which is this machine's"),
-        ("web", "busy", "a route"),
         ("web", "taken", "a partition has the address 10.78.0.1, which is this machine's"),
+        ("web", "busy", "a route"),
         ("web", "no_namespace", "none"),
         ("web", "no_hugepages", "2 hugepages of 2 MiB are needed, and 1 can be had"),
     ]

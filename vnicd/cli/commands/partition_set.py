@@ -36,7 +36,7 @@ SHOWN = ("addresses", "gateways", "mtu", "rate", "rate_in")
 @click.option("--no-gateway", is_flag=True, help="Take the default routes away.")
 @click.option("--mtu", metavar="N|auto", help="Largest packet in bytes; auto for that of the uplink's NIC.")
 @click.option(
-    "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it; 0 for all."
+    "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it; 0 for no limit."
 )
 @click.option(
     "--rate-in", metavar="RATE", help="Most bits per second from the uplink; 0 for as many as --rate."
