@@ -65,6 +65,9 @@ class Group(click.Group):
             known = get_close_matches(word, [*self.list_commands(ctx), *self.aliases], 1)
             found = [self.aliases.get(each, each) for each in known]
         told = " or ".join(f"{ctx.command_path} {each}" for each in found)
+        root = ctx.find_root()
+        if not told and isinstance(root.command, Group) and root.command.has(root, word):
+            told = f"{root.command_path} {word}"
         return f"did you mean {told}?" if told else f"try: {ctx.command_path} --help"
 
     def has(self, ctx: click.Context, word: str) -> bool:

@@ -187,7 +187,8 @@ def list_(owner: tuple[str, ...], as_json: bool) -> None:
     \b
     Examples:
       vnicctl partition list
-      vnicctl partition list --owner app=batch
+      vnicctl partition list --owner app=batch --quiet
+      vnicctl partition list --format '{name} {state} {addresses[0]}'
       vnicctl partition ls --json | jq -r '.partitions[].name'
     """
     data = call("partition.list")

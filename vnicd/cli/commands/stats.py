@@ -26,7 +26,7 @@ def stats(name: str | None, as_json: bool) -> None:
     \b
     Examples:
       vnicctl stats
-      vnicctl stats blue
+      vnicctl stats blue --watch 1
       vnicctl stats blue --json | jq '.ports[0].drops'
     """
     data = call("stats", {"name": name} if name else {})

@@ -21,6 +21,7 @@ def status(as_json: bool) -> None:
     \b
     Examples:
       vnicctl status
+      vnicctl status --watch
       vnicctl status --json | jq '.ports[] | {name, state}'
     """
     output.emit(call("status"), as_json, _show, rows="ports")
