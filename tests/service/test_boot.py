@@ -47,6 +47,8 @@ def test_the_journal_says_what_the_daemons_said(service: Service, pair: Pair) ->
     service.container.systemctl("restart", "vnicd")
     assert "ready" in service.container.journal("--unit=vnicd", "--lines=20")
     assert "Traceback" not in service.container.journal("--unit=vnicd*")
+    assert "ready" in service.cli("logs", "-n", "20").stdout
+    assert "Started " in service.cli("logs", "blue").stdout
 
 
 def test_daemons_are_unprivileged_and_confined(service: Service, pair: Pair) -> None:

@@ -63,7 +63,7 @@ def test_a_killed_host_is_started_again_and_nothing_is_lost(service: Service, pa
     service.wait_up("blue", "green")
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
+@pytest.mark.parametrize("how", ["restart", "kill", "vnicctl"])
 def test_a_partition_keeps_its_interface_and_connections(service: Service, pair: Pair, how: str) -> None:
     blue, green = pair
     name, former = unit("green"), service.main_pid(unit("green"))
@@ -72,6 +72,8 @@ def test_a_partition_keeps_its_interface_and_connections(service: Service, pair:
         load.wait_until_it_flows(5)
         if how == "restart":
             service.container.systemctl("restart", name)
+        elif how == "vnicctl":
+            service.cli("partition", "restart", "green")
         else:
             service.container.systemctl("kill", f"--signal={signal.SIGKILL.value}", name)
         wait_until(lambda: is_new(service, name, former), 5, f"{name} has a new daemon")

@@ -41,11 +41,23 @@ SHORT_FORMS = {
 }
 """What users of docker and podman type; the help of vnicctl tells of them, and lists them not."""
 
+FOREIGN_WORDS = {
+    "start": "up",
+    "stop": "down",
+    "run": "exec",
+    "ps": "partition list",
+    "create": "partition add",
+    "delete": "partition remove",
+    "top": "stats --watch",
+}
+"""What other programs call what we have: an error names ours."""
+
 
 @click.group(
     cls=Group,
     lazy=COMMANDS,
     short_forms=SHORT_FORMS,
+    foreign_words=FOREIGN_WORDS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(vnicd.__version__, prog_name=NAME, message="%(prog)s %(version)s")

@@ -15,7 +15,8 @@ from vnicd.cli.errors import NoSuchCommand
 class Group(click.Group):
     """`lazy` maps names to "module:attribute", `aliases` maps other words to names.
 
-    `short_forms` are words that mean commands of other groups; no help lists them.
+    `short_forms` are words that mean commands of other groups; no help lists them. `foreign_words` are no commands, and
+    lead to them.
     """
 
     def __init__(
@@ -24,12 +25,14 @@ class Group(click.Group):
         lazy: Mapping[str, str] | None = None,
         aliases: Mapping[str, str] | None = None,
         short_forms: Mapping[str, str] | None = None,
+        foreign_words: Mapping[str, str] | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*args, **{**more, "no_args_is_help": False})
         self.lazy = lazy or {}
         self.aliases = aliases or {}
         self.short_forms = short_forms or {}
+        self.foreign_words = foreign_words or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.commands, *self.lazy]
@@ -57,18 +60,24 @@ class Group(click.Group):
 
     def _instead_of(self, ctx: click.Context, word: str) -> str:
         """What to type instead of a command that there is not."""
+        root = ctx.find_root()
+        if isinstance(root.command, Group) and root.command.has(root, word):
+            found = [f"{root.command_path} {word}"]
+        else:
+            found = [f"{ctx.command_path} {each}" for each in self._alike(ctx, word)]
+        return f"did you mean {' or '.join(found)}?" if found else f"try: {ctx.command_path} --help"
+
+    def _alike(self, ctx: click.Context, word: str) -> list[str]:
+        if word in self.foreign_words:
+            return [self.foreign_words[word]]
         groups = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         found = [
             f"{name} {word}" for name, group in groups if isinstance(group, Group) and group.has(ctx, word)
         ]
-        if not found:
-            known = get_close_matches(word, [*self.list_commands(ctx), *self.aliases], 1)
-            found = [self.aliases.get(each, each) for each in known]
-        told = " or ".join(f"{ctx.command_path} {each}" for each in found)
-        root = ctx.find_root()
-        if not told and isinstance(root.command, Group) and root.command.has(root, word):
-            told = f"{root.command_path} {word}"
-        return f"did you mean {told}?" if told else f"try: {ctx.command_path} --help"
+        if found:
+            return found
+        known = get_close_matches(word, [*self.list_commands(ctx), *self.aliases], 1)
+        return [self.aliases.get(each, each) for each in known]
 
     def has(self, ctx: click.Context, word: str) -> bool:
         """Whether a word is one of its commands."""

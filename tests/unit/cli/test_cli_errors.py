@@ -104,6 +104,7 @@ def test_bad_words_are_refused_without_asking_the_host(
         ),
         (["partition", "lst"], "no such command 'lst'; did you mean vnicctl partition list?"),
         (["partition", "status"], "no such command 'status'; did you mean vnicctl status?"),
+        (["start"], "no such command 'start'; did you mean vnicctl up?"),
         (["xyzzy"], "no such command 'xyzzy'; try: vnicctl --help"),
         (["partition", "add"], "missing argument 'NAME'; try: vnicctl partition add --help"),
         (

@@ -27,7 +27,9 @@ GONE_AFTER_S = 5.0
 @click.command()
 @click.argument("name", default=HOST, shell_complete=daemon_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Print only the last N lines.")
+@click.option(
+    "-n", "--lines", "--tail", type=click.IntRange(min=0), metavar="N", help="Print only the last N lines."
+)
 def logs(name: str, follow: bool, lines: int | None) -> None:
     """Print the log of a daemon.
 
