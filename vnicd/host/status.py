@@ -15,6 +15,7 @@ from vnicd.host.links.manager import State
 from vnicd.host.ports.port import Port, PortState
 from vnicd.native import counters, memory
 from vnicd.native.memory import Region
+from vnicd.spec.uplink import UplinkSpec, without_address
 
 STARTED = time.monotonic()
 
@@ -85,10 +86,17 @@ def uplink(fabric: Fabric) -> Json | None:
         "ifname": fabric.uplink.resources.ifname or None,
         "repairs": fabric.uplink.repairs.count,
         "last_repair": fabric.uplink.repairs.last,
+        "without_address": _without_address(fabric, spec),
         "in_the_way": [str(each) for each in fabric.uplink.resources.blockers],
         "counters": {way: ours[f"{through}_{way}"] for way in UPLINK_COUNTERS},
         "drops": {reason: n for reason, n in drops.items() if n and reason in UPLINK_DROPS},
     }
+
+
+def _without_address(fabric: Fabric, spec: UplinkSpec) -> dict[str, list[str]]:
+    ports = [port for port in fabric.ports if not port.is_being_removed]
+    found = without_address(spec, {port.spec.name: port.spec.addresses for port in ports})
+    return {name: list(free) for name, free in found.items()}
 
 
 UPLINK_COUNTERS = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -266,6 +266,26 @@ def _free_address(gateway: Interface, used: set[ipaddress.IPv4Address | ipaddres
         if ip != gateway.ip and ip not in used:
             return f"{ip}/{network.prefixlen}"
     raise Invalid(f"the subnet {network} has no free address left", "set a larger --subnet")
+
+
+def without_address(spec: UplinkSpec, partitions: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """The partitions that have no address of nat mode's subnets, each with free ones that it could be given.
+
+    `partitions` are the addresses of each by its name.
+    """
+    networks = [gateway.network for gateway in spec.gateways]
+    taken = [text for addresses in partitions.values() for text in addresses]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, addresses in partitions.items():
+        own = [ipaddress.ip_interface(text).ip for text in addresses]
+        if spec.mode != "nat" or any(ip in network for ip in own for network in networks):
+            continue
+        try:
+            found[name] = free_addresses(spec, taken)
+        except Invalid:  # there are none
+            found[name] = ()
+        taken += found[name]
+    return found
 
 
 def default_gateways(spec: UplinkSpec, addresses: Iterable[str]) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ def uplink(**more: Any) -> dict[str, Any]:
         "default_route": False,
         "repairs": 0,
         "last_repair": "",
+        "without_address": {},
         "in_the_way": [],
         "counters": {"rx_frames": 20, "rx_bytes": 30000, "tx_frames": 1234587, "tx_bytes": 1851880500},
         "drops": {"no_destination": 3, "bad_source": 0},

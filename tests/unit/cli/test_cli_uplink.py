@@ -79,6 +79,19 @@ def test_set_warns_of_the_default_route(host: FakeHost, capsys: Captured) -> Non
     assert captured.err.startswith("warning: eth1 carries this machine's default route")
 
 
+def test_set_warns_of_partitions_without_an_address(host: FakeHost, capsys: Captured) -> None:
+    lacking = {"web": ["10.78.0.5/24", "fd78::5/64"], "db": []}
+    nat = uplink(mode="nat", subnets=list(DEFAULT_SUBNETS), without_address=lacking)
+    host.answers["uplink.set"] = {"uplink": nat}
+    assert main(["uplink", "set", "eth1", "--mode", "nat"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (
+        "warning: partition web has no address of 10.78.0.0/24 or fd78::/64, and so no way out: vnicctl partition set "
+        "web --address 10.78.0.5/24 --address fd78::5/64 --gateway 10.78.0.1 --gateway fd78::1"
+    )
+    assert "partition db has no address" in second
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [

@@ -24,6 +24,7 @@ from vnicd.spec.uplink import (
     make_uplink,
     parse_publish,
     remove_published,
+    without_address,
 )
 
 PUBLISHED = st.builds(
@@ -137,6 +138,18 @@ def test_ports_that_cannot_be_published(text: object) -> None:
 HAVE = tuple(
     map(parse_publish, ("8080:web:80", "53:dns:53/udp", "192.0.2.1:443:web:443", "192.0.2.2:443:db:1"))
 )
+
+
+def test_partitions_without_an_address_of_the_subnets() -> None:
+    spec = nat("10.9.0.0/29", "fd09::/64")
+    partitions = {"in": ("10.9.0.2/29",), "bare": (), "out": ("192.0.2.1/24",), "six": ("fd09::9/64",)}
+    assert without_address(spec, partitions) == {
+        "bare": ("10.9.0.3/29", "fd09::2/64"),
+        "out": ("10.9.0.4/29", "fd09::3/64"),
+    }
+    full = {str(n): (f"10.9.0.{n}/29",) for n in range(2, 7)}
+    assert without_address(spec, {**full, "late": ()}) == {"late": ()}
+    assert without_address(make_uplink("eth1"), partitions) == {}
 
 
 def test_ports_are_added_behind_the_others() -> None:

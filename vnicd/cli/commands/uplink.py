@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_interface
 from typing import Any, get_args
 
 import click
@@ -101,6 +102,9 @@ def set_(
     click.echo(f"uplink: {', '.join(_summary(data))}")
     if data["default_route"]:
         click.echo(f"warning: {DEFAULT_ROUTE.format(nic=data['nic'])}", err=True)
+    for name, free in data["without_address"].items():
+        text = f"partition {name} has no address of {_subnets(data)}, and so no way out"
+        click.echo(f"warning: {text}: vnicctl partition set {name} {_gift(data, free)}", err=True)
 
 
 @uplink.command()
@@ -167,9 +171,20 @@ def _show(answer: dict[str, Any]) -> None:
             ("received", _traffic(counters["rx_frames"], counters["rx_bytes"])),
             ("drops", units.drops(data["drops"])),
             *([("put back", _repairs(data))] if data["repairs"] else []),
+            *(("no address", name) for name in data["without_address"]),
             *(("in the way", each) for each in data["in_the_way"]),
         ]
     )
+
+
+def _subnets(data: dict[str, Any]) -> str:
+    return " or ".join(str(ip_interface(text).network) for text in data["subnets"])
+
+
+def _gift(data: dict[str, Any], free: list[str]) -> str:
+    """The options that give a partition the addresses of nat mode's subnets, and their gateways."""
+    addresses = [f"--address {each}" for each in free] or ["--address ..."]
+    return " ".join([*addresses, *(f"--gateway {ip_interface(text).ip}" for text in data["subnets"])])
 
 
 def _speed(data: dict[str, Any]) -> str:
