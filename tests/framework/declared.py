@@ -22,7 +22,11 @@ options = st.builds(
 
 @st.composite
 def uplinks(draw: st.DrawFn) -> UplinkSpec:
-    mode = draw(st.sampled_from(["bridge", "shared", "nat"]))
+    mode = draw(st.sampled_from(["bridge", "shared", "nat", "none"]))
+    if mode == "none":
+        addresses = ["10.77.0.254/24", "fd77::fe/64", "192.0.2.9/32"]
+        chosen = draw(st.lists(st.sampled_from(addresses), min_size=1, unique=True))
+        return make_uplink(None, mode, addresses=chosen)
     subnets, publish = (), ()
     if mode == "nat":
         subnets = draw(

@@ -48,7 +48,7 @@ class Checker:
 
     async def check_uplink(self, spec: UplinkSpec) -> None:
         aim = self._aim({}, spec)
-        change = Change("change", "uplink", spec.nic)
+        change = Change("change", "uplink", spec.nic or spec.mode)
         _raise_all(error for _, error in await self.obstacles([change], aim))
 
     async def _of_partition(self, change: Change) -> list[VnicdError]:
@@ -120,7 +120,7 @@ class Checker:
             for port in ports
             if ops.get(port.spec.name) in ("remove", "replace")
         ]
-        own = {str(gateway.ip) for gateway in uplink.spec.gateways} if uplink.spec is not None else set()
+        own = {str(each.ip) for each in uplink.spec.own_addresses} if uplink.spec is not None else set()
         return Survey(
             root=fabric.paths.root,
             known=[port.spec for port in ports],

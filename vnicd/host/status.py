@@ -15,6 +15,7 @@ from vnicd.host.links.manager import State
 from vnicd.host.ports.port import Port, PortState
 from vnicd.native import counters, memory
 from vnicd.native.memory import Region
+from vnicd.spec.partition import MTU_DEFAULT
 from vnicd.spec.uplink import UplinkSpec, without_address
 
 STARTED = time.monotonic()
@@ -37,7 +38,7 @@ def status(fabric: Fabric) -> Json:
     page_size = memory.HUGE_PAGE if huge else memory.SMALL_PAGE
     shared = uplink(fabric) or {}
     host = {"port": 0, "name": HOST, "state": "up", "pid": os.getpid(), "page_size": page_size,
-            "mac": fabric.uplink.vnic_mac, "addresses": shared.get("subnets", []), "mtu": shared.get("mtu"),
+            "mac": fabric.uplink.vnic_mac, "addresses": _port_0_addresses(shared), "mtu": _port_0_mtu(shared),
             "ifname": shared.get("ifname"), "netns": None, "generation": 1, "restarts": 0, "reason": "",
             "actual": None, "drift": [], "mended": 0}  # fmt: skip
     return {
@@ -55,6 +56,15 @@ def status(fabric: Fabric) -> Json:
     }
 
 
+def _port_0_addresses(shared: Json) -> list[str]:
+    return [*shared.get("subnets", []), *shared.get("addresses", [])]
+
+
+def _port_0_mtu(shared: Json) -> int | None:
+    """That of the NIC, or the default if there is none to have one."""
+    return MTU_DEFAULT if shared.get("mode") == "none" else shared.get("mtu")
+
+
 def line(fabric: Fabric) -> str:
     """The fabric in a few words."""
     ports = list(fabric.ports)
@@ -62,7 +72,7 @@ def line(fabric: Fabric) -> str:
     text = f"{ready} of {len(ports)} partitions up"
     if fabric.uplink.spec is None:
         return text
-    return f"{text}, uplink {fabric.uplink.spec.nic} ({fabric.uplink.spec.mode}) {fabric.uplink.state}"
+    return f"{text}, uplink {fabric.uplink.spec.title} {fabric.uplink.state}"
 
 
 def uplink(fabric: Fabric) -> Json | None:
@@ -71,7 +81,7 @@ def uplink(fabric: Fabric) -> Json | None:
     if spec is None:
         return None
     ours, drops = counters.port(fabric.relay.counters), counters.drops(fabric.relay.counters)
-    through = "tap" if spec.mode == "nat" else "uplink"  # in nat mode all passes port 0's interface
+    through = "uplink" if spec.is_like_nic else "tap"  # else all passes port 0's interface
     return {
         **spec.to_json(),
         "backend": "packet",

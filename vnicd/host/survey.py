@@ -61,6 +61,7 @@ class Survey:
         return Machine(
             nic=self._nic() if self.uplink is not None else None,
             gateway_mac=self.gateway_mac,
+            networks=self._networks(),
             hugepages=hugepages.available() if self.counts_hugepages and self.new else None,
             elsewhere=vnic.elsewhere(self.ifname, self.routed) if self.routed else {},
             places=self._places(),
@@ -69,7 +70,7 @@ class Survey:
 
     def _nic(self) -> Nic | None:
         assert self.uplink is not None, "there is one to look at"
-        facts = nic.look(self.uplink.nic)
+        facts = nic.look(self.uplink.nic) if self.uplink.nic else None
         if facts is None:
             return None
         error: VnicdError | None = None
@@ -83,9 +84,14 @@ class Survey:
                 error = found
         return Nic(facts.name, facts.mac, facts.mtu, facts.addresses, error)
 
+    def _networks(self) -> list[tuple[str, str]]:
+        if self.uplink is None or not self.is_changing or self.uplink.mode != "none":
+            return []
+        return [each for each in nic.networks() if each[0] != self.ifname]
+
     def _firewall(self) -> VnicdError | None:
         """Why the uplink can't have the rules that it needs."""
-        if self.uplink is None or self.uplink.mode == "bridge":
+        if self.uplink is None or self.uplink.mode in ("bridge", "none"):
             return None
         try:
             nftables.check()

@@ -7,6 +7,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -83,12 +84,23 @@ def machine_addresses() -> frozenset[str]:
         )
 
 
+def networks() -> list[tuple[str, str]]:
+    """The interfaces of this namespace and their addresses of global scope, with prefix lengths."""
+    with IPRoute(strict_check=True) as route:
+        names = {each["index"]: each.get_attr("IFLA_IFNAME") for each in route.get_links()}
+        return [
+            (names.get(each["index"], "?"), _text(each))
+            for each in route.get_addr()
+            if each["scope"] == SCOPE_GLOBAL
+        ]
+
+
+def _text(address: Any) -> str:
+    return f"{address.get_attr('IFA_LOCAL') or address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}"
+
+
 def _addresses(route: IPRoute, index: int) -> tuple[str, ...]:
-    return tuple(
-        f"{each.get_attr('IFA_LOCAL') or each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}"
-        for each in route.get_addr(index=index)
-        if each["scope"] == SCOPE_GLOBAL
-    )
+    return tuple(_text(each) for each in route.get_addr(index=index) if each["scope"] == SCOPE_GLOBAL)
 
 
 def _has_default_route(route: IPRoute, index: int) -> bool:

@@ -55,7 +55,7 @@ def address_conflicts(
 ) -> Iterator[VnicdError]:
     """For each partition's address, without prefix length, that the machine has at its NIC or as a gateway."""
     theirs = set(hosts)
-    for own in (*map(ipaddress.ip_interface, nic_addresses), *spec.gateways):
+    for own in (*map(ipaddress.ip_interface, nic_addresses), *spec.own_addresses):
         if str(own.ip) in theirs:
             text = f"a partition has the address {own.ip}, which is this machine's"
             yield Taken(text, "give it another one")
@@ -68,8 +68,18 @@ def mac_conflicts(mac: str, macs: Iterable[str]) -> Iterator[VnicdError]:
 
 
 def subnet_conflicts(spec: UplinkSpec, nic_addresses: Iterable[str]) -> Iterator[VnicdError]:
-    for gateway in spec.gateways:
-        for own in map(ipaddress.ip_interface, nic_addresses):
-            if own.version == gateway.version and own.network.overlaps(gateway.network):
-                text = f"the subnet {gateway.network} overlaps with {own.network} of {spec.nic}"
-                yield Invalid(text, "choose another --subnet")
+    yield from network_conflicts(spec, [(spec.nic, text) for text in nic_addresses])
+
+
+def network_conflicts(spec: UplinkSpec, networks: Iterable[tuple[str, str]]) -> Iterator[VnicdError]:
+    """For each of port 0's own subnets that overlaps with one of the machine.
+
+    `networks` are names of interfaces, each with an address and its prefix length.
+    """
+    known = [(name, ipaddress.ip_interface(text)) for name, text in networks]
+    for mine in spec.own_addresses:
+        for name, own in known:
+            if own.version == mine.version and own.network.overlaps(mine.network):
+                option = "--subnet" if spec.mode == "nat" else "--address"
+                text = f"the subnet {mine.network} overlaps with {own.network} of {name}"
+                yield Invalid(text, f"choose another {option}")

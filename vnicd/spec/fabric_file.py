@@ -25,7 +25,7 @@ DEFAULT_FILE = "/etc/vnicd/vnicd.toml"
 STDIN = Path("/dev/stdin")
 
 OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level")
-UPLINK_KEYS = ("nic", "mode", "subnets", "publish", "propagate_link")
+UPLINK_KEYS = ("nic", "mode", "subnets", "addresses", "publish", "propagate_link")
 PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "rate_in", "publish")
 OPEN_KEYS = ("addresses", "gateways")
 """What a partition behind an uplink in nat mode is given when it is left out; an empty list is none at all."""
@@ -170,7 +170,16 @@ class _Reader:
     def _uplink(self, value: object, published: list[tuple[Key, object]]) -> UplinkSpec | None:
         key: Key = ("uplink",)
         given = self._table(key, value, UPLINK_KEYS) if value is not None else {}
-        if value is not None and "nic" not in given:
+        is_none = given.get("mode") == "none"
+        if is_none and "nic" in given:
+            raise self._wrong((*key, "nic"), Invalid("there is none in mode none", "leave it out"))
+        if is_none and not given.get("addresses"):
+            raise self._wrong(
+                key, Invalid("there are no addresses", 'name one: addresses = ["10.77.0.254/24"]')
+            )
+        if not is_none and given.get("addresses"):
+            raise self._wrong((*key, "addresses"), Invalid('this needs mode = "none"'))
+        if value is not None and not is_none and "nic" not in given:
             raise self._wrong(key, Invalid("there is no nic", 'name one: nic = "eth1"'))
         own = given.get("publish", [])
         if isinstance(own, list):
@@ -189,6 +198,9 @@ class _Reader:
         if value is None:
             return None
         words = {each: given[each] for each in UPLINK_KEYS if each in given}
+        if is_none:
+            del words["mode"]
+            return self._make(key, partial(make_uplink, None, "none"), words)
         moved: dict[Key, Key] = {("uplink", "publish", number): at for number, at in enumerate(keys)}
         return self._make(key, make_uplink, words, moved)
 

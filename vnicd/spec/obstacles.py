@@ -5,11 +5,18 @@ What the machine is like was looked at before (vnicd/host/survey.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vnicd.errors import Invalid, NoHugepages, NotFound, Resources, Taken, VnicdError
-from vnicd.spec.addresses import address_conflicts, host, mac_conflicts, subnet_conflicts, within
+from vnicd.spec.addresses import (
+    address_conflicts,
+    host,
+    mac_conflicts,
+    network_conflicts,
+    subnet_conflicts,
+    within,
+)
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change
 from vnicd.spec.uplink import UplinkSpec, free_addresses
@@ -41,7 +48,9 @@ class Machine:
     nic: Nic | None = None
     """None while it is absent, or no uplink is to be."""
     gateway_mac: str = ""
-    """That of port 0 in nat mode."""
+    """That of port 0 if it has one of its own."""
+    networks: Sequence[tuple[str, str]] = ()
+    """Interfaces and addresses of the machine, where port 0 has networks of its own and no NIC."""
     hugepages: int | None = None
     """How many can be had; None where it does not matter."""
     elsewhere: Mapping[str, VnicdError] = field(default_factory=dict)
@@ -65,7 +74,7 @@ class Aim:
 
     def routed(self) -> list[str]:
         """The addresses, without prefix lengths, that the machine needs a route to."""
-        networks = [gateway.network for gateway in self.uplink.gateways] if self.uplink is not None else []
+        networks = [each.network for each in self.uplink.own_addresses] if self.uplink is not None else []
         texts = [host(text) for spec in self.partitions.values() for text in spec.addresses]
         routed = [text for text in texts if not any(within(text, network) for network in networks)]
         return routed if self.uplink is not None else []
@@ -102,7 +111,8 @@ def _of_uplink(
 ) -> Iterator[VnicdError]:
     """Of the uplink itself, and with partitions that are there already."""
     nic = machine.nic
-    if nic is None and not may_be_absent:
+    yield from network_conflicts(uplink, machine.networks)
+    if nic is None and uplink.nic and not may_be_absent:
         yield NotFound(f"there is no interface {uplink.nic}", "list them with: ip link")
     if nic is not None and nic.obstacle is not None:
         yield nic.obstacle
@@ -141,7 +151,7 @@ def _with_machine(spec: PartitionSpec, aim: Aim, machine: Machine) -> Iterator[V
     if uplink is None:
         return
     hosts = [host(text) for text in spec.addresses]
-    mac = machine.gateway_mac if uplink.mode == "nat" else nic.mac if nic is not None else ""
+    mac = machine.gateway_mac if not uplink.is_like_nic else nic.mac if nic is not None else ""
     own = nic.addresses if nic is not None else ()
     yield from mac_conflicts(mac, [spec.mac])
     yield from address_conflicts(uplink, own, hosts)

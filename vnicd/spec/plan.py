@@ -162,12 +162,12 @@ def _uplink_change(desired: UplinkSpec | None, actual: UplinkSpec | None) -> Ite
     if desired == actual:
         return
     if desired is None:
-        yield Change("remove", "uplink", actual.nic if actual else "")
+        yield Change("remove", "uplink", (actual.nic or actual.mode) if actual else "")
         return
     old = (actual or UplinkSpec("")).to_json()
     new = desired.to_json()
     fields = {key: (old[key] if actual else None, new[key]) for key in UPLINK_KEYS if old[key] != new[key]}
-    yield Change("add" if actual is None else "change", "uplink", desired.nic, fields)
+    yield Change("add" if actual is None else "change", "uplink", desired.nic or desired.mode, fields)
 
 
 def _partition_fields(old: PartitionSpec, new: PartitionSpec) -> Fields:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from vnicd.errors import Exists, Invalid, NotFound
-from vnicd.spec.partition import Interface, check_name, parse_address
+from vnicd.spec.partition import MAX_ADDRESSES, Interface, check_name, parse_address
 
-Mode = Literal["bridge", "shared", "nat"]
+Mode = Literal["bridge", "shared", "nat", "none"]
 
 MAX_PUBLISHED = 256
 
@@ -52,27 +52,46 @@ class UplinkSpec:
     """An uplink as it was asked for: all of it is checked and normal."""
 
     nic: str
+    """Empty in mode none: the machine itself is in the fabric, and there is no way out of it."""
     mode: Mode = "bridge"
     subnets: tuple[str, ...] = ()
     """nat only: the gateway's address with the prefix length, at most one of each family: 10.78.0.1/24."""
     publish: tuple[Publish, ...] = ()
     """nat only."""
     propagate_link: bool = False
+    addresses: tuple[str, ...] = ()
+    """none only: the machine's own in the fabric, with prefix lengths."""
 
     @property
     def guards_addresses(self) -> bool:
         """Whether a partition may only send from the addresses that it was given."""
-        return self.mode != "bridge"
+        return self.mode in ("shared", "nat")
+
+    @property
+    def is_like_nic(self) -> bool:
+        """Whether port 0's interface has the MAC and the addresses of the NIC, or else its own."""
+        return self.mode in ("bridge", "shared")
 
     @property
     def gateways(self) -> tuple[Interface, ...]:
         """The hosting partition's own addresses in nat mode."""
         return tuple(ipaddress.ip_interface(text) for text in self.subnets)
 
+    @property
+    def own_addresses(self) -> tuple[Interface, ...]:
+        """What port 0's interface has of its own, and not from the NIC."""
+        return tuple(ipaddress.ip_interface(text) for text in (*self.subnets, *self.addresses))
+
+    @property
+    def title(self) -> str:
+        """For people: eth1 (nat)."""
+        return f"{self.nic} ({self.mode})" if self.nic else self.mode
+
     def to_json(self) -> dict[str, Any]:
         return {
             **self.__dict__,
             "subnets": list(self.subnets),
+            "addresses": list(self.addresses),
             "publish": [str(each) for each in self.publish],
         }
 
@@ -83,21 +102,30 @@ class UplinkSpec:
 
 
 def make_uplink(
-    nic: object,
+    nic: object = None,
     mode: object = None,
     subnets: Iterable[object] | None = None,
     publish: Iterable[object] | None = None,
     propagate_link: object = False,
+    addresses: Iterable[object] | None = None,
 ) -> UplinkSpec:
     """An UplinkSpec from a user's words; Invalid tells which one is wrong."""
     mode = _one_of("mode", mode, get_args(Mode))
-    for what, words in (("subnet", subnets), ("publish", publish)):
+    for what, words in (("subnet", subnets), ("publish", publish), ("addresses", addresses)):
         if words is not None and not isinstance(words, list | tuple):
             raise Invalid(f"{what} must be a list")
-        if words and mode != "nat":
+        if words and what != "addresses" and mode != "nat":
             raise Invalid(f"--{what} is for the nat mode", "add: --mode nat")
+        if words and what == "addresses" and mode != "none":
+            raise Invalid(f"addresses are for mode none, and the mode is {mode}")
     if not isinstance(propagate_link, bool):
         raise Invalid("propagate_link must be true or false")
+    if mode == "none":
+        if nic:
+            raise Invalid(f"mode none uses no NIC, and {nic} is named", "vnicctl uplink none --address ...")
+        if propagate_link:
+            raise Invalid("in mode none there is no carrier to propagate")
+        return UplinkSpec("", "none", addresses=_own_addresses(addresses or ()))
     return UplinkSpec(
         check_nic(nic),
         cast(Mode, mode),
@@ -168,6 +196,17 @@ def _gateway(text: object) -> Interface:
         raise Invalid(f"partitions can't have addresses of {network}")
     ip = given.ip if given.ip != network.network_address else network.network_address + 1
     return parse_address(f"{ip}/{network.prefixlen}")
+
+
+def _own_addresses(words: Iterable[object]) -> tuple[str, ...]:
+    found = [parse_address(text) for text in words]
+    if not found:
+        raise Invalid("the machine needs an address in the fabric", "name one: --address 10.77.0.254/24")
+    if len(found) > MAX_ADDRESSES:
+        raise Invalid(f"the machine has at most {MAX_ADDRESSES} addresses in the fabric, not {len(found)}")
+    if len({each.ip for each in found}) != len(found):
+        raise Invalid("an address is given twice")
+    return tuple(map(str, found))
 
 
 def _published(words: Iterable[object]) -> tuple[Publish, ...]:

@@ -89,6 +89,7 @@ def uplink(**more: Any) -> dict[str, Any]:
         "offloads": offloads,
         "ifname": "vnicd0",
         "subnets": [],
+        "addresses": [],
         "publish": [],
         "propagate_link": False,
         "default_route": False,

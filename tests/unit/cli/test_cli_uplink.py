@@ -20,6 +20,7 @@ PLAIN = {
     "subnets": [],
     "publish": [],
     "propagate_link": False,
+    "addresses": [],
 }
 
 
@@ -44,6 +45,7 @@ def test_set_sends_checked_words(host: FakeHost) -> None:
         "subnets": ["10.9.0.1/24", "fd00:9::1/64"],
         "publish": ["8080:web:80", "[2001:db8::1]:53:dns:53/udp"],
         "propagate_link": True,
+        "addresses": [],
     }
     assert make_uplink(**params).to_json() == params
 
@@ -97,7 +99,7 @@ def test_set_warns_of_partitions_without_an_address(host: FakeHost, capsys: Capt
     [
         (["lo"], "loopback"),
         (["much-too-long-a-name"], "not an interface name"),
-        (["eth1", "--mode", "bridged"], "the mode must be bridge, shared or nat, not bridged"),
+        (["eth1", "--mode", "bridged"], "the mode must be bridge, shared, nat or none, not bridged"),
         (["eth1", "--subnet", "10.9.0.0/24"], "add: --mode nat"),
         (["eth1", "--mode", "shared", "--publish", "8080:web:80"], "add: --mode nat"),
         (["eth1", "--mode", "nat", "--subnet", "10.9.0.0"], "10.78.0.0/24"),
@@ -129,6 +131,30 @@ def test_set_refused_by_the_host(
 def test_not_running(error_line: ErrorLine, argv: list[str]) -> None:
     assert main(["uplink", *argv]) == 3
     error_line()
+
+
+def test_none_is_the_machine_itself(host: FakeHost, capsys: Captured) -> None:
+    addresses = ["10.77.0.254/24", "fd77::fe/64"]
+    nothing = {"nic": "", "mac": None, "mtu": None, "speed_mbit": None, "offloads": {}, "carrier": False}
+    host.answers["uplink.set"] = {"uplink": uplink(mode="none", addresses=addresses, **nothing)}
+    assert main(["uplink", "none", "--address", "10.77.0.254/24", "--address", "FD77::FE/64"]) == 0
+    assert host.requests == [("uplink.set", {**PLAIN, "nic": "", "mode": "none", "addresses": addresses})]
+    out = capsys.readouterr().out
+    assert out == "uplink: none, machine's side vnicd0, address 10.77.0.254/24, address fd77::fe/64\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["none"], "--address"),
+        (["none", "--address", "10.77.0.0/24"], "10.77.0.0/24"),
+        (["set", "eth1", "--mode", "none"], "vnicctl uplink none --address"),
+    ],
+)
+def test_bad_words_for_none(host: FakeHost, error_line: ErrorLine, argv: list[str], reason: str) -> None:
+    assert main(["uplink", *argv]) != 0
+    assert reason in error_line()
+    assert host.requests == []
 
 
 @pytest.mark.parametrize("word", ["clear", "unset", "del"])

@@ -8,8 +8,9 @@ from textwrap import dedent
 import pytest
 
 from tests.framework.control.fakehost import FakeHost, uplink
+from vnicd.cli import output
 from vnicd.cli.main import main
-from vnicd.spec.uplink import make_uplink
+from vnicd.spec.uplink import DEFAULT_SUBNETS, make_uplink
 
 Captured = pytest.CaptureFixture[str]
 
@@ -46,6 +47,49 @@ def test_show_of_nat(host: FakeHost, capsys: Captured) -> None:
     assert "gateway         10.9.0.1/24\npublish         8080:web:80\npublish         53:dns:53/udp\n" in out
     assert "propagate link  yes\n" in out
     assert "default route   yes" in out
+
+
+def test_show_without_a_nic(host: FakeHost, capsys: Captured) -> None:
+    nothing = {"nic": "", "mac": None, "mtu": None, "speed_mbit": None, "offloads": {}, "carrier": False}
+    host.answers["uplink.show"] = {"uplink": uplink(mode="none", addresses=["10.77.0.254/24"], **nothing)}
+    assert main(["uplink", "show"]) == 0
+    assert capsys.readouterr().out == dedent(
+        """\
+        mode            none
+        state           up
+        machine's side  vnicd0
+        address         10.77.0.254/24
+        sent            1,234,587 frames, 1.7GiB
+        received        20 frames, 29.3KiB
+        drops           no_destination 3
+        """
+    )
+
+
+def test_show_fits_80_columns(host: FakeHost, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a terminal, with all that there may be to tell; nothing is cut."""
+    monkeypatch.setattr(output, "terminal_width", lambda: 80)
+    reason = "the kernel refuses packet sockets on eth1: Operation not permitted; see: vnicctl doctor"
+    busy = uplink(
+        mode="nat",
+        state="failed",
+        reason=reason,
+        default_route=True,
+        offloads=dict.fromkeys(("tx-checksum", "tso4", "tso6", "uso", "rx-checksum", "gro"), False),
+        subnets=list(DEFAULT_SUBNETS),
+        publish=["[2001:db8:1111:2222:3333:4444:5555:6666]:53000:a-partition-with-a-long-name:53000/udp"],
+        repairs=12345,
+        last_repair="route to 10.78.0.0/24, route to fd78::/64, address 10.78.0.1/24, address fd78::1/64 and 4 more",
+        in_the_way=["chain filter_FORWARD_of_somebody of table inet firewalld: rejects all that is left"],
+        drops=dict.fromkeys(("bad_frame", "too_big", "over_rate", "bad_address", "uplink_down"), 1234567),
+    )
+    host.answers["uplink.show"] = {"uplink": busy}
+    assert main(["uplink", "show"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    shown = "".join(out.split())
+    for text in (reason, busy["last_repair"], busy["in_the_way"][0]):
+        assert "".join(text.split()) in shown
 
 
 def test_show_of_a_nic_that_is_gone(host: FakeHost, capsys: Captured) -> None:

@@ -140,6 +140,35 @@ HAVE = tuple(
 )
 
 
+def test_the_machine_itself_without_a_nic() -> None:
+    spec = make_uplink(None, "none", addresses=["FD77::FE/64", "10.77.0.254/24"])
+    assert (spec.nic, spec.addresses) == ("", ("fd77::fe/64", "10.77.0.254/24"))
+    assert (spec.title, spec.is_like_nic, spec.guards_addresses, spec.gateways) == ("none", False, False, ())
+    assert [str(each) for each in spec.own_addresses] == list(spec.addresses)
+    assert UplinkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"nic": "eth1", "addresses": ["10.77.0.1/24"]},
+        {"addresses": []},
+        {"addresses": "10.77.0.1/24"},
+        {"addresses": ["10.77.0.0/24"]},
+        {"addresses": ["127.0.0.1/8"]},
+        {"addresses": ["10.77.0.1/24", "10.77.0.1/16"]},
+        {"addresses": [f"10.77.0.{n}/24" for n in range(1, 18)]},
+        {"addresses": ["10.77.0.1/24"], "subnets": ["10.9.0.0/24"]},
+        {"addresses": ["10.77.0.1/24"], "publish": ["80:web:80"]},
+        {"addresses": ["10.77.0.1/24"], "propagate_link": True},
+        {"mode": "bridge", "nic": "eth1", "addresses": ["10.77.0.1/24"]},
+    ],
+)
+def test_words_that_do_not_suit_mode_none(given: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        make_uplink(**{"mode": "none", **given})
+
+
 def test_partitions_without_an_address_of_the_subnets() -> None:
     spec = nat("10.9.0.0/29", "fd09::/64")
     partitions = {"in": ("10.9.0.2/29",), "bare": (), "out": ("192.0.2.1/24",), "six": ("fd09::9/64",)}

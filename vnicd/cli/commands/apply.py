@@ -130,7 +130,7 @@ def field_text(kind: str, key: str, old: Any, new: Any) -> str:
 def _value(key: str, value: Any) -> str:
     from vnicd.spec.fabric_file import rate_text
 
-    if value is None:
+    if value is None or value == "":
         return UNSET.get(key, "none")
     if isinstance(value, bool):
         return str(value).lower()

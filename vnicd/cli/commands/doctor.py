@@ -105,6 +105,8 @@ def _uplink() -> list[dict[str, Any]]:
         return []
     nic, state = uplink["nic"], uplink["state"]
     detail, remedy = f"{nic} is shared ({uplink['mode']})", None
+    if not nic:
+        nic, detail = "the machine's side", f"the machine itself is in the fabric, as {uplink['ifname']}"
     status = "ok"
     if state != "up":
         status = "fail"

@@ -48,7 +48,8 @@ def _show(data: dict[str, Any]) -> None:
 def _uplink(uplink: dict[str, Any]) -> str:
     """Its state, and where to look when it has dropped frames, which no counter of a partition tells."""
     dropped = sum((uplink.get("drops") or {}).values())
-    text = f"{uplink['nic']} ({uplink['mode']}), {uplink['state']}"
+    what = f"{uplink['nic']} ({uplink['mode']})" if uplink["nic"] else "none, but the machine itself"
+    text = f"{what}, {uplink['state']}"
     return f"{text}, dropped {units.count(dropped)} frames: vnicctl stats host" if dropped else text
 
 

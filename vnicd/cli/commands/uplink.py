@@ -33,7 +33,7 @@ def _nics(context: click.Context, parameter: click.Parameter, incomplete: str) -
 def _modes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     from vnicd.spec.uplink import Mode
 
-    return [mode for mode in get_args(Mode) if mode.startswith(incomplete)]
+    return [mode for mode in get_args(Mode) if mode.startswith(incomplete) and mode != "none"]
 
 
 @click.group(
@@ -107,6 +107,36 @@ def set_(
         click.echo(f"warning: {text}: vnicctl partition set {name} {_gift(data, free)}", err=True)
 
 
+@uplink.command(name="none")
+@click.option(
+    "--address",
+    "addresses",
+    metavar="CIDR",
+    multiple=True,
+    required=True,
+    help="The machine's address in the fabric, with its prefix length; repeatable.",
+)
+def none(addresses: tuple[str, ...]) -> None:
+    """Let the machine itself be in the fabric, without a NIC.
+
+    The machine and the partitions reach each other, as they do by a container bridge,
+    and the world stays outside: no NIC is used, nothing is translated or forwarded,
+    and there are no firewall rules. This replaces an uplink that is set.
+
+    \b
+    Examples:
+      vnicctl uplink none --address 10.77.0.254/24
+      vnicctl uplink none --address 10.77.0.254/24 --address fd77::fe/64
+    """
+    from vnicd.spec.uplink import make_uplink
+
+    spec = make_uplink(None, "none", addresses=addresses)
+    data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
+    if data is None:
+        raise Busy("another request has cleared the uplink meanwhile", "see: vnicctl uplink show")
+    click.echo(f"uplink: {', '.join(_summary(data))}")
+
+
 @uplink.command()
 @output_options(watch=True)
 def show(as_json: bool) -> None:
@@ -135,7 +165,7 @@ def clear() -> None:
 
 def _summary(data: dict[str, Any]) -> list[str]:
     """What a user wants to know at once."""
-    words = [f"{data['nic']} ({data['mode']})"]
+    words = [f"{data['nic']} ({data['mode']})" if data["nic"] else data["mode"]]
     if data["state"] != "up":
         words.append(data["state"])
     if data["mtu"]:
@@ -143,7 +173,8 @@ def _summary(data: dict[str, Any]) -> list[str]:
     if data["speed_mbit"]:
         words.append(_speed(data))
     words.append(f"machine's side {data['ifname']}")
-    return [*words, *(f"gateway {subnet}" for subnet in data["subnets"])]
+    words += [f"gateway {subnet}" for subnet in data["subnets"]]
+    return [*words, *(f"address {address}" for address in data["addresses"])]
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -154,19 +185,15 @@ def _show(answer: dict[str, Any]) -> None:
     counters = data["counters"]
     output.columns(
         [
-            ("nic", data["nic"]),
+            *([("nic", data["nic"])] if data["nic"] else []),
             ("mode", data["mode"]),
             ("state", f"{data['state']}: {data['reason']}" if data["reason"] else data["state"]),
-            ("backend", data["backend"]),
-            ("mac", data["mac"] or units.NONE),
-            ("mtu", str(data["mtu"] or units.NONE)),
-            ("speed", _speed(data)),
-            ("offloads", _offloads(data["offloads"])),
-            ("default route", "yes, the machine's own" if data["default_route"] else "no"),
+            *(_of_nic(data) if data["nic"] else []),
             ("machine's side", data["ifname"] or units.NONE),
             *(("gateway", subnet) for subnet in data["subnets"]),
+            *(("address", address) for address in data["addresses"]),
             *(("publish", each) for each in data["publish"]),
-            ("propagate link", "yes" if data["propagate_link"] else "no"),
+            *([("propagate link", "yes" if data["propagate_link"] else "no")] if data["nic"] else []),
             ("sent", _traffic(counters["tx_frames"], counters["tx_bytes"])),
             ("received", _traffic(counters["rx_frames"], counters["rx_bytes"])),
             ("drops", units.drops(data["drops"])),
@@ -175,6 +202,17 @@ def _show(answer: dict[str, Any]) -> None:
             *(("in the way", each) for each in data["in_the_way"]),
         ]
     )
+
+
+def _of_nic(data: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("backend", data["backend"]),
+        ("mac", data["mac"] or units.NONE),
+        ("mtu", str(data["mtu"] or units.NONE)),
+        ("speed", _speed(data)),
+        ("offloads", _offloads(data["offloads"])),
+        ("default route", "yes, the machine's own" if data["default_route"] else "no"),
+    ]
 
 
 def _subnets(data: dict[str, Any]) -> str:

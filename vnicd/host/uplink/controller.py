@@ -29,7 +29,7 @@ from vnicd.kernel import nic
 from vnicd.kernel.nic import Facts
 from vnicd.native import directory
 from vnicd.spec.obstacles import mtu_obstacle
-from vnicd.spec.partition import PartitionSpec, check_mtu
+from vnicd.spec.partition import MTU_DEFAULT, PartitionSpec, check_mtu
 from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class Uplink:
 
         With `absent` its NIC may come later.
         """
-        found = await self.kernel(lambda: nic.look(spec.nic))
-        if found is None and not absent:
+        found = await self.kernel(lambda: nic.look(spec.nic)) if spec.nic else None
+        if found is None and spec.nic and not absent:
             raise NotFound(f"there is no interface {spec.nic}", "list them with: ip link")
         if found is not None and (not found.ethernet or spec.nic == self.resources.ifname):
             raise Invalid(f"{spec.nic} is no network adapter", "name one of those in: ip link")
@@ -196,12 +196,13 @@ class Uplink:
     def _tell_loop(self, spec: UplinkSpec) -> None:
         """The directory, port 0's interface, and the sockets."""
         loop, facts = self.relay.loop, self.facts
-        is_nat = spec.mode == "nat"
-        addresses = spec.subnets if is_nat else facts.addresses if facts else ()
-        mac = self.mac if is_nat or facts is None else facts.mac
-        mtu = facts.mtu if facts is not None else 1500
+        has_own = not spec.is_like_nic
+        own = tuple(map(str, spec.own_addresses))
+        addresses = own if has_own else facts.addresses if facts else ()
+        mac = self.mac if has_own or facts is None else facts.mac
+        mtu = facts.mtu if facts is not None else MTU_DEFAULT
         self.relay.directory.put(0, directory.LIVE, mac, 1, mtu, addresses[: directory.MAX_ADDRESSES])
-        flags = (0 if is_nat else directory.UPLINK) | (directory.GUARD if spec.guards_addresses else 0)
+        flags = (0 if has_own else directory.UPLINK) | (directory.GUARD if spec.guards_addresses else 0)
         self.relay.directory.set_flags(flags)
         loop.set_tap(self.resources.vnic)
         if self.resources.sockets and facts is not None:
@@ -282,6 +283,8 @@ class Uplink:
     def state(self) -> str:
         if self.reason:
             return "failed"
+        if self.spec is not None and not self.spec.nic:
+            return "up"
         if self.facts is None:
             return "absent"
         return "down" if not self.facts.up else "up" if self.facts.carrier else "no-carrier"
@@ -291,4 +294,4 @@ class Uplink:
         """The MAC of port 0's interface."""
         if self.spec is None:
             return None
-        return self.mac if self.spec.mode == "nat" or self.facts is None else self.facts.mac
+        return self.mac if not self.spec.is_like_nic or self.facts is None else self.facts.mac

@@ -48,7 +48,7 @@ class Wanted:
 
     spec: UplinkSpec
     own_mac: str
-    """Of port 0's interface in nat mode; else it has the NIC's."""
+    """Of port 0's interface in nat mode and without a NIC; else it has the NIC's."""
     macs: Mapping[int, str]
     addresses: Mapping[int, tuple[str, ...]]
     """CIDR texts of each port."""
@@ -56,7 +56,7 @@ class Wanted:
 
     def mac(self, facts: Facts | None) -> str:
         """Of port 0's interface."""
-        return self.own_mac if self.spec.mode == "nat" or facts is None else facts.mac
+        return self.own_mac if not self.spec.is_like_nic or facts is None else facts.mac
 
     @property
     def hosts(self) -> dict[str, int]:
@@ -109,16 +109,16 @@ class NicResources:
 
     def bring(self, wanted: Wanted) -> Facts | None:
         """Make all as it is wanted; what was found of the NIC, None when it is not there."""
-        facts = nic.look(wanted.spec.nic)
+        facts = nic.look(wanted.spec.nic) if wanted.spec.nic else None
         self.lacked, self.repaired = [], ()
-        if facts is None or facts.index != self.locked:
+        if (facts.index if facts is not None else 0) != self.locked:
             self.stood = frozenset()  # another NIC has nothing of all that yet
         self._hold(facts)
-        if facts is not None:
-            macs = wanted.macs.values()
-            check_uplink(wanted.spec, wanted.mac(facts), facts.addresses, macs, wanted.hosts)
+        if facts is not None or not wanted.spec.is_like_nic:
+            own = facts.addresses if facts is not None else ()
+            check_uplink(wanted.spec, wanted.mac(facts), own, wanted.macs.values(), wanted.hosts)
         stands = self._make_vnic(wanted, facts)
-        if facts is None or wanted.spec.mode == "nat":
+        if facts is None or not wanted.spec.is_like_nic:
             self._close_sockets()
         else:
             self._open_sockets(wanted, facts)
@@ -173,16 +173,17 @@ class NicResources:
         self.lock, self.locked = lock, index
 
     def _make_vnic(self, wanted: Wanted, facts: Facts | None) -> list[str]:
-        """Port 0's interface: in nat mode the gateway; else as if it were the NIC, for the partitions only."""
+        """Port 0's interface: the gateway, or the machine itself; else as if it were the NIC, for partitions only."""
         self.ifname = tap.name_of(self.vnic)
         is_new = index_of(self.ifname) is None
         if is_new:  # deleted, or moved to where we can't use it
             if self.vnic >= 0:
                 self.retired.append(self.vnic)
             self.vnic, self.ifname = vnic.make_vnic()
-        is_nat = wanted.spec.mode == "nat"
-        own = wanted.spec.subnets if is_nat else alone(facts.addresses if facts else ())
-        subnets = [gateway.network for gateway in wanted.spec.gateways]
+        own = tuple(map(str, wanted.spec.own_addresses))
+        if wanted.spec.is_like_nic:
+            own = alone(facts.addresses if facts else ())
+        subnets = [each.network for each in wanted.spec.own_addresses]
         routes = [each for each in wanted.hosts if not any(within(each, subnet) for subnet in subnets)]
         least = MTU_MIN_IPV6 if any(":" in each for each in (*own, *routes)) else MTU_MIN
         mtu = min(MTU_MAX, max(least, facts.mtu)) if facts is not None else MTU_DEFAULT

@@ -49,7 +49,7 @@ class Publishing:
             if uplink is None:
                 raise NotFound("no uplink is set", "set one with: vnicctl uplink set NIC --mode nat")
             if uplink.mode != "nat":
-                hint = f"vnicctl uplink set {uplink.nic} --mode nat"
+                hint = f"vnicctl uplink set {uplink.nic or 'NIC'} --mode nat"
                 raise Invalid(f"ports are published in nat mode, and the uplink's is {uplink.mode}", hint)
             return replace(uplink, publish=how(uplink.publish, words))
 
