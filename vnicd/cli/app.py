@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -100,7 +101,8 @@ def run(words: list[str]) -> int:
         if wants_json(words) and not (output.META in meta and meta[output.META].is_printed):
             from vnicd.cli.errors import document
 
-            output.print_json(document(error))
+            with suppress(OSError):  # the line on standard error comes all the same
+                output.print_json(document(error))
         raise
     return 0
 

@@ -47,7 +47,9 @@ def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Com
 
                 repeat(show, every)
 
-        options = [click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")]
+        options = [
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON document, also of an error.")
+        ]
         options.append(
             click.option(
                 "--format",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from vnicd.cli import output, units
 from vnicd.cli.client import call
-from vnicd.cli.params import name_argument, output_options
+from vnicd.cli.params import HOST, name_argument, output_options
+from vnicd.errors import VnicdError
 
 HEADERS = ("NAME", "SENT FRAMES", "SENT BYTES", "RECEIVED FRAMES", "RECEIVED BYTES", "DROPS")
 TAP_COUNTERS = ("tap_rx_frames", "tap_rx_bytes", "tap_tx_frames", "tap_tx_bytes")
@@ -49,6 +52,19 @@ def _show_one(data: dict[str, Any]) -> None:
         if dropped:
             click.echo()
             output.table(("DROPPED FOR", "FRAMES"), dropped, right=("FRAMES",))
+    if sys.stdout.isatty() and [port["name"] for port in data["ports"]] != [HOST]:
+        _tell_of_uplink()
+
+
+def _tell_of_uplink() -> None:
+    """Frames of partitions that the uplink drops are counted for the host."""
+    with suppress(VnicdError):  # it is a remark only
+        uplink = call("uplink.show")["uplink"]
+        dropped = sum(uplink["drops"].values()) if uplink is not None else 0
+        if dropped:
+            output.note(
+                f"the uplink dropped {units.count(dropped)} frames of whichever partition: see vnicctl stats host"
+            )
 
 
 def _counter(port: dict[str, Any], name: str) -> str:
