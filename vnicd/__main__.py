@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import socket
 
 USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
-                  [--log-level debug|info|warning|error] [--units]
+                  [--log-level debug|info|warning|error] [--names on|local|off] [--units]
        vnicd partition NAME
+       vnicd names
        vnicd check [--json]
        vnicd orphans
        vnicd trace NAME
@@ -27,6 +28,7 @@ host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/v
            as FILE declares it, and other options given here go before those in FILE; with --units its
            partition daemons are systemd units, vnicd-partition@NAME.service
 partition  the daemon of one partition; the hosting daemon starts it
+names      tells partitions each other's addresses; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
 orphans    what the fabric has made and forgotten, as JSON; `vnicctl doctor` shows it
 logs       where the daemon of a partition, or `host`, logs, as JSON; `vnicctl logs` shows it
@@ -58,10 +60,8 @@ def _give_up(error: VnicdError) -> int:
 def run(words: list[str]) -> int:
     """Do what the words say; the exit code."""
     command, rest = (words[0], words[1:]) if words else ("", [])
-    if command == "partition" and len(rest) == 1:
-        from vnicd.partition.main import main as serve_partition
-
-        return serve_partition(rest[0])
+    if (command, len(rest)) in (("partition", 1), ("names", 0)):
+        return serve(command, rest)
     if command == "host":
         return run_host(rest)
     if command == "teardown" and not rest:
@@ -82,6 +82,17 @@ def run(words: list[str]) -> int:
         return 0
     print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
     return 0 if command in ("--help", "-h") else 2
+
+
+def serve(command: str, words: list[str]) -> int:
+    """Be a process that the hosting daemon has started; the exit code."""
+    if command == "names":
+        from vnicd.names.main import main as serve_names
+
+        return serve_names()
+    from vnicd.partition.main import main as serve_partition
+
+    return serve_partition(words[0])
 
 
 def print_document(command: str, words: list[str]) -> None:
@@ -119,7 +130,7 @@ def run_host(words: list[str]) -> int:
     from vnicd.host.control.socket_activation import refuse_waiting
     from vnicd.process.systemd_notify import listening_sockets
 
-    known = ("--config", "--hugepages", "--idle-timeout", "--poll-us", "--log-level")
+    known = ("--config", "--hugepages", "--idle-timeout", "--poll-us", "--log-level", "--names")
     units = "--units" in words
     words = [word for word in words if word != "--units"]
     if len(words) % 2 or any(word not in known for word in words[::2]):
@@ -139,7 +150,7 @@ def run_host(words: list[str]) -> int:
 def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) -> None:
     from pathlib import Path
 
-    from vnicd.config import Options, make_options, wanted_log_level
+    from vnicd.config import NAMES, Options, make_options, wanted_log_level
     from vnicd.errors import Invalid
     from vnicd.process import logs
     from vnicd.spec import fabric_file
@@ -152,9 +163,9 @@ def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) 
     except ValueError as error:
         raise Invalid(f"this is not a number: {error}") from error
     log_level = given.get("--log-level") or wanted_log_level() or base.log_level
-    chosen = make_options(
-        given.get("--hugepages", base.hugepages), idle_timeout, poll_us, log_level, units=units
-    )
+    names = NAMES.get(given["--names"], given["--names"]) if "--names" in given else base.names
+    hugepages = given.get("--hugepages", base.hugepages)
+    chosen = make_options(hugepages, idle_timeout, poll_us, log_level, names, units)
     logs.set_level(chosen.log_level)
     from vnicd.host.main import main as serve_fabric
 

@@ -59,6 +59,16 @@ class Paths:
         return self.root / "state.json"
 
     @property
+    def names(self) -> Path:
+        """Socket at which systemd starts a names helper for the hosting daemon."""
+        return self.root / "names.sock"
+
+    @property
+    def etc(self) -> Path:
+        """What `vnicctl exec` puts in the place of files in /etc, where nothing in /etc/netns does."""
+        return self.root / "etc"
+
+    @property
     def host_lock(self) -> Path:
         return self.root / "host.lock"
 
@@ -102,8 +112,14 @@ class Options:
     """Most microseconds that a loop polls before it sleeps; it learns how long is worth it."""
     log_level: LogLevel = "info"
     """The least grave messages that the daemons log. Who changed what is logged at each level."""
+    names: bool | str = True
+    """Whether partitions find each other by name; "local": and other names are not forwarded."""
     units: bool = False
     """Whether partition daemons are systemd units; else they are children of the hosting daemon."""
+
+
+NAMES: dict[str, bool | str] = {"on": True, "local": "local", "off": False}
+"""The values of `names`, by what they are called on the command line."""
 
 
 def wanted_log_level() -> str:
@@ -112,7 +128,12 @@ def wanted_log_level() -> str:
 
 
 def make_options(
-    hugepages: str, idle_timeout: float, poll_us: int, log_level: str = Options.log_level, units: bool = False
+    hugepages: str,
+    idle_timeout: float,
+    poll_us: int,
+    log_level: str = Options.log_level,
+    names: bool | str = True,
+    units: bool = False,
 ) -> Options:
     """Options from a user's words; Invalid when one is out of its range."""
     if hugepages not in get_args(HugepageMode):
@@ -123,4 +144,7 @@ def make_options(
         raise Invalid(f"the polling time must be 0 to 1000 microseconds, not {poll_us}")
     if log_level not in get_args(LogLevel):
         raise Invalid(f"the log level must be debug, info, warning or error, not {log_level}")
-    return Options(cast(HugepageMode, hugepages), idle_timeout, poll_us, cast(LogLevel, log_level), units)
+    if not any(names is each or names == each == "local" for each in NAMES.values()):
+        raise Invalid(f"names must be on, local or off, not {names}")
+    mode, level = cast(HugepageMode, hugepages), cast(LogLevel, log_level)
+    return Options(mode, idle_timeout, poll_us, level, names, units)

@@ -6,6 +6,10 @@ from libc.string cimport strerror
 cdef extern from "<sys/prctl.h>" nogil:
     int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
     int PR_SET_NO_NEW_PRIVS
+    int PR_SET_PDEATHSIG
+
+cdef extern from "<signal.h>" nogil:
+    int SIGKILL
 
 cdef extern from "<sys/mman.h>" nogil:
     int mlockall(int flags)
@@ -23,3 +27,9 @@ def no_new_privileges():
 def lock_memory():
     """Keep each page in memory once it was touched: a datapath must not wait for the swap. False when refused."""
     return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0
+
+
+def die_with_parent():
+    """Have this process killed when the thread that started it ends; a change of user takes that back."""
+    if prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0):
+        raise OSError(errno, strerror(errno).decode(), "PR_SET_PDEATHSIG")

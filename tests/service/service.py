@@ -105,12 +105,14 @@ class Service(Fabric):
         self.runtime = self.container.path("/run/vnicd")
 
     def units(self) -> dict[str, str]:
-        """The services of ours that are loaded, and how each is."""
+        """The services of ours that are loaded, and how each is; but for names helpers, of which each is new."""
         listed = self.container.systemctl(
             "list-units", "--all", "--no-legend", "--plain", "--type=service", "vnicd*"
         )
         rows = [line.split() for line in listed.splitlines()]
-        return {row[0]: row[2] for row in rows if row[2] != "inactive"}
+        return {
+            row[0]: row[2] for row in rows if row[2] != "inactive" and not row[0].startswith("vnicd-names@")
+        }
 
     def main_pid(self, unit: str) -> int:
         """The main process of a unit, as it is called inside."""

@@ -21,12 +21,12 @@ LAYERS = (
     {"vnicd.native"},
     {"vnicd.kernel.limits"},
     {"vnicd.kernel", "vnicd.process", "vnicd.link"},
-    {"vnicd.kernel.sockets", "vnicd.kernel.drift"},
+    {"vnicd.kernel.sockets", "vnicd.kernel.drift", "vnicd.kernel.names"},
     {"vnicd.host.ports"},
     {"vnicd.host.links"},
     {"vnicd.host.partitions", "vnicd.host.broker", "vnicd.host.control"},
-    {"vnicd.host.uplink"},
-    {"vnicd.host", "vnicd.partition"},
+    {"vnicd.host.uplink", "vnicd.host.names"},
+    {"vnicd.host", "vnicd.partition", "vnicd.names"},
     {"vnicd.__main__"},
 )
 """Packages, lowest layer first. A module imports from its own package, or from one of a layer below."""

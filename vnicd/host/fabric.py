@@ -15,6 +15,7 @@ from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.progress import Progress
 from vnicd.host.links.relay import HostRelay
+from vnicd.host.names.service import NamesService
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.attachments import Attachments
 from vnicd.host.partitions.drift import DriftWatch
@@ -68,6 +69,15 @@ class Fabric:
         self.attachments = Attachments(
             self.ports, self.reconciler.task, self.broker_service.follow_soon, self.reconciler.lost_tap
         )
+        self.names = NamesService(
+            paths,
+            options,
+            self.ports,
+            self.actions.kernel,
+            self.broker_service.follow_soon,
+            uplink=lambda: self.uplink.spec,
+        )
+        self.broker_service.also.append(self.names.update)
         self.parts = Parts(
             self.ports, self.actions, self.leftovers, self.uplink, self.broker_service, self._forget
         )
@@ -88,6 +98,7 @@ class Fabric:
         self.relay.start()
         partitions, uplink = state_file.load(self.paths.state)
         found = [self._remember(saved) for saved in partitions]
+        await self.names.settle_files()
         await self.uplink.clean()
         if not revive:
             return
@@ -147,6 +158,7 @@ class Fabric:
         if self.changes:
             await asyncio.wait(self.changes)
         await self.reconciler.stop()
+        await self.names.stop()
         attached = [port.spec for port in self.ports if not port.spec.owns_netns]
         outcomes = await asyncio.gather(
             *(self._discard(port) for port in list(self.ports)), return_exceptions=True
@@ -156,6 +168,7 @@ class Fabric:
                 log.error("a partition can't be taken away: %s", outcome)
         await self.uplink.clear()
         await self.leftovers.remove_all(attached)
+        await self.names.settle_files()
         self.release_limits()
 
     async def stop(self) -> None:
@@ -167,6 +180,7 @@ class Fabric:
         await self.reconciler.stop()
         self.attachments.stop()
         await self.broker_service.stop()
+        await self.names.stop()
         await self.supervisor.settle()
         await self.uplink.stop()
         for port in self.ports:
@@ -284,6 +298,7 @@ class Fabric:
 
     def _changed(self, task: asyncio.Task[Any]) -> None:
         self.changes.discard(task)
+        self.names.look_at_uplink()
         self.on_change()
 
     def check_ready(self) -> None:
@@ -374,10 +389,11 @@ async def _all_up(ports: list[Port], timeout: float) -> None:
 def remove_files(paths: Paths) -> None:
     """Remove the fabric's files but for the control socket and, when nothing else is in it, its directory."""
     scratch = paths.state.with_suffix(".new")
-    for path in (paths.state, scratch, paths.host_lock, paths.registration):
+    for path in (paths.state, scratch, paths.host_lock, paths.registration, paths.names):
         path.unlink(missing_ok=True)
     logs.leave_files()
-    shutil.rmtree(paths.logs, ignore_errors=True)
+    for folder in (paths.logs, paths.etc):
+        shutil.rmtree(folder, ignore_errors=True)
     trace_files.remove_all(trace_files.folder(paths.root))
     try:
         paths.root.rmdir()

@@ -18,7 +18,7 @@ async def examine(fabric: Fabric) -> list[Finding]:
     """A finding for each thing that is not as it should be; none when all is well."""
     await fabric.drift.refresh()
     ports = [found for port in fabric.ports for found in _of_port(fabric, port)]
-    return [*_of_host(fabric), *ports, *_of_uplink(fabric)]
+    return [*_of_host(fabric), *ports, *_of_uplink(fabric), *fabric.names.findings()]
 
 
 def _of_uplink(fabric: Fabric) -> Iterator[Finding]:

@@ -162,6 +162,7 @@ class Host:
                     await self._restore_files()
                 self.fabric.progress.look()
                 await self.fabric.broker_service.look()
+                self.fabric.names.look()
 
     def _tell_status(self) -> None:
         self.notify.status(status.line(self.fabric))

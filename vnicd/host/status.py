@@ -50,6 +50,7 @@ def status(fabric: Fabric) -> Json:
             "hugepages": fabric.options.hugepages,
             "page_size": page_size,
             "degraded": degraded,
+            "names": fabric.names.to_json(),
             "uplink": {key: shared[key] for key in ("nic", "mode", "state", "drops")} if shared else None,
         },
         "ports": [host, *(port.to_json() for port in fabric.ports)],

@@ -167,7 +167,7 @@ def exists(path: str) -> bool:
     return True
 
 
-def _mounting(work: Callable[[], None]) -> None:
+def in_shared_mounts(work: Callable[[], None]) -> None:
     """Do `work` where mounts are seen by the whole machine: a confined daemon's own are seen by it alone."""
 
     def run() -> None:
@@ -209,7 +209,7 @@ def create(path: str, prepare: Callable[[], None]) -> None:
             Path(path).unlink()
             raise
 
-    _mounting(work)
+    in_shared_mounts(work)
 
 
 def delete(path: str) -> None:
@@ -222,4 +222,4 @@ def delete(path: str) -> None:
             pass  # not mounted: a file that was left between open and bind
         Path(path).unlink(missing_ok=True)
 
-    _mounting(work)
+    in_shared_mounts(work)

@@ -59,14 +59,16 @@ def identity() -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def drop() -> None:
-    """Become unprivileged for good; under systemd we are so from the start.
+def drop(group: int | None = None) -> None:
+    """Become unprivileged for good; under systemd we are so from the start. The group is that of partition daemons,
+    which may read what the hosting daemon tells, unless another one is given.
 
     Where the limit for it is endless, as under systemd, memory stays in memory. A smaller limit would not only
     be too small for all: it would make later mappings fail.
     """
     if os.geteuid() == 0:
-        user, group = identity()
+        user, usual = identity()
+        group = usual if group is None else group
         os.setgroups([])
         os.setresgid(group, group, group)
         with suppress(KeyError, ValueError, OSError):  # in a user namespace few users can be had

@@ -24,7 +24,7 @@ from vnicd.spec.uplink import MAX_PUBLISHED, Publish, UplinkSpec, make_uplink
 DEFAULT_FILE = "/etc/vnicd/vnicd.toml"
 STDIN = Path("/dev/stdin")
 
-OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level")
+OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level", "names")
 UPLINK_KEYS = ("nic", "mode", "subnets", "addresses", "publish", "propagate_link")
 PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "rate_in", "publish")
 OPEN_KEYS = ("addresses", "gateways")
@@ -292,6 +292,7 @@ def _options(
     idle_timeout: object = Options.idle_timeout,
     poll_us: object = Options.poll_us,
     log_level: object = Options.log_level,
+    names: object = Options.names,
 ) -> Options:
     if not isinstance(hugepages, str):
         raise Invalid(f"hugepages must be auto, require or never, not {hugepages}")
@@ -301,7 +302,10 @@ def _options(
         raise Invalid(f"{poll_us!r} is not a number of microseconds")
     if not isinstance(log_level, str):
         raise Invalid(f"{log_level!r} is not a log level")
-    options = make_options(hugepages, idle_timeout, poll_us, log_level)
+    if not isinstance(names, bool) and names != "local":
+        raise Invalid(f'names must be true, false or "local", not {names!r}')
+    assert isinstance(names, bool | str)
+    options = make_options(hugepages, idle_timeout, poll_us, log_level, names)
     return replace(options, idle_timeout=float(idle_timeout))
 
 

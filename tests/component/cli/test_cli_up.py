@@ -28,7 +28,17 @@ def test_up_and_down(fabric_dir: Path, record: Path, capsys: Captured) -> None:
     assert main(["up", "--hugepages", "never", "--idle-timeout", "0.5", "--poll-us", "0"]) == 0
     told = started(record)
     assert capsys.readouterr().out == f"vnicd is up: pid {told['pid']}, {fabric_dir}\n"
-    assert told["argv"] == ["host", "--hugepages", "never", "--idle-timeout", "0.5", "--poll-us", "0"]
+    assert told["argv"] == [
+        "host",
+        "--hugepages",
+        "never",
+        "--idle-timeout",
+        "0.5",
+        "--poll-us",
+        "0",
+        "--names",
+        "on",
+    ]
     assert told["session"] == told["pid"]
     assert fabric_dir.stat().st_mode & 0o777 == 0o755
     assert (fabric_dir / "log/host.log").exists()
@@ -47,6 +57,8 @@ def test_up_with_defaults(record: Path) -> None:
         "60",
         "--poll-us",
         "100",
+        "--names",
+        "on",
     ]
 
 
@@ -143,7 +155,13 @@ def test_up_needs_root(fabric_dir: Path, error_line: ErrorLine, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     "options",
-    [["--hugepages", "some"], ["--idle-timeout", "0"], ["--idle-timeout", "nan"], ["--poll-us", "-1"]],
+    [
+        ["--hugepages", "some"],
+        ["--idle-timeout", "0"],
+        ["--idle-timeout", "nan"],
+        ["--poll-us", "-1"],
+        ["--names", "x"],
+    ],
 )
 def test_bad_options(fabric_dir: Path, error_line: ErrorLine, options: list[str]) -> None:
     assert main(["up", *options]) == 7

@@ -118,6 +118,7 @@ ANSWERS: dict[str, Answer] = {
             "hugepages": "auto",
             "page_size": 4096,
             "degraded": "no hugepages are left",
+            "names": {"mode": True, "server": "127.0.0.77", "forwarding": False, "pid": 4100},
         },
         "ports": [{"port": 0, "name": "host", "state": "up", "pid": 3999}, BLUE, GREEN, RED],
     },

@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
+from tests.framework.fabric.leaks import ETC
 from tests.framework.fabric.machine import daemons, memfds, paths_below
 from tests.framework.fabric.namespaces import NETNS, named
 from tests.framework.fabric.partition import Argv, Partition
@@ -134,6 +135,10 @@ class Fabric:
         """All daemons of this fabric that live, whether the host knows them or not."""
         return {pid for pid, place in daemons().items() if place == self.runtime}
 
+    def helpers(self) -> set[int]:
+        """Its names helpers: one, if it has partitions."""
+        return {pid for pid, place in daemons(helpers=True).items() if place == self.runtime}
+
     def memory(self) -> int:
         """How many memory files this fabric's daemons hold: a direct link has two."""
         return len(memfds(self.pids()))
@@ -150,7 +155,8 @@ class Fabric:
 
     def left_behind(self) -> list[str]:
         """What of this fabric is on the machine; empty after `down`."""
-        left = [f"process {pid}" for pid in self.pids()]
+        left = [f"process {pid}" for pid in self.pids() | self.helpers()]
+        left += [f"file {path}" for path in paths_below(ETC) if self.tag in path.name]
         left += [f"namespace {name}" for name in named() if name.endswith(f"-{self.tag}")]
         places = (self.runtime, trace_files.folder(self.runtime))
         files = {path for place in places for path in (place, *paths_below(place)) if path.exists()}
@@ -177,13 +183,15 @@ class Fabric:
 
     def _clean(self) -> None:
         """The rough way, for what `down` did not do."""
-        for pid in self.pids():
+        for pid in self.pids() | self.helpers():
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.pids(), 10, "killed daemons are gone")
         for name in named():
             if name.endswith(f"-{self.tag}"):
                 subprocess.run(["ip", "netns", "del", name], check=False)
                 (NETNS / name).unlink(missing_ok=True)
+        for place in ETC.glob(f"*-{self.tag}"):
+            rmtree(place, ignore_errors=True)
         rmtree(trace_files.folder(self.runtime), ignore_errors=True)
         rmtree(self.runtime, ignore_errors=True)
 

@@ -10,6 +10,8 @@ from tests.framework.fabric.namespaces import named
 
 Inventory = dict[str, object]
 
+ETC = Path("/etc/netns")
+
 
 def inventory(base: Path, tag: str) -> Inventory:
     """What there is of fabrics below `base`, whose namespaces have `tag` in their names.
@@ -21,6 +23,10 @@ def inventory(base: Path, tag: str) -> Inventory:
     parts: dict[str, Callable[[], object]] = {
         "namespaces": lambda: {name for name in named() if tag in name},
         "processes": lambda: ours,
+        "names helpers": lambda: {
+            pid for pid, place in machine.daemons(helpers=True).items() if place.is_relative_to(base)
+        },
+        "files of /etc/netns": lambda: {str(path) for path in machine.paths_below(ETC) if tag in str(path)},
         "TAPs": machine.taps,
         "descriptors": lambda: len(machine.open_files()),
         "files": lambda: {str(path) for path in machine.paths_below(base)},

@@ -13,8 +13,8 @@ LEDGER = Path("/run/vnicd-hugepages.lock")
 """Where vnicd keeps the limit that it found, for as long as a fabric of anybody's runs."""
 
 
-def daemons() -> dict[int, Path]:
-    """All live daemons of vnicd on this machine, with their runtime directories."""
+def daemons(helpers: bool = False) -> dict[int, Path]:
+    """All live daemons of vnicd on this machine, or all names helpers, with their runtime directories."""
     found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
@@ -23,7 +23,7 @@ def daemons() -> dict[int, Path]:
         except OSError:
             continue
         place = next((item for item in environ if item.startswith(b"VNICD_RUNTIME_DIR=")), b"=/run/vnicd")
-        if b"\0-m\0vnicd\0" in command:
+        if b"\0-m\0vnicd\0" in command and (b"\0names\0" in command) == helpers:
             found[int(directory.name)] = Path(place.decode().split("=", 1)[1])
     return found
 

@@ -30,6 +30,8 @@ def make_tree(choices: Choices) -> dict[str, Any]:
     if choices.one_in(3):
         tree["idle_timeout"] = choices.pick((1, 0.1, 60.0, choices.value()))
     if choices.one_in(3):
+        tree["names"] = choices.pick((True, False, "local", choices.value()))
+    if choices.one_in(3):
         tree["poll_us"] = choices.pick((0, 1000, choices.value()))
     if choices.one_in(2):
         tree["uplink"] = uplink(choices) if not choices.one_in(16) else choices.value()

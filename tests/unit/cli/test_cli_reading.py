@@ -42,6 +42,7 @@ def test_status(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
         fabric    /run/vnicd
         daemon    pid 3999, version 0.1.0, up 3h 12m
         memory    4KiB pages (hugepages auto)
+        names     at 127.0.0.77 in each partition; others not forwarded
         degraded  no hugepages are left
 
         PORT  NAME   STATE      PID  INTERFACE  MAC                 MTU  PAGES  NAMESPACE        ADDRESSES

@@ -23,6 +23,7 @@ FULL = """\
 hugepages = "never"
 idle_timeout = 30
 poll_us = 50
+names = "local"
 
 [uplink]
 nic = "eth1"
@@ -50,7 +51,7 @@ def test_all_there_is() -> None:
     declared = parse(FULL, "full.toml")
     publish = ("2222:later:22", "10.0.0.2:53:web:53/udp", "[2001:db8::2]:81:web:81", "8080:web:80")
     assert declared == Declared(
-        Options("never", 30.0, 50),
+        Options("never", 30.0, 50, names="local"),
         make_uplink("eth1", "nat", ["10.9.0.1/24"], publish, True),
         {
             "web": make_partition(
@@ -123,6 +124,8 @@ WRONG = [
     ("poll_us = true", 1, "poll_us", "not a number"),
     ("poll_us = 1979-05-27", 1, "poll_us", "not a number"),
     ("# no\n\npoll = 5", 3, "poll", "did you mean poll_us?"),
+    ("names = 1", 1, "names", "true, false or"),
+    ('names = "on"', 1, "names", "true, false or"),
     ("qqq = 5", 1, "qqq", "there are hugepages"),
     ("uplink = 1", 1, "uplink", "must be a table"),
     ("[[uplink]]\nnic = 'e'", 1, "uplink", "must be a table"),

@@ -15,6 +15,7 @@ from vnicd.cli import library
 from vnicd.cli.client import call
 from vnicd.cli.errors import line_and_code
 from vnicd.cli.params import partition_names
+from vnicd.config import Paths
 from vnicd.errors import VnicdError
 
 FAILED, CANNOT_RUN, NOT_FOUND = 125, 126, 127
@@ -124,10 +125,24 @@ def _enter(path: str) -> None:
 
     try:
         enter(path)
+        _lay_over(path)
     except PermissionError as error:
         raise VnicdError(f"not allowed to enter the namespace {path}", "run vnicctl as root") from error
     except FileNotFoundError as error:
         raise VnicdError(f"the namespace {path} is gone") from error
+
+
+def _lay_over(path: str) -> None:
+    """Put the fabric's files for all partitions in the place of those in /etc, unless the namespace has its own.
+
+    A namespace that was given by a path other than that of its name has none.
+    """
+    own = Path("/etc/netns", Path(path).name)
+    for file in Paths.from_environment().etc.glob("*.conf"):
+        if not (own / file.name).exists() and Path("/etc", file.name).exists():
+            from vnicd.native.netns import bind
+
+            bind(str(file), f"/etc/{file.name}")
 
 
 def _become(words: tuple[str, ...]) -> NoReturn:

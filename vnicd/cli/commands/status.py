@@ -35,6 +35,8 @@ def _show(data: dict[str, Any]) -> None:
         ("daemon", f"pid {fabric['pid']}, version {fabric['version']}, up {uptime}"),
         ("memory", f"{units.size(fabric['page_size'])} pages (hugepages {fabric['hugepages']})"),
     ]
+    if names := fabric.get("names"):
+        head.append(("names", _names(names)))
     uplink = fabric.get("uplink")
     if uplink:
         head.append(("uplink", _uplink(uplink)))
@@ -51,6 +53,12 @@ def _uplink(uplink: dict[str, Any]) -> str:
     what = f"{uplink['nic']} ({uplink['mode']})" if uplink["nic"] else "none, but the machine itself"
     text = f"{what}, {uplink['state']}"
     return f"{text}, dropped {units.count(dropped)} frames: vnicctl stats host" if dropped else text
+
+
+def _names(names: dict[str, Any]) -> str:
+    if not names["server"]:
+        return "off"
+    return f"at {names['server']} in each partition; others {'' if names['forwarding'] else 'not '}forwarded"
 
 
 def show_ports(ports: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ import click
 from vnicd.cli import process
 from vnicd.cli.client import call
 from vnicd.cli.spinner import Spinner
-from vnicd.config import Options, Paths, make_options
+from vnicd.config import NAMES, Options, Paths, make_options
 from vnicd.errors import AlreadyRunning, Invalid, NotPermitted, NotRunning, TimedOut
 
 READY_TIMEOUT = 60.0
@@ -53,7 +53,14 @@ WHAT = "the hosting daemon"
     metavar="LEVEL",
     help="The least grave messages that are logged: debug, info, warning or error.  [default: info]",
 )
-def up(hugepages: str, idle_timeout: float, poll_us: int, log_level: str | None) -> None:
+@click.option(
+    "--names",
+    metavar="MODE",
+    default="on",
+    show_default=True,
+    help="Partitions find each other by name: on, local (and other names are not forwarded) or off.",
+)
+def up(hugepages: str, idle_timeout: float, poll_us: int, log_level: str | None, names: str) -> None:
     """Start the fabric, and return when it is ready.
 
     When the hosting daemon had died, it takes up the partitions that are still there.
@@ -64,7 +71,8 @@ def up(hugepages: str, idle_timeout: float, poll_us: int, log_level: str | None)
       vnicctl up --hugepages require
       VNICD_RUNTIME_DIR=/run/lab vnicctl up      # a second fabric beside the first
     """
-    options = make_options(hugepages, idle_timeout, poll_us, log_level or Options.log_level)
+    mode = NAMES.get(names, names)
+    options = make_options(hugepages, idle_timeout, poll_us, log_level or Options.log_level, mode)
     if os.geteuid() != 0:
         raise NotPermitted("only root can start a fabric", "for example: sudo vnicctl up")
     paths = Paths.from_environment()
@@ -80,6 +88,7 @@ def _host_command(options: Options, is_level_given: bool) -> list[str]:
         *("--hugepages", options.hugepages),
         *("--idle-timeout", f"{options.idle_timeout:g}"),
         *("--poll-us", str(options.poll_us)),
+        *("--names", next(word for word, mode in NAMES.items() if mode == options.names)),
         *(
             ("--log-level", options.log_level) if is_level_given else ()
         ),  # else that of the environment counts

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -33,6 +33,8 @@ class BrokerService:
         self.next: asyncio.Task[None] | None = None
         """That has not begun yet."""
         self.tasks: set[asyncio.Task[None]] = set()
+        self.also: list[Callable[[dict[int, Place]], Awaitable[None]]] = []
+        """Who else follows the partitions, from the same places."""
 
     # ------------------------------------------------------------------------------------ partitions
 
@@ -61,7 +63,10 @@ class BrokerService:
             self.next = None
             with ExitStack() as stack:
                 try:
-                    await self.broker.update(self._places(stack))
+                    places = self._places(stack)
+                    for follow in self.also:
+                        await follow(places)
+                    await self.broker.update(places)
                 except OSError as error:  # no descriptors, no memory: the next look makes up for it
                     log.warning("direct sockets can't follow the partitions: %s", error)
 

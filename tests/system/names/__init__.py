@@ -1,0 +1,1 @@
+"""Partitions find each other by name."""

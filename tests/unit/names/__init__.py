@@ -1,0 +1,1 @@
+"""The names helper's parts."""

@@ -1,0 +1,1 @@
+"""Names of partitions: which there are, and the helper that tells them."""

@@ -1,0 +1,1 @@
+"""What names of partitions need of the kernel: sockets in namespaces, and files."""

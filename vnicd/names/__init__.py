@@ -1,0 +1,1 @@
+"""The names helper: tells programs in partitions each other's addresses."""
