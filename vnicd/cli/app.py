@@ -30,6 +30,7 @@ COMMANDS = {
     "stats": "vnicd.cli.commands.stats:stats",
     "logs": "vnicd.cli.commands.logs:logs",
     "debug": "vnicd.cli.commands.debug:debug",
+    "check": "vnicd.cli.commands.check:check",
     "doctor": "vnicd.cli.commands.doctor:doctor",
     "completion": "vnicd.cli.commands.completion:completion",
 }

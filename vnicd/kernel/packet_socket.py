@@ -117,6 +117,11 @@ def _join(sock: socket.socket, first: socket.socket) -> None:
     sock.setsockopt(SOL_PACKET, PACKET_FANOUT, struct.pack("=I", flags << 16 | group))
 
 
+def attach(sock: socket.socket, program: bytes) -> None:
+    """Let a packet socket receive only what a BPF program, as packed struct sock_filter, takes."""
+    _load(sock, socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
 def _load(sock: socket.socket, level: int, option: int, program: bytes) -> None:
     """Pass a program as struct sock_fprog."""
     instructions = ctypes.create_string_buffer(program, len(program))

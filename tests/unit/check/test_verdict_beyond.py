@@ -1,0 +1,136 @@
+"""The verdict of a check on TCP ports, firewalls, and the way outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.check.pairs import (
+    causes,
+    green,
+    outside,
+    pair,
+    stopped_daemon,
+    unknown,
+    up_to,
+    vanishes,
+    whole,
+)
+from vnicd.check.facts import (
+    Facts,
+    Kind,
+    Listener,
+    Neighbour,
+    Route,
+    Tally,
+    Trace,
+)
+from vnicd.check.verdict import Verdict, judge
+
+# --------------------------------------------------------------------------------------------------- TCP
+
+
+def tcp(facts: Facts, trace: Trace, *listeners: Listener) -> Verdict:
+    facts.tcp_port, facts.ways[0].tcp = 80, trace
+    green(facts).listeners = list(listeners)
+    return judge(facts)
+
+
+REFUSED = up_to("receive", Kind.TCP, reset=True, error="Connection refused")
+
+
+def test_tcp_works_though_echo_requests_are_filtered() -> None:
+    facts = pair()
+    vanishes(facts, "answer")
+    verdict = tcp(facts, whole(Kind.TCP), Listener("0.0.0.0"))
+    assert verdict.is_well and "green answers no echo requests" in verdict.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("trace", "listeners", "words"),
+    [
+        (REFUSED, [], "nothing listens on TCP port 80 in green"),
+        (REFUSED, [Listener("127.0.0.1"), Listener("::1")], "listens on 127.0.0.1, ::1 only, not on 10.77.0.2"),
+        (up_to("answer", Kind.TCP), [Listener("::", 6, 5)], "backlog of port 80 in green is full: 6 connections wait"),
+        (REFUSED, [Listener("10.77.0.2")], "arrived at green, which refuses it"),
+        (up_to("cross", Kind.TCP), [Listener("0.0.0.0")], "the TCP segment left blue and did not arrive at green"),
+    ],
+)  # fmt: skip
+def test_tcp_does_not_work(trace: Trace, listeners: list[Listener], words: str) -> None:
+    assert words in causes(tcp(pair(), replace(trace), *listeners))
+
+
+def test_what_keeps_out_tcp_and_echo_requests_is_one_cause() -> None:
+    facts = pair()
+    stopped_daemon(facts)
+    verdict = tcp(facts, up_to("cross", Kind.TCP), Listener("0.0.0.0"))
+    assert len(verdict.findings) == 1 and "is stopped" in causes(verdict)
+
+
+@pytest.mark.parametrize("stage", ["cross", "answer"])
+def test_tcp_waits_for_the_neighbour_too(stage: str) -> None:
+    facts = outside()
+    unknown(facts, stage)
+    facts.tcp_port, facts.ways[0].tcp = 80, up_to("leave", Kind.TCP)
+    assert causes(judge(facts)).startswith("the gateway 10.77.0.254")
+    facts.ways[0].there, facts.ways[0].next_hop = Route(dev="vnic0"), "192.0.2.1"
+    assert causes(judge(facts)) == "nobody answers for 192.0.2.1"
+
+
+# ------------------------------------------------------------------------------------------------ firewalls
+
+
+def test_a_firewall_is_named_where_the_probe_vanished() -> None:
+    chain = {"family": "inet", "table": "t", "name": "in", "hook": "input", "policy": "drop"}
+    facts = pair()
+    facts.far.after = facts.near.after = Tally(nft={"nftables": [{"chain": chain}]})
+    assert judge(facts).is_well
+    vanishes(facts, "answer")
+    verdict = judge(facts)
+    assert "the firewall of green drops it: chain in (table inet t, hook input): policy drop" in causes(
+        verdict
+    )
+    vanishes(facts, "receive")
+    assert "the firewall of blue" in causes(judge(facts))
+
+
+# --------------------------------------------------------------------------------------------------- outside
+
+
+def no_uplink(facts: Facts) -> None:
+    facts.uplink = None
+    unknown(facts, "cross")
+
+
+def uplink_down(facts: Facts) -> None:
+    facts.uplink = {"nic": "eth1", "mode": "nat", "state": "down", "reason": "set down"}
+    vanishes(facts, "cross")
+
+
+def not_known_at_the_wire(facts: Facts) -> None:
+    facts.ways[0].onward, facts.ways[0].onward_neighbour = Route(dev="eth1"), Neighbour("", "failed")
+    vanishes(facts, "cross")
+
+
+def a_partition_as_gateway(facts: Facts) -> None:
+    facts.ways[0].neighbour = Neighbour("02:00:00:00:00:03", "reachable")
+    vanishes(facts, "cross")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (no_uplink, "no partition has the address 192.0.2.1, and there is no uplink"),
+        (uplink_down, "the uplink eth1 is down: set down"),
+        (not_known_at_the_wire, "nobody answers for 192.0.2.1 at eth1 of the machine"),
+        (a_partition_as_gateway, "(red), which does not pass it on"),
+        (lambda facts: vanishes(facts, "answer"), "left by the uplink, and 192.0.2.1 does not answer"),
+    ],
+)
+def test_the_way_outside(harm: Callable[[Facts], None], words: str) -> None:
+    facts = outside()
+    assert judge(facts).is_well
+    harm(facts)
+    assert words in causes(judge(facts))
