@@ -52,7 +52,8 @@ def leaves(
 
 
 def commands() -> list[tuple[click.Command, click.Context, list[str]]]:
-    return list(leaves(vnicctl, click.Context(vnicctl, info_name=NAME)))
+    """With the settings that they run with: a command keeps the help option that it was first asked for."""
+    return list(leaves(vnicctl, click.Context(vnicctl, info_name=NAME, **vnicctl.context_settings)))
 
 
 def options(command: click.Command) -> Iterator[str]:
