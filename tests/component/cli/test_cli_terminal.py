@@ -47,7 +47,7 @@ def _read(reader: Any) -> bytes:
 def test_a_terminal_gets_colour_and_notes(host: FakeHost) -> None:
     assert "\x1b[32mup" in on_terminal([*VNICCTL, "status"])
     assert "1 pair without link and traffic hidden" in on_terminal([*VNICCTL, "links"])
-    assert "the uplink dropped 3 frames of whichever partition: see vnicctl stats host" in on_terminal(
+    assert "the uplink has dropped 3 frames in all: see vnicctl stats host" in on_terminal(
         [*VNICCTL, "stats", "blue"]
     )
 

@@ -85,13 +85,13 @@ def dangling(shared: Fabric) -> Iterator[str]:
 def state(fabric: Fabric) -> tuple[object, ...]:
     """All that a failed command must leave as it was."""
     partitions = fabric.call("partition.list")
+    own = {name for name in named() if fabric.tag in name}  # others make theirs meanwhile
     inside = [
         subprocess.run(["ip", "-n", name, "-br", "addr"], capture_output=True, text=True).stdout
-        for name in sorted(named())
-        if fabric.tag in name
+        for name in sorted(own)
     ]
     files = set(fabric.runtime.rglob("*"))
-    return partitions, named(), inside, files, fabric.pids()
+    return partitions, own, inside, files, fabric.pids()
 
 
 def one_line(stderr: str) -> str:

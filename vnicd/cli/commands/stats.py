@@ -63,7 +63,7 @@ def _tell_of_uplink() -> None:
         dropped = sum(uplink["drops"].values()) if uplink is not None else 0
         if dropped:
             output.note(
-                f"the uplink dropped {units.count(dropped)} frames of whichever partition: see vnicctl stats host"
+                f"the uplink has dropped {units.count(dropped)} frames in all: see vnicctl stats host"
             )
 
 
