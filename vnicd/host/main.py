@@ -117,6 +117,8 @@ class Host:
                 await self.fabric.supervisor.end_service()
             else:
                 await self._serve()
+                if self.handed is not None and not self.fabric.down:
+                    await self.fabric.supervisor.service_stopped()
         finally:
             self.notify.stopping()
             is_own = self._owns_control()

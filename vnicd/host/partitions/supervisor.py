@@ -89,6 +89,10 @@ class Supervisor(ABC):
         self.deaths.pop(port.spec.name, None)
 
     @abstractmethod
+    async def service_stopped(self) -> None:
+        """The hosting daemon was told to end, and the fabric stays."""
+
+    @abstractmethod
     async def end_service(self) -> None:
         """The fabric was taken down, and nobody is to start the hosting daemon again."""
 
@@ -205,6 +209,9 @@ class Children(Supervisor):
 
     def withdraw(self, port: Port) -> None:
         """A child needs nothing that would be left."""
+
+    async def service_stopped(self) -> None:
+        """It is no service."""
 
     async def end_service(self) -> None:
         """Nobody would."""

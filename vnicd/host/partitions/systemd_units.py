@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from vnicd.config import SERVICE
 from vnicd.errors import VnicdError
 from vnicd.host.partitions import last_words
 from vnicd.host.partitions.supervisor import Supervisor
@@ -23,7 +24,9 @@ UNIT_LOOK_S = 0.5
 
 SHOWN = "LoadState,ActiveState,NRestarts,InvocationID,ExecMainCode,ExecMainStatus"
 
-HOST = ("vnicd.socket", "vnicd.service")
+NOT_ENABLED = {"disabled", "masked", "masked-runtime"}
+
+HOST = ("vnicd.socket", SERVICE)
 """The socket first, or it starts the service again."""
 
 DROP_INS = Path("/run/systemd/system")
@@ -102,6 +105,14 @@ async def show(unit: str) -> dict[str, str]:
     """What systemd knows of a unit: SHOWN, as far as it knows that."""
     printed = await output_of("systemctl", "show", f"--property={SHOWN}", unit)
     return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+
+
+def is_ended_for_good(states: str, jobs: str) -> bool:
+    """Whether the service that ends is not to start by itself, by what systemctl prints: states of HOST, and jobs."""
+    if not states.split() or not set(states.split()) <= NOT_ENABLED:
+        return False
+    rows = [line.split() for line in jobs.splitlines()]
+    return not any(row[1:2] == [SERVICE] and row[2:3] != ["stop"] for row in rows)
 
 
 def how_ended(facts: Mapping[str, str]) -> str:
@@ -210,6 +221,19 @@ class Units(Supervisor):
 
     def withdraw(self, port: Port) -> None:
         take_user(port.spec.name)  # not before: the unit may be started anew at the moment when it has ended
+
+    async def service_stopped(self) -> None:
+        """End the socket of a service that nobody has enabled, or whoever asks something starts the service again.
+
+        `systemctl disable --now` ends the service alone, and systemd has no relation of units that would end the socket
+        with it, but neither with a restart nor with a crash. What ends us for a restart has a job of that name.
+        """
+        states, jobs = await asyncio.gather(
+            output_of("systemctl", "is-enabled", *HOST),
+            output_of("systemctl", "list-jobs", "--plain", "--no-legend"),
+        )
+        if is_ended_for_good(states, jobs):
+            await systemctl("stop", "--no-block", HOST[0])
 
     async def end_service(self) -> None:
         await systemctl("stop", "--no-block", *HOST)

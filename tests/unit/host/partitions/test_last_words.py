@@ -9,7 +9,7 @@ import pytest
 
 from vnicd.host.partitions import last_words
 from vnicd.host.partitions.last_words import HOPELESS_AFTER, LONGEST, Deaths
-from vnicd.host.partitions.systemd_units import how_ended
+from vnicd.host.partitions.systemd_units import how_ended, is_ended_for_good
 from vnicd.protocol import log_line
 
 
@@ -66,6 +66,21 @@ def test_how_it_has_ended(exit_code: int, words: str) -> None:
 )
 def test_how_a_unit_has_ended(facts: dict[str, str], words: str) -> None:
     assert how_ended(facts) == words
+
+
+@pytest.mark.parametrize(
+    ("states", "jobs", "is_for_good"),
+    [
+        ("disabled\ndisabled\n", "12 vnicd.service stop running\n", True),
+        ("disabled\nmasked\n", "", True),
+        ("disabled\nenabled\n", "12 vnicd.service stop running\n", False),
+        ("enabled\ndisabled\n", "", False),
+        ("disabled\ndisabled\n", "9 other.service start waiting\n12 vnicd.service restart running\n", False),
+        ("", "", False),
+    ],
+)
+def test_whether_a_service_ends_for_good(states: str, jobs: str, is_for_good: bool) -> None:
+    assert is_ended_for_good(states, jobs) is is_for_good
 
 
 def test_deaths_are_too_many_at_some_time() -> None:
