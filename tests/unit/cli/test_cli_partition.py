@@ -109,21 +109,23 @@ def test_list_has_columns_for_what_some_partition_has(
     host: FakeHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = partition("green", 2, gateways=[], rate=None, addresses=["10.77.0.2/24"])
-    limited = partition("blue", 1, gateways=["10.77.0.9"], rate=10**8, addresses=["10.77.0.1/24"])
+    limited = partition(
+        "blue", 1, netns="/run/netns/web", gateways=["10.77.0.9"], rate=10**8, addresses=["10.77.0.1/24"]
+    )
     host.answers["partition.list"] = {"partitions": [limited, plain]}
     assert main(["partition", "ls"]) == 0
     header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
     assert header[-4:] == ["NAMESPACE", "RATE", "GATEWAYS", "ADDRESSES"]
-    assert rows[0][-5:] == ["blue", "100", "Mbit/s", "10.77.0.9", "10.77.0.1/24"]
+    assert rows[0][-5:] == ["web", "100", "Mbit/s", "10.77.0.9", "10.77.0.1/24"]
     assert rows[1][-4:] == ["green", "-", "-", "10.77.0.2/24"]
     limited |= {"rate": None, "rate_in": 10**7, "gateways": []}
     host.answers["partition.list"] = {"partitions": [limited, plain]}
     assert main(["partition", "ls"]) == 0
     _, row, _ = capsys.readouterr().out.splitlines()
-    assert row.split()[-6:-1] == ["blue", "-", "/", "10", "Mbit/s"]
+    assert row.split()[-6:-1] == ["web", "-", "/", "10", "Mbit/s"]
     host.answers["partition.list"] = {"partitions": [plain]}
     assert main(["partition", "ls"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["NAMESPACE", "ADDRESSES"]
+    assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["MTU", "ADDRESSES"]
 
 
 def test_help_names_aliases_and_examples(capsys: pytest.CaptureFixture[str]) -> None:

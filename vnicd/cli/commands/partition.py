@@ -220,7 +220,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 def _show_list(data: dict[str, Any]) -> None:
-    """Rates, gateways and owners have columns when a partition has one."""
+    """Rates, gateways and owners have columns when a partition has one, namespaces when one is not called as it is."""
     partitions = data["partitions"]
     rows = [
         [
@@ -241,6 +241,8 @@ def _show_list(data: dict[str, Any]) -> None:
         for key in ("rate", "gateways", "owner")
         if not any(each.get(key) or (key == "rate" and any(units.both_rates(each))) for each in partitions)
     }
+    if partitions and all(units.netns(each["netns"]) == each["name"] for each in partitions):
+        hidden.add("NAMESPACE")
     kept = [index for index, header in enumerate(HEADERS) if header not in hidden]
     output.table(
         [HEADERS[index] for index in kept],
