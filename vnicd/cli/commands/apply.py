@@ -16,7 +16,7 @@ SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"
 
 UNSET = {
     "rate": "unlimited",
-    "rate_in": "the rate",
+    "rate_in": "as rate",
     "mtu": "the uplink's",
     "mac": "its own",
     "netns": "its own",
