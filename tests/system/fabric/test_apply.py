@@ -392,7 +392,7 @@ def test_the_rate_changes_under_a_stream(machine: Machine) -> None:
     for rate, expected in (("100mbit", 100e6), ("20mbit", 20e6)):
         apply(fabric, NAT.replace("100mbit", rate))
         end = iperf(db, machine.remote, "-O", "1", seconds=2)
-        assert on_the_wire(end) == pytest.approx(expected, rel=0.1)
+        assert on_the_wire(end) == pytest.approx(expected, rel=0.2)
 
 
 def test_a_dry_run_and_a_request_at_the_same_time(fabric: Fabric) -> None:
