@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.framework")
 
 from tests.framework.options import LONG  # noqa: E402  # its asserts are to be rewritten as well
 
 TESTS = Path(__file__).parent
+
+settings.register_profile("busy", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("busy")
 
 OF_ROOT = {"system", "service"}
 """Tiers all of whose tests are root's."""

@@ -312,7 +312,7 @@ def test_anything_at_all(guarded: Fabric, gid: int) -> None:
     before = guarded.call("partition.list")
     end = time.monotonic() + 5
 
-    @settings(max_examples=700, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=700, database=None, suppress_health_check=list(HealthCheck))
     @given(PIECES, st.booleans(), st.integers(0, 3).map(bool))
     def fuzz(pieces: list[bytes], as_root: bool, stay: bool) -> None:
         if time.monotonic() < end:

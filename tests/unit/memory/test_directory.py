@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vnicd.native import counters, directory, memory
@@ -45,7 +45,6 @@ def change(region: memory.Region) -> int:
     return number
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, directory.MAX_PORTS - 1), ENTRIES, max_size=5))
 def test_what_is_put_is_read(entries: dict[int, dict[str, Any]]) -> None:
     writer = directory.Writer()

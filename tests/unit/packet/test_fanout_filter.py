@@ -210,7 +210,7 @@ some_ipv6 = st.lists(words | st.integers(0, 2**32 - 1), min_size=4, max_size=4).
 queues = st.integers(1, 60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(some_macs, queues, max_size=60), st.lists(some_macs, max_size=10))
 def test_any_macs(macs: dict[str, int], others: list[str]) -> None:
     kernel, code = Kernel(), make(False, macs)
@@ -219,7 +219,7 @@ def test_any_macs(macs: dict[str, int], others: list[str]) -> None:
         assert kernel.queue_of(code, ethernet(BROADCAST, mac)) == (WASTE if mac in macs else GROUP)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.dictionaries(some_ipv4 | some_ipv6, queues, max_size=60), st.lists(some_ipv4 | some_ipv6, max_size=10)
 )

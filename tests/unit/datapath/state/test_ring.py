@@ -39,7 +39,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps)
 def test_any_sequence_of_writes_and_reads_keeps_order_and_content(sequence: list[tuple[str, int]]) -> None:
     ends = Ends()

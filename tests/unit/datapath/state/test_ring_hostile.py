@@ -138,7 +138,7 @@ heads = st.lists(st.integers(0, 1 << 64).map(lambda n: n & ~63), max_size=10) | 
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(writes, heads)
 def test_noise_never_reads_beyond_the_region(noise: list[tuple[int, int]], cursors: list[int]) -> None:
     """Under the sanitizers a read beyond the mapping would end the test run."""

@@ -201,7 +201,7 @@ class Ends(RuleBasedStateMachine):
 
 
 TestEnds = Ends.TestCase
-TestEnds.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestEnds.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def test_an_end_that_brings_along_a_link_that_is_being_made_ends_it() -> None:
