@@ -74,9 +74,9 @@ private_venv() {
 # those of zsh are in SHARE/ZSH.
 render_share() {
     local python=$1 share=$2 zsh=$3 page shell target
-    for page in vnicctl.1 vnicd.8; do mkdir -p "$share/man/man${page##*.}"; done
+    for page in vnicctl.1 vnicd.8 vnicd.toml.5; do mkdir -p "$share/man/man${page##*.}"; done
     "$python" -B "$ROOT/scripts/man" "$share/man"
-    for page in vnicctl.1 vnicd.8; do
+    for page in vnicctl.1 vnicd.8 vnicd.toml.5; do
         gzip -9n <"$share/man/$page" >"$share/man/man${page##*.}/$page.gz"
         rm -- "$share/man/$page"
     done

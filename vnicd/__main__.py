@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from vnicd import __version__
 from vnicd.errors import VnicdError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [-
        vnicd trace NAME
        vnicd logs NAME
        vnicd teardown
+       vnicd --help | --version
 
 host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --config it is made
            as FILE declares it, and other options given here go before those in FILE; with --units its
@@ -59,20 +61,20 @@ def _give_up(error: VnicdError) -> int:
 
 def run(words: list[str]) -> int:
     """Do what the words say; the exit code."""
+    if asked := {"--help", "-h", "--version"} & set(words):
+        print(f"vnicd {__version__}" if asked == {"--version"} else USAGE)
+        return 0
+    return carry_out(words)
+
+
+def carry_out(words: list[str]) -> int:
     command, rest = (words[0], words[1:]) if words else ("", [])
     if (command, len(rest)) in (("partition", 1), ("names", 0)):
         return serve(command, rest)
     if command == "host":
         return run_host(rest)
     if command == "teardown" and not rest:
-        from vnicd.config import Options, Paths
-        from vnicd.host.main import main as serve_fabric
-        from vnicd.host.ports import state_file
-
-        begin_log()
-        units = state_file.has_units(Paths.from_environment().state)
-        serve_fabric(Options(hugepages="auto", units=units), take_down=True)
-        return 0
+        return tear_down()
     if command == "check" and rest in ([], ["--json"]):
         from vnicd.kernel import checks
 
@@ -80,8 +82,19 @@ def run(words: list[str]) -> int:
     if (command, len(rest)) in (("orphans", 0), ("trace", 1), ("logs", 1)):
         print_document(command, rest)
         return 0
-    print(USAGE, file=sys.stdout if command in ("--help", "-h") else sys.stderr)
-    return 0 if command in ("--help", "-h") else 2
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def tear_down() -> int:
+    from vnicd.config import Options, Paths
+    from vnicd.host.main import main as serve_fabric
+    from vnicd.host.ports import state_file
+
+    begin_log()
+    units = state_file.has_units(Paths.from_environment().state)
+    serve_fabric(Options(hugepages="auto", units=units), take_down=True)
+    return 0
 
 
 def serve(command: str, words: list[str]) -> int:

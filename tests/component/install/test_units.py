@@ -162,7 +162,12 @@ def test_man_pages_tell_of_each_command(tmp_path: Path) -> None:
     page = (tmp_path / "vnicctl.1").read_text()
     for command in COMMANDS:
         assert re.search(rf"^\.SS vnicctl {command}\b", page, re.MULTILINE), command
-    assert ".SH NAME\nvnicd \\- " in (tmp_path / "vnicd.8").read_text()
+    for name in ("vnicd.8", "vnicd.toml.5"):
+        assert f".SH NAME\n{name[:-2]} \\- " in (tmp_path / name).read_text()
+    for heading in ("EXIT STATUS", "ENVIRONMENT", "FILES"):
+        for name in ("vnicctl.1", "vnicd.8"):
+            assert f"\n.SH {heading}\n" in (tmp_path / name).read_text()
+    assert re.search(r"^# log_level = ", (tmp_path / "vnicd.toml.5").read_text(), re.MULTILINE)
 
 
 def test_the_version_is_the_same_everywhere() -> None:

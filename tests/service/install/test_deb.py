@@ -30,6 +30,7 @@ PARTS = (
     "/usr/lib/vnicd/preload/$LIB/libvnicd-sockets.so",
     "/usr/share/man/man1/vnicctl.1.gz",
     "/usr/share/man/man8/vnicd.8.gz",
+    "/usr/share/man/man5/vnicd.toml.5.gz",
     "/usr/share/bash-completion/completions/vnicctl",
     "/usr/share/zsh/vendor-completions/_vnicctl",
     "/usr/share/fish/vendor_completions.d/vnicctl.fish",

@@ -39,7 +39,7 @@ def test_an_installation_has_all_its_parts_and_starts_nothing(fresh: Service) ->
         assert str(fresh.container.path(name).readlink()) == f"/opt/vnicd/bin/{Path(name).name}"
     assert fresh.cli("--version").stdout.startswith("vnicctl ")
     assert fresh.container.path(CONFIG).stat().st_mode & 0o777 == 0o644
-    for page in ("man1/vnicctl.1.gz", "man8/vnicd.8.gz"):
+    for page in ("man1/vnicctl.1.gz", "man8/vnicd.8.gz", "man5/vnicd.toml.5.gz"):
         assert fresh.container.path(f"/usr/local/share/man/{page}").stat().st_size
     assert fresh.container.run(["getent", "group", "vnicd"]).stdout
     user = fresh.container.run(["getent", "passwd", "vnicd"]).stdout
