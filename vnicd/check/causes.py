@@ -80,7 +80,7 @@ def of_tcp(facts: Facts, way: Way) -> Iterator[Complaint]:
         yield Complaint("tcp", cause, f"start the service; see: {exec_in(far)}ss -tln", points)
     elif not fitting:
         places = ", ".join(sorted({each.address for each in listeners}))
-        cause = f"port {port} in {far.name} listens on {places} only, not on {way.target}"
+        cause = f"port {port} in {far.name} listens on {places} only"
         yield Complaint("tcp", cause, f"let the service listen on {way.target}, or on all addresses", points)
     elif any(each.queued > each.limit for each in fitting) or far.grew("TcpExt.ListenOverflows") > 0:
         full = max(fitting, key=lambda each: each.queued)

@@ -236,14 +236,13 @@ class _Check:
         with Prober(
             Place(near.netns, near.ifname), place, facts.ways, self.tcp_port, self.deadline
         ) as prober:
-            prober.echo()
+            prober.there()
+            if self.tcp_port and far.scene is not None:
+                far.scene.listeners = netns.inside(far.netns, partial(gather.listeners, self.tcp_port))
             self._neighbours(facts)
             if far.kind != "outside" and far.scene is not None:
                 prober.back((near.mac, far.mac))
             prober.large(near.link.mtu if near.link else 0)
-            prober.connect()
-            if self.tcp_port and far.scene is not None:
-                far.scene.listeners = netns.inside(far.netns, lambda: gather.listeners(self.tcp_port))
 
     def _neighbours(self, facts: Facts) -> None:
         """What both kernels know of each other after the first probes, before others tell them more."""

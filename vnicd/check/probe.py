@@ -139,13 +139,17 @@ class Prober:
 
     # --------------------------------------------------------------------------------------------- phases
 
-    def echo(self) -> None:
-        """Echo requests from the near kernel to each target, until all are answered or the time is up."""
+    def there(self) -> None:
+        """What the near kernel sends: an echo request and a TCP connection to each target, until all are answered."""
+        began = time.monotonic()
+        self._connect()
         probes = [self._echo(way, way.echo, NEAR) for way in self.ways]
         self._repeat(probes, ECHO_TIMEOUT_S)
         for probe in probes:
             if probe.trace.received:
                 self._measure(probe)
+        if self.tcp:
+            self._end_connections(max(0.0, began + TCP_TIMEOUT_S - time.monotonic()))
 
     def _measure(self, first: _Probe) -> None:
         """The quickest of some rounds: the first had to find the neighbour, perhaps."""
@@ -158,8 +162,8 @@ class Prober:
     def back(self, macs: tuple[str, str]) -> None:
         """Echo requests from the far kernel, and, where there was no answer, frames past both kernels.
 
-        `macs` are those that vnicd knows of the near and of the far interface. Only after echo(): a question of the far
-        end tells the near one where it is.
+        `macs` are those that vnicd knows of the near and of the far interface. Only after there(): a question of the
+        far end tells the near one where it is.
         """
         self._forget()
         probes = []
@@ -184,25 +188,28 @@ class Prober:
                 probes.append(self._echo(way, way.large, NEAR, mtu))
         self._repeat(probes, LARGE_TIMEOUT_S)
 
-    def connect(self) -> None:
-        """TCP connections from the near end to the port, which are closed at once."""
+    def _connect(self) -> None:
+        """Begin TCP connections from the near end to the port."""
         for sock, probe in self.tcp.values():
-            with suppress(BlockingIOError):
-                try:
-                    probe.sent = time.perf_counter()
-                    sock.connect((probe.way.target, self.tcp_port))
-                except BlockingIOError:
-                    raise
-                except OSError as error:
-                    probe.trace.error = error.strerror or str(error)
-                    continue
+            probe.sent = time.perf_counter()
+            try:
+                sock.connect((probe.way.target, self.tcp_port))
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                probe.trace.error = error.strerror or str(error)
+                continue
             self.selector.register(sock, selectors.EVENT_WRITE, partial(self._connected, sock, probe))
+
+    def _end_connections(self, timeout: float) -> None:
+        """Wait for those that are not made yet, and close them all."""
         self._run(
-            lambda: all(each.trace.received or each.trace.error for _, each in self.tcp.values()),
-            TCP_TIMEOUT_S,
+            lambda: all(each.trace.received or each.trace.error for _, each in self.tcp.values()), timeout
         )
         self._run(lambda: False, 0)  # what the watchers have to tell of it
         for sock, _ in self.tcp.values():
+            with suppress(KeyError):
+                self.selector.unregister(sock)
             sock.close()
 
     def _connected(self, sock: socket.socket, probe: _Probe) -> None:

@@ -73,6 +73,8 @@ def put_back(end: End, remedy: str) -> str:
 
 
 def remedy_of_missing(end: End) -> str:
+    if end.kind == "host" and end.daemon.state == "dead":
+        return "vnicctl up"
     if end.kind == "host":
         return "set an uplink: vnicctl uplink set NIC"
     return f"vnicctl doctor; or make it anew: vnicctl partition remove {end.name}, and add"

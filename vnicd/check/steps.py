@@ -153,7 +153,8 @@ class Steps:
             words = "was refused by a reset"
         elif trace.refusals:
             words = f"was refused by ICMP: {reasons.refusal(self.way.version, trace.refusals[0])}"
-        return Step("tcp", FAILED, f"a connection to port {port} {words}", self.family)
+        status = WARN if self.judged.reached else FAILED
+        return Step("tcp", status, f"a connection to port {port} {words}", self.family)
 
     def _status(self, step: str) -> str:
         own = [each for each in self.judged.complaints if each.step == step]

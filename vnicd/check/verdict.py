@@ -8,7 +8,7 @@ complaints are notes, but for those that are wrong in any case: they are finding
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,20 +55,28 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """The verdict; `facts.ways` has one way at least."""
     judged = [_Way(facts, way) for way in facts.ways]
-    verdict = Verdict(
-        all(each.reached for each in judged), path=facts.path, direct_sockets=facts.direct_sockets
-    )
+    causes_ = [each.cause() for each in judged]
+    served = any(each.way.tcp is not None and each.tcp is None for each in judged)
+    for each, cause in zip(judged, causes_, strict=True):
+        # A service may be there for one family alone.
+        each.is_excused = served and cause is not None and cause.step == "tcp"
+    verdict = Verdict(all(each.reached or each.is_excused for each in judged), path=facts.path)
+    verdict.direct_sockets = facts.direct_sockets
     times = [each.rtt_ms for each in judged if each.rtt_ms]
     verdict.rtt_ms = round(min(times), 3) if times else None
-    findings = [found for each in judged if (found := each.cause())]
+    findings = [cause for each, cause in zip(judged, causes_, strict=True) if cause and not each.is_excused]
     findings += [found for each in judged if each.reached for found in each.always()]
-    first = {each.cause: each for each in reversed(findings)}
-    verdict.findings = [
-        Finding(*pair) for pair in dict.fromkeys((each.cause, first[each.cause].remedy) for each in findings)
+    remedies: dict[str, str] = {}
+    for found in findings:
+        remedies.setdefault(found.cause, found.remedy)
+    verdict.findings = [Finding(cause, remedy) for cause, remedy in remedies.items()]
+    verdict.notes = [
+        f"{cause.cause} ({family_of(each.way)})"
+        for each, cause in zip(judged, causes_, strict=True)
+        if cause and each.is_excused
     ]
-    blamed = {each.cause for each in findings}
-    verdict.notes = list(dict.fromkeys(text for each in judged for text in each.notes(blamed)))
-    steps = [Steps(each.result(), blamed) for each in judged]
+    verdict.notes += list(dict.fromkeys(text for each in judged for text in each.notes(remedies)))
+    steps = [Steps(each.result(), remedies) for each in judged]
     verdict.steps = [*steps[0].common(), *(step for each in steps for step in each.of_way())]
     return verdict
 
@@ -80,6 +88,8 @@ class _Way:
         self.facts, self.way = facts, way
         self.near, self.far = facts.near, facts.far
         self.complaints = causes.of(facts, way)
+        self.is_excused = False
+        """The service is not there for this family, but for another."""
         self.is_own = way.there.is_local
         """The near end answers itself, as it has the address."""
         self.echo = None
@@ -106,7 +116,8 @@ class _Way:
         return self.tcp is None if self.way.tcp is not None else self.echo is None
 
     def result(self) -> Judged:
-        return Judged(self.facts, self.way, self.echo, self.tcp, self.is_own, self.reached, self.complaints)
+        reached = self.reached or self.is_excused
+        return Judged(self.facts, self.way, self.echo, self.tcp, self.is_own, reached, self.complaints)
 
     @property
     def rtt_ms(self) -> float:
@@ -236,7 +247,7 @@ class _Way:
 
     # -------------------------------------------------------------------------------------------- notes
 
-    def notes(self, blamed: set[str]) -> Iterator[str]:
+    def notes(self, blamed: Collection[str]) -> Iterator[str]:
         way, near, far = self.way, self.near.name, self.far.name
         if way.tcp is not None and self.tcp is None and self.echo is not None:
             yield f"{far} answers no echo requests ({family_of(way)}), but TCP works"
@@ -249,7 +260,7 @@ class _Way:
         if lo is not None and not lo.is_up:
             remedy = f"{reasons.exec_in(self.far)}ip link set lo up"
             yield f"lo of {far} is down, so its own programs can't reach each other ({remedy})"
-        if not self.reached:
+        if not self.reached and not self.is_excused:
             yield from (each.cause for each in self.complaints if each.cause not in blamed)
 
 

@@ -19,6 +19,7 @@ from tests.unit.check.pairs import (
     whole,
 )
 from vnicd.check.facts import (
+    Address,
     Facts,
     Kind,
     Listener,
@@ -52,7 +53,7 @@ def test_tcp_works_though_echo_requests_are_filtered() -> None:
     ("trace", "listeners", "words"),
     [
         (REFUSED, [], "nothing listens on TCP port 80 in green"),
-        (REFUSED, [Listener("127.0.0.1"), Listener("::1")], "listens on 127.0.0.1, ::1 only, not on 10.77.0.2"),
+        (REFUSED, [Listener("127.0.0.1"), Listener("::1")], "listens on 127.0.0.1, ::1 only"),
         (up_to("answer", Kind.TCP), [Listener("::", 6, 5)], "backlog of port 80 in green is full: 6 connections wait"),
         (REFUSED, [Listener("10.77.0.2")], "arrived at green, which refuses it"),
         (up_to("cross", Kind.TCP), [Listener("0.0.0.0")], "the TCP segment left blue and did not arrive at green"),
@@ -60,6 +61,22 @@ def test_tcp_works_though_echo_requests_are_filtered() -> None:
 )  # fmt: skip
 def test_tcp_does_not_work(trace: Trace, listeners: list[Listener], words: str) -> None:
     assert words in causes(tcp(pair(), replace(trace), *listeners))
+
+
+def test_a_service_of_one_family() -> None:
+    facts = pair()
+    facts.ways[0].tcp, facts.tcp_port = whole(Kind.TCP), 80
+    facts.ways.append(
+        replace(facts.ways[0], version=6, target="fd77::2", next_hop="fd77::2", tcp=replace(REFUSED))
+    )
+    facts.near.addresses = facts.far.addresses = ()
+    green(facts).addresses.append(Address("vnic0", "fd77::2/64"))
+    green(facts).listeners = [Listener("10.77.0.2")]
+    verdict = judge(facts)
+    assert verdict.is_well and verdict.notes == ["port 80 in green listens on 10.77.0.2 only (IPv6)"]
+    assert [step.status for step in verdict.steps if step.name == "tcp"] == ["ok", "warn"]
+    facts.ways[0].tcp = replace(REFUSED)
+    assert not judge(facts).reached
 
 
 def test_what_keeps_out_tcp_and_echo_requests_is_one_cause() -> None:

@@ -37,7 +37,8 @@ def check(context: click.Context, blue: str, green: str, tcp_port: int | None, a
     address of GREEN are tried; to try another, name it.
 
     With --tcp, BLUE has reached GREEN when the port accepts a connection, which is
-    closed at once; echo requests may then be filtered.
+    closed at once; echo requests may then be filtered, and the service may be there
+    for IPv4 or IPv6 alone.
 
     Exits with 1 when something is wrong, also if probes come through all the same.
 
