@@ -61,7 +61,7 @@ class Uplink:
         """Held by whoever sets or clears the uplink, until that is saved."""
         self.lock = asyncio.Lock()
         self.repairs = Repairs()
-        self.watch = Watch(self.table, self._begin_sync, self._rules_changed, self._pause)
+        self.watch = Watch(self.table, self._begin_sync, self._rules_lost, self._pause)
         self.retry_s = RETRY_S
         self.told = ""
         """The reason of a failure that is in the log already."""
@@ -253,8 +253,8 @@ class Uplink:
     def _pause(self) -> float:
         return self.repairs.pause()
 
-    def _rules_changed(self) -> None:
-        """Our firewall table may be gone for some time: what it protects is shut meanwhile."""
+    def _rules_lost(self) -> None:
+        """Until our firewall table is back, what it protects is shut."""
         self._task(self._shut_loopback())
 
     async def _shut_loopback(self) -> None:

@@ -28,19 +28,19 @@ class Watch:
     """Calls `look()` some time after there was news.
 
     `pause()` tells for how many seconds news are only gathered, as somebody undoes what each look has led to.
-    `rules_changed()` is called when news of our own `table` has to wait for that.
+    `rules_lost()` is called at once when something of our own `table` was taken away.
     """
 
     def __init__(
         self,
         table: str,
         look: Callable[[], None],
-        rules_changed: Callable[[], None],
+        rules_lost: Callable[[], None],
         pause: Callable[[], float],
     ) -> None:
         self.table = table
         self.look = look
-        self.rules_changed = rules_changed
+        self.rules_lost = rules_lost
         self.pause = pause
         self.nic: Facts | None = None
         """As it was found last."""
@@ -109,11 +109,10 @@ class Watch:
     def _hear_of_rules(self) -> None:
         if self.rules is None:
             return
-        ours, others = rule_events.drain(self.rules, self.table)
-        pause = self.pause()
-        if ours:
-            self.soon(max(SETTLE_S, pause))
-            if pause > SETTLE_S:
-                self.rules_changed()
-        elif others:
-            self.soon(max(OTHERS_S, pause))
+        news = rule_events.drain(self.rules, self.table)
+        if news.lost:
+            self.rules_lost()
+        if news.ours:
+            self.soon(max(SETTLE_S, self.pause()))
+        elif news.others:
+            self.soon(max(OTHERS_S, self.pause()))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import NamedTuple
 
 NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
+
+TYPE_AT = 4
+"""Where a message has the lower byte of its type."""
+
+REMOVALS = (2, 5, 8)
+"""NFT_MSG_DELTABLE, DELCHAIN and DELRULE. Who makes a table anew tells of its end first."""
 
 MOST_AT_ONCE = 500
 """Messages that are read in one go; a table of thousands of rules must not keep its reader from other work."""
@@ -24,10 +31,18 @@ def open_watch() -> socket.socket:
     return sock
 
 
-def drain(sock: socket.socket, table: str) -> tuple[bool, bool]:
-    """Take what there is to read: whether it may concern the table of that name, and whether others' tables."""
+class News(NamedTuple):
+    """What was heard of: our table, what of it was taken away and not made again, and the tables of others."""
+
+    ours: bool = False
+    lost: bool = False
+    others: bool = False
+
+
+def drain(sock: socket.socket, table: str) -> News:
+    """Take what there is to read; `table` is ours."""
     name = table.encode() + b"\0"
-    ours = others = False
+    ours = lost = others = False
     for _ in range(MOST_AT_ONCE):
         try:
             message = sock.recv(1 << 16)
@@ -36,6 +51,9 @@ def drain(sock: socket.socket, table: str) -> tuple[bool, bool]:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            return True, True  # more news than the socket could hold
-        ours, others = ours or name in message, others or name not in message
-    return ours, others
+            return News(True, True, True)  # more news than the socket could hold
+        if name in message:
+            ours, lost = True, message[TYPE_AT] in REMOVALS
+        else:
+            others = True
+    return News(ours, lost, others)
