@@ -15,10 +15,15 @@ from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.leftovers import Leftovers
 from vnicd.host.ports.port import Following, Port, Ports
 from vnicd.host.uplink.controller import Uplink
+from vnicd.kernel.limits import descriptors
 from vnicd.spec.partition import PartitionSpec
 
 REGISTER_TIMEOUT_S = 10.0
 """Seconds that a new partition daemon has to register."""
+
+
+DESCRIPTORS = 48
+"""That an addition may take, most of them for a moment, and several at once: what there is keeps what it has."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Addition:
 
     async def _reserve(self) -> None:
         parts, spec = self.parts, self.spec
+        descriptors.check_room(DESCRIPTORS, "a partition")
         if self.is_whole:
             parts.uplink.check(spec)
         async with parts.leftovers.room_for(spec):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from vnicd.host.fabric import Fabric
 from vnicd.host.ports.port import STOPPED, Port, PortState
+from vnicd.kernel.limits import descriptors
 
 Finding = dict[str, Any]
+
+MANY = 65536
+"""Descriptors that suffice for every daemon."""
 
 WARN, FAIL = "warn", "fail"
 """It works, but not as it was declared; it does not work."""
@@ -17,8 +23,24 @@ WARN, FAIL = "warn", "fail"
 async def examine(fabric: Fabric) -> list[Finding]:
     """A finding for each thing that is not as it should be; none when all is well."""
     await fabric.drift.refresh()
+    pids = {os.getpid(): "the hosting daemon"}
+    pids |= {port.pid: f"the daemon of partition {port.spec.name}" for port in fabric.ports if port.pid}
+    full = await asyncio.to_thread(_near_their_limit, pids)
     ports = [found for port in fabric.ports for found in _of_port(fabric, port)]
-    return [*_of_host(fabric), *ports, *_of_uplink(fabric), *fabric.names.findings()]
+    return [*_of_host(fabric), *ports, *full, *_of_uplink(fabric), *fabric.names.findings()]
+
+
+def _near_their_limit(pids: dict[int, str]) -> list[Finding]:
+    """Those of these processes that soon can't have more descriptors. Reads /proc."""
+    found = []
+    for pid, who in pids.items():
+        usage = descriptors.usage(pid)
+        if usage is not None and usage.is_near:
+            detail = (
+                f"{who}, pid {pid}, has {usage.used} of at most {usage.limit} files open: new things may fail"
+            )
+            found.append(_finding("descriptors", WARN, detail, f"prlimit --pid {pid} --nofile={MANY}"))
+    return found
 
 
 def _of_uplink(fabric: Fabric) -> Iterator[Finding]:

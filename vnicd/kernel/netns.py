@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from vnicd.errors import NoNamespace, Unsupported, VnicdError
+from vnicd.errors import NoNamespace, Resources, Unsupported, VnicdError
 from vnicd.native import netns
 
 K = TypeVar("K")
@@ -204,6 +205,8 @@ def create(path: str, prepare: Callable[[], None]) -> None:
             netns.bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", path)
         except OSError as error:
             Path(path).unlink()
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC):
+                raise Resources(f"no network namespace can be made: {error.strerror}") from error
             raise Unsupported(f"no network namespace can be made: {error.strerror}") from error
         except VnicdError:
             Path(path).unlink()

@@ -5,13 +5,18 @@ The partition daemon has one behind its socket; the hosting daemon has one of it
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 
 from vnicd.config import HugepageMode
+from vnicd.kernel.limits.descriptors import has_room
 from vnicd.native import memory
 from vnicd.native.loop import Loop
 from vnicd.protocol.registration import Message, close_all
+
+KEPT_FREE = 8
+"""Descriptors that a direct link leaves for the link to the hosting daemon, and for registering anew."""
 
 Reply = Callable[[Message, Sequence[int]], None]
 
@@ -70,6 +75,8 @@ class Endpoint:
         if peer in self.loop.peers():
             self._forget(peer)
         try:
+            if self.port and peer and not has_room(KEPT_FREE):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             region = self._region(peer, link_id, huge)
         except OSError as error:
             self.reply({"op": "made", "link_id": link_id, "error": error.strerror or str(error)}, ())
@@ -96,7 +103,7 @@ class Endpoint:
             close_all(fds)
             if own is not None:
                 own.close()
-            error = "unexpected"
+            error = "unexpected" if fds or made_id != link_id else os.strerror(errno.EMFILE)
         else:
             doorbell = fds[1]
             try:

@@ -183,7 +183,10 @@ class Partition:
 
         We are in the runtime directory; whether an absolute path still leads there is not for us to say.
         """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            return None  # there is no descriptor for it: another attempt may find one
         try:
             sock.connect(path)
         except OSError:
@@ -203,8 +206,22 @@ class Partition:
         if self.host is None:
             return
         self._note_report(message)
-        self.unsent.append((message, [os.dup(fd) for fd in fds]))
-        self._send_unsent()
+        if not self.unsent:
+            try:
+                registration.send(self.host, message, fds)
+                return
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._lose_host()
+                return
+        try:
+            self.unsent.append((message, [os.dup(fd) for fd in fds]))
+        except OSError as error:
+            if message["op"] != "made":
+                self._lose_host()
+                return
+            self.unsent.append(({**message, "error": error.strerror}, []))
         if self.unsent and self.unsent[-1][0]["op"] in HINTS:
             self.unsent.pop()
         if len(self.unsent) > MOST_UNSENT:
@@ -251,6 +268,8 @@ class Partition:
             got = registration.receive(self.host)
         except BlockingIOError:
             return
+        except registration.DescriptorsLost as error:
+            got = (error.message, []) if error.message["op"] != "welcome" else None
         except (OSError, ValueError):
             got = None
         if got is None:

@@ -48,6 +48,14 @@ MAX_PORTS = 256
 Message = dict[str, Any]
 
 
+class DescriptorsLost(ValueError):
+    """A message whose descriptors found no place in this process: too many files are open."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__("too many open files")
+        self.message = message
+
+
 def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
     """Send one message; BlockingIOError when a non-blocking socket is full."""
     socket.send_fds(sock, [json.dumps(message).encode()], list(fds), socket.MSG_NOSIGNAL)
@@ -59,6 +67,7 @@ def receive(
     """The next message and its descriptors (the caller's from now on), None at the end.
 
     ValueError when it is not a message; then its descriptors are given to `discard`, which closes them.
+    DescriptorsLost when it is one, and this process may not have as many descriptors as have come with it.
     """
     discard = discard or close_all
     data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE, FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
@@ -67,7 +76,7 @@ def receive(
         discard(fds)
         return None
     try:
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & socket.MSG_TRUNC:
             raise ValueError("a message was too long")
         message = json.loads(data)
         if not isinstance(message, dict) or not isinstance(message.get("op"), str):
@@ -75,6 +84,9 @@ def receive(
     except (ValueError, RecursionError) as error:
         discard(fds)
         raise ValueError(str(error)) from error
+    if flags & socket.MSG_CTRUNC:
+        discard(fds)
+        raise DescriptorsLost(message)
     return message, fds
 
 

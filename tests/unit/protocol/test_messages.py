@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.framework.datapath.packets import DEEP, GARBAGE, Pair, number_in, numbered, open_fds
+from tests.framework.descriptors import no_more_descriptors
 from vnicd.host.links.manager import Links
 from vnicd.host.links.relay import HostRelay
 from vnicd.native import memory
 from vnicd.protocol import registration
-from vnicd.protocol.registration import MAX_FDS, MAX_MESSAGE, Message
+from vnicd.protocol.registration import MAX_FDS, MAX_MESSAGE, DescriptorsLost, Message
 
 
 def test_a_message_with_descriptors_arrives(pair: Pair) -> None:
@@ -51,6 +52,16 @@ def test_a_message_nested_too_deep_is_a_value_error_and_its_descriptors_are_clos
     socket.send_fds(pair[0], [DEEP], [0, 1])
     with pytest.raises(ValueError):
         registration.receive(pair[1])
+
+
+def test_descriptors_that_find_no_place_are_told_with_their_message(pair: Pair) -> None:
+    """The connection goes on: what there is must not end because something new came."""
+    registration.send(pair[0], {"op": "attach", "peer": 3}, [0, 1])
+    registration.send(pair[0], {"op": "next"})
+    with no_more_descriptors(left=1), pytest.raises(DescriptorsLost) as lost:
+        registration.receive(pair[1])
+    assert lost.value.message == {"op": "attach", "peer": 3}
+    assert registration.receive(pair[1]) == ({"op": "next"}, [])
 
 
 def test_as_many_descriptors_as_can_be_sent_are_the_callers(pair: Pair) -> None:

@@ -19,6 +19,7 @@ only its own end can write, and the host hands over descriptors that it did not 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -59,6 +60,8 @@ HUGE_FIRST, HUGE_OF_PORT = 4, 32
 
 TRIM_PAUSE = 0.5
 """Seconds between two orders to a port to give up a link."""
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
 Send = Callable[[int, Message, Sequence[int]], None]
@@ -298,8 +301,13 @@ class Links:
 
     def _exchange(self, link: Link) -> None:
         """Give each end the other's memory and one end of a new doorbell."""
+        try:
+            doorbells = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            self.failed(link.ports[0], link.ident)
+            log.warning("ports %d and %d can't have a link: %s", *link.ports, error.strerror)
+            return
         self._step(link, State.ATTACHING)
-        doorbells = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         for doorbell in doorbells:
             refuse_descriptors(doorbell)
         for port, doorbell in zip(link.ports, doorbells, strict=True):

@@ -28,6 +28,8 @@ LAST_WORD = 1.0
 MOST_QUEUED = 1024
 """Messages that a socket can hold: 416 KiB (twice net.core.wmem_max), and even an empty one takes 640 bytes."""
 
+NO_PLACE = "the hosting daemon has too many open files to take it"
+
 DRAIN_SPACE = registration.FDS_SPACE + socket.CMSG_SPACE(12)
 """With the credentials of the sender."""
 
@@ -142,6 +144,8 @@ class Channel:
             got = registration.receive(self.sock, self.discard)
         except BlockingIOError:
             return
+        except registration.DescriptorsLost as error:
+            got = self._without_descriptors(error)
         except (OSError, ValueError):
             got = None
         if got is None or self.allowance.is_overdrawn:
@@ -150,6 +154,10 @@ class Channel:
             return
         self.on_message(self, *got)
         self._rest(self.allowance.pay(time.thread_time() - begun, self.loop.time()))
+
+    def _without_descriptors(self, error: registration.DescriptorsLost) -> tuple[Message, list[int]] | None:
+        """What is new fails, as if the daemon had said so, and what there is goes on; a hello comes again by itself."""
+        return ({**error.message, "error": NO_PLACE}, []) if self.port >= 0 else None
 
     def _rest(self, seconds: float) -> None:
         """Read no more for a while, if it is one."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.descriptors import no_more_descriptors
 from vnicd.host.links.manager import (
     DEATH_PAUSE,
     FAULT_PAUSE,
@@ -367,3 +368,20 @@ def test_what_is_brought_along_keeps_nobody_from_a_new_link() -> None:
     fabric.taken()
     fabric.links.request(2, 3)
     assert fabric.taken() == [(2, "make", 3), (3, "make", 2)]
+
+
+def test_a_host_without_descriptors_for_a_doorbell_gives_up_that_link_alone() -> None:
+    told: list[tuple[int, str]] = []
+    links = Links(lambda port, message, fds: told.append((port, message["op"])))
+    for port in (1, 2, 3):
+        links.port_up(port)
+    links.request(1, 3)
+    links.request(1, 2)
+    link = links.links[1, 2]
+    links.made(1, link.ident, os.memfd_create("one"), 4096)
+    last = os.memfd_create("other")
+    with no_more_descriptors():
+        links.made(2, link.ident, last, 4096)
+    assert list(links.links) == [(1, 3)]
+    assert told[-2:] == [(1, "drop"), (2, "drop")]
+    links.port_down(1)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.framework.datapath.lingering import lingering
 from tests.framework.datapath.packets import DEEP, GARBAGE, Pair, number_in, numbered
+from tests.framework.descriptors import no_more_descriptors
 from tests.framework.waiting import wait_until
 from vnicd.host.ports import channel as module
 from vnicd.host.ports.allowance import Allowance
@@ -93,6 +94,23 @@ def test_a_full_socket_delivers_later_in_order_with_descriptors(pair: Pair) -> N
         assert not listener.channel.queue
         listener.channel.send({"op": "after", "n": 0})
         assert registration.receive(pair[1]) == ({"op": "after", "n": 0}, [])
+
+    with_channel(pair[0], test)
+
+
+@pytest.mark.parametrize("port", [-1, 7])
+def test_descriptors_without_a_place_end_nothing_but_a_hello(pair: Pair, port: int) -> None:
+    async def test(listener: Listener) -> None:
+        listener.channel.port = port
+        registration.send(pair[1], {"op": "made", "link_id": 5}, [0])
+        with no_more_descriptors():
+            await listener.until(lambda: listener.got or listener.ends)
+        if port < 0:
+            assert (listener.got, listener.ends) == ([], 1)
+            return
+        assert listener.got == [{"op": "made", "link_id": 5, "error": module.NO_PLACE}]
+        registration.send(pair[1], {"op": "more"})
+        await listener.until(lambda: len(listener.got) == 2)
 
     with_channel(pair[0], test)
 
