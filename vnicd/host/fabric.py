@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.attachments import Attachments
 from vnicd.host.partitions.drift import DriftWatch
 from vnicd.host.partitions.executor import Executor
-from vnicd.host.partitions.leftovers import Leftovers
+from vnicd.host.partitions.leftovers import Leftovers, daemons
 from vnicd.host.partitions.log_files import LogFiles
 from vnicd.host.partitions.reconciler import Reconciler
 from vnicd.host.partitions.registration import Registrar
@@ -35,7 +36,7 @@ from vnicd.kernel.limits import neighbours
 from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.kernel.limits.raised import SharedLimit
 from vnicd.native import directory
-from vnicd.process import logs, trace, trace_files
+from vnicd.process import logs, privileges, trace, trace_files
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import plan
 from vnicd.spec.uplink import UplinkSpec
@@ -86,6 +87,8 @@ class Fabric:
         self.log_files = LogFiles(paths, self.ports, options.units)
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
+        self.is_unsaved = False
+        """The state could not be written the last time."""
         self.ready = False
         self.down = False
         self.changes: set[asyncio.Task[Any]] = set()
@@ -98,6 +101,7 @@ class Fabric:
         self.relay.start()
         partitions, uplink = state_file.load(self.paths.state)
         found = [self._remember(saved) for saved in partitions]
+        self._find_daemons([port for port in found if not port.pid and port.is_member])
         await self.names.settle_files()
         await self.uplink.clean()
         if not revive:
@@ -147,6 +151,25 @@ class Fabric:
             self.supervisor.adopt(port, saved.pid, pidfd)
         self.relay.announce(port, directory.LIVE if pidfd is not None else directory.DOWN)
         return port
+
+    def _find_daemons(self, ports: list[Port]) -> None:
+        """Take up daemons that the state does not name: it could not be written when they were started.
+
+        Under systemd their units tell whose they are.
+        """
+        if not ports or not isinstance(self.supervisor, Children):
+            return
+        running = {daemon.partition: daemon for daemon in daemons(self.paths.root) if daemon.partition}
+        for port in ports:
+            daemon = running.get(port.spec.name)
+            user = process.user(daemon.pid) if daemon is not None else None
+            if daemon is None or user not in (0, privileges.user_of(self.paths.root, port.number)):
+                continue
+            pidfd = process.open_process(daemon.pid, daemon.started)
+            if pidfd is not None:
+                self.supervisor.adopt(port, daemon.pid, pidfd)
+                self.relay.announce(port, directory.LIVE)
+                self.is_unsaved = True
 
     async def take_down(self) -> None:
         """Remove all partitions; what is left then are files, and stop() is next."""
@@ -336,10 +359,18 @@ class Fabric:
 
     def _save(self) -> None:
         if not self.down:
+            self.is_unsaved = True
             partitions = [port.saved for port in self.ports]
             state_file.save(
                 self.paths.state, partitions, self.uplink.spec, self.options.units, self.ports.seed
             )
+            self.is_unsaved = False
+
+    def save_again(self) -> None:
+        """Write the state if that has failed before; at each tick."""
+        if self.is_unsaved:
+            with suppress(VnicdError):  # it was logged
+                self._save()
 
     # ---------------------------------------------------------------------------------------- events
 

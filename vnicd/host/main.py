@@ -163,6 +163,7 @@ class Host:
                 if not self.fabric.down and not self._files_are_whole():
                     await self._restore_files()
                 self.fabric.progress.look()
+                self.fabric.save_again()
                 await self.fabric.broker_service.look()
                 self.fabric.names.look()
 

@@ -146,3 +146,25 @@ def test_killed_before_a_new_daemon_was_taken_in(fabric: Fabric, linked: tuple[P
         os.kill(new, signal.SIGCONT)
         starting.result()
     wait_until(lambda: blue.ping(green.ip, "-W", "0.3", count=1).received, 10, "green answers again")
+
+
+def test_a_daemon_that_the_state_does_not_name_is_taken_up(fabric: Fabric) -> None:
+    """It was started while the state could not be written, as on a full disk, and then the host died."""
+    fabric.up()
+    one, other = fabric.add("a", "10.81.9.1/24"), fabric.add("b", "10.81.9.2/24")
+    scratch = fabric.runtime / "state.new"
+    scratch.mkdir()
+    before = one.pid
+    os.kill(before, signal.SIGKILL)
+    pid = one.wait_revived(before)
+    host = fabric.host_pid()
+    os.kill(host, signal.SIGKILL)
+    wait_until(lambda: host not in fabric.pids(), 5, "the host is gone")
+    assert str(pid) not in (fabric.runtime / "state.json").read_text(), "the test is of a state that is old"
+    fabric.up()
+    assert (one.info["state"], one.pid, one.info["restarts"]) == ("up", pid, 0)
+    assert one.ping(other.ip).lost == 0
+    scratch.rmdir()
+    wait_until(
+        lambda: str(pid) in (fabric.runtime / "state.json").read_text(), 10, "the state is written again"
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from vnicd.errors import VnicdError
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.supervisor import Supervisor
@@ -17,6 +19,7 @@ from vnicd.native import directory
 from vnicd.process import trace
 from vnicd.spec.plan import Action, Step
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -89,7 +92,10 @@ class Executor:
             await self.make_interface(port)
         elif step is Step.START_DAEMON:
             await self.start_daemon(port)
-            self.save()
+            try:
+                self.save()
+            except VnicdError as error:  # it runs, and is saved as soon as that can be
+                log.error("%s", error.line())
         elif step is Step.STOP_DAEMON:
             await self.stop_daemon(port)
         elif step is Step.DELETE_INTERFACE:
