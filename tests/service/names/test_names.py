@@ -54,5 +54,6 @@ def test_it_comes_back_and_ends_with_the_hosting_daemon(service: Service, pair: 
     wait_until(lambda: found(service, "green") == green.ip, 20, "blue finds green again")
     assert service.container.path("/etc/netns/green/resolv.conf").exists()
     service.cli("down")
-    assert not service.container.path("/etc/netns").exists()
+    left = service.container.path("/etc/netns")
+    wait_until(lambda: not left.exists(), 10, "no file is left in /etc/netns")
     assert not service.container.path("/run/vnicd/names.sock").exists()

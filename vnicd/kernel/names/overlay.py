@@ -22,6 +22,9 @@ FOLDER = Path("/etc/netns")
 NSSWITCH = Path("/etc/nsswitch.conf")
 RESOLV, SWITCH = "resolv.conf", "nsswitch.conf"
 
+SCRATCH = ".vnicd"
+"""Behind a dot and a partition's name: its file, while it is written."""
+
 MAX_SIZE = 64 << 10
 """Bytes of a file that are looked at."""
 
@@ -48,6 +51,7 @@ class Overlay:
     def _settle(self, wanted: Collection[str]) -> None:
         for name in self._made() - set(wanted):
             self._remove(name)
+        self._remove_scratch()
         before, self.problems, self.foreign = self.problems, {}, set()
         switch = _read(self.nsswitch)
         for name in wanted:
@@ -91,7 +95,14 @@ class Overlay:
                 path.unlink()
             if text:
                 place.mkdir(mode=0o755, parents=True, exist_ok=True)
-                _write(path, text, self.folder / f".{name}.vnicd")
+                _write(path, text, self.folder / f".{name}{SCRATCH}")
+
+    def _remove_scratch(self) -> None:
+        """What a hosting daemon has left that was killed while it wrote a file. Only one writes for a fabric."""
+        for path in _entries(self.folder):
+            name = path.name[1 : -len(SCRATCH)]
+            if path.name == f".{name}{SCRATCH}" and self._is_ours(path, name):
+                path.unlink(missing_ok=True)
 
     def _remove(self, name: str) -> None:
         with suppress(OSError):

@@ -80,6 +80,18 @@ def test_the_order_of_asking_where_systemd_has_its_own(folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_what_was_left_half_done(folder: Path) -> None:
+    folder.mkdir()
+    text = names.resolv_conf(names.mark("/run/x", "blue"))
+    (folder / ".blue.vnicd").write_text(text)
+    (folder / ".green.vnicd").write_text(text.replace("/run/x", "/run/y"))
+    (folder / ".x").write_text("")
+    overlay(folder).settle(["blue"])
+    assert set(files(folder)) == {".green.vnicd", ".x", "blue/resolv.conf"}
+    overlay(folder).settle([])
+    assert set(files(folder)) == {".green.vnicd", ".x"}
+
+
 def test_what_can_not_be_written_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.write_text("no folder")
     made = overlay(folder)
