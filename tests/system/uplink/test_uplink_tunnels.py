@@ -99,8 +99,8 @@ def test_streams_between_partitions(uplinked: Uplinked) -> None:
 
 def test_streams_by_a_published_port(machine: Machine) -> None:
     """In nat mode the machine's kernel cuts what it forwards."""
-    web = machine.fabric.name("web")
-    up = Uplinked.start(machine, "nat", "--publish", f"4789:{web}:4789/udp")
+    up = Uplinked.start(machine, "nat")
+    machine.fabric.cli("publish", "add", f"4789:{up.web.name}:4789/udp")
     before = drops(machine)
     with tunnel(up.web, up.remote, "vxlan", machine.here.ip) as (near, far):
         carry(near, far, far.ip, 4 * MEGABYTE)
