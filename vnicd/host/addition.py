@@ -143,3 +143,5 @@ class Addition:
     async def _enter(self) -> None:
         self.port.added()
         self.parts.actions.save()
+        place = self.port.location  # somebody else may have had its addresses, or itself another MAC
+        await self.parts.actions.kernel(lambda: kernel_ops.announce_addresses(place, place.spec.addresses))

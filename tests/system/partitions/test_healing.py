@@ -111,3 +111,13 @@ def test_an_interface_that_goes_down_and_up(pair: Pair) -> None:
     victim.run(["ip", "link", "set", victim.ifname, "up"])
     wait_for_ping(peer, victim.ip)
     assert victim.pid == pid
+
+
+def test_who_has_an_address_now_is_heard_at_once(fabric: Fabric) -> None:
+    """A partition made anew with another MAC, and one that has the address of another that is gone."""
+    one, other = _two(fabric)
+    for label, mac in (("b", "02:00:00:00:07:07"), ("c", "02:00:00:00:07:08")):
+        fabric.cli("partition", "remove", other.name)
+        other = fabric.add(label, "10.83.0.2/24", "fd83::2/64", mac=mac)
+        for target in (other.ip, other.ip6):
+            wait_until(lambda to=target: one.ping(to, "-W", "1", count=1).received, 5, f"{target} answers")
