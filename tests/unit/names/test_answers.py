@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,41 @@ def test_what_is_no_question() -> None:
     assert reply(pointed).code == dns.FORMERR
     assert reply(dns.question("green", 252)).code == dns.REFUSED
     assert reply(dns.question("version.bind", 16, class_=3)).code == dns.REFUSED
+
+
+HEADER = struct.pack("!HHHHHH", 7, 0x0100, 1, 0, 0, 0)
+FIXED = b"\0\1\0\1"
+
+
+def circle() -> bytes:
+    """A name whose two pointers lead to each other: what is read from an odd place passes over the first of them."""
+    labels = HEADER + b"\1\1" * 543 + b"\1\2"
+    return labels + b"\xc2\x81" + b"\xc0\x0c" + FIXED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        circle(),
+        HEADER + b"\1a" * 600 + b"\0" + FIXED,
+        HEADER + b"\1a" * 127 + b"\x3f" + bytes(63) + b"\0" + FIXED,
+        HEADER + b"\x40" + b"a" * 64 + b"\0" + FIXED,
+        HEADER[:4] + b"\0\x64" + HEADER[6:] + b"\1a" * 100 + b"\0" + FIXED + (b"\xc0\x0c" + FIXED) * 99,
+    ],
+    ids=["circle", "labels", "length", "label", "questions"],
+)
+def test_what_is_made_to_cost_time(data: bytes) -> None:
+    begin = time.process_time()
+    for _ in range(100):
+        assert reply(data).code == dns.FORMERR
+    assert time.process_time() - begin < 1
+
+
+def test_a_label_may_have_any_bytes() -> None:
+    data = HEADER + b"\3\xe4b.\3com\0" + FIXED
+    question = judge(zone(), data, True)
+    assert isinstance(question, Question)
+    assert (question.labels, question.data) == ((b"\xe4b.", b"com"), data)
 
 
 def test_what_is_too_long_for_udp_is_asked_again_by_tcp() -> None:
