@@ -59,7 +59,7 @@ def commands() -> list[tuple[click.Command, click.Context, list[str]]]:
 def options(command: click.Command) -> Iterator[str]:
     """A list item for each option, folded."""
     for param in command.params:
-        if isinstance(param, click.Option):
+        if isinstance(param, click.Option) and not param.hidden:
             signature = " ".join(
                 [", ".join(param.opts), *([] if param.is_flag else [param.metavar or "VALUE"])]
             )

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import textwrap
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -220,10 +221,14 @@ def test_the_example_of_a_fabric_file_is_one() -> None:
     assert fabric_file.parse(example, "example").is_something
 
 
-def test_the_installed_file_names_known_keys() -> None:
+def test_the_installed_file_has_every_key() -> None:
     text = (ROOT / "systemd/vnicd.toml").read_text()
     commented = "\n".join(line.removeprefix("# ") for line in text.splitlines()[1:])
     assert fabric_file.parse(commented, "vnicd.toml").is_something
+    tree = tomllib.loads(commented.replace("## ", ""))
+    assert {*tree} == {*fabric_file.OPTION_KEYS, "uplink", "partitions"}
+    assert {*tree["uplink"]} == {*fabric_file.UPLINK_KEYS}
+    assert {key for each in tree["partitions"].values() for key in each} == {*fabric_file.PARTITION_KEYS}
 
 
 def test_defaults_and_limits_of_the_fabric_file() -> None:

@@ -51,6 +51,8 @@ FOREIGN_WORDS = {
     "create": "partition add",
     "delete": "partition remove",
     "top": "stats --watch",
+    "help": "--help",
+    "version": "--version",
 }
 """What other programs call what we have: an error names ours."""
 
@@ -71,7 +73,7 @@ def vnicctl() -> None:
       vnicctl up
       vnicctl partition add blue  --address 10.77.0.1/24
       vnicctl partition add green --address 10.77.0.2/24
-      vnicctl exec blue -- ping -c 3 10.77.0.2
+      vnicctl exec blue -- ping -c 3 green
       vnicctl down
 
     `vnicctl ls` is short for `vnicctl partition list`, and `vnicctl rm NAME...` for

@@ -48,7 +48,9 @@ def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Com
                 repeat(show, every)
 
         options = [
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document, also of an error.")
+            click.option(
+                "--json", "as_json", is_flag=True, help="Print one JSON document, also for an error."
+            )
         ]
         options.append(
             click.option(
@@ -70,7 +72,7 @@ def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Com
                     flag_value=str(WATCH_EVERY_S),
                     shell_complete=_instead_of_seconds,
                     type=click.FloatRange(min=0.1, max=86400),
-                    help="Repeat it every 2 seconds, or as often as told, until Ctrl-C.",
+                    help="Repeat every 2 seconds, or every SECONDS, until Ctrl-C.",
                 )
             )
         decorated: Any = run

@@ -35,6 +35,8 @@ APPLY_TIMEOUT_S, APPLY_TIMEOUT_EACH_S = 30.0, 5.0
 def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     """Make the running fabric what FILE declares.
 
+    What FILE does not declare is removed, except partitions with an owner.
+
     FILE is /etc/vnicd/vnicd.toml if none is named, and standard input if it is -.
     Only what differs is changed; the traffic of everything else goes on, and so do
     connections of a partition whose rate, addresses, gateways or MTU change. With

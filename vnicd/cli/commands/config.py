@@ -14,7 +14,7 @@ from vnicd.cli.params import json_option
 
 @click.group(cls=Group)
 def config() -> None:
-    """Write the fabric down."""
+    """Export the fabric as a file."""
 
 
 @config.command()

@@ -21,7 +21,7 @@ LAST_NS = 253_000_000_000 * 10**9
 
 @click.group(cls=Group)
 def debug() -> None:
-    """Look into running daemons, to find a fault."""
+    """Inspect daemons, to find a fault."""
 
 
 @debug.command()
@@ -29,11 +29,11 @@ def debug() -> None:
 @click.argument("other", shell_complete=daemon_names)
 @json_option
 def link(one: str, other: str, as_json: bool) -> None:
-    """Show what stands in the memory of a live link: cursors and wake words.
+    """Show the memory of a live link.
 
-    ONE and OTHER are partitions, or `host`. No partition daemon is asked, so this works
-    while one hangs or is stopped. Both sides are read one after the other:
-    cursors of a link with traffic need not fit together.
+    That is its cursors and wake words. ONE and OTHER are partitions, or `host`. No
+    partition daemon is asked, so this works while one hangs or is stopped. Both sides
+    are read one after the other: cursors of a link with traffic need not fit together.
 
     \b
     HEAD, TAIL  bytes written and read since the link was made
@@ -79,7 +79,7 @@ def _show_link(data: dict[str, Any]) -> None:
 @click.option("--lines", type=click.IntRange(min=1), metavar="N", help="Print only the last N records.")
 @json_option
 def trace(name: str, lines: int | None, as_json: bool) -> None:
-    """Show what a daemon did, also one that is dead.
+    """Show what a daemon did, even a dead one.
 
     NAME is a partition; without it, or for `host`, it is the hosting daemon. Each
     daemon keeps its last 511 records in memory that outlives it, until the partition

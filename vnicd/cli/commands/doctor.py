@@ -36,7 +36,7 @@ OTHER_REMEDY = "see host.log in the log directory of the fabric, and set the upl
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Check the machine and the fabric, and say how to mend them.
+    """Check the machine and the fabric, and suggest remedies.
 
     Exits with 0 when all is well, with 1 when it warns or could not look at
     everything, and with 2 when something does not work.

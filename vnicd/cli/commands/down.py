@@ -21,7 +21,7 @@ LOOK_EVERY_MS = 100
 
 @click.command()
 def down() -> None:
-    """Stop the fabric, and leave nothing of it.
+    """Stop the fabric, and remove all that it made.
 
     All partitions go, with the namespaces that vnicd made for them; attached ones
     stay. It also cleans up after daemons that were killed, also if the files of the

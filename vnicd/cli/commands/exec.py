@@ -82,7 +82,7 @@ def exec_(direct: bool, name: str, command: tuple[str, ...]) -> None:
 
     \b
     Examples:
-      vnicctl exec blue -- ping -c 3 10.77.0.2
+      vnicctl exec blue -- ping -c 3 green
       vnicctl exec -it blue bash
       vnicctl exec blue --direct -- redis-server --bind 10.77.0.1
     """

@@ -18,7 +18,7 @@ NUMBERS = ("PAGES", "FRAMES", "BYTES", "WAKEUPS")
 @click.option("--all", "everything", is_flag=True, help="Also pairs that have no link and no traffic.")
 @output_options(watch=True)
 def links(everything: bool, as_json: bool) -> None:
-    """Tell how each pair of ports talks: direct or by relay.
+    """Show the path of each pair of ports: direct or by relay.
 
     One line for each direction, since each is a ring of its own. The JSON document
     has every pair.

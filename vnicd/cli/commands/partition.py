@@ -40,7 +40,7 @@ HEADERS = (
     },
 )
 def partition() -> None:
-    """Add, remove and look at partitions."""
+    """Add, change, remove and inspect partitions."""
 
 
 @partition.command()
@@ -60,12 +60,12 @@ def partition() -> None:
     "gateways",
     metavar="ADDRESS",
     multiple=True,
-    help="Where its default route leads; one for IPv4, one for IPv6.",
+    help="Gateway of its default route; one for IPv4, one for IPv6.",
 )
 @click.option(
-    "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it: 100mbit."
+    "--rate", metavar="RATE", help="Limit in bits per second, both to and from the uplink: 100mbit."
 )
-@click.option("--rate-in", metavar="RATE", help="Most bits per second from the uplink, instead of --rate.")
+@click.option("--rate-in", metavar="RATE", help="Limit from the uplink, instead of --rate.")
 @click.option("--ifname", metavar="NAME", default="vnic0", show_default=True, help="Its interface's name.")
 @click.option("--netns", metavar="NAME|PATH", help="Attach this namespace instead of making one called NAME.")
 @click.option(
@@ -87,7 +87,7 @@ def add(
     netns: str | None,
     owner: tuple[str, ...],
 ) -> None:
-    """Give a network namespace a NIC of the fabric.
+    """Add a partition: a network namespace with a NIC.
 
     Without --netns the namespace is made, and goes when the partition is removed.
     Without --address it has none, but behind an uplink in nat mode it is given
@@ -95,7 +95,7 @@ def add(
 
     \b
     Examples:
-      vnicctl partition add blue --address 10.77.0.1/24 --address fd00:77::1/64
+      vnicctl partition add blue --address 10.77.0.1/24 --address fd77::1/64
       vnicctl partition add jumbo --mtu 9000 --mac 02:00:00:00:00:07
       vnicctl partition add web --netns /proc/4711/ns/net --ifname vnic0
       vnicctl partition add db --address 10.0.0.5/24 --gateway 10.0.0.1 --rate 100mbit
@@ -117,9 +117,9 @@ def add(
 @partition.command()
 @names_argument()
 def remove(names: tuple[str, ...]) -> None:
-    """Take the NICs of partitions away.
+    """Remove partitions.
 
-    Their namespaces go too if vnicd made them. If one of several names is unknown,
+    Their namespaces go too if vnicd made them; others lose the NIC only. If one of several names is unknown,
     none is removed; if one can't be removed, the others are.
 
     \b
@@ -209,7 +209,7 @@ def _belongs_to(partition: dict[str, Any], wanted: tuple[str, ...]) -> bool:
 @name_argument()
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show all there is to know about one partition.
+    """Show all details of one partition.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""vnicctl partition set: changes a partition that goes on."""
+"""vnicctl partition set: changes a running partition."""
 
 from __future__ import annotations
 
@@ -25,22 +25,20 @@ SHOWN = ("addresses", "gateways", "mtu", "rate", "rate_in")
     multiple=True,
     help="All the addresses it is to have; repeatable.",
 )
-@click.option("--no-address", is_flag=True, help="Take all addresses away.")
+@click.option("--no-address", is_flag=True, help="Remove all addresses.")
 @click.option(
     "--gateway",
     "gateways",
     metavar="ADDRESS",
     multiple=True,
-    help="Where its default route leads; one for IPv4, one for IPv6.",
+    help="Gateway of its default route; one for IPv4, one for IPv6.",
 )
-@click.option("--no-gateway", is_flag=True, help="Take the default routes away.")
+@click.option("--no-gateway", is_flag=True, help="Remove the default routes.")
 @click.option("--mtu", metavar="N|auto", help="Largest packet in bytes; auto for that of the uplink's NIC.")
 @click.option(
-    "--rate", metavar="RATE", help="Most bits per second to the uplink, and as many from it; 0 for no limit."
+    "--rate", metavar="RATE", help="Limit in bits per second, both to and from the uplink; 0 for none."
 )
-@click.option(
-    "--rate-in", metavar="RATE", help="Most bits per second from the uplink; 0 for as many as --rate."
-)
+@click.option("--rate-in", metavar="RATE", help="Limit from the uplink; 0 for the same as --rate.")
 @click.option("--name", "new_name", hidden=True)
 @click.option("--mac", hidden=True)
 @click.option("--ifname", hidden=True)
@@ -59,17 +57,17 @@ def set_(
     new_name: str | None,
     **fixed: Any,
 ) -> None:
-    """Change a partition that goes on.
+    """Change a running partition.
 
     What is not named stays. Its interface and its programs stay too, and so do
-    connections over addresses that it keeps. Name, MAC, interface name and
-    namespace can't be changed: remove the partition and add it anew.
+    connections over addresses that it keeps. Name, MAC, interface name, namespace
+    and owner cannot change: remove the partition and add it anew.
     A file that is applied later sets what it declares.
 
     \b
     Examples:
       vnicctl partition set blue --rate 100mbit --rate-in 20mbit
-      vnicctl partition set blue --address 10.77.0.5/24 --address fd00:77::5/64
+      vnicctl partition set blue --address 10.77.0.5/24 --address fd77::5/64
       vnicctl partition set blue --no-gateway --mtu auto --rate 0
     """
     from vnicd.spec.plan import check_live

@@ -24,9 +24,10 @@ LOOK_EVERY_S = 0.2
 @click.option(
     "--until",
     type=click.Choice([UP, DOWN, REMOVED]),
+    metavar="up|down|removed",
     default=UP,
     show_default=True,
-    help="What is waited for.",
+    help="The state to wait for.",
 )
 @click.option(
     "--timeout",
@@ -38,7 +39,8 @@ def wait(names: tuple[str, ...], until: str, timeout: float | None) -> None:
     """Wait until all of these partitions are up, down or removed.
 
     `up` means that a partition's daemon serves it, `down` that none does. While the
-    hosting daemon is restarted the waiting goes on.
+    hosting daemon is restarted the waiting goes on. An unknown name is an error (5),
+    but for --until removed, where it is removed already.
 
     \b
     Examples:

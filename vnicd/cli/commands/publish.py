@@ -39,7 +39,7 @@ def _old_ports(context: click.Context, parameter: click.Parameter, incomplete: s
 
 @click.group(cls=Group, aliases={"ls": "list", "rm": "remove", "del": "remove"})
 def publish() -> None:
-    """Let ports of the machine lead to partitions (nat mode)."""
+    """Forward ports of the machine to partitions (nat mode)."""
 
 
 @publish.command()
@@ -47,9 +47,9 @@ def publish() -> None:
     "ports", metavar="[ADDRESS:]PORT:NAME:PORT[/udp]...", nargs=-1, required=True, shell_complete=new_ports
 )
 def add(ports: tuple[str, ...]) -> None:
-    """Let a port of the machine lead to one of partition NAME.
+    """Forward ports of the machine to partitions.
 
-    It answers on ADDRESS, or on all addresses of the machine; for the machine itself
+    A port answers on ADDRESS, or on all addresses of the machine; for the machine itself
     also on 127.0.0.1, but not on ::1. With 127.0.0.1 as ADDRESS only the machine itself
     can use it. Connections by other ports go on. All PORTs are published or none: not
     if a program on the machine uses one, or if it is published already.
@@ -73,7 +73,7 @@ def add(ports: tuple[str, ...]) -> None:
     "ports", metavar="[ADDRESS:]PORT[/udp]...", nargs=-1, required=True, shell_complete=_old_ports
 )
 def remove(ports: tuple[str, ...]) -> None:
-    """Publish a port no more.
+    """Stop publishing a port.
 
     It can also be named as it was published, as 8080:web:80. Connections by other
     ports go on.
@@ -89,7 +89,7 @@ def remove(ports: tuple[str, ...]) -> None:
 @publish.command(name="list")
 @output_options(watch=True)
 def list_(as_json: bool) -> None:
-    """List the published ports, and where they lead to.
+    """List the published ports and their targets.
 
     \b
     Examples:

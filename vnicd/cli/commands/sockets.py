@@ -22,12 +22,13 @@ REASON_HEADERS = ("PROGRAM", "PID", "PARTITION", "OTHER END", "TIMES", "AGO", "N
 )
 @output_options(watch=True)
 def sockets(only_library: bool, as_json: bool) -> None:
-    """Tell which TCP connections are direct, and why others are not.
+    """List direct TCP connections.
 
-    Bytes are those of the whole connection, as the client sees them; --json has
-    addresses and wake-ups as well. Only programs that were started with the library
-    are listed: with exec --direct, or with its path in LD_PRELOAD, but without
-    VNICD_DIRECT=0. The client knows the reason best, while it runs.
+    And tell why other connections are not direct. Bytes are those of the whole
+    connection, as the client sees them; --json has addresses and wake-ups as well.
+    Only programs that were started with the library are listed: with exec --direct,
+    or with its path in LD_PRELOAD, but without VNICD_DIRECT=0. The client knows the
+    reason best, while it runs.
 
     \b
     A connection's state:

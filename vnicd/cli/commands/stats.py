@@ -22,9 +22,10 @@ TAP_COUNTERS = ("tap_rx_frames", "tap_rx_bytes", "tap_tx_frames", "tap_tx_bytes"
 @name_argument(required=False)
 @output_options(watch=True)
 def stats(name: str | None, as_json: bool) -> None:
-    """Tell what each port sent, received and dropped.
+    """Show what each port sent, received and dropped.
 
-    With a NAME, all counters of that port.
+    With a NAME, all counters of that port: tap_rx is what the partition sends, tap_tx
+    what it receives; see docs/reference/counters.md.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ PORT_HEADERS = ("PORT", "NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "PAGE
 @click.command()
 @output_options(watch=True)
 def status(as_json: bool) -> None:
-    """Tell how the fabric is and what its ports are.
+    """Show the state of the fabric and its ports.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ def _show(data: dict[str, Any]) -> None:
 def _uplink(uplink: dict[str, Any]) -> str:
     """Its state, and where to look when it has dropped frames, which no counter of a partition tells."""
     dropped = sum((uplink.get("drops") or {}).values())
-    what = f"{uplink['nic']} ({uplink['mode']})" if uplink["nic"] else "none, but the machine itself"
+    what = f"{uplink['nic']} ({uplink['mode']})" if uplink["nic"] else "none (the machine alone)"
     text = f"{what}, {uplink['state']}"
     return f"{text}, dropped {units.count(dropped)} frames: vnicctl stats host" if dropped else text
 

@@ -38,7 +38,7 @@ WHAT = "the hosting daemon"
     type=float,
     default=Options.idle_timeout,
     show_default=True,
-    help="After so long without a frame a direct link's memory is given back.",
+    help="Free a direct link's memory after so long without a frame.",
 )
 @click.option(
     "--poll-us",
@@ -51,7 +51,7 @@ WHAT = "the hosting daemon"
 @click.option(
     "--log-level",
     metavar="LEVEL",
-    help="The least grave messages that are logged: debug, info, warning or error.  [default: info]",
+    help="Lowest level that is logged: debug, info, warning or error.  [default: info]",
 )
 @click.option(
     "--names",

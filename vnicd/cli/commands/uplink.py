@@ -76,10 +76,11 @@ def set_(
     publish: tuple[str, ...],
     propagate_link: bool,
 ) -> None:
-    """Let the partitions reach the world by way of a NIC.
+    """Connect the partitions to the outside through a NIC.
 
     The machine goes on using the NIC itself. Setting an uplink again replaces all of
-    its settings.
+    its settings, the published ports too. For new partitions of nat mode, publish
+    ports when they are there: vnicctl publish add
 
     \b
     Modes:
@@ -91,7 +92,7 @@ def set_(
     Examples:
       vnicctl uplink set eth1
       vnicctl uplink set eth1 --mode shared
-      vnicctl uplink set eth1 --mode nat --subnet 10.9.0.0/24 --publish 8080:web:80
+      vnicctl uplink set eth1 --mode nat --subnet 10.9.0.0/24
     """
     from vnicd.spec.uplink import make_uplink
 
@@ -117,7 +118,7 @@ def set_(
     help="The machine's address in the fabric, with its prefix length; repeatable.",
 )
 def none(addresses: tuple[str, ...]) -> None:
-    """Let the machine itself be in the fabric, without a NIC.
+    """Connect the machine itself to the fabric, without a NIC.
 
     The machine and the partitions reach each other, as they do by a container bridge,
     and the world stays outside: no NIC is used, nothing is translated or forwarded,
@@ -140,7 +141,7 @@ def none(addresses: tuple[str, ...]) -> None:
 @uplink.command()
 @output_options(watch=True)
 def show(as_json: bool) -> None:
-    """Show the uplink, what its NIC can do and what it carried.
+    """Show the uplink, its NIC and its traffic.
 
     \b
     Examples:
@@ -152,7 +153,7 @@ def show(as_json: bool) -> None:
 
 @uplink.command()
 def clear() -> None:
-    """Give the NIC back as it was.
+    """End the uplink, and restore the NIC.
 
     Partitions go on talking to each other, but to nobody else.
 
