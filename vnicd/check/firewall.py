@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vnicd.packet.nft_listing import Blocker
+
 Json = dict[str, Any]
 
 HOOKS_IN = ("ingress", "prerouting", "input")
@@ -36,6 +38,10 @@ class Packet:
     """The interface that it comes in by, and that it goes out by; empty if that is not certain."""
     source_port: int = 0
     target_port: int = 0
+    vnic: str = ""
+    """Port 0's interface, if the machine forwards it between that and the outside."""
+    is_answer: bool = False
+    """It belongs to a connection that the kernel knows."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,15 @@ def _nft(before: Json, after: Json, packet: Packet, hooks: tuple[str, ...]) -> I
             continue
         where = f"chain {chain['name']} (table {chain['family']} {chain['table']}, hook {chain['hook']})"
         reached = _reached(chain, rules)
+        is_let_pass = False
         for rule in rules:
             if (rule["family"], rule["table"]) != (chain["family"], chain["table"]) or rule[
                 "chain"
             ] not in reached:
+                continue
+            if rule["chain"] == chain["name"] and _accepts(rule["expr"], packet):
+                is_let_pass = True
+            if is_let_pass and rule["chain"] == chain["name"]:
                 continue
             if not _drops(rule["expr"]) or not _may_match(rule["expr"], packet):
                 continue
@@ -91,7 +102,7 @@ def _nft(before: Json, after: Json, packet: Packet, hooks: tuple[str, ...]) -> I
             place = f"{chain['family']} {chain['table']} {rule['chain']}"
             remedy = f"nft delete rule {place} handle {rule.get('handle')}"
             yield Suspect(where, _text(rule["expr"]), now is not None and now != then, remedy)
-        if chain.get("policy") == "drop":
+        if chain.get("policy") == "drop" and not is_let_pass:
             yield Suspect(where, "policy drop", False, _acceptance(chain, packet))
 
 
@@ -105,11 +116,17 @@ def _is_at(chain: Json, packet: Packet) -> bool:
 
 def _acceptance(chain: Json, packet: Packet) -> str:
     """The command that lets the probe, and what is like it, pass a chain that drops all else."""
-    place = f"{chain['family']} {chain['table']} {chain['name']}"
+    if packet.vnic and chain["hook"] == "forward":
+        return Blocker(chain["family"], chain["table"], chain["name"], "").remedy(packet.vnic)
+    family = "ip" if packet.version == 4 else "ip6"
+    command = f"nft add rule {chain['family']} {chain['table']} {chain['name']}"
+    if packet.vnic:
+        outside = packet.source if packet.is_answer else packet.target
+        return " && ".join(f"{command} {family} {side} {outside} accept" for side in ("daddr", "saddr"))
     if not packet.source:
-        return f"nft add rule {place} accept"
+        return f"{command} accept"
     side, other = ("saddr", packet.source) if chain["hook"] in HOOKS_IN else ("daddr", packet.target)
-    return f"nft add rule {place} {'ip' if packet.version == 4 else 'ip6'} {side} {other} accept"
+    return f"{command} {family} {side} {other} accept"
 
 
 def _reached(chain: Json, rules: list[Json]) -> set[str]:
@@ -164,6 +181,21 @@ def _count(rule: Json) -> int | None:
     return None
 
 
+def _accepts(expressions: list[Json], packet: Packet) -> bool:
+    """Whether a rule certainly lets the packet pass."""
+    words = [next(iter(each), "") for each in expressions]
+    if "accept" not in words or set(words) - {"match", "counter", "comment", "accept"}:
+        return False
+    return all(_must(each["match"], packet) for each in expressions if "match" in each)
+
+
+def _must(match: Json, packet: Packet) -> bool:
+    """Whether a match is certainly true of the packet."""
+    fact = _fact(match.get("left"), packet)
+    holds = _is_among(fact, match.get("right")) if fact is not None and fact != NEVER else None
+    return holds is not None and holds == (match.get("op") != "!=")
+
+
 def _may_match(expressions: list[Json], packet: Packet) -> bool:
     return all(_may(each["match"], packet) for each in expressions if "match" in each)
 
@@ -191,6 +223,8 @@ def _fact(left: Any, packet: Packet) -> tuple[Any, ...] | None:
         return None
     if isinstance(meta := left.get("meta"), dict):
         return _meta(str(meta.get("key")), packet)
+    if isinstance(ct := left.get("ct"), dict) and ct.get("key") == "state" and packet.is_answer:
+        return ("established",)
     if isinstance(payload := left.get("payload"), dict):
         return _payload(str(payload.get("protocol")), str(payload.get("field")), packet)
     return None
@@ -220,6 +254,8 @@ def _payload(protocol: str, name: str, packet: Packet) -> tuple[Any, ...] | None
 
 def _is_among(forms: tuple[Any, ...], right: Any) -> bool | None:
     """Whether a value, in one of its forms, is what the right side of a match names; None if it is not understood."""
+    if isinstance(right, list):
+        return _is_among_many(forms, {"set": right})
     if isinstance(right, dict):
         return _is_among_many(forms, right)
     if isinstance(right, str) and not right.startswith("@"):

@@ -175,3 +175,41 @@ def test_iptables_legacy() -> None:
 def test_rules_that_cannot_be_read_are_told() -> None:
     (suspect,) = suspects(None, None, ("", "# iptables-legacy-save can't be run\n"), ECHO, HOOKS_IN)
     assert "can't be run" in suspect.rule
+
+
+AWAY = Packet(4, "icmp", "10.78.0.2", "192.0.2.9", "vnicd0", "eth1", vnic="vnicd0")
+BACK = Packet(4, "icmp", "192.0.2.9", "10.78.0.2", "eth1", "vnicd0", vnic="vnicd0", is_answer=True)
+OUT_OF, INTO = meta("iifname", "vnicd0"), meta("oifname", "vnicd0")
+KNOWN: Json = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+ACCEPT: Json = {"accept": None}
+
+
+@pytest.mark.parametrize("packet", [AWAY, BACK])
+def test_what_is_forwarded_is_let_pass_both_ways(packet: Packet) -> None:
+    (suspect,) = found(chain("forward", "drop"), packet=packet, hooks=("forward",))
+    insert = "nft insert rule inet t c"
+    assert suspect.remedy == f"{insert} iifname vnicd0 accept && {insert} oifname vnicd0 accept"
+    (suspect,) = found(chain("prerouting", "drop"), packet=packet, hooks=("prerouting",))
+    add = "nft add rule inet t c ip"
+    assert suspect.remedy == f"{add} daddr 192.0.2.9 accept && {add} saddr 192.0.2.9 accept"
+
+
+@pytest.mark.parametrize(
+    ("rules", "packet", "suspected"),
+    [
+        ((OUT_OF, ACCEPT), AWAY, False),
+        ((OUT_OF, ACCEPT), BACK, True),
+        ((OUT_OF, counter(3), ACCEPT), AWAY, False),
+        ((OUT_OF, {"limit": {"rate": 1}}, ACCEPT), AWAY, True),
+        ((INTO, ACCEPT), BACK, False),
+        ((KNOWN, ACCEPT), BACK, False),
+        ((KNOWN, ACCEPT), AWAY, True),
+        ((match("tcp", "dport", 22), ACCEPT), AWAY, True),
+    ],
+)
+def test_what_a_rule_has_accepted_before_is_not_dropped(
+    rules: tuple[Json, ...], packet: Packet, suspected: bool
+) -> None:
+    items = chain("forward", "drop"), rule(*rules), rule(DROP, handle=2)
+    assert bool(found(*items, packet=packet, hooks=("forward",))) == suspected
+    assert found(items[0], items[2], items[1], packet=packet, hooks=("forward",))
