@@ -62,9 +62,8 @@ def near_addresses(facts: Facts, way: Way) -> Iterator[Complaint]:
         and way.source not in (str(ipaddress.ip_interface(t).ip) for t in near.addresses)
     ):
         cause = f"{near.name} sends from {way.source}, which vnicd has not given it, and the uplink's mode forbids that"
-        yield Complaint(
-            "addresses", cause, "add it with: vnicctl partition add --address, or remove it", at(CROSS)
-        )
+        remedy = f"give it all of its addresses: vnicctl partition set {near.name} --address ...; or remove that one"
+        yield Complaint("addresses", cause, remedy, at(CROSS))
 
 
 def far_addresses(facts: Facts, way: Way) -> Iterator[Complaint]:
@@ -90,7 +89,8 @@ def _address(
     here = [each for each in held if each.ifname == end.ifname]
     if not held:
         cause = f"{end.name} has lost its address {text}"
-        yield Complaint("addresses", cause, put_back(end, _add(end, text)), missing, True)
+        remedy = put_back(end, _add(end, text))
+        yield Complaint("addresses", cause, remedy, missing, True, f"{end.name} has lost {text}")
     elif not here:
         cause = f"the address {wanted.ip} of {end.name} is on {held[0].ifname}, not on {end.ifname}"
         remedy = f"{exec_in(end)}ip address del {held[0].text} dev {held[0].ifname}; then {_add(end, text)}"

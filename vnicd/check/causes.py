@@ -57,11 +57,12 @@ def _uplink(facts: Facts, way: Way) -> Iterator[Complaint]:
         yield Complaint("uplink", cause, "see: vnicctl uplink show, vnicctl doctor", points, True)
     elif way.onward is not None and way.onward.error:
         cause = f"the machine has no route to {way.target} ({way.onward.error})"
-        yield Complaint("uplink", cause, f"on the machine: ip route get {way.target}", points)
+        yield Complaint("crossed", cause, f"on the machine: ip route get {way.target}", points)
     elif way.onward is not None and way.onward_neighbour.state in ("incomplete", "failed"):
         hop = way.onward.gateway or way.target
-        cause = f"nobody answers for {hop} at {way.onward.dev} of the machine"
-        yield Complaint("uplink", cause, f"is {hop} the right address, and is it up?", points)
+        brief = f"nobody answers for {hop} at {way.onward.dev}"
+        remedy = f"is {hop} the right address, and is it up?"
+        yield Complaint("crossed", f"{brief} of the machine", remedy, points, brief=brief)
 
 
 # --------------------------------------------------------------------------------------------------- TCP

@@ -26,3 +26,5 @@ class Complaint:
     explains: frozenset[Point]
     always: bool = False
     """It is wrong even if every probe came through."""
+    brief: str = ""
+    """What the step says of it, if not the cause."""

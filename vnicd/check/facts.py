@@ -146,6 +146,10 @@ class Tally:
     """What iptables-legacy-save and ip6tables-legacy-save print."""
 
 
+ROOM_FOR_FILES = 8
+"""Descriptors that a daemon needs free for one more link."""
+
+
 @dataclass
 class Daemon:
     pid: int = 0
@@ -153,6 +157,11 @@ class Daemon:
     """up, stopped, frozen or dead."""
     files: int = 0
     most_files: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has too few descriptors left for one more link."""
+        return 0 < self.most_files < self.files + ROOM_FOR_FILES
 
 
 @dataclass

@@ -8,10 +8,6 @@ from vnicd.check.complaint import ALL, ANSWER, CROSS, LEAVE, RECEIVE, RETURN, SE
 from vnicd.check.facts import Daemon, End, Facts, Way
 from vnicd.check.reasons import exec_in, put_back
 
-ROOM_FOR_FILES = 8
-"""Descriptors that a daemon needs free for one more link."""
-
-
 # ------------------------------------------------------------------------------------------------ daemons
 
 
@@ -31,9 +27,11 @@ def daemon(end: End) -> Iterator[Complaint]:
     elif daemon.state != "up":
         cause = f"the daemon of {name}, pid {daemon.pid}, is {daemon.state}, so it moves no frames"
         yield Complaint("daemons", cause, _wake(daemon), points, True)
-    elif _is_full(daemon):
+    elif daemon.is_full:
         cause = f"the daemon of {name}, pid {daemon.pid}, has {daemon.files} of {daemon.most_files} descriptors in use"
-        remedy = f"prlimit --pid {daemon.pid} --nofile=65536"
+        remedy = (
+            f"vnicctl partition restart {name}; or more for it: prlimit --pid {daemon.pid} --nofile=65536"
+        )
         yield Complaint("daemons", f"{cause}, and can make no link", remedy, points, True)
 
 
@@ -41,10 +39,6 @@ def _wake(daemon: Daemon) -> str:
     if daemon.state == "frozen":
         return f"thaw its control group: see /proc/{daemon.pid}/cgroup"
     return f"kill -CONT {daemon.pid}"
-
-
-def _is_full(daemon: Daemon) -> bool:
-    return 0 < daemon.most_files < daemon.files + ROOM_FOR_FILES
 
 
 def host(facts: Facts) -> Iterator[Complaint]:
@@ -55,7 +49,7 @@ def host(facts: Facts) -> Iterator[Complaint]:
     elif host.state != "up":
         cause = f"the hosting daemon, pid {host.pid}, is {host.state}, so nothing goes by relay, and no link is made"
         yield Complaint("daemons", cause, _wake(host), points, True)
-    elif _is_full(host):
+    elif host.is_full:
         cause = f"the hosting daemon has {host.files} of {host.most_files} descriptors in use, and can make no link"
         yield Complaint("daemons", cause, f"prlimit --pid {host.pid} --nofile=65536", points, True)
 
@@ -166,7 +160,7 @@ def mtu(near: End, far: End, way: Way) -> Iterator[Complaint]:
         remedy = "give both the same --mtu"
         if wrong is not None:
             remedy = put_back(wrong, f"{exec_in(wrong)}ip link set {wrong.ifname} mtu {wrong.mtu}")
-        yield Complaint("large", cause, remedy, at(), True)
+        yield Complaint("large", cause, remedy, at(), True, f"the MTUs differ: {a.mtu} and {b.mtu}")
     elif large is not None and not large.received:
         cause = f"packets of {way.large_size} bytes are not answered, and small ones are"
         yield Complaint("large", cause, f"look for what drops them: vnicctl stats {near.name}", at(), True)

@@ -175,7 +175,7 @@ class _Check:
                 return _unmet("interfaces", end.missing, reasons.remedy_of_missing(end))
         if not self._targets():
             text = f"{self.far.name} has no address, neither given by vnicd nor on {self.far.ifname}"
-            return _unmet("addresses", text, "give it one: vnicctl partition add --address")
+            return _unmet("addresses", text, f"give it one: {reasons.give_address(self.far, self.uplink)}")
         return None
 
     def run(self) -> Facts:

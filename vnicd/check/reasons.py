@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vnicd.check.complaint import ANSWER, CROSS, LEAVE, RECEIVE, RETURN, SEND, Point
-from vnicd.check.facts import End, Facts, Kind, Refusal, Way
+from vnicd.check.facts import End, Facts, Json, Kind, Refusal, Way
+from vnicd.spec.uplink import gift
 
 DROPS = {
     "bad_source": (
@@ -76,8 +77,20 @@ def remedy_of_missing(end: End) -> str:
     if end.kind == "host" and end.daemon.state == "dead":
         return "vnicctl up"
     if end.kind == "host":
-        return "set an uplink: vnicctl uplink set NIC"
+        return "vnicctl uplink none --address CIDR, or vnicctl uplink set NIC"
     return f"vnicctl doctor; or make it anew: vnicctl partition remove {end.name}, and add"
+
+
+def give_address(end: End, uplink: Json | None, gateway: bool = False) -> str:
+    """The command that gives an end without an address one, with those that an uplink in nat mode has free for it."""
+    if end.kind != "partition":
+        return f"ip address add CIDR dev {end.ifname}"
+    free = (uplink or {}).get("without_address", {}).get(end.name)
+    if uplink is not None and free is not None:
+        words = gift(uplink["subnets"], free)
+    else:
+        words = "--address CIDR --gateway ADDRESS" if gateway else "--address CIDR"
+    return f"vnicctl partition set {end.name} {words}"
 
 
 WHAT = {

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 
 from vnicd.check.complaint import ANSWER, CROSS, LEAVE, RECEIVE, RETURN, SEND, Complaint, Point, at
 from vnicd.check.facts import End, Facts, Kind, Route, Way
-from vnicd.check.reasons import exec_in
+from vnicd.check.reasons import exec_in, give_address
 
 
 def routes(facts: Facts, way: Way) -> Iterator[Complaint]:
-    yield from _route(facts.near, way.there, way.target, at(SEND, LEAVE, CROSS))
+    yield from _route(facts, facts.near, way.there, way.target, at(SEND, LEAVE, CROSS))
     if way.back is not None and facts.far.kind != "outside" and way.source:
-        yield from _route(facts.far, way.back, way.source, at(ANSWER))
+        yield from _route(facts, facts.far, way.back, way.source, at(ANSWER))
 
 
-def _route(end: End, route: Route, target: str, points: frozenset[Point]) -> Iterator[Complaint]:
+def _route(
+    facts: Facts, end: End, route: Route, target: str, points: frozenset[Point]
+) -> Iterator[Complaint]:
     """Why an end sends to an address by another way than straight by its interface, unless it should."""
     scene, prefix = end.scene, exec_in(end)
     straight = not route.error and route.dev == end.ifname
@@ -55,7 +57,8 @@ def _route(end: End, route: Route, target: str, points: frozenset[Point]) -> Ite
         yield Complaint("route", cause, f"{prefix}ip route add {net} dev {end.ifname}{source}", points)
     elif route.error and not own:
         cause = f"{end.name} has no address that it could reach {target} from"
-        yield Complaint("route", cause, f"{prefix}ip address add ... dev {end.ifname}", points)
+        remedy = give_address(end, facts.uplink, gateway=facts.far.kind == "outside")
+        yield Complaint("addresses", cause, remedy, points, brief=f"{end.name} has no address")
     elif route.error:
         cause = f"{end.name} has no route to {target}: it is in none of its subnets, and there is no gateway"
         yield Complaint("route", cause, f"{by_hand}; or a shorter prefix length, or a gateway", points)

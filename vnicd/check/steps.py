@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vnicd.check import reasons
 from vnicd.check.complaint import ANSWER, CROSS, LEAVE, RECEIVE, RETURN, SEND, Complaint, Point
-from vnicd.check.facts import End, Facts, Kind, Route, Stage, Trace, Way
+from vnicd.check.facts import Daemon, End, Facts, Kind, Route, Stage, Trace, Way
 
 OK, WARN, FAILED, UNKNOWN = "ok", "warn", "failed", "-"
 
@@ -46,8 +46,12 @@ class Steps:
     def common(self) -> Iterator[Step]:
         near, far, host = self.near, self.far, self.facts.host
         states = [
-            f"host {host.state}",
-            *(f"{end.name} {_state(end)}" for end in (near, far) if end.kind == "partition"),
+            f"host {_state(host, host.state)}",
+            *(
+                f"{end.name} {_state(end.daemon, end.state)}"
+                for end in (near, far)
+                if end.kind == "partition"
+            ),
         ]
         yield Step("daemons", self._status("daemons"), ", ".join(states))
         if far.kind == "outside":
@@ -59,19 +63,19 @@ class Steps:
 
     def of_way(self) -> Iterator[Step]:
         way, near, far = self.way, self.near, self.far
-        for name, detail in (
-            ("addresses", f"{way.source or 'no address'} -> {way.target}"),
-            ("route", _routes(way, near, far)),
-        ):
-            yield Step(name, self._status(name), detail, self.family)
+        addresses = self._words("addresses") or f"{way.source or 'no address'} -> {way.target}"
+        yield Step("addresses", self._status("addresses", bool(way.source)), addresses, self.family)
+        route = self._status("route", not way.there.error)
+        yield Step("route", route, _routes(way, near, far), self.family)
         yield self._neighbour_step()
         yield from self._echo_steps()
         if way.frame is not None and way.frame_back is not None:
             yield self._frames_step(way.frame, way.frame_back)
         if self.way.large is not None:
-            passed = self.way.large.received
-            status = self._status("large") if passed else FAILED
-            words = "come through" if passed else "do not come through"
+            status, words = FAILED, "do not come through"
+            if self.way.large.received:
+                differ = self._words("large")
+                status, words = (WARN, f"come through, but {differ}") if differ else (OK, "come through")
             yield Step("large", status, f"packets of {way.large_size} bytes {words}", self.family)
         if way.echo_back is not None:
             answered = way.echo_back.received
@@ -135,7 +139,7 @@ class Steps:
             if self.judged.is_own:
                 yield Step(name, UNKNOWN, f"{near.name} answers itself", self.family)
             elif stage in stages and bad:
-                yield Step(name, FAILED, bad, self.family)
+                yield Step(name, FAILED, (self._words(name) if name == "crossed" else "") or bad, self.family)
             elif order.index(stage) <= order.index(stages[0]):
                 yield Step(name, UNKNOWN, "", self.family)
             else:
@@ -156,19 +160,31 @@ class Steps:
         status = WARN if self.judged.reached else FAILED
         return Step("tcp", status, f"a connection to port {port} {words}", self.family)
 
-    def _status(self, step: str) -> str:
-        own = [each for each in self.judged.complaints if each.step == step]
-        if any(each.cause in self.blamed for each in own):
+    def _own(self, step: str) -> list[Complaint]:
+        return [each for each in self.judged.complaints if each.step == step]
+
+    def _status(self, step: str, is_well: bool = True) -> str:
+        own = self._own(step)
+        if not is_well or any(each.cause in self.blamed for each in own):
             return FAILED
         return WARN if own and not self.judged.reached else OK
+
+    def _words(self, step: str) -> str:
+        """What is wrong, where the step would show something else; empty if nothing is."""
+        own = self._own(step)
+        first = next((each for each in own if each.cause in self.blamed), None)
+        if first is None and not self.judged.reached:
+            first = next(iter(own), None)
+        return (first.brief or first.cause) if first is not None else ""
 
 
 def family_of(way: Way) -> str:
     return f"IPv{way.version}"
 
 
-def _state(end: End) -> str:
-    return end.daemon.state if end.daemon.state != "up" else end.state
+def _state(daemon: Daemon, state: str) -> str:
+    words = daemon.state if daemon.state != "up" else state
+    return f"{words} without free descriptors" if daemon.is_full else words
 
 
 def _interface(end: End) -> str:
@@ -176,7 +192,13 @@ def _interface(end: End) -> str:
     if link is None:
         return f"{end.name} has none"
     up = ("up" if link.carrier else "no carrier") if link.is_up else "down"
-    return f"{end.name} {link.name} {up}, MTU {link.mtu}"
+    odd = [
+        *(["NOARP"] if link.no_arp else []),
+        *(["XDP"] if link.xdp else []),
+        *([f"part of the {link.master}"] if link.master else []),
+        *([f"MAC {link.mac}"] if end.kind == "partition" and end.mac not in ("", link.mac) else []),
+    ]
+    return ", ".join([f"{end.name} {link.name} {up}", f"MTU {link.mtu}", *odd])
 
 
 def _routes(way: Way, near: End, far: End) -> str:

@@ -16,6 +16,7 @@ from vnicd.check import causes, firewall, reasons
 from vnicd.check.complaint import ANSWER, CROSS, LEAVE, RECEIVE, RETURN, SEND, Complaint, Point
 from vnicd.check.facts import End, Facts, Kind, Trace, Way
 from vnicd.check.steps import Judged, Step, Steps, family_of
+from vnicd.spec.names import lo_down
 
 
 @dataclass(frozen=True)
@@ -184,14 +185,27 @@ class _Way:
         if kind is Kind.NEIGHBOUR:
             there = back = {}
 
-        def packet(words: dict[str, Any], iif: str = "", oif: str = "") -> firewall.Packet:
-            return firewall.Packet(way.version, protocol, iif=iif, oif=oif, **words)
+        def packet(words: dict[str, Any], iif: str = "", oif: str = "", **more: Any) -> firewall.Packet:
+            return firewall.Packet(way.version, protocol, iif=iif, oif=oif, **words, **more)
 
-        if far.kind == "outside" and stage is CROSS and self.facts.is_routed:
-            yield far, packet(there, self.facts.vnic, far.ifname), firewall.HOOKS_THROUGH
-        elif stage in (SEND, LEAVE):
+        if far.kind == "outside" and self.facts.is_routed:
+            vnic = self.facts.vnic
+            if stage is CROSS:
+                yield far, packet(there, vnic, far.ifname, vnic=vnic), firewall.HOOKS_THROUGH
+            elif stage is RETURN:
+                answer: dict[str, Any] = {"vnic": vnic, "is_answer": True}
+                yield far, packet(back, far.ifname, vnic, **answer), ("forward", "postrouting")
+                # It is for the machine's own address there.
+                yield (
+                    far,
+                    packet({**back, "target": ""}, far.ifname, **answer),
+                    ("ingress", "prerouting"),
+                )
+        if far.kind == "outside" and stage in (CROSS, ANSWER, RETURN):
+            return
+        if stage in (SEND, LEAVE):
             yield near, packet(there, oif=near.ifname), firewall.HOOKS_OUT
-        elif stage is ANSWER and far.kind != "outside":
+        elif stage is ANSWER:
             if kind is not Kind.ECHO or not far.grew("Icmp.InEchos" if way.version == 4 else "Icmp6InEchos"):
                 yield far, packet(there, far.ifname), firewall.HOOKS_IN
             yield far, packet(back, oif=far.ifname), firewall.HOOKS_OUT
@@ -226,18 +240,15 @@ class _Way:
             cause = (
                 f"the daemon of {sender.name}, pid {sender.daemon.pid}, takes no frames from {sender.ifname}"
             )
+            again = f"kill {sender.daemon.pid}" if sender.kind == "host" else _restart(sender)
             return Complaint(
-                step,
-                cause,
-                f"vnicctl debug trace {sender.name}; if it hangs: kill {sender.daemon.pid}",
-                frozenset(),
+                step, cause, f"vnicctl debug trace {sender.name}; if it hangs: {again}", frozenset()
             )
-        if receiver.given == 0:
+        if receiver.given == 0 and sender.kind != "outside":  # else it may not have got so far
             pid = receiver.daemon.pid
             cause = f"frames for {receiver.name} wait: its daemon, pid {pid}, gives none to {receiver.ifname}"
-            remedy = (
-                f"vnicctl debug link {sender.name} {receiver.name}; if it hangs: kill {receiver.daemon.pid}"
-            )
+            again = f"kill {pid}" if receiver.kind == "host" else _restart(receiver)
+            remedy = f"vnicctl debug link {sender.name} {receiver.name}; if it hangs: {again}"
             return Complaint(step, cause, remedy, frozenset())
         return None
 
@@ -256,12 +267,16 @@ class _Way:
             yield f"{text}; to know why: vnicctl check {far} {near}"
         if way.there.mtu and self.near.link and way.there.mtu < self.near.link.mtu:
             yield f"{near} has learned that the path to {way.target} takes {way.there.mtu} bytes only"
-        lo = self.far.scene.links.get("lo") if self.far.scene else None
-        if lo is not None and not lo.is_up:
-            remedy = f"{reasons.exec_in(self.far)}ip link set lo up"
-            yield f"lo of {far} is down, so its own programs can't reach each other ({remedy})"
+        for end in (self.near, self.far):
+            lo = end.scene.links.get("lo") if end.scene else None
+            if lo is not None and not lo.is_up and end.kind == "partition":
+                yield ": ".join(lo_down(end.name))
         if not self.reached and not self.is_excused:
             yield from (each.cause for each in self.complaints if each.cause not in blamed)
+
+
+def _restart(end: End) -> str:
+    return f"vnicctl partition restart {end.name}"
 
 
 def point_of_echo(facts: Facts, way: Way) -> Point:

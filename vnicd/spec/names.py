@@ -16,6 +16,12 @@ SUFFIX = "vnicd.internal"
 TTL_S = 5
 
 
+def lo_down(name: str) -> tuple[str, str]:
+    """What is said of a partition whose loopback interface is down, which its SERVER is at; and the remedy."""
+    text = f"lo of {name} is down, so names are not answered there"
+    return text, f"vnicctl exec {name} -- ip link set lo up"
+
+
 COMMON = "# Made by vnicd: partitions find each other by name."
 """The first line of files that are for no partition alone."""
 

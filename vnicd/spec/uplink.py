@@ -327,6 +327,12 @@ def without_address(spec: UplinkSpec, partitions: Mapping[str, Iterable[str]]) -
     return found
 
 
+def gift(subnets: Iterable[str], free: Iterable[str]) -> str:
+    """The options of `partition set` that give a partition addresses of nat mode's subnets, and their gateways."""
+    addresses = [f"--address {each}" for each in free] or ["--address ..."]
+    return " ".join([*addresses, *(f"--gateway {ipaddress.ip_interface(text).ip}" for text in subnets)])
+
+
 def default_gateways(spec: UplinkSpec, addresses: Iterable[str]) -> tuple[str, ...]:
     """In nat mode, the hosting partition for each family in which an address is of the subnet."""
     own = [ipaddress.ip_interface(text).ip for text in addresses]

@@ -281,6 +281,33 @@ def test_the_cause_is_named(harm: Callable[[Facts], None], words: str) -> None:
     assert "failed" in {step.status for step in verdict.steps}
 
 
+@pytest.mark.parametrize(
+    ("harm", "name", "words"),
+    [
+        (lost_address, "addresses", "failed green has lost 10.77.0.2/24"),
+        (lost_route, "route", "failed blue: none (Network is unreachable); green: vnic0"),
+        (full_daemon, "daemons", "failed host up, blue up, green up without free descriptors"),
+        (other_mac, "interfaces", "failed blue vnic0 up, MTU 1500, MAC 02:00:00:00:99:99; green vnic0 up, MTU 1500"),
+        (xdp, "interfaces", "failed blue vnic0 up, MTU 1500; green vnic0 up, MTU 1500, XDP"),
+    ],
+)  # fmt: skip
+def test_a_step_that_failed_does_not_read_as_if_all_were_well(
+    harm: Callable[[Facts], None], name: str, words: str
+) -> None:
+    facts = pair()
+    harm(facts)
+    (step,) = (each for each in judge(facts).steps if each.name == name)
+    assert f"{step.status} {step.detail}" == words
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "blue"), (1, "green")])
+def test_names_are_not_answered_where_lo_is_down(number: int, name: str) -> None:
+    facts = pair()
+    (blue, green)[number](facts).links["lo"].is_up = False
+    text = f"lo of {name} is down, so names are not answered there"
+    assert judge(facts).notes == [f"{text}: vnicctl exec {name} -- ip link set lo up"]
+
+
 # ------------------------------------------------------------------------------ wrong, though probes come through
 
 
@@ -297,6 +324,9 @@ def test_mtus_that_differ() -> None:
     green(facts).links["vnic0"].mtu = 1400
     verdict = judge(facts)
     assert verdict.reached and "blue has 1500, green has 1400" in causes(verdict)
+    (step,) = (each for each in verdict.steps if each.name == "large")
+    words = "packets of 1500 bytes come through, but the MTUs differ: 1500 and 1400"
+    assert (step.status, step.detail) == ("warn", words)
     remedy = "vnicctl exec green -- ip link set vnic0 mtu 1500"
     assert verdict.findings[0].remedy == f"vnicd puts it back within 3 s; or: {remedy}"
 

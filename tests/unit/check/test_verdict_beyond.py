@@ -113,6 +113,28 @@ def test_a_firewall_is_named_where_the_probe_vanished() -> None:
     assert "the firewall of blue" in causes(judge(facts))
 
 
+def test_the_machine_forwards_neither_way() -> None:
+    chain = {"family": "inet", "table": "mine", "name": "fw", "hook": "forward", "policy": "drop"}
+    for stage in ("cross", "return"):
+        facts = outside()
+        facts.vnic, facts.is_routed = "vnicd0", True
+        facts.far.after = Tally(nft={"nftables": [{"chain": chain}]})
+        vanishes(facts, stage)
+        (finding,) = judge(facts).findings
+        assert finding.cause.startswith("the firewall of the machine drops it: chain fw"), stage
+        insert = "nft insert rule inet mine fw"
+        assert finding.remedy == f"{insert} iifname vnicd0 accept && {insert} oifname vnicd0 accept"
+
+
+def test_no_daemon_is_blamed_for_what_an_answer_from_outside_does_not_reach() -> None:
+    facts = outside()
+    facts.near.given = 0
+    vanishes(facts, "return")
+    (finding,) = judge(facts).findings
+    assert "does not get from the uplink to blue" in finding.cause
+    assert not {"kill", "debug"} & set(finding.remedy.split())
+
+
 # --------------------------------------------------------------------------------------------------- outside
 
 
@@ -151,3 +173,34 @@ def test_the_way_outside(harm: Callable[[Facts], None], words: str) -> None:
     assert judge(facts).is_well
     harm(facts)
     assert words in causes(judge(facts))
+
+
+def steps(facts: Facts) -> dict[str, str]:
+    return {step.name: f"{step.status} {step.detail}" for step in judge(facts).steps}
+
+
+def test_a_target_that_is_off_fails_behind_the_uplink() -> None:
+    facts = outside()
+    not_known_at_the_wire(facts)
+    assert steps(facts)["uplink"] == "ok eth1 (nat) is up"
+    assert steps(facts)["crossed"] == "failed nobody answers for 192.0.2.1 at eth1"
+
+
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        ({"blue": ["10.78.0.2/24"]}, "--address 10.78.0.2/24 --gateway 10.78.0.1"),
+        ({}, "--address CIDR --gateway ADDRESS"),
+    ],
+)
+def test_no_address_for_the_way_outside(free: dict[str, list[str]], words: str) -> None:
+    facts = outside()
+    assert facts.uplink is not None and facts.near.scene is not None
+    facts.uplink |= {"without_address": free, "subnets": ["10.78.0.1/24"] if free else []}
+    facts.near.addresses, facts.near.scene.addresses = (), []
+    facts.ways[0].source, facts.ways[0].there = "", Route(error="Network is unreachable")
+    facts.ways[0].echo = Trace(error="Network is unreachable")
+    (finding,) = judge(facts).findings
+    assert finding.remedy == f"vnicctl partition set blue {words}"
+    assert steps(facts)["addresses"] == "failed blue has no address"
+    assert steps(facts)["route"].startswith("failed ")

@@ -94,7 +94,7 @@ def set_(
       vnicctl uplink set eth1 --mode shared
       vnicctl uplink set eth1 --mode nat --subnet 10.9.0.0/24
     """
-    from vnicd.spec.uplink import make_uplink
+    from vnicd.spec.uplink import gift, make_uplink
 
     spec = make_uplink(nic, mode, subnets, publish, propagate_link)
     data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
@@ -105,7 +105,7 @@ def set_(
         click.echo(f"warning: {DEFAULT_ROUTE.format(nic=data['nic'])}", err=True)
     for name, free in data["without_address"].items():
         text = f"partition {name} has no address of {_subnets(data)}, and so no way out"
-        click.echo(f"warning: {text}: vnicctl partition set {name} {_gift(data, free)}", err=True)
+        click.echo(f"warning: {text}: vnicctl partition set {name} {gift(data['subnets'], free)}", err=True)
 
 
 @uplink.command(name="none")
@@ -218,12 +218,6 @@ def _of_nic(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _subnets(data: dict[str, Any]) -> str:
     return " or ".join(str(ip_interface(text).network) for text in data["subnets"])
-
-
-def _gift(data: dict[str, Any], free: list[str]) -> str:
-    """The options that give a partition the addresses of nat mode's subnets, and their gateways."""
-    addresses = [f"--address {each}" for each in free] or ["--address ..."]
-    return " ".join([*addresses, *(f"--gateway {ip_interface(text).ip}" for text in data["subnets"])])
 
 
 def _speed(data: dict[str, Any]) -> str:
