@@ -25,6 +25,9 @@ main() {
     mkdir "$BASE"
     mount -t tmpfs -o mode=755 container "$BASE"
     mkdir "$BASE"/{upper,work,root}
+    # The files of fabrics that run on this machine meanwhile are hidden, by a device that says that nothing is there.
+    mkdir -m 755 "$BASE/upper/etc"
+    mknod "$BASE/upper/etc/netns" c 0 0
     mount -t overlay -o "lowerdir=/,upperdir=$BASE/upper,workdir=$BASE/work" container "$BASE/root"
     # What systemd-nspawn notes of running containers is not for this machine to see, nor to be left behind.
     mkdir -p /run/systemd
