@@ -97,6 +97,18 @@ def add_address(route: IPRoute, index: int | None, text: str) -> None:
     )
 
 
+def has_address(index: int, text: str) -> bool:
+    """Whether the interface with this index has this IPv6 address."""
+    wanted = ipaddress.ip_interface(text)
+    with IPRoute() as route:
+        found = route.get_addr(index=index, family=socket.AF_INET6)
+    return any(
+        ipaddress.ip_address(each.get_attr("IFA_ADDRESS")) == wanted.ip
+        and each["prefixlen"] == wanted.network.prefixlen
+        for each in found
+    )
+
+
 def family_of(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 

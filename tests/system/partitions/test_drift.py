@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from tests.framework.fabric.fabric import Fabric
 from tests.framework.fabric.partition import Partition
 from tests.framework.waiting import wait_until
+from vnicd.spec.addresses import link_local
 
 WITHIN = 15.0
 """Seconds; two are what it takes at most on an idle machine."""
@@ -84,6 +86,17 @@ def test_set_down_it_stays_down_and_set_up_it_is_whole(shared: Fabric, ours: Par
     wait_until(
         lambda: ours.info["mended"] > before and is_whole(ours), WITHIN, "also when that was but a moment"
     )
+
+
+def test_a_link_local_address_of_another_mac_goes_with_it(ours: Partition) -> None:
+    change(ours, "link set IF address 02:00:00:00:00:67", "link set IF down", "link set IF up")
+    own = link_local(ours.mac)
+
+    def link_locals() -> list[str]:
+        shown = ours.run(["ip", "-j", "-6", "addr", "show", "dev", ours.ifname, "scope", "link"]).stdout
+        return [each["local"] for link in json.loads(shown) if link for each in link["addr_info"] if each]
+
+    wait_until(lambda: is_whole(ours) and link_locals() == [own], WITHIN, "it has that of its own MAC alone")
 
 
 def test_in_a_namespace_of_another_it_is_named(shared: Fabric, attached: Partition) -> None:

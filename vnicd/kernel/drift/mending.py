@@ -15,7 +15,7 @@ from vnicd.errors import Invalid, VnicdError
 from vnicd.kernel import interface, netns, readdress, tap, vnic
 from vnicd.kernel.drift import seen
 from vnicd.packet import announcement
-from vnicd.spec.addresses import host
+from vnicd.spec.addresses import host, link_local
 from vnicd.spec.drift import Drift, Kind, Seen, drift, to_mend
 from vnicd.spec.partition import PartitionSpec
 
@@ -61,12 +61,20 @@ def _inside(spec: PartitionSpec, name: str, mtu: int | None, dropped: bool, is_d
 def _mend(spec: PartitionSpec, now: Seen, mtu: int, each: Drift) -> None:
     if each.kind is Kind.MAC:
         interface.set_mac(now.index, spec.mac)
+        _renew_link_local(now, spec.mac)
     elif each.kind is Kind.MTU:
         vnic.set_mtu(now.ifname, mtu)
     elif each.kind is Kind.ADDRESS:
         _add_address(now, each.value)
     elif each.kind is Kind.ROUTE:
         vnic.add_default_routes(now.ifname, [each.value], spec.addresses)
+
+
+def _renew_link_local(now: Seen, mac: str) -> None:
+    """An IPv6 link-local address that the kernel has made of the other MAC stays, and is nobody's to send from."""
+    made = f"{link_local(now.mac)}/64"
+    if interface.has_address(now.index, made):
+        readdress.change(now.ifname, [made], [f"{link_local(mac)}/64"])
 
 
 def _add_address(now: Seen, text: str) -> None:
