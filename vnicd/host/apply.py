@@ -92,10 +92,11 @@ class Applier:
         async with self.lock:
             self.fabric.check_ready()
             port = self.fabric.ports.get(params.get("name"))
+            before = port.to_json()
             spec = altered(port.spec, words)
             await self.checker.check_change(port, spec)
             await self.fabric.reconfigure(port, spec)
-        return port.to_json()
+            return {**port.to_json(), "before": before}
 
     async def apply_at_start(self, declared: Declared, stop: asyncio.Event) -> None:
         """Apply what was declared before anybody could ask; what fails is logged. It ends early when `stop` is set.

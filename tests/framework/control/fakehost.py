@@ -125,7 +125,7 @@ ANSWERS: dict[str, Answer] = {
     "partition.list": {"partitions": [BLUE, GREEN, RED]},
     "partition.show": BLUE,
     "partition.add": BLUE,
-    "partition.set": BLUE,
+    "partition.set": {**BLUE, "before": BLUE},
     "partition.remove": {},
     "partition.restart": BLUE,
     "fabric.check": {"checks": []},

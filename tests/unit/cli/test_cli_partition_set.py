@@ -31,23 +31,19 @@ def test_only_what_was_named_is_sent(
     host: FakeHost, command: str, argv: list[str], params: dict[str, Any]
 ) -> None:
     assert main(["partition", command, "blue", *argv]) == 0
-    assert host.requests == [
-        ("partition.show", {"name": "blue"}),
-        ("partition.set", {"name": "blue", **params}),
-    ]
+    assert host.requests == [("partition.set", {"name": "blue", **params})]
 
 
 def test_what_has_changed_is_told(host: FakeHost, capsys: Captured) -> None:
     before = partition("blue", 1, gateways=["10.77.0.9"], rate=None, rate_in=10**7)
     after = {**before, "addresses": ["10.77.0.5/24", "fd00:77::1/64"], "gateways": [], "mtu": 9000}
-    host.answers["partition.show"] = before
-    host.answers["partition.set"] = {**after, "rate": 10**8, "rate_in": None}
+    host.answers["partition.set"] = {**after, "rate": 10**8, "rate_in": None, "before": before}
     assert main(["partition", "set", "blue", "--rate", "100mbit"]) == 0
     assert capsys.readouterr().out == (
         "blue: addresses -10.77.0.1/24 +10.77.0.5/24, gateways -10.77.0.9, mtu 1500 -> 9000, "
         "rate unlimited -> 100mbit, rate_in 10mbit -> unlimited\n"
     )
-    host.answers["partition.set"] = before
+    host.answers["partition.set"] = {**before, "before": before}
     assert main(["partition", "set", "blue", "--mtu", "1500"]) == 0
     assert capsys.readouterr().out == "blue: nothing to change\n"
 

@@ -20,6 +20,8 @@ from vnicd.errors import Invalid, NotFound, Unsupported
 
 LOOK_EVERY_S = 0.2
 
+MOST_LINES = 1_000_000_000
+
 GONE_AFTER_S = 5.0
 """Seconds without a file after which a log that was followed is over; a new one comes at once when it is rotated."""
 
@@ -28,7 +30,12 @@ GONE_AFTER_S = 5.0
 @click.argument("name", default=HOST, shell_complete=daemon_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
 @click.option(
-    "-n", "--lines", "--tail", type=click.IntRange(min=0), metavar="N", help="Print only the last N lines."
+    "-n",
+    "--lines",
+    "--tail",
+    type=click.IntRange(min=0, max=MOST_LINES),
+    metavar="N",
+    help="Print only the last N lines.",
 )
 def logs(name: str, follow: bool, lines: int | None) -> None:
     """Print the log of a daemon.

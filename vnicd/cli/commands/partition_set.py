@@ -84,8 +84,8 @@ def set_(
         params["mtu"] = None if mtu == AUTO else int(mtu) if mtu.isdecimal() else mtu
     if not params:
         raise click.UsageError("name what is to change")
-    before = call("partition.show", {"name": name})
     after = call("partition.set", {"name": name, **params}, timeout=CHANGE_TIMEOUT)
+    before = after["before"]
     changed = [
         _told(key, before.get(key), after.get(key)) for key in SHOWN if before.get(key) != after.get(key)
     ]
