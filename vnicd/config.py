@@ -122,6 +122,14 @@ NAMES: dict[str, bool | str] = {"on": True, "local": "local", "off": False}
 """The values of `names`, by what they are called on the command line."""
 
 
+def option_words(name: str, value: object) -> str:
+    """An option of a fabric's file as it is given to `vnicctl up`."""
+    if name == "names":
+        value = next(word for word, mode in NAMES.items() if mode == value)
+    shown = f"{value:g}" if isinstance(value, float) else value
+    return f"--{name.replace('_', '-')} {shown}"
+
+
 def wanted_log_level() -> str:
     """The log level in the environment, or an empty text; before the fabric file's, after that of the command line."""
     return os.environ.get("VNICD_LOG_LEVEL", "")

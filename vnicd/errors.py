@@ -67,6 +67,10 @@ class NoHugepages(VnicdError):
     code, exit_code = "no_hugepages", 10
 
 
+TO_READ = "run vnicctl with sudo, or to read, join the group vnicd"
+"""What to do for who may not even read."""
+
+
 class NotPermitted(VnicdError):
     code, exit_code = "not_permitted", 11
 

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from vnicd.config import KEPT_LOGS
+from vnicd.process import readers
 from vnicd.process.repeats import Repeats
 from vnicd.protocol import log_line
 
@@ -39,6 +40,9 @@ STDERR = 2
 
 JOURNAL_VARIABLE = "JOURNAL_STREAM"
 """By this systemd tells which device and inode is its end of standard error (systemd.exec(5))."""
+
+LIBRARIES = ("asyncio", "pyroute2")
+"""Whose loggers say nothing below a warning."""
 
 ALWAYS = "always_said"
 """What `extra` of a message has that is said however often it comes."""
@@ -197,8 +201,14 @@ def is_at(fd: int, path: Path) -> bool:
 
 
 def open_log(path: Path) -> int:
-    """A descriptor of a log file, made if there is none, which writes at its end wherever that is."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    """A descriptor of a log file, made if there is none, which reads, and writes at its end wherever that is."""
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, readers.MODE)
+    try:
+        readers.open_file(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def take_over(fd: int) -> None:
@@ -238,7 +248,11 @@ def begin(level: str, fields: dict[str, str], file: Path | None = None, small: b
 
 def _handler(fields: dict[str, str], file: Path | None, small: bool) -> logging.Handler:
     if not is_journal():
-        return LogFile(file) if file is not None and is_at(STDERR, file) else StandardError(False)
+        if file is None or not is_at(STDERR, file):
+            return StandardError(False)
+        with suppress(OSError):  # it may be somebody else's
+            readers.open_file(STDERR)
+        return LogFile(file)
     if not small:
         with suppress(ImportError):
             return Journal(fields)
@@ -250,8 +264,14 @@ def has_begun() -> bool:
 
 
 def set_level(level: str) -> None:
-    """The least level of log_line.LEVELS that is said; changes that somebody asked for are said at each."""
-    logging.getLogger().setLevel(log_line.LEVELS[level])
+    """The least level of log_line.LEVELS that is said; changes that somebody asked for are said at each.
+
+    Libraries say what they wait for, many times a second, and that helps nobody here.
+    """
+    least = log_line.LEVELS[level]
+    logging.getLogger().setLevel(least)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
 
 
 def known_level(level: str, otherwise: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError, from_code
+from vnicd.errors import TO_READ, NotPermitted, NotRunning, TimedOut, VnicdError, from_code
 
 MAX_REQUEST = 1 << 20
 """Longest request line in bytes that the hosting daemon reads: a fabric of the most partitions fits well."""
@@ -82,10 +82,7 @@ class Client:
                     f"no hosting daemon answers at {self.path}", "start one with: vnicctl up"
                 ) from error
             except PermissionError as error:
-                raise NotPermitted(
-                    f"not allowed to use {self.path}",
-                    "run vnicctl with sudo, or to read, join the group vnicd",
-                ) from error
+                raise NotPermitted(f"not allowed to use {self.path}", TO_READ) from error
             except TimeoutError as error:
                 raise TimedOut(
                     f"the hosting daemon did not answer {method} in {timeout:g} s", "see: vnicctl doctor"

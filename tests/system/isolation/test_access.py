@@ -28,6 +28,7 @@ from tests.system.conftest import MakeFabric
 from vnicd.errors import BY_CODE
 from vnicd.host.control import access
 from vnicd.host.control.server import MAX_OF_OWNER
+from vnicd.process import readers
 from vnicd.protocol.control import request
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.uplink import UplinkSpec
@@ -57,10 +58,10 @@ def guarded(make_module_fabric: MakeFabric) -> Fabric:
 @pytest.fixture(scope="module")
 def gid(guarded: Fabric) -> Iterator[int]:
     """A group whose members may read: that of vnicd, or where there is none a number that stands in for it."""
-    number = access.group_id() or 47_110
+    number = readers.group_id() or 47_110
     os.chown(path(guarded), 0, number)
     yield number
-    os.chown(path(guarded), 0, access.group_id())
+    os.chown(path(guarded), 0, readers.group_id())
 
 
 def path(fabric: Fabric) -> Path:
@@ -109,9 +110,24 @@ def answer_time(fabric: Fabric) -> float:
 def test_the_socket_is_open_to_root_and_the_group(fabric: Fabric) -> None:
     fabric.up()
     status = path(fabric).stat()
-    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o660, 0, access.group_id())
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o660, 0, readers.group_id())
     names = {entry.gr_gid: entry.gr_name for entry in grp.getgrall()}
     assert names[status.st_gid] == ("vnicd" if "vnicd" in names.values() else "root")
+
+
+def test_files_are_for_root_and_the_group(guarded: Fabric, gid: int) -> None:
+    """The logs and the state; others are told so."""
+    log = guarded.runtime / "log" / "host.log"
+    for file in (log, log.with_name(f"{guarded.name('blue')}.log"), guarded.runtime / "state.json"):
+        status = file.stat()
+        assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o640, 0, readers.group_id())
+    for words in ("logs", "logs {blue}"):
+        done = run_as(guarded, NOBODY, NOBODY, words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (11, "", 1)
+        assert "not allowed to read" in done.stderr and "join the group vnicd" in done.stderr
+    os.chown(log, 0, gid)
+    done = run_as(guarded, NOBODY, gid, "logs")
+    assert done.returncode == 0 and " ready" in done.stdout
 
 
 @pytest.mark.parametrize("words", READS)

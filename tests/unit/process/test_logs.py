@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +80,25 @@ def test_a_traceback_and_a_long_text_end_somewhere(gate: tuple[logging.Logger, G
         log.exception("a task failed")
     assert sink.said[0][0].startswith("a task failed\nTraceback")
     assert len(sink.said[0][0]) == logs.LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize(("level", "least"), [("debug", logging.WARNING), ("error", logging.ERROR)])
+def test_libraries_say_what_is_grave_alone(level: str, least: int) -> None:
+    before = {name: logging.getLogger(name).level for name in ("", *logs.LIBRARIES)}
+    try:
+        logs.set_level(level)
+        assert logging.getLogger("pyroute2.netlink.core").getEffectiveLevel() == least
+        assert logging.getLogger("vnicd.host").isEnabledFor(logging.DEBUG) == (level == "debug")
+    finally:
+        for name, number in before.items():
+            logging.getLogger(name).setLevel(number)
+
+
+def test_a_log_is_not_for_all(tmp_path: Path) -> None:
+    """Also one that an earlier version has made."""
+    path = tmp_path / "blue.log"
+    path.touch(mode=0o644)
+    for _ in range(2):
+        os.close(logs.open_log(path))
+        assert path.stat().st_mode & 0o7777 == 0o640
+        path.unlink(missing_ok=True)

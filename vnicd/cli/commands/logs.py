@@ -16,7 +16,7 @@ import click
 from vnicd.cli import process, units
 from vnicd.cli.params import HOST, daemon_names
 from vnicd.config import Paths
-from vnicd.errors import Invalid, NotFound, Unsupported
+from vnicd.errors import TO_READ, Invalid, NotFound, NotPermitted, Unsupported
 
 LOOK_EVERY_S = 0.2
 
@@ -57,11 +57,18 @@ def logs(name: str, follow: bool, lines: int | None) -> None:
     if found["unit"]:
         _become_journalctl(found["unit"], follow, lines)
     with ExitStack() as stack:
-        files = [stack.enter_context(open(path, "rb")) for path in found["files"]]
+        files = [stack.enter_context(_open(path)) for path in found["files"]]
         for line in deque(chain.from_iterable(files), maxlen=lines):
             _print(line.rstrip(b"\n"))
         if follow:
             _follow(Paths.from_environment().log(name), files[-1])
+
+
+def _open(path: str | Path) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except PermissionError as error:
+        raise NotPermitted(f"not allowed to read {path}", TO_READ) from error
 
 
 def _become_journalctl(unit: str, follow: bool, lines: int | None) -> NoReturn:
@@ -93,7 +100,7 @@ def _follow(path: Path, file: IO[bytes]) -> None:
             seen_at = time.monotonic()
             own = os.fstat(file.fileno())
             if now.st_ino != own.st_ino:
-                file = path.open("rb")
+                file = _open(path)
                 continue
             if own.st_size < file.tell():  # it was emptied
                 file.seek(0)

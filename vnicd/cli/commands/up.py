@@ -15,7 +15,7 @@ import click
 from vnicd.cli import process
 from vnicd.cli.client import call
 from vnicd.cli.spinner import Spinner
-from vnicd.config import NAMES, Options, Paths, make_options
+from vnicd.config import NAMES, Options, Paths, make_options, option_words
 from vnicd.errors import AlreadyRunning, Invalid, NotPermitted, NotRunning, TimedOut
 
 READY_TIMEOUT = 60.0
@@ -83,16 +83,10 @@ def up(hugepages: str, idle_timeout: float, poll_us: int, log_level: str | None,
 
 
 def _host_command(options: Options, is_level_given: bool) -> list[str]:
-    return process.command(
-        "host",
-        *("--hugepages", options.hugepages),
-        *("--idle-timeout", f"{options.idle_timeout:g}"),
-        *("--poll-us", str(options.poll_us)),
-        *("--names", next(word for word, mode in NAMES.items() if mode == options.names)),
-        *(
-            ("--log-level", options.log_level) if is_level_given else ()
-        ),  # else that of the environment counts
-    )
+    names = ["hugepages", "idle_timeout", "poll_us", "names"]
+    names += ["log_level"] if is_level_given else []  # else that of the environment counts
+    words = [word for name in names for word in option_words(name, getattr(options, name)).split()]
+    return process.command("host", *words)
 
 
 def _refuse_second(paths: Paths) -> None:
@@ -114,7 +108,7 @@ def _log(paths: Paths) -> Iterator[IO[bytes]]:
         for directory in (paths.root, paths.logs):
             _make_directory(directory)
         new_log = not paths.log("host").exists()
-        with open(paths.log("host"), "a+b") as log:
+        with open(paths.log("host"), "a+b", opener=lambda path, flags: os.open(path, flags, 0o640)) as log:
             yield log
     except AlreadyRunning:
         # Another `up` was faster, and the files are its.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vnicd.errors import Invalid, NotPermitted
+from vnicd.process import readers
 from vnicd.protocol.control import MAX_REQUEST
 
 ROOT = 0
-
-GROUP = "vnicd"
-"""Its members may read."""
 
 MAX_READING_REQUEST = 4096
 """Longest request line in bytes of somebody who may only read; root's is MAX_REQUEST."""
@@ -81,15 +78,7 @@ def longest_request(uid: int) -> int:
     return MAX_REQUEST if uid == ROOT else MAX_READING_REQUEST
 
 
-def group_id() -> int:
-    """The group that may read; that of root where there is no such group."""
-    try:
-        return grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        return 0
-
-
 def open_to_group(path: Path) -> None:
     """Make a socket file one that root and our group can connect to."""
-    os.chown(path, 0, group_id())
+    os.chown(path, 0, readers.group_id())
     path.chmod(0o660)

@@ -73,7 +73,8 @@ class LogFiles:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LARGEST))
             end = log.read(LARGEST)
             logs.shift(path, keep=True)
-            path.with_name(f"{path.name}.1").write_bytes(end)
+            with os.fdopen(logs.open_log(path.with_name(f"{path.name}.1")), "wb") as old:
+                old.write(end)
             log.truncate(0)
 
 

@@ -15,7 +15,7 @@ from vnicd.host.partitions import last_words
 from vnicd.host.partitions.last_words import Deaths
 from vnicd.host.ports.port import Port
 from vnicd.kernel import process
-from vnicd.process import privileges
+from vnicd.process import logs, privileges
 
 BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0
 """Seconds before a daemon that died young is started again; doubles each time."""
@@ -160,8 +160,8 @@ class Children(Supervisor):
     def start(self, port: Port) -> None:
         name = port.spec.name
         self.paths.logs.mkdir(mode=0o755, exist_ok=True)
-        with self.paths.log(name).open("ab") as log:
-            before = log.tell()
+        with os.fdopen(logs.open_log(self.paths.log(name)), "ab") as log:
+            before = os.fstat(log.fileno()).st_size
             child = subprocess.Popen(
                 [sys.executable, "-m", "vnicd", "partition", name],
                 stdin=subprocess.DEVNULL,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vnicd.errors import Resources, VnicdError
+from vnicd.errors import TO_READ, NotPermitted, Resources, VnicdError
 from vnicd.kernel.netns import Home
 from vnicd.native.directory import MAX_PORTS
+from vnicd.process import readers
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.uplink import UplinkSpec
 
@@ -49,6 +50,7 @@ def save(
     scratch = path.with_suffix(".new")
     try:
         with scratch.open("w") as file:
+            readers.open_file(file.fileno())
             json.dump(
                 {"version": 1, "units": units, "mac_seed": mac_seed, "uplink": about, "partitions": items},
                 file,
@@ -75,6 +77,8 @@ def load(path: Path) -> tuple[list[Saved], UplinkSpec | None]:
         return found, UplinkSpec.from_json(about) if about is not None else None
     except FileNotFoundError:
         return [], None
+    except PermissionError as error:
+        raise NotPermitted(f"not allowed to read {path}", TO_READ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, VnicdError) as error:
         raise VnicdError(f"{path} is damaged: {error}", HINT) from error
 

@@ -16,7 +16,7 @@ from vnicd.errors import Invalid, NotPermitted
 from vnicd.host import main
 from vnicd.host.control import access
 from vnicd.host.control.access import RULES, Rule, check
-from vnicd.process import unix_sockets
+from vnicd.process import readers, unix_sockets
 from vnicd.protocol.control import MAX_REQUEST
 
 READING = {"fabric.check", "fabric.ping", "status", "links", "stats", "partition.list", "partition.show", "uplink.show",
@@ -124,7 +124,7 @@ def test_a_socket_is_opened_to_the_group(tmp_path: Path, monkeypatch: pytest.Mon
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "sock"))
         for name, gid in ((group.gr_name, group.gr_gid), ("there-is-no-such-group", 0)):
-            monkeypatch.setattr(access, "GROUP", name)
+            monkeypatch.setattr(readers, "GROUP", name)
             access.open_to_group(tmp_path / "sock")
             status = (tmp_path / "sock").stat()
             assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o660, 0, gid)

@@ -54,6 +54,11 @@ def test_damage_says_nothing_of_units(path: Path, text: str) -> None:
     assert not has_units(path)
 
 
+def test_the_state_is_not_for_all(path: Path) -> None:
+    save(path, [BLUE])
+    assert path.stat().st_mode & 0o7777 == 0o640
+
+
 def test_no_state_is_an_empty_fabric(path: Path) -> None:
     assert load(path) == ([], None)
     save(path, [])
