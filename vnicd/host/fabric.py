@@ -37,6 +37,7 @@ from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.kernel.limits.raised import SharedLimit
 from vnicd.native import directory
 from vnicd.process import logs, privileges, trace, trace_files
+from vnicd.protocol.log_line import NOTICE
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import plan
 from vnicd.spec.uplink import UplinkSpec
@@ -285,7 +286,7 @@ class Fabric:
 
     async def _conclude(self, port: Port) -> None:
         """The namespace of somebody else is gone that a partition was in: so is the partition."""
-        log.warning("partition %s ends: its namespace %s is gone", port.spec.name, port.spec.netns_path)
+        log.log(NOTICE, "partition %s ends: its namespace %s is gone", port.spec.name, port.spec.netns_path)
         await self._remove(port)
         self.on_change()
 
@@ -397,7 +398,9 @@ class Fabric:
             return
         port.daemon_died()
         self.relay.announce(port, directory.DOWN)
-        if port.number in self.reconciler.ending:
+        if port in self.reconciler.untold:
+            pass  # what that means is found out next
+        elif port.number in self.reconciler.ending:
             log.info("the daemon of partition %s is started again", port.spec.name)
         else:
             words = self.supervisor.deaths_of(port).words

@@ -57,6 +57,8 @@ def _table() -> list[str]:
 def test_it_ends_with_its_last_process_and_can_come_again(shared: Fabric) -> None:
     """Name and address are free at once; the peer, which has a direct link, hears of it."""
     peer = shared.add("watcher", "10.92.0.1/24")
+    log = shared.runtime / "log" / "host.log"
+    before = len(log.read_text())
     for _ in range(2):
         container = Container(shared)
         box = shared.add("box", "10.92.0.2/24", netns=container.path)
@@ -66,8 +68,9 @@ def test_it_ends_with_its_last_process_and_can_come_again(shared: Fabric) -> Non
         container.end()
         wait_for_its_end(shared, box)
         assert peer.ping(box.ip, "-W", "0.3", count=1).received == 0
-    log = (shared.runtime / "log" / "host.log").read_text()
-    assert f"partition {box.name} ends: its namespace {container.path} is gone" in log
+    said = [line.split(" ", 1)[1] for line in log.read_text()[before:].splitlines() if box.name in line]
+    assert f"notice partition {box.name} ends: its namespace {container.path} is gone" in said
+    assert not [line for line in said if line.startswith(("warning", "error")) or "started again" in line]
 
 
 def test_it_ends_with_its_last_name(shared: Fabric) -> None:

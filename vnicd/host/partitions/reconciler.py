@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+from weakref import WeakSet
 
 from vnicd.errors import NoNamespace, VnicdError
 from vnicd.host.partitions import kernel_ops
@@ -25,9 +26,11 @@ from vnicd.host.partitions.executor import Executor
 from vnicd.host.ports.port import Port, Ports, PortState
 from vnicd.kernel import netns, tap
 from vnicd.process.ticks import until_tick
-from vnicd.spec.plan import plan
+from vnicd.spec.plan import Step, plan
 
 log = logging.getLogger(__name__)
+
+LOST = "the interface of partition %s is gone"
 
 RETRY = 1.0
 """Least seconds before a partition that could not be brought back is tried again."""
@@ -50,6 +53,8 @@ class Reconciler:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.ending: set[int] = set()
         """Ports whose daemon is being ended."""
+        self.untold: WeakSet[Port] = WeakSet()
+        """Attached ports that have lost their interface, be it alone or with their namespace."""
 
     def start(self) -> None:
         self.task(self._watch_namespaces())
@@ -62,9 +67,16 @@ class Reconciler:
             await asyncio.wait(self.tasks)
 
     def lost_tap(self, port: Port) -> None:
-        """The interface was deleted from outside: end the daemon, and its restart makes the interface anew."""
-        if self.replace(port):
-            log.warning("the interface of partition %s is gone", port.spec.name)
+        """The interface was deleted from outside: end the daemon, and its restart makes the interface anew.
+
+        Where the namespace is not ours, it may be that which is gone, and then the partition ends as it should.
+        """
+        if not self.replace(port):
+            return
+        if port.home is not None:
+            self.untold.add(port)
+        else:
+            log.warning(LOST, port.spec.name)
 
     def replace(self, port: Port) -> bool:
         """End a daemon that we can't work with: its restart makes it one of ours. False when that is under way."""
@@ -142,7 +154,13 @@ class Reconciler:
                 actual = await self.actions.kernel(lambda: kernel_ops.observe(port.location, have))
             except NoNamespace:
                 return False
-            await self.actions.execute(plan({port.spec.name: port.spec}, {port.spec.name: actual}), port)
+            if port in self.untold:
+                self.untold.discard(port)
+                log.warning(LOST, port.spec.name)
+            actions = plan({port.spec.name: port.spec}, {port.spec.name: actual})
+            await self.actions.execute(actions, port)
+            if any(action.step is Step.MAKE_NAMESPACE for action in actions):
+                log.info("the namespace of partition %s is made anew", port.spec.name)
         return True
 
     def task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -170,9 +188,9 @@ class Reconciler:
                 if not port.spec.owns_netns or not _is_in_use(port):
                     continue
                 where = tap.whereabouts(port.tap)
-                if where is not None and where != netns.identity(port.spec.netns_path):
+                is_gone = where is not None and where != netns.identity(port.spec.netns_path)
+                if is_gone and self.replace(port):
                     log.warning("the namespace of partition %s is gone", port.spec.name)
-                    await self.actions.end_daemon(port)
 
 
 def _is_in_use(port: Port) -> bool:
