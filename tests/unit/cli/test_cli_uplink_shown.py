@@ -32,8 +32,8 @@ def test_show(host: FakeHost, capsys: Captured, word: str) -> None:
         default route   no
         machine's side  vnicd0
         propagate link  no
-        sent            1,234,587 frames, 1.7GiB
-        received        20 frames, 29.3KiB
+        to the NIC      1,234,587 frames, 1.7GiB
+        from the NIC    20 frames, 29.3KiB
         drops           no_destination 3
         """
     )
@@ -44,9 +44,12 @@ def test_show_of_nat(host: FakeHost, capsys: Captured) -> None:
     host.answers["uplink.show"] = {"uplink": uplink(mode="nat", default_route=True, **more)}
     assert main(["uplink", "show"]) == 0
     out = capsys.readouterr().out
-    assert "gateway         10.9.0.1/24\npublish         8080:web:80\npublish         53:dns:53/udp\n" in out
-    assert "propagate link  yes\n" in out
-    assert "default route   yes" in out
+    assert (
+        "gateway           10.9.0.1/24\npublish           8080:web:80\npublish           53:dns:53/udp\n"
+        in out
+    )
+    assert "propagate link    yes\n" in out
+    assert "default route     yes" in out
 
 
 def test_show_without_a_nic(host: FakeHost, capsys: Captured) -> None:
@@ -55,13 +58,13 @@ def test_show_without_a_nic(host: FakeHost, capsys: Captured) -> None:
     assert main(["uplink", "show"]) == 0
     assert capsys.readouterr().out == dedent(
         """\
-        mode            none
-        state           up
-        machine's side  vnicd0
-        address         10.77.0.254/24
-        sent            1,234,587 frames, 1.7GiB
-        received        20 frames, 29.3KiB
-        drops           no_destination 3
+        mode              none
+        state             up
+        machine's side    vnicd0
+        address           10.77.0.254/24
+        to the machine    1,234,587 frames, 1.7GiB
+        from the machine  20 frames, 29.3KiB
+        drops             no_destination 3
         """
     )
 

@@ -184,6 +184,7 @@ def _show(answer: dict[str, Any]) -> None:
         click.echo("no uplink is set")
         return
     counters = data["counters"]
+    other = "machine" if data["mode"] in ("nat", "none") else "NIC"  # whose frames they are
     output.columns(
         [
             *([("nic", data["nic"])] if data["nic"] else []),
@@ -195,8 +196,8 @@ def _show(answer: dict[str, Any]) -> None:
             *(("address", address) for address in data["addresses"]),
             *(("publish", each) for each in data["publish"]),
             *([("propagate link", "yes" if data["propagate_link"] else "no")] if data["nic"] else []),
-            ("sent", _traffic(counters["tx_frames"], counters["tx_bytes"])),
-            ("received", _traffic(counters["rx_frames"], counters["rx_bytes"])),
+            (f"to the {other}", _traffic(counters["tx_frames"], counters["tx_bytes"])),
+            (f"from the {other}", _traffic(counters["rx_frames"], counters["rx_bytes"])),
             ("drops", units.drops(data["drops"])),
             *([("put back", _repairs(data))] if data["repairs"] else []),
             *(("no address", name) for name in data["without_address"]),
