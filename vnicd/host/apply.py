@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vnicd.config import option_words
 from vnicd.errors import Invalid, VnicdError
 from vnicd.host.checker import Checker
 from vnicd.host.fabric import Fabric
@@ -31,6 +32,7 @@ AT_ONCE = 4
 """Partitions that are added or removed at the same time; the start of a daemon is work for a CPU."""
 
 LATER = "takes effect when vnicd is restarted"
+"""Of options: the hosting daemon reads them from its file when it starts."""
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Outcome:
     """Why it failed; the first error counts."""
     obstacles: list[VnicdError] = field(default_factory=list)
     """Why it can't be made, found before anything was changed."""
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         change = self.change
@@ -52,7 +55,7 @@ class Outcome:
             "done": self.done,
             "error": _about(self.error) if self.error else None,
             "obstacles": [_about(error) for error in self.obstacles],
-            "note": LATER if change.kind == "option" else "",
+            "note": self.note,
         }
 
 
@@ -61,8 +64,10 @@ def _about(error: VnicdError) -> dict[str, str]:
 
 
 class Applier:
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: Fabric, reads_file: bool = False) -> None:
         self.fabric = fabric
+        self.reads_file = reads_file
+        """Whether the hosting daemon is started with a file, as by systemd, which `vnicctl up` does not."""
         self.checker = Checker(fabric)
         self.lock = asyncio.Lock()
 
@@ -154,7 +159,11 @@ class Applier:
             others = {port.spec.name: port.spec for port in self._ports() if port.spec.owner}
             taken = [text for spec in others.values() for text in spec.addresses]
             wanted = changes(desired, actual, taken)
-            outcomes = [Outcome(change) for change in wanted if change.op != "remove" or may_remove]
+            outcomes = [
+                Outcome(change, note=self._note_of(change))
+                for change in wanted
+                if change.op != "remove" or may_remove
+            ]
             bare = {name for name, key in desired.empty if key == "addresses"}
             aim = self.checker.aim({**others, **settle(desired, actual, taken)}, desired.uplink, bare)
             if at_start:
@@ -171,6 +180,15 @@ class Applier:
             await self._bring_back(outcomes, actual)
             await self.fabric.uplink.mend()
             return outcomes
+
+    def _note_of(self, change: Change) -> str:
+        """What is to be done for an option, which nothing here can change."""
+        if change.kind != "option":
+            return ""
+        if self.reads_file:
+            return LATER
+        words = option_words(change.name, change.fields[change.name][1])
+        return f"not changed: vnicctl down, then vnicctl up {words}"
 
     async def _check(self, outcomes: list[Outcome], aim: Aim, may_be_absent: bool = False) -> None:
         """Note what is in the way of each change."""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from vnicd.errors import Invalid, VnicdError
+from vnicd.errors import Exists, Invalid, VnicdError
 from vnicd.host.fabric import Fabric
 from vnicd.host.ports.port import Port
 from vnicd.host.survey import Going, Survey
@@ -83,7 +83,10 @@ class Checker:
         machine = await self.fabric.actions.kernel(survey.run)
         found += await self._of_published(changes, aim, may_be_absent)
         # Of a large fabric it is work for 0.2 s, and others want to be served meanwhile.
-        return found + await asyncio.to_thread(obstacles, changes, aim, machine, may_be_absent)
+        more = await asyncio.to_thread(obstacles, changes, aim, machine, may_be_absent)
+        # What is there already is in its own way: its namespace, its interface.
+        there = [change for change, error in found if isinstance(error, Exists)]
+        return found + [each for each in more if not any(each[0] is change for change in there)]
 
     async def _of_published(self, changes: list[Change], aim: Aim, only_log: bool) -> list[Obstacle]:
         """When the machine starts, addresses may still come, and an uplink is worth more than one of its ports."""
@@ -105,6 +108,10 @@ class Checker:
             try:
                 if port is not None:
                     port.check_member()
+                if change.op == "add" and port is not None and port.spec.owner:
+                    text = f"{change.name} belongs to {', '.join(port.spec.owner)}"
+                    hint = f"take it out of the file, or: vnicctl partition remove {change.name}"
+                    raise Exists(text, hint)
                 if change.op == "add" and change.partition is not None:
                     self.fabric.ports.check_new(change.partition)
             except VnicdError as error:

@@ -49,7 +49,7 @@ class Host:
         handed: socket.socket | None = None,
     ) -> None:
         self.fabric = Fabric(paths, options, self._tell_status)
-        self.applier = Applier(self.fabric)
+        self.applier = Applier(self.fabric, reads_file=declared is not None)
         self.publishing = Publishing(self.fabric.uplink, self.fabric.ports, self.fabric.change_uplink)
         self.declared = declared
         self.lock = lock

@@ -40,5 +40,6 @@ def test_a_file_leaves_alone_what_somebody_else_manages(fabric: Fabric, tmp_path
     file.write_text(f'[partitions."{job.name}"]\naddresses = ["10.95.0.4/24"]\n')
     refused = fabric.cli("apply", str(file), check=False)
     assert refused.returncode == 16
-    assert f"the partition {job.name} exists already" in refused.stdout
+    (why,) = [line for line in refused.stdout.splitlines() if "can't be made" in line]
+    assert f"{job.name} belongs to app=batch, run=7; take it out of the file, or: vnicctl" in why
     assert job.pid == pid

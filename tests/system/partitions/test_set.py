@@ -66,7 +66,7 @@ def change_all(fabric: Fabric) -> None:
     db = fabric.partition("db")
     kept = db.info
     assert set_(fabric, "--rate", "100mbit", "--rate-in", "20mbit") == (
-        "rate unlimited -> 100mbit, rate_in unlimited -> 20mbit"
+        "rate unlimited -> 100mbit, rate_in as rate -> 20mbit"
     )
     assert set_(fabric, "--mtu", "1400") == "mtu 1500 -> 1400"
     assert "mtu 1400" in db.run(["ip", "link", "show", "vnic0"]).stdout
@@ -88,10 +88,8 @@ def change_all(fabric: Fabric) -> None:
     changed = {key for key in now if now[key] != kept[key]} - {"actual"}
     assert changed == {"addresses", "gateways", "mtu", "rate", "rate_in"}
     assert now["drift"] == []
-    assert set_(fabric, "--mtu", "auto", "--rate-in", "0") == "mtu 1400 -> 1500, rate_in 20mbit -> 100mbit"
-    assert set_(fabric, "--rate", "0", "--no-gateway") == (
-        "gateways -10.79.0.3, rate 100mbit -> unlimited, rate_in 100mbit -> unlimited"
-    )
+    assert set_(fabric, "--mtu", "auto", "--rate-in", "0") == "mtu 1400 -> 1500, rate_in 20mbit -> as rate"
+    assert set_(fabric, "--rate", "0", "--no-gateway") == ("gateways -10.79.0.3, rate 100mbit -> unlimited")
     assert set_(fabric, "--rate", "0") == "nothing to change"
     assert "default" not in db.run(["ip", "route"]).stdout
 

@@ -37,11 +37,11 @@ def test_only_what_was_named_is_sent(
 def test_what_has_changed_is_told(host: FakeHost, capsys: Captured) -> None:
     before = partition("blue", 1, gateways=["10.77.0.9"], rate=None, rate_in=10**7)
     after = {**before, "addresses": ["10.77.0.5/24", "fd00:77::1/64"], "gateways": [], "mtu": 9000}
-    host.answers["partition.set"] = {**after, "rate": 10**8, "rate_in": None, "before": before}
+    host.answers["partition.set"] = {**after, "rate": 10**8, "rate_in": 10**8, "before": before}
     assert main(["partition", "set", "blue", "--rate", "100mbit"]) == 0
     assert capsys.readouterr().out == (
         "blue: addresses -10.77.0.1/24 +10.77.0.5/24, gateways -10.77.0.9, mtu 1500 -> 9000, "
-        "rate unlimited -> 100mbit, rate_in 10mbit -> unlimited\n"
+        "rate unlimited -> 100mbit, rate_in 10mbit -> as rate\n"
     )
     host.answers["partition.set"] = {**before, "before": before}
     assert main(["partition", "set", "blue", "--mtu", "1500"]) == 0

@@ -85,11 +85,7 @@ def set_(
     if not params:
         raise click.UsageError("name what is to change")
     after = call("partition.set", {"name": name, **params}, timeout=CHANGE_TIMEOUT)
-    before = after["before"]
-    changed = [
-        _told(key, before.get(key), after.get(key)) for key in SHOWN if before.get(key) != after.get(key)
-    ]
-    click.echo(f"{name}: {', '.join(changed) or 'nothing to change'}")
+    click.echo(f"{name}: {', '.join(_changed(after['before'], after)) or 'nothing to change'}")
 
 
 def _listed(option: str, words: tuple[str, ...], none: bool) -> list[str] | None:
@@ -100,8 +96,16 @@ def _listed(option: str, words: tuple[str, ...], none: bool) -> list[str] | None
     return given if words or none else None
 
 
-def _told(key: str, old: Any, new: Any) -> str:
-    """As apply tells it; what is shown of a partition is what it has, and not what it has it from."""
-    if key == "rate_in":
-        return field_text("partition", "rate", old, new).replace("rate", key, 1)
-    return field_text("partition", key, old, new)
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs, in the words of apply."""
+    return [
+        field_text("partition", key, _told(key, before), _told(key, after))
+        for key in SHOWN
+        if before.get(key) != after.get(key) and _told(key, before) != _told(key, after)
+    ]
+
+
+def _told(key: str, data: dict[str, Any]) -> Any:
+    """What is shown of a partition is what it has, and not what it has it from: a `rate_in` that follows the rate."""
+    value = data.get(key)
+    return None if key == "rate_in" and value == data.get("rate") else value
