@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
@@ -139,6 +139,18 @@ class Fabric:
         """Its names helpers: one, if it has partitions."""
         return {pid for pid, place in daemons(helpers=True).items() if place == self.runtime}
 
+    def kill_all(self) -> None:
+        """SIGKILL for every daemon, also for those that a hosting daemon starts anew meanwhile."""
+
+        def none_is_left() -> bool:
+            pids = self.pids()
+            for pid in pids | self.helpers():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not pids
+
+        wait_until(none_is_left, 10, "all daemons are gone")
+
     def memory(self) -> int:
         """How many memory files this fabric's daemons hold: a direct link has two."""
         return len(memfds(self.pids()))
@@ -156,7 +168,7 @@ class Fabric:
     def left_behind(self) -> list[str]:
         """What of this fabric is on the machine; empty after `down`."""
         left = [f"process {pid}" for pid in self.pids() | self.helpers()]
-        left += [f"file {path}" for path in paths_below(ETC) if self.tag in path.name]
+        left += [f"file {path}" for path in ETC.glob(f"*-{self.tag}")]
         left += [f"namespace {name}" for name in named() if name.endswith(f"-{self.tag}")]
         places = (self.runtime, trace_files.folder(self.runtime))
         files = {path for place in places for path in (place, *paths_below(place)) if path.exists()}
@@ -183,9 +195,7 @@ class Fabric:
 
     def _clean(self) -> None:
         """The rough way, for what `down` did not do."""
-        for pid in self.pids() | self.helpers():
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self.pids(), 10, "killed daemons are gone")
+        self.kill_all()
         for name in named():
             if name.endswith(f"-{self.tag}"):
                 subprocess.run(["ip", "netns", "del", name], check=False)

@@ -37,5 +37,5 @@ def test_the_wheel_is_whole_and_has_nothing_for_tests(wheels: Path) -> None:
     described = {name for name in files if ".dist-info/" in name}
     assert files - described == expected()
     assert any(name.endswith("/LICENSE") for name in described)
-    assert "vnicctl = vnicd.cli.main:main" in scripts
+    assert "vnicctl = vnicd.cli.entry:main" in scripts
     assert "vnicd = vnicd.__main__:main" in scripts

@@ -200,9 +200,7 @@ def test_host_and_all_partitions_at_once(fabric: Fabric) -> None:
     assert ends[0].ping(ends[1].ip, count=5).lost == 0
     with Load(*ends) as load:
         load.wait_until_it_flows(10)
-        for pid in fabric.pids():
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not fabric.pids(), 10, "all are gone")
+        fabric.kill_all()
         starting = fabric.popen_cli("up", stdout=PIPE, stderr=PIPE)
         for pid in wait_until(fabric.pids, 10, "a daemon is there"):
             os.kill(pid, signal.SIGKILL)

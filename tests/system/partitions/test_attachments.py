@@ -122,10 +122,7 @@ def test_its_interface_comes_back_when_all_daemons_have_died(fabric: Fabric) -> 
     fabric.up()
     container = Container(fabric)
     peer, box = fabric.add("peer", "10.92.4.1/24"), fabric.add("box", "10.92.4.2/24", netns=container.path)
-    host = fabric.host_pid()
-    for pid in (host, *(fabric.pids() - {host})):  # first who would start the others again
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not fabric.pids(), 10, "all daemons are dead")
+    fabric.kill_all()
     fabric.up()
     wait_until(lambda: peer.ping(box.ip, "-W", "0.3", count=1).received, 10, "it answers again")
     container.end()
