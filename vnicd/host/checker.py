@@ -15,8 +15,10 @@ from dataclasses import replace
 from vnicd.errors import Exists, Invalid, VnicdError
 from vnicd.host.fabric import Fabric
 from vnicd.host.ports.port import Port
+from vnicd.host.reconfigure import DESCRIPTORS
 from vnicd.host.survey import Going, Survey
 from vnicd.kernel import tap
+from vnicd.kernel.limits import descriptors
 from vnicd.spec.obstacles import Aim, Obstacle, obstacles
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change
@@ -44,6 +46,7 @@ class Checker:
 
     async def check_change(self, port: Port, spec: PartitionSpec) -> None:
         port.check_member()
+        descriptors.check_room(DESCRIPTORS, "a change")
         _raise_all(await self._of_partition(Change("change", "partition", spec.name, partition=spec)))
 
     async def check_uplink(self, spec: UplinkSpec) -> None:

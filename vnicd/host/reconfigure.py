@@ -10,8 +10,12 @@ from vnicd.host.partitions import kernel_ops
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.ports.port import Port, Ports, PortState
 from vnicd.host.uplink.controller import Uplink
+from vnicd.kernel.limits import descriptors
 from vnicd.native import directory
 from vnicd.spec.partition import PartitionSpec
+
+DESCRIPTORS = 16
+"""That a change may take for a moment."""
 
 
 class Reconfiguration:
@@ -24,6 +28,7 @@ class Reconfiguration:
         """Bring a partition in line with a spec; when that fails it is as it was."""
         async with port.lock:
             port.check_member()
+            descriptors.check_room(DESCRIPTORS, "a change")
             old = port.spec
             self.uplink.check(spec)
             self.ports.check_addresses(spec)

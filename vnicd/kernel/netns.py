@@ -49,7 +49,10 @@ MOUNT_NAMESPACE = "VNICD_MOUNT_NAMESPACE"
 
 
 def _in_thread(work: Callable[[], T]) -> T:
-    """The result of `work` in a new thread, which ends with it; what it raises is raised here."""
+    """The result of `work` in a new thread, which ends with it; what it raises is raised here.
+
+    OSError when there can be no other thread.
+    """
     outcome: list[T] = []
     problem: list[BaseException] = []
 
@@ -60,7 +63,10 @@ def _in_thread(work: Callable[[], T]) -> T:
             problem.append(error)
 
     thread = threading.Thread(target=run)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # Python does not tell whether memory or processes are at their limit
+        raise OSError(errno.EAGAIN, "no thread can be started") from error
     thread.join()
     if problem:
         raise problem[0]

@@ -243,6 +243,7 @@ def begin(level: str, fields: dict[str, str], file: Path | None = None, small: b
     logging.addLevelName(log_line.NOTICE, "NOTICE")
     set_level(level)
     sys.excepthook = _last_words
+    sys.unraisablehook = _aside
     threading.excepthook = lambda args: _last_words(args.exc_type, args.exc_value, args.exc_traceback)
 
 
@@ -326,6 +327,13 @@ def _last_words(
     if error is None or issubclass(kind, KeyboardInterrupt):
         return
     logging.getLogger(__name__).critical("%s", _shown(error), exc_info=(kind, error, traceback))
+
+
+def _aside(args: Any) -> None:
+    """What goes wrong while the interpreter tidies up ends nothing, and is one line."""
+    if args.exc_value is not None:
+        log = logging.getLogger(__name__)
+        log.warning("%s, in %s", _shown(args.exc_value), getattr(args.object, "__qualname__", "a finalizer"))
 
 
 def _shown(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,20 @@ def test_a_log_is_not_for_all(tmp_path: Path) -> None:
         os.close(logs.open_log(path))
         assert path.stat().st_mode & 0o7777 == 0o640
         path.unlink(missing_ok=True)
+
+
+def test_what_goes_wrong_in_a_finalizer_is_one_line(gate: tuple[logging.Logger, Gate, Sink]) -> None:
+    _, gate_, sink = gate
+    root = logging.getLogger()
+    before, hook = root.handlers, sys.unraisablehook
+    root.handlers, sys.unraisablehook = [gate_], logs._aside
+    try:
+        Failing()
+    finally:
+        root.handlers, sys.unraisablehook = before, hook
+    assert [text for text, _ in sink.said] == ["ValueError: too late, in Failing.__del__"]
+
+
+class Failing:
+    def __del__(self) -> None:
+        raise ValueError("too late")

@@ -16,6 +16,7 @@ from vnicd.host.control import access
 from vnicd.host.control.access import ROOT, Rule
 from vnicd.host.control.audit import Asker, Audit, asker
 from vnicd.host.control.session import Session
+from vnicd.kernel.limits.descriptors import MORE_FILES
 from vnicd.process import trace, unix_sockets
 from vnicd.protocol import control
 from vnicd.protocol.control import MAX_REQUEST
@@ -297,10 +298,26 @@ async def _guarded(work: Awaitable[Any]) -> Any:
         return await work
     except VnicdError:
         raise
-    except OSError as error:
-        log.exception("a request failed")
-        kind = Resources if error.errno in EXHAUSTED else VnicdError
-        raise kind(f"the hosting daemon can't do it: {error}") from error
     except Exception as error:
+        if lack := _lack(error):  # it is no fault of ours, so where it was noticed helps nobody
+            raise Resources(f"the hosting daemon can't do it: {lack[0]}", lack[1]) from error
         log.exception("a request failed")
+        if isinstance(error, OSError):
+            raise VnicdError(f"the hosting daemon can't do it: {_reason(error)}") from error
         raise VnicdError(f"internal error: {error!r}", "see the hosting daemon's log") from error
+
+
+def _lack(error: Exception) -> tuple[str, str] | None:
+    """What there is too little of, and what to do, when it is that by which something has failed."""
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        return _reason(error), MORE_FILES if error.errno == errno.EMFILE else ""
+    if isinstance(error, MemoryError):
+        return "out of memory", ""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return "no thread can be started", "there is too little memory, or there are too many processes"
+    return None
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"

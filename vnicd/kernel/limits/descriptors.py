@@ -15,6 +15,9 @@ NEAR = 0.8
 FEW = 64
 """With fewer left than these a process is near it, too."""
 
+MORE_FILES = "raise its limit: LimitNOFILE in vnicd.service, or ulimit -n before vnicctl up"
+"""What to do when the hosting daemon can't open more files."""
+
 
 class Usage(NamedTuple):
     used: int
@@ -43,7 +46,7 @@ def check_room(count: int, what: str) -> None:
     """Resources when this process can't have so many more descriptors, which `what` may take."""
     if not has_room(count):
         text = f"too many open files: {what} takes up to {count} descriptors of the hosting daemon"
-        raise Resources(text, "raise its limit: LimitNOFILE in vnicd.service, or ulimit -n before vnicctl up")
+        raise Resources(text, MORE_FILES)
 
 
 def usage(pid: int) -> Usage | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.framework.waiting import wait_until
-from vnicd.errors import Exists, VnicdError
+from vnicd.errors import Exists, Resources, VnicdError
 from vnicd.host.control.access import Rule, longest_request
 from vnicd.host.control.server import Server
 from vnicd.protocol.control import Client
@@ -28,6 +29,10 @@ WRONG: dict[str, Exception] = {
     "exists": Exists("it is there", "choose another"),
     "bug": AssertionError("a bug"),
     "value": ValueError("out of bounds"),
+    "files": OSError(errno.EMFILE, "Too many open files"),
+    "memory": MemoryError(),
+    "threads": RuntimeError("can't start new thread"),
+    "path": FileExistsError(errno.EEXIST, "File exists", "/run/x"),
 }
 
 
@@ -174,6 +179,24 @@ def test_a_value_error_of_a_method_is_an_internal_error_too(
     with pytest.raises(VnicdError, match="internal error: ValueError"):
         Client(host.path).call("wrong", {"how": "value"})
     assert "out of bounds" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("files", "Too many open files"), ("memory", "out of memory"), ("threads", "no thread can be started")],
+)
+def test_what_there_is_too_little_of_is_one_line(
+    host: Host, caplog: pytest.LogCaptureFixture, how: str, words: str
+) -> None:
+    with pytest.raises(Resources) as caught:
+        Client(host.path).call("wrong", {"how": how})
+    assert caught.value.message == f"the hosting daemon can't do it: {words}"
+    assert not caplog.text
+
+
+def test_an_error_of_the_system_is_told_without_its_number(host: Host) -> None:
+    with pytest.raises(VnicdError, match="can't do it: /run/x: File exists"):
+        Client(host.path).call("wrong", {"how": "path"})
 
 
 def test_slow_and_silent_clients_hold_up_nobody(host: Host) -> None:
