@@ -89,7 +89,9 @@ class Fabric:
         self.limits: list[SharedLimit] = [] if options.hugepages == "never" else [Overcommit()]
         self.limits += neighbours.limits()
         self.is_unsaved = False
-        """The state could not be written the last time."""
+        """The state could not be written the last time, or was not yet."""
+        self.save_error: VnicdError | None = None
+        """Why it could not be written the last time."""
         self.ready = False
         self.down = False
         self.changes: set[asyncio.Task[Any]] = set()
@@ -362,10 +364,14 @@ class Fabric:
         if not self.down:
             self.is_unsaved = True
             partitions = [port.saved for port in self.ports]
-            state_file.save(
-                self.paths.state, partitions, self.uplink.spec, self.options.units, self.ports.seed
-            )
-            self.is_unsaved = False
+            try:
+                state_file.save(
+                    self.paths.state, partitions, self.uplink.spec, self.options.units, self.ports.seed
+                )
+            except VnicdError as error:
+                self.save_error = error
+                raise
+            self.is_unsaved, self.save_error = False, None
 
     def save_again(self) -> None:
         """Write the state if that has failed before; at each tick."""

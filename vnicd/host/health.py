@@ -58,6 +58,11 @@ def _of_host(fabric: Fabric) -> Iterator[Finding]:
     if not fabric.progress.host_moves:
         detail = "the hosting daemon's datapath makes no progress although frames wait"
         yield _finding("fabric", FAIL, detail, "restart it: kill it, and vnicctl up; report it as a fault")
+    if fabric.save_error is not None:
+        detail = f"nothing can be changed: {fabric.save_error.message}"
+        yield _finding(
+            "fabric", FAIL, detail, f"make room in {fabric.paths.root}, or mend what is in the way"
+        )
 
 
 def _of_port(fabric: Fabric, port: Port) -> Iterator[Finding]:

@@ -1,0 +1,35 @@
+"""What doctor is told of a fabric that is not as it should be."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from vnicd.config import Options, Paths
+from vnicd.errors import Resources
+from vnicd.host import health
+from vnicd.host.fabric import Fabric
+
+
+def test_a_state_that_cannot_be_written_is_a_fault_until_it_can(tmp_path: Path) -> None:
+    async def work() -> None:
+        paths = Paths(tmp_path)
+        fabric = Fabric(paths, Options(), lambda: None)
+        assert not await health.examine(fabric)
+        obstacle = paths.state.with_suffix(".new")
+        obstacle.mkdir()
+        with pytest.raises(Resources):
+            fabric._save()
+        fabric.save_again()
+        [found] = await health.examine(fabric)
+        assert (found["name"], found["status"]) == ("fabric", "fail")
+        assert str(paths.state) in found["detail"]
+        assert str(tmp_path) in found["remedy"]
+        obstacle.rmdir()
+        fabric.save_again()
+        assert not await health.examine(fabric)
+        fabric.actions.close()
+
+    asyncio.run(work())
