@@ -39,6 +39,8 @@ teardown   remove what a fabric without a hosting daemon has left
 
 People use vnicctl."""
 
+COMMANDS = ("host", "partition", "names", "check", "orphans", "trace", "logs", "teardown")
+
 
 def main() -> None:
     try:
@@ -82,6 +84,8 @@ def carry_out(words: list[str]) -> int:
     if (command, len(rest)) in (("orphans", 0), ("trace", 1), ("logs", 1)):
         print_document(command, rest)
         return 0
+    if command and command not in COMMANDS:
+        print(f"vnicd: no such command '{command}'", file=sys.stderr)
     print(USAGE, file=sys.stderr)
     return 2
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vnicd.errors import NotPermitted, Resources, VnicdError
+from vnicd.errors import Invalid, NotPermitted, Resources, VnicdError
 
 _OS_ERRORS: dict[int, type[VnicdError]] = {
     errno.EPERM: NotPermitted,
@@ -48,6 +48,8 @@ def as_vnicd_error(error: Exception) -> VnicdError:
     """An error with its code, message, hint and exit code, whatever raised it."""
     if isinstance(error, VnicdError):
         return error
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+        return Invalid(*_usage(error))
     if isinstance(error, click.ClickException):
         known = VnicdError(*_usage(error))
         known.code, known.exit_code = USAGE, error.exit_code
@@ -75,9 +77,29 @@ def _usage(error: click.ClickException) -> tuple[str, str]:
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         return _no_such_option(error, error.ctx)
     message = error.format_message().rstrip(".?")
-    message = message[:1].lower() + message[1:]
+    message = _wrong_value(error) or message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     return message, f"try: {context.command_path} --help" if context else ""
+
+
+def _wrong_value(error: click.ClickException) -> str:
+    """What a value must be that click could not read, if it is a number or a choice."""
+    parameter = error.param if isinstance(error, click.BadParameter) else None
+    if parameter is None or isinstance(error, click.MissingParameter):
+        return ""
+    kind = parameter.type
+    if isinstance(kind, click.Choice):
+        *others, last = map(str, kind.choices)
+        wanted = f"{', '.join(others)} or {last}" if others else last
+    elif isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+        wanted = "a whole number" if isinstance(kind, click.types.IntParamType) else "a number"
+        wanted += " of seconds" if "SECONDS" in (parameter.metavar or "") else ""
+        if isinstance(kind, click.IntRange | click.FloatRange) and kind.min is not None:
+            wanted += f", {kind.min} " + ("or more" if kind.max is None else f"to {kind.max}")
+    else:
+        return ""
+    name = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+    return f"{name} must be {wanted}"
 
 
 def _no_such_option(error: click.NoSuchOption, context: click.Context) -> tuple[str, str]:

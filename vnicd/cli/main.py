@@ -47,6 +47,8 @@ def _guarded(step: Callable[[], int]) -> int:
 def _report(error: Exception) -> int:
     from vnicd.cli.errors import line_and_code
 
+    if isinstance(error, OSError) and error.filename is None and _is_of_output(error):
+        error.filename = "standard output"
     line, code = line_and_code(error)
     if sys.stderr is None:
         return code
@@ -55,8 +57,21 @@ def _report(error: Exception) -> int:
             import traceback
 
             traceback.print_exception(error)
-        print(f"vnicctl: {line}", file=sys.stderr)
+        line = f"vnicctl: {line}"
+        if sys.stderr.isatty():
+            from vnicd.cli.output import for_errors
+
+            line = for_errors(line)
+        print(line, file=sys.stderr)
     return code
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it comes from writing to standard output, which the kernel's error does not name."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_code.co_name in (_flush.__name__, "echo")
 
 
 def _show_all_letters() -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -117,9 +117,31 @@ def note(text: str) -> None:
         click.echo(click.style(text, dim=True))
 
 
-def terminal_width() -> int | None:
-    """Columns of the terminal that is printed to; a pipe has no width."""
-    return get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+def say(text: str, indent: str = "  ") -> None:
+    """Prints a line; on a terminal it is broken at blanks."""
+    click.echo(layout.fold(text, terminal_width(), indent))
+
+
+def warn(text: str) -> None:
+    """Says on standard error what a user should know of a thing that is done."""
+    click.echo(for_errors(f"warning: {text}"), err=True)
+
+
+def for_errors(text: str) -> str:
+    """A line for standard error, which is broken at blanks if that is a terminal."""
+    return layout.fold(text, terminal_width(sys.stderr))
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal that is printed to, or `stream` is; a pipe has no width."""
+    stream = stream or sys.stdout
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        fallback = os.get_terminal_size(stream.fileno())
+    except OSError:
+        return get_terminal_size().columns
+    return get_terminal_size(fallback).columns or 80
 
 
 def colour() -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -11,6 +12,7 @@ import click
 from vnicd.cli import output
 from vnicd.cli.client import call
 from vnicd.cli.printing.template import Template
+from vnicd.cli.units import NETNS_DIRECTORY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -124,6 +126,23 @@ def owners(context: click.Context, parameter: click.Parameter, incomplete: str) 
         return []
     words = [word for key, value in pairs for word in (key, f"{key}={value}")]
     return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+
+
+def one_of(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """The completion of an option that is one of these words."""
+    return lambda context, parameter, incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+def namespaces(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Namespaces that have a name, or the files of a path."""
+    if "/" in incomplete:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+    try:
+        return sorted(name for name in os.listdir(NETNS_DIRECTORY) if name.startswith(incomplete))  # noqa: PTH208
+    except OSError:
+        return []
 
 
 HOST = "host"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vnicd.config import SERVICE, Paths, has_service
-from vnicd.errors import NotFound
+from vnicd.config import SERVICE, Paths, has_service, start_command
+from vnicd.errors import NotFound, NotRunning
 from vnicd.host.partitions import leftovers
 from vnicd.host.partitions.systemd_units import unit_name, unit_of
 from vnicd.host.ports import state_file
@@ -14,7 +14,9 @@ HOST = "host"
 
 
 def document(paths: Paths, name: str) -> dict[str, Any]:
-    """The log of a daemon: NotFound when there is neither such a daemon nor its log. Blocking.
+    """The log of a daemon: NotFound when there is neither such a daemon nor its log, NotRunning without a fabric.
+
+    Blocking.
 
     `unit` is the systemd unit whose journal it is in, or empty: then it is in `files`, the oldest first. Both can be
     there, when a fabric of files has become that of a service.
@@ -22,6 +24,9 @@ def document(paths: Paths, name: str) -> dict[str, Any]:
     unit = _host_unit(paths) if name == HOST else _partition_unit(paths, name)
     files = paths.log_files(name)
     if not unit and not files:
+        if not paths.state.exists() and not leftovers.hosts(paths.root):
+            hint = f"start one with: {start_command(paths.root)}"
+            raise NotRunning(f"there is no fabric at {paths.root}", hint)
         raise NotFound(f"there is no log of {name}", "list the partitions with: vnicctl partition list")
     return {"daemon": name, "unit": unit, "files": [str(path) for path in files]}
 

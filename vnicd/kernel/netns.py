@@ -83,10 +83,20 @@ def inside(path: str, work: Callable[[], T]) -> T:
         try:
             netns.join(path)
         except OSError as error:
-            raise NoNamespace(f"there is no network namespace at {path}") from error
+            raise not_entered(path, error) from error
         return work()
 
     return _in_thread(run)
+
+
+def not_entered(path: str, error: OSError) -> NoNamespace:
+    """The error that the kernel's about a path is to a user."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return NoNamespace(f"the network namespace {path} can't be entered: {error.strerror}")
+    name = path.removeprefix(f"{NETNS_DIR}/")
+    is_process = name.isdecimal() and Path("/proc", name).exists()
+    hint = f"for a process: --netns /proc/{name}/ns/net" if is_process else ""
+    return NoNamespace(f"there is no network namespace at {path}", hint)
 
 
 def tour(stops: Mapping[K, int], work: Callable[[K], T]) -> dict[K, T]:

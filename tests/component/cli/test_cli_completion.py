@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.framework.control.fakehost import FakeHost, partition
+from vnicd.cli import params
 from vnicd.cli.main import main
 
 VNICCTL = [sys.executable, "-m", "vnicd.cli.main"]
@@ -43,12 +46,25 @@ def test_completion_of_partitions(host: FakeHost, command: str) -> None:
 
 def test_completion_of_values(host: FakeHost) -> None:
     assert complete("vnicctl logs h") == ["host"]
+    assert complete("vnicctl up --hugepages ") == ["auto", "require", "never"]
+    assert complete("vnicctl up --names ") == ["on", "local", "off"]
+    assert complete("vnicctl up --log-level w") == ["warning"]
     assert complete("vnicctl partition wait blue --until ") == ["up", "down", "removed"]
     host.answers["partition.list"] = {
         "partitions": [partition("a", 1, owner={"app": "x"}), partition("b", 2)]
     }
     assert complete("vnicctl ls --owner ") == ["app", "app=x"]
     assert complete("vnicctl stats --watch ") == ["a", "b"]
+
+
+def test_completion_of_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("red", "blue", "black"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(params, "NETNS_DIRECTORY", str(tmp_path))
+    command = click.Command("add")
+    of = functools.partial(params.namespaces, click.Context(command), click.Option(["--netns"]))
+    assert of("bl") == ["black", "blue"]
+    assert [each.type for each in of("/proc/4")] == ["file"]
 
 
 def test_completion_of_a_command_to_run(host: FakeHost) -> None:

@@ -149,7 +149,12 @@ def test_not_running(host: FakeHost) -> None:
     [
         ("EPERM", "not allowed to enter the namespace /run/netns/blue; run vnicctl as root"),
         ("ENOENT", "the namespace /run/netns/blue is gone"),
-        ("EINVAL", "Invalid argument"),
+        (
+            "EINVAL",
+            "/run/netns/blue is no namespace here: it was made in another mount namespace, as of ip netns exec; "
+            "use nsenter --net=/run/netns/NAME instead of ip netns exec NAME",
+        ),
+        ("EIO", "Input/output error"),
     ],
 )
 def test_a_namespace_that_cannot_be_entered(fault: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.framework.fixtures import ErrorLine
 from vnicd.cli.commands import logs
 from vnicd.cli.main import main
+from vnicd.host.ports import state_file
 
 Captured = pytest.CaptureFixture[str]
 
@@ -39,7 +40,13 @@ def test_what_a_hostile_daemon_writes_is_text(folder: Path, capsys: Captured) ->
     assert capsys.readouterr().out == "\\x1b[2J    red \ufffd \\u202e end\n"
 
 
+def test_no_fabric(runtime: Path, error_line: ErrorLine) -> None:
+    assert main(["logs"]) == 3
+    assert error_line() == f"there is no fabric at {runtime}; start one with: vnicctl up"
+
+
 def test_no_log(folder: Path, error_line: ErrorLine) -> None:
+    state_file.save(folder.parent / "state.json", [])
     assert main(["logs", "purple"]) == 5
     assert error_line().startswith("there is no log of purple; ")
     assert main(["logs", "../state"]) == 7

@@ -45,7 +45,10 @@ def test_a_broken_pipe_is_quiet(host: FakeHost, argv: list[str]) -> None:
 def test_a_full_disk_is_told_once(host: FakeHost, argv: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*VNICCTL, *argv], stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (14, b"vnicctl: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        14,
+        b"vnicctl: standard output: No space left on device\n",
+    )
 
 
 def test_closed_standard_streams(host: FakeHost) -> None:

@@ -62,8 +62,8 @@ def test_an_unknown_partition(error_line: ErrorLine) -> None:
     assert error_line() == "there is no partition red; list them with: vnicctl partition list"
 
 
-def test_no_lines_is_a_usage_error(error_line: ErrorLine) -> None:
-    assert main(["debug", "trace", "--lines", "0"]) == 2
+def test_no_lines_is_a_wrong_value(error_line: ErrorLine) -> None:
+    assert main(["debug", "trace", "--lines", "0"]) == 7
     assert "--lines" in error_line()
 
 

@@ -72,6 +72,14 @@ def test_the_file_of_the_machine_is_no_pipe(error_line: ErrorLine, monkeypatch: 
     assert error_line() == "/dev/zero is not a regular file"
 
 
+def test_without_the_file_of_the_machine(
+    error_line: ErrorLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vnicd.spec.fabric_file.DEFAULT_FILE", str(tmp_path / "vnicd.toml"))
+    assert main(["apply", str(tmp_path / "vnicd.toml")]) == 5
+    assert error_line().endswith("; name one: vnicctl apply FILE, or write it: vnicctl config export")
+
+
 def test_a_dry_run(host: FakeHost, file: Path, capsys: Captured) -> None:
     host.answers["fabric.apply"] = {
         "changes": [change("add", "partition", "web", done=False)],
@@ -80,7 +88,7 @@ def test_a_dry_run(host: FakeHost, file: Path, capsys: Captured) -> None:
     }
     assert main(["apply", "--dry-run", str(file)]) == 0
     assert host.requests[0][1]["dry_run"] is True
-    assert capsys.readouterr().out == "+ partition web\n"
+    assert capsys.readouterr().out == "+ partition web\nnothing was changed: --dry-run\n"
 
 
 LINES = [

@@ -78,7 +78,7 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         (["blue", "nobody"], "there is no partition nobody", 5),
         (["nobody", "blue"], "there is no partition nobody", 5),
         (["blue", "fe80::1"], "not an address that can be checked", 7),
-        (["blue", "green", "--tcp", "0"], "--tcp", 2),
+        (["blue", "green", "--tcp", "0"], "--tcp must be a whole number, 1 to 65535", 7),
         (["blue"], "missing argument", 2),
     ],
 )

@@ -26,10 +26,22 @@ PLAIN = {
 
 def test_set_needs_no_more_than_a_nic(host: FakeHost, capsys: Captured) -> None:
     assert main(["uplink", "set", "eth1"]) == 0
-    assert host.requests == [("uplink.set", PLAIN)]
+    assert host.requests == [("uplink.show", {}), ("uplink.set", PLAIN)]
     captured = capsys.readouterr()
     assert captured.out == "uplink: eth1 (bridge), MTU 1500, 10 Gbit/s, machine's side vnicd0\n"
     assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "again"), [("nat", "; again with: vnicctl publish add 9000:web:90"), ("shared", "")]
+)
+def test_ports_that_are_no_longer_published_are_named(
+    host: FakeHost, capsys: Captured, mode: str, again: str
+) -> None:
+    host.answers["uplink.show"] = {"uplink": uplink(mode="nat", publish=["8080:web:80", "9000:web:90"])}
+    host.answers["uplink.set"] = {"uplink": uplink(mode=mode, publish=["8080:web:80"])}
+    assert main(["uplink", "set", "eth1", "--mode", mode]) == 0
+    assert capsys.readouterr().err == f"warning: no longer published: 9000:web:90{again}\n"
 
 
 def test_set_sends_checked_words(host: FakeHost) -> None:
@@ -37,7 +49,7 @@ def test_set_sends_checked_words(host: FakeHost) -> None:
     publish = ["--publish", "8080:web:80/tcp", "--publish", "[2001:DB8::1]:53:dns:53/udp"]
     options = ["--mode", "nat", *subnets, *publish, "--propagate-link"]
     assert main(["uplink", "set", "eth1", *options]) == 0
-    ((method, params),) = host.requests
+    method, params = host.requests[-1]
     assert method == "uplink.set"
     assert params == {
         "nic": "eth1",
@@ -138,7 +150,7 @@ def test_none_is_the_machine_itself(host: FakeHost, capsys: Captured) -> None:
     nothing = {"nic": "", "mac": None, "mtu": None, "speed_mbit": None, "offloads": {}, "carrier": False}
     host.answers["uplink.set"] = {"uplink": uplink(mode="none", addresses=addresses, **nothing)}
     assert main(["uplink", "none", "--address", "10.77.0.254/24", "--address", "FD77::FE/64"]) == 0
-    assert host.requests == [("uplink.set", {**PLAIN, "nic": "", "mode": "none", "addresses": addresses})]
+    assert host.requests[-1] == ("uplink.set", {**PLAIN, "nic": "", "mode": "none", "addresses": addresses})
     out = capsys.readouterr().out
     assert out == "uplink: none, machine's side vnicd0, address 10.77.0.254/24, address fd77::fe/64\n"
 

@@ -10,7 +10,7 @@ import click
 from vnicd.cli import output
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
-from vnicd.errors import Refused, from_code
+from vnicd.errors import NotFound, Refused, from_code
 
 SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"), "replace": ("~", "yellow")}
 
@@ -67,11 +67,16 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     from vnicd.spec import fabric_file
 
     streams = file != fabric_file.DEFAULT_FILE  # that one is applied by systemd as well
-    declared = fabric_file.load(fabric_file.STDIN if file == "-" else Path(file), streams)
+    try:
+        declared = fabric_file.load(fabric_file.STDIN if file == "-" else Path(file), streams)
+    except NotFound as error:
+        if not streams:
+            error.hint = "name one: vnicctl apply FILE, or write it: vnicctl config export"
+        raise
     params = {"declared": fabric_file.to_json(declared), "dry_run": dry_run, "allow_empty": allow_empty}
     timeout = APPLY_TIMEOUT_S + APPLY_TIMEOUT_EACH_S * len(declared.partitions)
     answer = call("fabric.apply", params, timeout=timeout)
-    output.emit(answer, as_json, _show, rows="changes")
+    output.emit(answer, as_json, lambda answer: _show(answer, dry_run), rows="changes")
     if answer["refused"]:
         count = sum(bool(each["obstacles"]) for each in answer["changes"])
         what = "one change" if count == 1 else f"{count} changes"
@@ -82,21 +87,22 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     if answer["kept"] and not as_json:
         kept = ", ".join(answer["kept"])
         source = "standard input" if file == "-" else file
-        click.echo(f"{source} declares nothing, so this stays: {kept}; --allow-empty removes it", err=True)
-    if dry_run and answer["changes"] and not as_json:
-        output.note("nothing was changed: this was a dry run")
+        text = f"{source} declares nothing, so this stays: {kept}; --allow-empty removes it"
+        click.echo(output.for_errors(text), err=True)
 
 
-def _show(answer: dict[str, Any]) -> None:
+def _show(answer: dict[str, Any], dry_run: bool) -> None:
     """A line for each change."""
     if not answer["changes"]:
         click.echo("nothing to change")
     for change in answer["changes"]:
-        click.echo(_line(change))
+        output.say(_line(change))
         for obstacle in change["obstacles"]:
-            click.echo(click.style(f"  can't be made: {_whole(obstacle)}", fg="red"))
+            output.say(click.style(f"  can't be made: {_whole(obstacle)}", fg="red"), indent=" " * 4)
     if removed := [each["name"] for each in answer["changes"] if each["op"] == "remove" and each["done"]]:
         output.note(f"removed: {', '.join(removed)}")
+    if dry_run and answer["changes"] and not answer["refused"]:
+        click.echo("nothing was changed: --dry-run")
 
 
 def _whole(error: dict[str, str]) -> str:

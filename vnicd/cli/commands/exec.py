@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -130,6 +131,11 @@ def _enter(path: str) -> None:
         raise VnicdError(f"not allowed to enter the namespace {path}", "run vnicctl as root") from error
     except FileNotFoundError as error:
         raise VnicdError(f"the namespace {path} is gone") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        text = f"{path} is no namespace here: it was made in another mount namespace, as of ip netns exec"
+        raise VnicdError(text, "use nsenter --net=/run/netns/NAME instead of ip netns exec NAME") from error
 
 
 def _lay_over(path: str) -> None:

@@ -13,7 +13,7 @@ from typing import IO, NoReturn
 
 import click
 
-from vnicd.cli import process, units
+from vnicd.cli import output, process, units
 from vnicd.cli.params import HOST, daemon_names
 from vnicd.config import Paths
 from vnicd.errors import TO_READ, Invalid, NotFound, NotPermitted, Unsupported
@@ -109,4 +109,4 @@ def _follow(path: Path, file: IO[bytes]) -> None:
 
 def _print(line: bytes) -> None:
     """A line without control characters: the daemon that has written it may be hostile."""
-    click.echo(units.printable(line.decode(errors="replace").expandtabs()))
+    output.say(units.printable(line.decode(errors="replace").expandtabs()))

@@ -10,7 +10,7 @@ import click
 from vnicd.cli import actual, output, units
 from vnicd.cli.client import alike, call
 from vnicd.cli.groups import Group
-from vnicd.cli.params import json_option, name_argument, names_argument, output_options, owners
+from vnicd.cli.params import json_option, name_argument, names_argument, namespaces, output_options, owners
 from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
 
 CHANGE_TIMEOUT = 30.0
@@ -67,7 +67,12 @@ def partition() -> None:
 )
 @click.option("--rate-in", metavar="RATE", help="Limit from the uplink, instead of --rate.")
 @click.option("--ifname", metavar="NAME", default="vnic0", show_default=True, help="Its interface's name.")
-@click.option("--netns", metavar="NAME|PATH", help="Attach this namespace instead of making one called NAME.")
+@click.option(
+    "--netns",
+    metavar="NAME|PATH",
+    shell_complete=namespaces,
+    help="Attach this namespace instead of making one called NAME.",
+)
 @click.option(
     "--owner",
     metavar="KEY=VALUE",

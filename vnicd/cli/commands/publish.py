@@ -65,7 +65,7 @@ def add(ports: tuple[str, ...]) -> None:
     words = [str(parse_publish(text)) for text in ports]
     for each in call("publish.add", {"publish": words}, timeout=CHANGE_TIMEOUT)["published"]:
         if each["state"] in STATES:
-            click.echo(f"warning: {each['publish']}: {STATES[each['state']].format(**each)}", err=True)
+            output.warn(f"{each['publish']}: {STATES[each['state']].format(**each)}")
 
 
 @publish.command()

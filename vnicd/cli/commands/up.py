@@ -8,14 +8,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 import click
 
 from vnicd.cli import process
 from vnicd.cli.client import call
+from vnicd.cli.params import one_of
 from vnicd.cli.spinner import Spinner
-from vnicd.config import NAMES, Options, Paths, make_options, option_words
+from vnicd.config import NAMES, HugepageMode, LogLevel, Options, Paths, make_options, option_words
 from vnicd.errors import AlreadyRunning, Invalid, NotPermitted, NotRunning, TimedOut
 
 READY_TIMEOUT = 60.0
@@ -30,7 +31,12 @@ WHAT = "the hosting daemon"
 
 @click.command()
 @click.option(
-    "--hugepages", metavar="MODE", default="auto", show_default=True, help="auto, require or never."
+    "--hugepages",
+    metavar="MODE",
+    shell_complete=one_of(*get_args(HugepageMode)),
+    default="auto",
+    show_default=True,
+    help="auto, require or never.",
 )
 @click.option(
     "--idle-timeout",
@@ -51,11 +57,13 @@ WHAT = "the hosting daemon"
 @click.option(
     "--log-level",
     metavar="LEVEL",
+    shell_complete=one_of(*get_args(LogLevel)),
     help="Lowest level that is logged: debug, info, warning or error.  [default: info]",
 )
 @click.option(
     "--names",
     metavar="MODE",
+    shell_complete=one_of(*NAMES),
     default="on",
     show_default=True,
     help="Partitions find each other by name: on, local (and other names are not forwarded) or off.",

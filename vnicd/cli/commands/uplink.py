@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_interface
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -14,6 +14,9 @@ from vnicd.cli.commands.publish import new_ports
 from vnicd.cli.groups import Group
 from vnicd.cli.params import output_options
 from vnicd.errors import Busy
+
+if TYPE_CHECKING:
+    from vnicd.spec.uplink import UplinkSpec
 
 CHANGE_TIMEOUT = 30.0
 """Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
@@ -96,16 +99,26 @@ def set_(
     """
     from vnicd.spec.uplink import gift, make_uplink
 
-    spec = make_uplink(nic, mode, subnets, publish, propagate_link)
-    data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
+    data = _replace(make_uplink(nic, mode, subnets, publish, propagate_link))
+    if data["default_route"]:
+        output.warn(DEFAULT_ROUTE.format(nic=data["nic"]))
+    for name, free in data["without_address"].items():
+        text = f"partition {name} has no address of {_subnets(data)}, and so no way out"
+        output.warn(f"{text}: vnicctl partition set {name} {gift(data['subnets'], free)}")
+
+
+def _replace(spec: UplinkSpec) -> dict[str, Any]:
+    """Sets the uplink and tells what it is, and which ports it publishes no longer."""
+    before = call("uplink.show")["uplink"]
+    data: dict[str, Any] | None = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
     if data is None:
         raise Busy("another request has cleared the uplink meanwhile", "see: vnicctl uplink show")
     click.echo(f"uplink: {', '.join(_summary(data))}")
-    if data["default_route"]:
-        click.echo(f"warning: {DEFAULT_ROUTE.format(nic=data['nic'])}", err=True)
-    for name, free in data["without_address"].items():
-        text = f"partition {name} has no address of {_subnets(data)}, and so no way out"
-        click.echo(f"warning: {text}: vnicctl partition set {name} {gift(data['subnets'], free)}", err=True)
+    lost = [each for each in (before or {}).get("publish", ()) if each not in data["publish"]]
+    if lost:
+        again = f"; again with: vnicctl publish add {' '.join(lost)}" if data["mode"] == "nat" else ""
+        output.warn(f"no longer published: {', '.join(lost)}{again}")
+    return data
 
 
 @uplink.command(name="none")
@@ -131,11 +144,7 @@ def none(addresses: tuple[str, ...]) -> None:
     """
     from vnicd.spec.uplink import make_uplink
 
-    spec = make_uplink(None, "none", addresses=addresses)
-    data = call("uplink.set", spec.to_json(), timeout=CHANGE_TIMEOUT)["uplink"]
-    if data is None:
-        raise Busy("another request has cleared the uplink meanwhile", "see: vnicctl uplink show")
-    click.echo(f"uplink: {', '.join(_summary(data))}")
+    _replace(make_uplink(None, "none", addresses=addresses))
 
 
 @uplink.command()

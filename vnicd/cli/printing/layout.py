@@ -6,6 +6,7 @@ stand below their row, as `header: value`. A pipe has no width, and gets one lin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 GAP = 2
@@ -18,6 +19,8 @@ LEAST_ROOM = 24
 """Columns of a terminal that a text needs to be wrapped in, unless it is shorter or a list."""
 
 NOTHING = "-"
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Row = Sequence[str]
 Paint = Callable[[str], str]
@@ -126,6 +129,26 @@ def wrap(parts: Sequence[str], width: int) -> list[str]:
             rest = rest[len(head) :]
         lines[-1] = rest
     return lines
+
+
+def fold(text: str, width: int | None, indent: str = "  ") -> str:
+    """A text with line breaks at blanks, so that lines fit a terminal; a word that is longer than a line stays whole.
+
+    Colours in it take no room.
+    """
+    if width is None or len(text) <= width // 2:  # no letter is wider than two columns
+        return text
+    lines: list[str] = []
+    first, *words = text.split(" ")
+    line = first
+    for word in words:
+        longer = f"{line} {word}"
+        if line.strip() and size(_COLOUR.sub("", longer)) > width:
+            lines.append(line.rstrip())
+            line = indent + word
+        else:
+            line = longer
+    return "\n".join([*lines, line])
 
 
 def _head(text: str, width: int) -> str:

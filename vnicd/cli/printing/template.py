@@ -54,7 +54,7 @@ class Template:
         try:
             return format(value if is_number else text_of(value), spec)
         except ValueError as error:
-            raise ValueError(f"{'.'.join(steps)} can't be written as {spec}: {error}") from error
+            raise ValueError(f"{'.'.join(steps)}: {spec!r} is no width or alignment") from error
 
 
 def text_of(value: Any) -> str:

@@ -81,3 +81,13 @@ def test_nothing_is_cut_and_no_line_is_too_long(rows: list[tuple[str, str, str]]
     assert told.count("漢") == letters
     assert lines[0].strip()
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_text_is_folded_at_blanks() -> None:
+    assert layout.fold("an address that exists already", None) == "an address that exists already"
+    assert layout.fold("an address that exists already", 20) == "an address that\n  exists already"
+    assert layout.fold("see /a/path/that/is/longer/than/a/line now", 12) == (
+        "see\n  /a/path/that/is/longer/than/a/line\n  now"
+    )
+    assert layout.fold("\x1b[31m+ partition web\x1b[0m", 15) == "\x1b[31m+ partition web\x1b[0m"
+    assert layout.fold("    deeper than that", 12) == "    deeper\n  than that"

@@ -54,7 +54,8 @@ def test_what_is_no_template(text: str) -> None:
         ("{name.x}", "there is no field x in name"),
         ("{name.__class__}", "there is no field __class__ in name"),
         ("{addresses[9]}", "there is no field 9 in addresses"),
-        ("{name:d}", "name can't be written as d"),
+        ("{name:d}", "name: 'd' is no width or alignment"),
+        ("{name:>z}", "name: '>z' is no width or alignment"),
     ],
 )
 def test_a_field_that_there_is_not(text: str, says: str) -> None:
