@@ -32,7 +32,7 @@ def fabric(fabric: Fabric) -> Fabric:
 
 def test_a_fabric_from_a_file(fabric: Fabric) -> None:
     added = ["+ partition web", "+ partition db"]
-    assert lines(fabric, PAIR, "--dry-run") == added
+    assert lines(fabric, PAIR, "--dry-run") == [*added, "nothing was changed: --dry-run"]
     assert fabric.call("partition.list")["partitions"] == []
     assert lines(fabric, PAIR) == added
     web, db = fabric.partition("web"), fabric.partition("db")
