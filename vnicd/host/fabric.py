@@ -17,7 +17,7 @@ from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.progress import Progress
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.names.service import NamesService
-from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions import kernel_ops, tenants
 from vnicd.host.partitions.attachments import Attachments
 from vnicd.host.partitions.drift import DriftWatch
 from vnicd.host.partitions.executor import Executor
@@ -31,7 +31,7 @@ from vnicd.host.ports import mac_seed, state_file
 from vnicd.host.ports.port import Following, Port, Ports, PortState, Stage
 from vnicd.host.reconfigure import Reconfiguration
 from vnicd.host.uplink.controller import Uplink
-from vnicd.kernel import process
+from vnicd.kernel import netns, process
 from vnicd.kernel.limits import neighbours
 from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.kernel.limits.raised import SharedLimit
@@ -174,8 +174,11 @@ class Fabric:
                 self.relay.announce(port, directory.LIVE)
                 self.is_unsaved = True
 
-    async def take_down(self) -> None:
-        """Remove all partitions; what is left then are files, and stop() is next."""
+    async def take_down(self) -> dict[str, list[int]]:
+        """Remove all partitions; what is left then are files, and stop() is next.
+
+        The processes that go on in namespaces which we had made and named, by the names of the partitions.
+        """
         if self.down:
             raise NotRunning("the fabric is being taken down already")
         self.down = True
@@ -186,6 +189,8 @@ class Fabric:
         await self.reconciler.stop()
         await self.names.stop()
         attached = [port.spec for port in self.ports if not port.spec.owns_netns]
+        own = [port.spec for port in self.ports if port.spec.owns_netns]
+        places = {where: spec.name for spec in own if (where := netns.identity(spec.netns_path)) is not None}
         outcomes = await asyncio.gather(
             *(self._discard(port) for port in list(self.ports)), return_exceptions=True
         )
@@ -196,6 +201,7 @@ class Fabric:
         await self.leftovers.remove_all(attached)
         await self.names.settle_files()
         self.release_limits()
+        return await self.actions.kernel(lambda: tenants.inhabitants(places)) if places else {}
 
     async def stop(self) -> None:
         """End the hosting daemon; the partition daemons go on unless the fabric was taken down."""

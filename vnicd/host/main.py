@@ -235,10 +235,10 @@ class Host:
         return {"ready": self.fabric.ready, "pid": os.getpid(), "version": __version__, "starting": starting}
 
     async def _down(self, params: dict[str, Any]) -> Any:
-        await self.fabric.take_down()
+        running = await self.fabric.take_down()
         await self.fabric.supervisor.end_service()
         self.done.set()  # who waits for it runs after this task, which sends the answer before it yields
-        return {}
+        return {"running": running}
 
     async def _check(self, params: dict[str, Any]) -> Any:
         return {"checks": await health.examine(self.fabric)}

@@ -66,6 +66,20 @@ def test_a_teardown_that_fails(
     assert error_line() == "no hugepages are free; see vnicctl doctor"
 
 
+def test_down_names_the_programs_that_go_on(
+    fabric_dir: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VNICD", "leaves")
+    assert main(["up"]) == 0
+    capsys.readouterr()
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == (
+        "vnicd is down\n"
+        "1 program still runs in what was blue (pid 7)\n"
+        "9 programs still run in what was green (pids 1, 2, 3, 4, 5, 6, 7, 8 and 1 more)\n"
+    )
+
+
 def test_down_refused_by_the_host(fabric_dir: Path, error_line: ErrorLine) -> None:
     fabric_dir.mkdir()
     host = FakeHost(fabric_dir / "control.sock")

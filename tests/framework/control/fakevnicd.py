@@ -75,7 +75,7 @@ def host(runtime: Path, mode: str) -> None:
 
     def down(_: dict[str, Any]) -> dict[str, Any]:
         ended.set()
-        return {}
+        return {"running": {"blue": [7], "green": list(range(1, 10))} if mode == "leaves" else {}}
 
     fake = FakeHost(runtime / "control.sock", {"fabric.ping": ping, "fabric.down": down})
     ended.wait()

@@ -18,16 +18,21 @@ DOWN_TIMEOUT = 60.0
 """Seconds for 64 partitions on a busy machine."""
 LOOK_EVERY_MS = 100
 
+MOST_NAMED = 8
+"""Processes of a namespace that are named."""
+
 
 @click.command()
 def down() -> None:
     """Stop the fabric, and remove all that it made.
 
     All partitions go, with the namespaces that vnicd made for them; attached ones
-    stay. It also cleans up after daemons that were killed, also if the files of the
-    fabric were deleted after that.
+    stay. Programs in them are not ended, but have no interface any more. It also cleans
+    up after daemons that were killed, also if the files of the fabric were deleted
+    after that.
     """
     paths = Paths.from_environment()
+    running: dict[str, list[int]] = {}
     try:
         pid = call("fabric.ping")["pid"]
     except (NotPermitted, TimedOut):
@@ -38,7 +43,7 @@ def down() -> None:
             raise NotRunning(f"there is no fabric at {paths.root}, and nothing to take down") from None
         _tear_down()
     else:
-        _stop(pid)
+        running = _stop(pid)
         # A host that died over it left something.
         if paths.control.exists():
             _tear_down()
@@ -46,20 +51,34 @@ def down() -> None:
     with contextlib.suppress(OSError):
         paths.root.rmdir()
     click.echo("vnicd is down")
+    for name, pids in running.items():
+        click.echo(_left(name, pids))
 
 
-def _stop(pid: int) -> None:
+def _left(name: str, pids: list[int]) -> str:
+    """That programs go on in the namespace of a partition, which has lost its name."""
+    if len(pids) == 1:
+        return f"1 program still runs in what was {name} (pid {pids[0]})"
+    shown = ", ".join(str(pid) for pid in pids[:MOST_NAMED])
+    more = f" and {len(pids) - MOST_NAMED} more" if len(pids) > MOST_NAMED else ""
+    return f"{len(pids)} programs still run in what was {name} (pids {shown}{more})"
+
+
+def _stop(pid: int) -> dict[str, list[int]]:
+    """End the hosting daemon and its fabric; the processes that it leaves in namespaces, as far as it could tell."""
+    running: dict[str, list[int]] = {}
     try:
         process_fd = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return running
     try:
         # A host may end before its answer is out.
         with contextlib.suppress(NotRunning):
-            call("fabric.down", timeout=DOWN_TIMEOUT)
+            running = call("fabric.down", timeout=DOWN_TIMEOUT).get("running", {})
         _await_end(process_fd, pid)
     finally:
         os.close(process_fd)
+    return running
 
 
 def _await_end(process_fd: int, pid: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from vnicd.kernel import netns, process
@@ -35,6 +35,16 @@ def look(wanted: Collection[Identity]) -> dict[Identity, Tenancy]:
                 break
     named = {identity for identity, _ in _names()}
     return {each: Tenancy(pids.get(each, 0), each in named) for each in wanted}
+
+
+def inhabitants(places: Mapping[Identity, str]) -> dict[str, list[int]]:
+    """The processes in each of these namespaces, by what that is called; only where there are some. May block."""
+    found: dict[str, list[int]] = {}
+    for pid in process.pids():
+        where = whereabouts(pid)
+        if where is not None and where in places:
+            found.setdefault(places[where], []).append(pid)
+    return found
 
 
 def whereabouts(pid: int) -> Identity | None:

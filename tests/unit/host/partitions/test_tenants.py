@@ -24,6 +24,13 @@ def test_a_namespace_with_processes_has_a_witness() -> None:
     assert found[NOWHERE].is_vacant
 
 
+def test_the_processes_in_a_namespace() -> None:
+    assert HERE is not None
+    found = tenants.inhabitants({HERE: "here", NOWHERE: "nowhere"})
+    assert list(found) == ["here"]
+    assert os.getpid() in found["here"]
+
+
 def test_paths_lead_to_the_namespace() -> None:
     assert HERE is not None
     assert f"/proc/{os.getpid()}/ns/net" in list(tenants.paths(HERE))
