@@ -8,6 +8,7 @@ back. The end of the connection is the end of the helper.
       stop      id                                       -
       name      name, addresses (null: it is no more)    -
       forward   on                                       -
+      log       level                                    its log, if that is a file and another one
       ping                                               -
 
 The hosting daemon looks whether its packets are read. A ping is for that alone.
@@ -16,20 +17,24 @@ The hosting daemon looks whether its packets are read. A ping is for that alone.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import socket
 import sys
 from typing import Any
 
+from vnicd.config import Options
 from vnicd.names.forwarder import Forwarder, share
 from vnicd.names.resolvers import Resolvers
 from vnicd.names.server import NamespaceServer
 from vnicd.names.zone import Zone
 from vnicd.native import hardening
-from vnicd.process import privileges
+from vnicd.process import logs, privileges
 from vnicd.process.systemd_notify import Notifier
 from vnicd.protocol import registration
+
+log = logging.getLogger(__name__)
 
 
 class Helper:
@@ -66,6 +71,7 @@ class Helper:
             self.done.set()
             return
         self._obey(*got)
+        logs.look()
 
     def _obey(self, message: dict[str, Any], fds: list[int]) -> None:
         op = message["op"]
@@ -89,9 +95,20 @@ class Helper:
             self.zone.remove(message["name"])
         elif op == "forward":
             self.forwarding = message["on"]
+        elif op == "log":
+            logs.set_level(logs.known_level(message["level"], Options.log_level))
+            for fd in fds:
+                logs.take_over(fd)
+                os.close(fd)
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong in an answer to somebody; the log is shared with others."""
+    log.error("the names helper: %r", context.get("exception") or context.get("message"))
 
 
 async def _run(host: socket.socket) -> None:
+    asyncio.get_running_loop().set_exception_handler(_complain)
     await Helper(host).run()
 
 
@@ -103,6 +120,7 @@ def main() -> int:
     except OSError:
         print("vnicd names: the hosting daemon starts this, with itself as standard input", file=sys.stderr)
         return 2
+    logs.begin(Options.log_level, {}, small=True)
     parent = os.getppid()
     os.chdir("/")
     privileges.drop(privileges.NOBODY)
@@ -113,5 +131,8 @@ def main() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     host.setblocking(False)
-    asyncio.run(_run(host))
+    try:
+        asyncio.run(_run(host))
+    finally:
+        logs.end()
     return 0

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from vnicd.config import Paths
 from vnicd.kernel.netns import Identity
@@ -23,6 +24,7 @@ from vnicd.protocol import registration
 from vnicd.protocol.registration import Message
 
 SIOCOUTQ = 0x5411
+STDERR = 2
 START_TIMEOUT_S, STUCK_TIMEOUT_S = 20.0, 3.0
 """Seconds in which a new helper has to read what it was sent, and one that has read before."""
 
@@ -44,6 +46,8 @@ class Helper:
         """The ids of the namespaces in which it answers."""
         self.told: dict[str, tuple[str, ...]] = {}
         self.forwarding = False
+        self.log = _standard_error()
+        """The file that it logs to, which is ours; a child is handed another one when we have begun that."""
         self.last_id = 0
         self.queue: deque[tuple[Message, list[int]]] = deque()
         self.loop = asyncio.get_running_loop()
@@ -75,8 +79,19 @@ class Helper:
         elif len(self.queue) == 1:
             self._flush()
 
-    def look(self) -> None:
+    def tell_log(self, level: str) -> None:
+        """At which level it is to log, and where, if that has changed."""
+        fds: list[int] = []
+        with suppress(OSError):  # no descriptors: the next look makes up for it
+            if self.child is not None and self.log != (now := _standard_error()):
+                fds = [os.dup(STDERR)]
+                self.log = now
+        self.send({"op": "log", "level": level}, fds)
+
+    def look(self, level: str) -> None:
         """From time to time: end a helper that does not read what it is sent."""
+        if self.child is not None and self.log != _standard_error():
+            self.tell_log(level)
         if not self._has_unread():
             self.timeout = STUCK_TIMEOUT_S
             self.send({"op": "ping"})
@@ -123,6 +138,11 @@ class Helper:
     def _ended(self) -> None:
         if not self.closed:
             self.on_end("has ended")
+
+
+def _standard_error() -> tuple[int, int]:
+    facts = os.fstat(STDERR)
+    return facts.st_dev, facts.st_ino
 
 
 def start_child(paths: Paths, on_end: Callable[[str], None]) -> Helper:

@@ -118,7 +118,7 @@ class NamesService:
     def look(self) -> None:
         """From time to time: what nobody tells us of."""
         if self.helper is not None:
-            self.helper.look()
+            self.helper.look(self.options.log_level)
         if self.refused and not self.stopped:
             self.follow()
 
@@ -206,6 +206,8 @@ class NamesService:
             self.helper = start(self.paths, self._died)
         except OSError as error:
             self._failed(f"can't be started: {error.strerror}")
+        else:
+            self.helper.tell_log(self.options.log_level)
 
     def _died(self, why: str) -> None:
         """It has ended, or was stuck, and the next one begins anew."""
