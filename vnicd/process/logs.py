@@ -42,7 +42,10 @@ JOURNAL_VARIABLE = "JOURNAL_STREAM"
 """By this systemd tells which device and inode is its end of standard error (systemd.exec(5))."""
 
 LIBRARIES = ("asyncio", "pyroute2")
-"""Whose loggers say nothing below a warning."""
+"""Of whose messages only warnings and graver ones are said: the others are what they wait for, many times a second.
+Their loggers can't be told so, as pyroute2 sets the level of its own when it is imported."""
+
+HALF_MADE = "BaseEventLoop.__del__"
 
 ALWAYS = "always_said"
 """What `extra` of a message has that is said however often it comes."""
@@ -87,6 +90,8 @@ class Gate(logging.Handler):
         self.behind: list[logging.Handler] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and record.name.partition(".")[0] in LIBRARIES:
+            return
         self.say_counted()
         key = Key(record.levelno, text_of(record), tuple(fields_of(record).items()))
         if getattr(record, ALWAYS, False) or self.repeats.is_new(key):
@@ -265,14 +270,8 @@ def has_begun() -> bool:
 
 
 def set_level(level: str) -> None:
-    """The least level of log_line.LEVELS that is said; changes that somebody asked for are said at each.
-
-    Libraries say what they wait for, many times a second, and that helps nobody here.
-    """
-    least = log_line.LEVELS[level]
-    logging.getLogger().setLevel(least)
-    for name in LIBRARIES:
-        logging.getLogger(name).setLevel(max(least, logging.WARNING))
+    """The least level of log_line.LEVELS that is said; changes that somebody asked for are said at each."""
+    logging.getLogger().setLevel(log_line.LEVELS[level])
 
 
 def known_level(level: str, otherwise: str) -> str:
@@ -330,10 +329,14 @@ def _last_words(
 
 
 def _aside(args: Any) -> None:
-    """What goes wrong while the interpreter tidies up ends nothing, and is one line."""
-    if args.exc_value is not None:
-        log = logging.getLogger(__name__)
-        log.warning("%s, in %s", _shown(args.exc_value), getattr(args.object, "__qualname__", "a finalizer"))
+    """What goes wrong while the interpreter tidies up ends nothing, and is one line.
+
+    Nothing is said of an event loop that could not be made. A library makes one for each of its calls, and without
+    descriptors it can't; the caller is told so.
+    """
+    name = getattr(args.object, "__qualname__", "a finalizer")
+    if args.exc_value is not None and not (name == HALF_MADE and isinstance(args.exc_value, AttributeError)):
+        logging.getLogger(__name__).warning("%s, in %s", _shown(args.exc_value), name)
 
 
 def _shown(error: BaseException) -> str:

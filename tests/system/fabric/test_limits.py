@@ -48,6 +48,7 @@ def test_a_host_near_its_limit_of_descriptors_refuses_what_is_new(fabric: Fabric
     ]
     assert f"pid {host}" in found["detail"]
     assert one.ping(other.ip).lost == 0
+    assert "Traceback" not in (fabric.runtime / "log" / "host.log").read_text()
     resource.prlimit(host, resource.RLIMIT_NOFILE, limits)
     fabric.add("c", "10.89.0.3/24")
     assert not [check for check in fabric.doctor() if str(host) in check["detail"]]
