@@ -23,23 +23,26 @@ WARN, FAIL = "warn", "fail"
 async def examine(fabric: Fabric) -> list[Finding]:
     """A finding for each thing that is not as it should be; none when all is well."""
     await fabric.drift.refresh()
-    pids = {os.getpid(): "the hosting daemon"}
-    pids |= {port.pid: f"the daemon of partition {port.spec.name}" for port in fabric.ports if port.pid}
+    pids = {os.getpid(): ""} | {port.pid: port.spec.name for port in fabric.ports if port.pid}
     full = await asyncio.to_thread(_near_their_limit, pids)
     ports = [found for port in fabric.ports for found in _of_port(fabric, port)]
     return [*_of_host(fabric), *ports, *full, *_of_uplink(fabric), *fabric.names.findings()]
 
 
 def _near_their_limit(pids: dict[int, str]) -> list[Finding]:
-    """Those of these processes that soon can't have more descriptors. Reads /proc."""
+    """The daemons that soon can't have more descriptors, of these by PID; no name is the host. Reads /proc."""
     found = []
-    for pid, who in pids.items():
+    for pid, name in pids.items():
+        who = f"the daemon of partition {name}" if name else "the hosting daemon"
         usage = descriptors.usage(pid)
         if usage is not None and usage.is_near:
             detail = (
                 f"{who}, pid {pid}, has {usage.used} of at most {usage.limit} files open: new things may fail"
             )
-            found.append(_finding("descriptors", WARN, detail, f"prlimit --pid {pid} --nofile={MANY}"))
+            more = f"prlimit --pid {pid} --nofile={MANY}"
+            # Root may be without CAP_SYS_RESOURCE, as in containers.
+            remedy = f"vnicctl partition restart {name}; or more for it: {more}" if name else more
+            found.append(_finding("descriptors", WARN, detail, remedy))
     return found
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from vnicd.spec.partition import PartitionSpec
 
-NETNS_DIR = "/run/netns/"
-
 
 @dataclass(frozen=True)
 class DefaultRoute:
@@ -105,7 +103,7 @@ def drift(spec: PartitionSpec, mtu: int | None, seen: Seen) -> list[Drift]:
 
 
 def _drift(spec: PartitionSpec, mtu: int | None, seen: Seen) -> Iterator[Drift]:
-    name, run = seen.ifname, _within(spec)
+    name, run = seen.ifname, f"vnicctl exec {spec.name} --"
     if not seen.is_up:
         yield Drift(Kind.DOWN, f"has its interface {name} set down", f"{run} ip link set {name} up")
     if name != spec.ifname:
@@ -143,14 +141,6 @@ def _route(gateway: str, seen: Seen, run: str) -> Drift:
     there = others[0].gateway or "another interface"
     text = f"has its default route by {there} instead of {gateway}"
     return Drift(Kind.OTHER_ROUTE, text, remedy, gateway)
-
-
-def _within(spec: PartitionSpec) -> str:
-    """What a command begins with that is to run in a partition's namespace."""
-    path = spec.netns_path
-    if path.startswith(NETNS_DIR):
-        return f"ip netns exec {path.removeprefix(NETNS_DIR)}"
-    return f"nsenter --net={path}"
 
 
 def was_set_down(last: Seen | None, seen: Seen) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.framework.control.fakehost import FakeHost, uplink
+from tests.framework.control.fakehost import FakeHost, published, uplink
 from vnicd.cli.main import main
 
 VNICCTL = [sys.executable, "-m", "vnicd.cli.main"]
@@ -44,6 +44,30 @@ def test_doctor_looks_at_it(
     host.answers["uplink.show"] = {"uplink": None}
     main(["doctor", "--json"])
     assert json.loads(capsys.readouterr().out)["checks"][-1]["name"] != "uplink"
+    host.close()
+
+
+def test_doctor_names_what_has_no_way_through_nat(fabric_dir: Path, capsys: Captured) -> None:
+    fabric_dir.mkdir()
+    host = FakeHost(fabric_dir / "control.sock")
+    ports = [
+        published("8080:web:80", "10.78.0.2:80"),
+        published("192.0.2.1:53:dns:53/udp", state="no-partition"),
+        published("[2001:db8::1]:443:db:443", state="no-address"),
+    ]
+    host.answers["publish.list"] = {"published": ports}
+    nat = {"mode": "nat", "subnets": ["10.78.0.1/24"], "publish": [each["publish"] for each in ports]}
+    host.answers["uplink.show"] = {"uplink": uplink(**nat, without_address={"db": ["10.78.0.3/24"]})}
+    main(["doctor", "--json"])
+    gift = "vnicctl partition set db --address 10.78.0.3/24 --gateway 10.78.0.1"
+    found = json.loads(capsys.readouterr().out)["checks"]
+    assert [tuple(each.values()) for each in found if each["name"] in ("uplink", "publish", "partition")] == [
+        ("uplink", "ok", "eth1 is the uplink (nat)", None),
+        ("publish", "warn", "192.0.2.1:53/udp leads nowhere: there is no partition dns",
+         "vnicctl publish remove 192.0.2.1:53/udp"),
+        ("publish", "warn", "[2001:db8::1]:443 leads nowhere: partition db has no address for it", gift),
+        ("partition", "warn", "db has no address of 10.78.0.0/24, and so no way out", gift),
+    ]  # fmt: skip
     host.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _fabric() -> list[dict[str, Any]]:
         if not paths.state.exists():
             return []
         remedy = start_command(paths.root)
-        detail = f"the hosting daemon is dead, and its partitions wait for: {remedy}"
+        detail = "the hosting daemon is dead; its partitions wait for it"
     except TimedOut:
         if pid := _host_pid(paths):
             detail = f"the hosting daemon, pid {pid}, does not answer"
@@ -104,7 +105,7 @@ def _uplink() -> list[dict[str, Any]]:
     if uplink is None:
         return []
     nic, state = uplink["nic"], uplink["state"]
-    detail, remedy = f"{nic} is shared ({uplink['mode']})", None
+    detail, remedy = f"{nic} is the uplink ({uplink['mode']})", None
     if not nic:
         nic, detail = "the machine's side", f"the machine itself is in the fabric, as {uplink['ifname']}"
     status = "ok"
@@ -116,7 +117,57 @@ def _uplink() -> list[dict[str, Any]]:
         status = "warn"
         detail = f"{nic} carries this machine's default route, and partitions share it"
         remedy = "keep another way in; if it is not meant: vnicctl uplink clear"
-    return [_finding("uplink", status, detail, remedy)]
+    return [_finding("uplink", status, detail, remedy), *_published(uplink), *_without_address(uplink)]
+
+
+def _published(uplink: dict[str, Any]) -> list[dict[str, Any]]:
+    """Published ports that lead nowhere."""
+    try:
+        ports = call("publish.list", timeout=UPLINK_TIMEOUT)["published"] if uplink["publish"] else []
+    except VnicdError:
+        return []
+    found = []
+    for each in ports:
+        place, name = _place(each), each["partition"]
+        if each["state"] == "no-partition":
+            detail, remedy = f"there is no partition {name}", f"vnicctl publish remove {place}"
+        elif each["state"] == "no-address":
+            detail = f"partition {name} has no address for it"
+            remedy = _address_for(name, uplink)
+        else:
+            continue
+        found.append(_finding("publish", "warn", f"{place} leads nowhere: {detail}", remedy))
+    return found
+
+
+def _place(published: dict[str, Any]) -> str:
+    """A published port as `vnicctl publish remove` takes it."""
+    address = published["address"] or ""
+    at = f"[{address}]:" if ":" in address else f"{address}:" if address else ""
+    suffix = "" if published["protocol"] == "tcp" else f"/{published['protocol']}"
+    return f"{at}{published['port']}{suffix}"
+
+
+def _without_address(uplink: dict[str, Any]) -> list[dict[str, Any]]:
+    """Partitions that nat mode has no way out for."""
+    subnets = " or ".join(str(ip_interface(text).network) for text in uplink["subnets"])
+    return [
+        _finding(
+            "partition",
+            "warn",
+            f"{name} has no address of {subnets}, and so no way out",
+            _address_for(name, uplink),
+        )
+        for name in uplink["without_address"]
+    ]
+
+
+def _address_for(name: str, uplink: dict[str, Any]) -> str:
+    from vnicd.spec.uplink import gift
+
+    free = uplink["without_address"].get(name)
+    words = gift(uplink["subnets"], free) if free is not None else "--address ..."
+    return f"vnicctl partition set {name} {words}"
 
 
 def _show(data: dict[str, Any]) -> None:
