@@ -273,7 +273,10 @@ class Host:
             raise Invalid(f"a partition has no {', '.join(sorted(unknown))}")
         spec = make_partition(**{"name": None, **params})
         await self.applier.checker.check_addition(spec)
-        return (await self.fabric.add(spec)).to_json()
+        port = await self.fabric.add(spec)
+        await self.fabric.drift.look_at(port)
+        warnings = [": ".join(words) for words in self.fabric.names.warnings(port)]
+        return {**port.to_json(), "warnings": warnings}
 
     async def _remove(self, params: dict[str, Any]) -> Any:
         await self.fabric.remove(self.fabric.ports.get(params.get("name")))

@@ -45,6 +45,8 @@ class Seen:
     """There are not so many routes that the default ones among them were not found."""
     link_local_made: int
     """When the kernel made its link-local IPv6 address, in 1/100 s since boot; 0 when there is none."""
+    lo_is_up: bool = True
+    """The loopback interface of its namespace."""
 
     @property
     def gateways(self) -> list[str]:

@@ -88,6 +88,12 @@ def test_add_tells_addresses_that_nobody_named(host: FakeHost, capsys: pytest.Ca
     assert capsys.readouterr().out.endswith(", MTU 1500\n")
 
 
+def test_add_warns_of_what_is_not_as_it_should_be(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    host.answers["partition.add"] = partition("web", 1, warnings=["lo of web is down: vnicctl exec web"])
+    assert main(["partition", "add", "web"]) == 0
+    assert capsys.readouterr().err == "warning: lo of web is down: vnicctl exec web\n"
+
+
 def test_show_has_gateways_and_the_rate(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
     host.answers["partition.show"] = partition("blue", 1, gateways=["10.77.0.9", "fd00:77::9"], rate=10**8)
     assert main(["partition", "show", "blue"]) == 0

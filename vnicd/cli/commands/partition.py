@@ -117,6 +117,8 @@ def add(
     if not spec.addresses:
         words += added["addresses"]
     click.echo(f"{added['name']}: {', '.join(words)}")
+    for text in added.get("warnings", ()):
+        click.echo(f"warning: {text}", err=True)
 
 
 @partition.command()

@@ -22,13 +22,13 @@ from vnicd.errors import NoNamespace
 from vnicd.host.broker.namespace import Kernel, Place
 from vnicd.host.names import helper as helpers
 from vnicd.host.names.helper import Helper
-from vnicd.host.ports.port import Ports
+from vnicd.host.ports.port import Port, Ports
 from vnicd.kernel import netns
 from vnicd.kernel.names import sockets
 from vnicd.kernel.names.overlay import FOLDER, Overlay, settle_common
 from vnicd.kernel.netns import Identity
 from vnicd.spec.addresses import host
-from vnicd.spec.names import SERVER, TCP_PORT
+from vnicd.spec.names import SERVER, TCP_PORT, lo_down
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -252,6 +252,16 @@ class NamesService:
             "pid": self.helper.pid if self.helper is not None else None,
         }
 
+    def warnings(self, port: Port) -> list[tuple[str, str]]:
+        """What in a partition's own namespace keeps names from being found there; each with the remedy."""
+        left_out = self.servers | self.overlay.foreign
+        lo_is_up = port.seen is None or port.seen.lo_is_up
+        return (
+            [lo_down(port.spec.name)]
+            if self.is_on and not lo_is_up and port.spec.name not in left_out
+            else []
+        )
+
     def findings(self) -> list[dict[str, Any]]:
         """What keeps partitions from finding each other by name, for `vnicctl doctor`."""
         found = []
@@ -264,6 +274,8 @@ class NamesService:
         for name, reason in self.overlay.problems.items():
             detail = f"{name} does not know where to ask for names: {reason}"
             found.append(_finding("warn", detail, f"have its programs ask {SERVER}"))
+        for port in self.ports:
+            found += [_finding("warn", *words) for words in self.warnings(port)]
         for name in sorted(self.overlay.foreign):
             detail = f"{name} asks for names as {FOLDER}/{name}/resolv.conf says, which is not vnicd's"
             found.append(_finding("ok", detail, None))

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -142,6 +143,11 @@ class DriftWatch:
         """Look now, for somebody who wants to know; after a while without an answer what is known has to do."""
         if asyncio.get_running_loop().time() - self.looked_at >= FRESH_S:
             await asyncio.wait([self._begin_look()], timeout=PATIENCE_S)
+
+    async def look_at(self, port: Port) -> None:
+        """Look at one partition that was just made; where that takes too long, the next look comes soon."""
+        with suppress(TimeoutError, OSError, RuntimeError, MemoryError):
+            await asyncio.wait_for(asyncio.shield(self._look_at([port])), PATIENCE_S)
 
     # ------------------------------------------------------------------------------------------- looking
 

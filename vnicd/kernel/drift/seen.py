@@ -36,6 +36,8 @@ PAGE = 32768
 PAGES_MOST = 2
 """Pages of an answer that are read: some 800 addresses, or 600 routes."""
 
+LOOPBACK = "lo"
+
 Attributes = dict[int, bytes]
 
 
@@ -61,7 +63,13 @@ def look(ifname: str) -> Seen | None:
         routes=tuple(route for known in routes for route in known or ()),
         knows_routes=None not in routes,
         link_local_made=link_local_made,
+        lo_is_up=_is_up(LOOPBACK),
     )
+
+
+def _is_up(ifname: str) -> bool:
+    link = _link(ifname)
+    return link is not None and bool(link[1] & IFF_UP)
 
 
 def _link(ifname: str) -> tuple[int, int, Attributes] | None:
