@@ -62,7 +62,9 @@ def near_addresses(facts: Facts, way: Way) -> Iterator[Complaint]:
         and way.source not in (str(ipaddress.ip_interface(t).ip) for t in near.addresses)
     ):
         cause = f"{near.name} sends from {way.source}, which vnicd has not given it, and the uplink's mode forbids that"
-        remedy = f"give it all of its addresses: vnicctl partition set {near.name} --address ...; or remove that one"
+        new = next((each.text for each in _held(near, way.source)), "...")
+        words = " ".join(f"--address {text}" for text in (*near.addresses, new))  # it sets all of them
+        remedy = f"add it with: vnicctl partition set {near.name} {words}, or remove it"
         yield Complaint("addresses", cause, remedy, at(CROSS))
 
 

@@ -55,7 +55,7 @@ def _route(
         cause = f"{end.name} has lost the route of its subnet {net} on {end.ifname}: what it sends to {target} {leads}"
         source = f" src {covering[0].ip}" if ip.version == 4 else ""
         yield Complaint("route", cause, f"{prefix}ip route add {net} dev {end.ifname}{source}", points)
-    elif route.error and not own:
+    elif route.error and all(each.interface.is_link_local for each in own):
         cause = f"{end.name} has no address that it could reach {target} from"
         remedy = give_address(end, facts.uplink, gateway=facts.far.kind == "outside")
         yield Complaint("addresses", cause, remedy, points, brief=f"{end.name} has no address")

@@ -186,6 +186,17 @@ def test_a_target_that_is_off_fails_behind_the_uplink() -> None:
     assert steps(facts)["crossed"] == "failed nobody answers for 192.0.2.1 at eth1"
 
 
+def test_an_address_that_only_the_kernel_knows_is_forbidden() -> None:
+    facts = outside()
+    assert facts.near.scene is not None
+    facts.near.scene.addresses.append(Address("vnic0", "10.77.0.9/24"))
+    facts.guarded, facts.ways[0].source = True, "10.77.0.9"
+    vanishes(facts, "cross")
+    (finding,) = judge(facts).findings
+    words = "--address 10.77.0.1/24 --address 10.77.0.9/24"
+    assert finding.remedy == f"add it with: vnicctl partition set blue {words}, or remove it"
+
+
 @pytest.mark.parametrize(
     ("free", "words"),
     [
@@ -197,7 +208,7 @@ def test_no_address_for_the_way_outside(free: dict[str, list[str]], words: str) 
     facts = outside()
     assert facts.uplink is not None and facts.near.scene is not None
     facts.uplink |= {"without_address": free, "subnets": ["10.78.0.1/24"] if free else []}
-    facts.near.addresses, facts.near.scene.addresses = (), []
+    facts.near.addresses, facts.near.scene.addresses = (), [Address("vnic0", "169.254.0.7/16")]
     facts.ways[0].source, facts.ways[0].there = "", Route(error="Network is unreachable")
     facts.ways[0].echo = Trace(error="Network is unreachable")
     (finding,) = judge(facts).findings
