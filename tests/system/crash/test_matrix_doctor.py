@@ -46,7 +46,7 @@ def dead_host(fabric: Fabric, ends: Pair) -> Iterator[str]:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: pid not in fabric.pids(), 5, "the host is gone")
     try:
-        yield "vnicctl up"
+        yield "the hosting daemon is dead"
     finally:
         fabric.up()
 

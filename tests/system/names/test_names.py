@@ -128,6 +128,7 @@ def test_an_attached_namespace(shared: Fabric, pair: Pair) -> None:
 def test_the_place_is_taken(shared: Fabric) -> None:
     """Who was first stays, and doctor says so; when he has gone, names are answered."""
     name = shared.namespace("taken")
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
     with socket_in(f"/run/netns/{name}", socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("0.0.0.0", 53))
         taken = shared.add("taken", "10.77.0.6/24", netns=name)
@@ -135,7 +136,6 @@ def test_the_place_is_taken(shared: Fabric) -> None:
         assert said["status"] == "warn"
         assert taken.name in said["detail"]
         assert "in use" in said["detail"]
-    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
     wait_until(lambda: finds(taken, taken), SOON, "names are answered")
     shared.cli("partition", "remove", taken.name)
 
