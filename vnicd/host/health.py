@@ -9,6 +9,7 @@ from typing import Any
 
 from vnicd.host.fabric import Fabric
 from vnicd.host.ports.port import STOPPED, Port, PortState
+from vnicd.kernel import netns
 from vnicd.kernel.limits import descriptors
 
 Finding = dict[str, Any]
@@ -66,6 +67,14 @@ def _of_host(fabric: Fabric) -> Iterator[Finding]:
         yield _finding(
             "fabric", FAIL, detail, f"make room in {fabric.paths.root}, or mend what is in the way"
         )
+    if netns.names_are_hidden():
+        detail = (
+            "the hosting daemon has mounts of its own: others can't enter namespaces that it makes by name"
+        )
+        remedy = (
+            "vnicctl down, and start it from a shell of the machine's, or by: nsenter --net=PATH vnicctl up"
+        )
+        yield _finding("fabric", WARN, detail, remedy)
 
 
 def _of_port(fabric: Fabric, port: Port) -> Iterator[Finding]:

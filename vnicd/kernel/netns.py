@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 import stat
@@ -46,6 +47,8 @@ OWN = "/proc/thread-self/ns/net"
 
 MOUNT_NAMESPACE = "VNICD_MOUNT_NAMESPACE"
 """Variable that names the mount namespace which the whole machine sees, where a daemon has one of its own."""
+
+INIT_MOUNTS = "/proc/1/ns/mnt"
 
 
 def _in_thread(work: Callable[[], T]) -> T:
@@ -184,11 +187,79 @@ def exists(path: str) -> bool:
     return True
 
 
+class MountPoint(NamedTuple):
+    """A mount of a table such as /proc/self/mountinfo."""
+
+    number: int
+    """No other mount has it, in no mount namespace."""
+    origin: tuple[str, str]
+    """The device, and the directory on it."""
+    shared: str
+    """The group of mounts that hear of those made below it, and it of theirs; empty if it is in none."""
+    master: str
+    """The group of which it hears only."""
+
+
+def mount_of(mountinfo: str, path: Path) -> MountPoint:
+    """The mount that `path` is in; OSError when the table has none."""
+    best, found = -1, []
+    for line in mountinfo.splitlines():
+        words = line.partition(" - ")[0].split()
+        depth = len(Path(words[4]).parts)
+        if depth >= best and path.is_relative_to(words[4]):  # a later one on the same place is above it
+            best, found = depth, words
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, "no mount", str(path))
+    groups = dict(word.split(":", 1) for word in found[6:] if ":" in word)
+    return MountPoint(int(found[0]), (found[2], found[3]), groups.get("shared", ""), groups.get("master", ""))
+
+
+def _mountinfo() -> tuple[str, str]:
+    """Of our mount namespace, and of that of process 1."""
+    return Path("/proc/self/mountinfo").read_text(), Path("/proc/1/mountinfo").read_text()
+
+
+@functools.cache
+def shared_mounts() -> str:
+    """The mount namespace in which names are seen by all; empty for our own.
+
+    What `ip netns exec` starts has mounts of its own, and sees the machine's later ones, but nobody sees those that
+    are made there. Looked up once, so that all names are made and deleted in the same place.
+    """
+    if namespace := os.environ.get(MOUNT_NAMESPACE):
+        return namespace
+    try:
+        ours, init = (mount_of(table, NETNS_DIR) for table in _mountinfo())
+        if not ours.master or ours.master != init.shared:
+            return ""
+        _in_thread(lambda: netns.join_mounts(INIT_MOUNTS))
+    except OSError:
+        return ""  # not permitted
+    return INIT_MOUNTS
+
+
+def names_are_hidden() -> bool:
+    """Whether this process has mounts of its own, and names of namespaces that it makes are seen by nobody else.
+
+    A container that shares only the PIDs with its machine has files of its own, and its names are meant to be there.
+    """
+    if shared_mounts():
+        return False
+    try:
+        tables = _mountinfo()
+        ours, init = (mount_of(table, NETNS_DIR) for table in tables)
+        root, init_root = (mount_of(table, Path("/")) for table in tables)
+    except OSError:
+        return False
+    is_peer = bool(ours.shared) and ours.shared == init.shared
+    return ours.number != init.number and root.origin == init_root.origin and not is_peer
+
+
 def in_shared_mounts(work: Callable[[], None]) -> None:
     """Do `work` where mounts are seen by the whole machine: a confined daemon's own are seen by it alone."""
 
     def run() -> None:
-        if namespace := os.environ.get(MOUNT_NAMESPACE):
+        if namespace := shared_mounts():
             try:
                 netns.join_mounts(namespace)
             except OSError as error:
@@ -201,7 +272,7 @@ def in_shared_mounts(work: Callable[[], None]) -> None:
 
 def mount_table() -> Path:
     """The table of the mounts that the whole machine sees."""
-    namespace = os.environ.get(MOUNT_NAMESPACE)
+    namespace = shared_mounts()
     return Path(namespace).parent.parent / "mountinfo" if namespace else Path("/proc/self/mountinfo")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.framework.fabric.fabric import Fabric
+from tests.framework.fabric.fabric import VNICCTL, Fabric
 from tests.framework.fabric.namespaces import named
 from tests.framework.waiting import wait_until
 
@@ -141,3 +141,32 @@ def test_nothing_stays_when_the_host_is_killed_during_an_add(fabric: Fabric, mom
     assert inside(path) == before or fabric.call("partition.list")["partitions"]
     fabric.down()
     assert inside(path) == before
+
+
+WHERE_NETNS_EXEC_STARTS_IT = """
+set -e
+mount --make-shared /run/netns
+ip netns exec "$1" "$2" up
+"$2" partition add "$3" --address 10.91.7.1/24
+"$2" exec "$3" -- ip -br addr
+ip netns exec "$3" ip -br addr
+"$2" doctor | grep 'mounts of its own' || true
+"$2" down
+"""
+
+
+def test_names_are_seen_by_all_if_netns_exec_starts_the_host(fabric: Fabric) -> None:
+    """As `ip netns exec` has mounts of its own. Process 1 is one of ours: another's mounts we might not be let in."""
+    machine, box = fabric.namespace("machine"), fabric.name("box")
+    room = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
+    argv = [*room, "sh", "-c", WHERE_NETNS_EXEC_STARTS_IT, "sh", machine, str(VNICCTL), box]
+    done = subprocess.run(argv, env=fabric.env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("10.91.7.1/24") == 2
+    assert "mounts of its own" not in done.stdout
+    assert box not in named()
+
+
+def test_doctor_tells_of_names_that_nobody_sees(fabric: Fabric) -> None:
+    subprocess.run(["unshare", "--mount", str(VNICCTL), "up"], env=fabric.env, check=True, timeout=60)
+    assert any("mounts of its own" in check["detail"] for check in fabric.doctor())
