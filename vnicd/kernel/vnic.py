@@ -63,8 +63,7 @@ def configure_vnic(
     _quiet(name)
     with IPRoute(strict_check=True) as route:
         try:
-            was_up = _sync_link(route, index, mac, mtu)
-            lacked = [*([] if was_up else [_up_item(name)]), *_sync_addresses(route, index, mac, own)]
+            lacked = [*_sync_link(route, name, mac, mtu), *_sync_addresses(route, index, mac, own)]
             lacked += _sync_subnets(route, index, own)
             return lacked + _sync_routes(route, index, {ipaddress.ip_address(text) for text in routes})
         except NetlinkError as error:
@@ -76,10 +75,15 @@ def items(name: str, addresses: Iterable[str], routes: Iterable[str]) -> list[st
     own = [ipaddress.ip_interface(text) for text in addresses]
     subnets = [str(each.network) for each in own if _has_subnet(each)]
     return [
+        _free_item(name),
         _up_item(name),
         *(_address_item(each) for each in own),
         *(_route_item(each) for each in (*subnets, *routes)),
     ]
+
+
+def _free_item(name: str) -> str:
+    return f"{name} outside of bridges"
 
 
 def _up_item(name: str) -> str:
@@ -140,16 +144,24 @@ def _quiet(name: str) -> None:
             path.write_text("0")
 
 
-def _sync_link(route: IPRoute, index: int, mac: str, mtu: int) -> bool:
-    """Whether it was up. The link-local address is made from the MAC when it is set up; so it is down for a new one."""
+def _sync_link(route: IPRoute, name: str, mac: str, mtu: int) -> list[str]:
+    """What it lacked. The link-local address is made from the MAC when it is set up; so it is down for a new one.
+
+    A bridge, bond or VRF that it is made part of would get all that comes in by it.
+    """
+    index = _index(name)
     link = route.link("get", index=index)[0]
+    lacked = []
+    if link.get_attr("IFLA_MASTER"):
+        route.link("set", index=index, master=0)
+        lacked.append(_free_item(name))
     if link.get_attr("IFLA_ADDRESS") != mac:
         route.link("set", index=index, state="down")
         route.link("set", index=index, address=mac)
     if link.get_attr("IFLA_MTU") != mtu:
         route.link("set", index=index, mtu=mtu)
     route.link("set", index=index, state="up")
-    return bool(link["flags"] & IFF_UP)
+    return lacked if link["flags"] & IFF_UP else [*lacked, _up_item(name)]
 
 
 def _sync_addresses(route: IPRoute, index: int, mac: str, wanted: list[Interface]) -> list[str]:
