@@ -55,6 +55,28 @@ def test_what_is_taken_away_comes_back(nat: Uplinked) -> None:
     assert "put back" in machine.fabric.cli("uplink", "show").stdout
 
 
+def test_a_table_that_is_flushed_in_a_loop_comes_back(nat: Uplinked) -> None:
+    """Also if it is gone between the moment it is made and the moment it is looked at."""
+    machine = nat.machine
+    before = state(machine)
+    loop = "end=$(($(date +%s) + 2)); while [ $(date +%s) -lt $end ]; do nft flush ruleset; done"
+    nat.here.run(["sh", "-c", loop])
+    wait_until(lambda: state(machine) == before, 3 * SOON, "put back after the loop")
+
+
+def test_its_interface_leaves_a_bridge(nat: Uplinked) -> None:
+    machine, here = nat.machine, nat.here
+    here.run(["ip", "link", "add", "br9", "type", "bridge"])
+    try:
+        here.run(["ip", "link", "set", "vnicd0", "master", "br9"])
+        shown = "vnicd0 outside of bridges"
+        wait_until(lambda: shown in machine.uplink["last_repair"], 3 * SOON, "put back")
+        assert "master" not in here.run(["ip", "-o", "link", "show", "vnicd0"]).stdout
+        assert nat.web.ping(nat.remote.ip, count=3).lost == 0
+    finally:
+        here.run(["ip", "link", "del", "br9"])
+
+
 def test_the_same_uplink_set_again_mends_at_once(nat: Uplinked, tmp_path: Path) -> None:
     """Before its command ends, also while a fight has made the daemon slow; and so does apply."""
     machine = nat.machine

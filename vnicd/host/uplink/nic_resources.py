@@ -88,7 +88,7 @@ class NicResources:
     family: str = ""
     """Of the firewall table that the script has made."""
     listed: str = ""
-    """That table as it was when it was made."""
+    """That table as the script makes it; empty while that is not known for sure."""
     datagrams: frozenset[Datagrams] = frozenset()
     """Published UDP ports that the table has rules for."""
     blockers: tuple[Blocker, ...] = ()
@@ -240,20 +240,28 @@ class NicResources:
         if not script:
             return []
         item = f"table {family} {self.table}"
-        is_whole = bool(self.script) and nftables.listing(family, self.table) == self.listed
+        is_whole = bool(self.listed) and nftables.listing(family, self.table) == self.listed
         if script != self.script or not is_whole:
             if not is_whole:
                 self.lacked.append(item)
                 self.shut_loopback()
-            before = self.datagrams
-            nftables.load(script)
-            self.script, self.family = script, family
-            self.listed = nftables.listing(family, self.table)
-            self.datagrams = nft_rules.datagrams(wanted.spec, self._by_name(wanted))
-            self._forget(before ^ self.datagrams if is_whole else before | self.datagrams)
+            is_whole = self._load_table(family, script, wanted, is_whole)
         if wanted.spec.mode == "nat":
-            Loopback(self.ifname).allow(nft_rules.needs_loopback(wanted.spec, self._by_name(wanted)))
+            needed = nft_rules.needs_loopback(wanted.spec, self._by_name(wanted))
+            Loopback(self.ifname).allow(needed and is_whole)
         return [item]
+
+    def _load_table(self, family: str, script: str, wanted: Wanted, was_whole: bool) -> bool:
+        """Whether the table is now as the script makes it. If not, the news of this load lead to the next look."""
+        before = self.datagrams
+        known = self.listed if script == self.script else ""
+        if not self.script:  # if nft is killed, nobody knows whether it had made the table
+            self.script, self.family = script, family
+        found = nftables.load_known(script, family, self.table, known)
+        self.script, self.family, self.listed = script, family, found or known
+        self.datagrams = nft_rules.datagrams(wanted.spec, self._by_name(wanted))
+        self._forget(before ^ self.datagrams if was_whole else before | self.datagrams)
+        return bool(found)
 
     def _rules(self, wanted: Wanted, facts: Facts | None) -> tuple[str, str]:
         """The family and the script of the firewall table; empty for none."""

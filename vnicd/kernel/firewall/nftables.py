@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from vnicd.errors import Unsupported
+from vnicd.errors import TimedOut, Unsupported
+from vnicd.kernel.firewall import generation
 from vnicd.packet.nft_listing import Blocker, forward_chains, legacy_reason, names_interface, refusal
 from vnicd.packet.nft_rules import removal
 
@@ -16,10 +17,31 @@ LEGACY_TABLES = {4: ("iptables-legacy", Path("/proc/net/ip_tables_names")),
                  6: ("ip6tables-legacy", Path("/proc/net/ip6_tables_names"))}  # fmt: skip
 """The tool of each family's own packet filter, and the kernel's list of the tables that are in use there."""
 
+TIMEOUT_S = 10.0
+"""For nft, which works for the one thread that all work in the kernel waits for."""
+
+TRIES = 4
+"""Loads in a row of a table that others change at the same time."""
+
 
 def load(script: str) -> None:
     """Load a script; Unsupported with the kernel's own words when it refuses."""
     _nft("-f", "-", text=script)
+
+
+def load_known(script: str, family: str, table: str, known: str) -> str:
+    """Load the script that makes a table; the listing of it as the script made it, empty if that can't be told.
+
+    Others may change the table before it is listed. So a listing counts only if nobody changed any rules from before
+    the load until after the listing, or if it is the one that the same script has led to earlier, which is `known`.
+    """
+    for _ in range(TRIES):
+        before = _generation()
+        load(script)
+        found = listing(family, table)
+        if found and (found == known or generation.is_next(before, _generation())):
+            return found
+    return ""
 
 
 def check() -> None:
@@ -94,13 +116,29 @@ def _nft(*argv: str, text: str = "") -> str:
     return done.stdout
 
 
+def _generation() -> int:
+    try:
+        return generation.current()
+    except OSError as error:
+        raise Unsupported(f"nftables: {error.strerror or error}", "see: vnicctl doctor") from error
+
+
 def _run(*argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """It works in the calling thread's namespace, as that is what a child inherits."""
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         return subprocess.run(
-            ["nft", *argv], check=False, input=text, capture_output=True, text=True, env=environment
+            ["nft", *argv],
+            check=False,
+            input=text,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=TIMEOUT_S,
         )
+    except subprocess.TimeoutExpired as error:
+        hint = "see what keeps it: nft list ruleset"
+        raise TimedOut(f"nft did not end within {TIMEOUT_S:g} s, and was killed", hint) from error
     except FileNotFoundError as error:
         raise Unsupported("nft is not installed", "install it: apt install nftables") from error
 

@@ -1,0 +1,1 @@
+"""What names need of the kernel."""
