@@ -20,6 +20,9 @@ SOCKET_PATH_MAX = 107
 KEPT_LOGS = 2
 """Older files of a log that are kept."""
 
+LOG_ASIDE = ".aside"
+"""The end of the name that something gets which has the name of a log file, and is none."""
+
 SERVICE = "vnicd.service"
 UNIT_FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 """Where systemd looks for the units of a machine, in this order; in each of them in systemd/system."""
@@ -84,7 +87,7 @@ class Paths:
         """The log of a daemon as far as it is there, the oldest first: NAME.log.2, NAME.log.1, NAME.log."""
         log = self.log(name)
         kept = [log.with_name(f"{log.name}.{age}") for age in range(KEPT_LOGS, 0, -1)]
-        return [path for path in (*kept, log) if path.exists()]
+        return [path for path in (*kept, log) if path.is_file() and not path.is_symlink()]
 
 
 def has_service(root: Path) -> bool:

@@ -12,9 +12,11 @@ more fields are those of `extra={"fields": {...}}`.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
+import stat
 import sys
 import threading
 from contextlib import suppress
@@ -22,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from vnicd.config import KEPT_LOGS
+from vnicd.config import KEPT_LOGS, LOG_ASIDE
 from vnicd.process import readers
 from vnicd.process.repeats import Repeats
 from vnicd.protocol import log_line
@@ -159,7 +161,6 @@ class LogFile(StandardError):
             self._open()
 
     def _open(self) -> None:
-        self.path.parent.mkdir(mode=0o755, exist_ok=True)
         fd = open_log(self.path)
         take_over(fd)
         os.close(fd)
@@ -200,19 +201,36 @@ def is_journal(fd: int = STDERR) -> bool:
 def is_at(fd: int, path: Path) -> bool:
     """Whether a descriptor is of the file that has this path."""
     try:
-        return os.path.samestat(os.fstat(fd), path.stat())
+        return os.path.samestat(os.fstat(fd), path.lstat())
     except OSError:
         return False
 
 
 def open_log(path: Path) -> int:
-    """A descriptor of a log file, made if there is none, which reads, and writes at its end wherever that is."""
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, readers.MODE)
+    """A descriptor of a log file, made if there is none, which reads, and writes at its end wherever that is.
+
+    What has its name and is no file, such as a link or a pipe, is moved aside: what is behind it is not ours.
+    """
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            path.replace(path.with_name(f"{path.name}{LOG_ASIDE}"))
+    fd = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         readers.open_file(fd)
     except BaseException:
         os.close(fd)
         raise
+    return fd
+
+
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of a file that is no link and no pipe, for which one could wait for ever; else OSError."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, readers.MODE)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    os.set_blocking(fd, True)
     return fd
 
 

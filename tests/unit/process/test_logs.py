@@ -123,3 +123,25 @@ def test_what_goes_wrong_in_a_finalizer_is_one_line(gate: tuple[logging.Logger, 
 class Failing:
     def __del__(self) -> None:
         raise ValueError("too late")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_is_moved_aside(tmp_path: Path, kind: str) -> None:
+    """And it is neither waited for, nor is anything written into what it leads to."""
+    path, victim = tmp_path / "log" / "blue.log", tmp_path / "victim"
+    path.parent.mkdir()
+    victim.write_text("mine")
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(OSError):
+        logs.open_file(path, os.O_RDONLY)
+    fd = logs.open_log(path)
+    os.write(fd, b"log")
+    os.close(fd)
+    assert not path.is_symlink()
+    assert (path.read_text(), victim.read_text()) == ("log", "mine")
+    assert sorted(each.name for each in path.parent.iterdir()) == ["blue.log", "blue.log.aside"]

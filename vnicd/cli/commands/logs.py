@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections import deque
@@ -65,10 +66,16 @@ def logs(name: str, follow: bool, lines: int | None) -> None:
 
 
 def _open(path: str | Path) -> IO[bytes]:
+    """A log, and no pipe or link that may have its name: one could wait for it for ever."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return open(path, "rb")
+        file = os.fdopen(os.open(path, flags), "rb")
     except PermissionError as error:
         raise NotPermitted(f"not allowed to read {path}", TO_READ) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotFound(f"{path} is not a file")
+    return file
 
 
 def _become_journalctl(unit: str, follow: bool, lines: int | None) -> NoReturn:
@@ -86,8 +93,10 @@ def _follow(path: Path, file: IO[bytes]) -> None:
     seen_at = time.monotonic()
     while True:
         try:
-            now = path.stat()
+            now: os.stat_result | None = path.lstat()
         except FileNotFoundError:
+            now = None
+        if now is not None and not stat.S_ISREG(now.st_mode):
             now = None
         *lines, rest = (rest + file.read()).split(b"\n")
         for line in lines:

@@ -16,7 +16,7 @@ from vnicd.cli import process
 from vnicd.cli.client import call
 from vnicd.cli.params import one_of
 from vnicd.cli.spinner import Spinner
-from vnicd.config import NAMES, HugepageMode, LogLevel, Options, Paths, make_options, option_words
+from vnicd.config import LOG_ASIDE, NAMES, HugepageMode, LogLevel, Options, Paths, make_options, option_words
 from vnicd.errors import AlreadyRunning, Invalid, NotPermitted, NotRunning, TimedOut
 
 READY_TIMEOUT = 60.0
@@ -115,8 +115,11 @@ def _log(paths: Paths) -> Iterator[IO[bytes]]:
     try:
         for directory in (paths.root, paths.logs):
             _make_directory(directory)
-        new_log = not paths.log("host").exists()
-        with open(paths.log("host"), "a+b", opener=lambda path, flags: os.open(path, flags, 0o640)) as log:
+        path = paths.log("host")
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # what is behind it is not ours
+            path.replace(path.with_name(f"{path.name}{LOG_ASIDE}"))
+        new_log = not path.exists()
+        with open(path, "a+b", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o640)) as log:
             yield log
     except AlreadyRunning:
         # Another `up` was faster, and the files are its.

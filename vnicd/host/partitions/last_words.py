@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from vnicd.process import logs
 from vnicd.protocol import log_line
 
 LAST_BYTES = 4096
@@ -22,7 +23,7 @@ HOPELESS_AFTER = 3
 def in_file(path: Path, since: int) -> str:
     """The last line of a log, if it was written behind so many bytes."""
     try:
-        with path.open("rb") as log:
+        with os.fdopen(logs.open_file(path, os.O_RDONLY), "rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(since if since <= end else 0, end - LAST_BYTES))
             return in_text(log.read(LAST_BYTES).decode(errors="replace"))

@@ -9,6 +9,7 @@ size (privileges.py). Units log to the journal, and have none.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 
 from vnicd.config import Paths
@@ -37,7 +38,6 @@ class LogFiles:
         if self.are_units or port.channel is None:
             return
         with suppress(OSError):  # it goes on with the one that it has
-            self.paths.logs.mkdir(mode=0o755, exist_ok=True)
             fd = logs.open_log(self.paths.log(port.spec.name))
             try:
                 port.channel.send({"op": "log"}, [fd])
@@ -49,17 +49,19 @@ class LogFiles:
         """Empty what is too large, and hand out anew what is gone."""
         emptied = 0
         for port in self.ports if not self.are_units else ():
+            name = port.spec.name
             try:
-                facts = self.paths.log(port.spec.name).stat()
+                facts = self.paths.log(name).lstat()
             except OSError:
                 self.hand(port)
                 continue
-            if self.handed.get(port.spec.name) not in (None, _identity(facts)):
+            handed, is_file = self.handed.get(name), stat.S_ISREG(facts.st_mode)
+            if not is_file or (handed != _identity(facts) and port.channel is not None):
                 self.hand(port)
-            elif facts.st_size > LARGEST and emptied < EMPTIED_AT_ONCE:
+            elif handed in (None, _identity(facts)) and facts.st_size > LARGEST and emptied < EMPTIED_AT_ONCE:
                 emptied += 1
                 with suppress(OSError):
-                    self._empty(port.spec.name)
+                    self._empty(name)
 
     def forget(self, name: str) -> None:
         """The partition is no more, and so is its log."""
@@ -69,7 +71,7 @@ class LogFiles:
 
     def _empty(self, name: str) -> None:
         path = self.paths.log(name)
-        with path.open("r+b") as log:
+        with os.fdopen(logs.open_file(path, os.O_RDWR), "r+b") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LARGEST))
             end = log.read(LARGEST)
             logs.shift(path, keep=True)

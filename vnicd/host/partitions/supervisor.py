@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from vnicd.host.partitions.last_words import Deaths
 from vnicd.host.ports.port import Port
 from vnicd.kernel import process
 from vnicd.process import logs, privileges
+
+log = logging.getLogger(__name__)
 
 BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0
 """Seconds before a daemon that died young is started again; doubles each time."""
@@ -159,14 +162,13 @@ class Children(Supervisor):
 
     def start(self, port: Port) -> None:
         name = port.spec.name
-        self.paths.logs.mkdir(mode=0o755, exist_ok=True)
-        with os.fdopen(logs.open_log(self.paths.log(name)), "ab") as log:
-            before = os.fstat(log.fileno()).st_size
+        with os.fdopen(self._open_log(name), "ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
             child = subprocess.Popen(
                 [sys.executable, "-m", "vnicd", "partition", name],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=file,
+                stderr=file,
                 start_new_session=True,
                 env={
                     **os.environ,
@@ -178,6 +180,15 @@ class Children(Supervisor):
         self.born(port)
         port.daemon_started()
         self.watch(port, child.pid, os.pidfd_open(child.pid))
+
+    def _open_log(self, name: str) -> int:
+        """Without a log a daemon serves as well; it is handed one as soon as there can be one (log_files.py)."""
+        try:
+            return logs.open_log(self.paths.log(name))
+        except OSError as error:
+            what = error.filename or self.paths.log(name)
+            log.warning("partition %s has no log for now: %s: %s", name, what, error.strerror)
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def owns(self, port: Port, pid: int) -> bool:
         return pid == port.pid and process.start_time(pid) == port.started
