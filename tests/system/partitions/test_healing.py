@@ -85,6 +85,10 @@ def _heal(fabric: Fabric, harm: Harm) -> None:
     )
     wait_until(lambda: victim.info["state"] == "up", BACK_WITHIN, "the partition is up")
     assert mac in victim.run(["ip", "link", "show", victim.ifname]).stdout
+    if harm is delete_namespace:
+        log = (fabric.runtime / "log" / "host.log").read_text()
+        assert f"the namespace of partition {victim.name} is made anew" in log
+        assert "has died" not in log
     fabric.down()
     assert fabric.left_behind() == []
 
