@@ -6,8 +6,9 @@ import asyncio
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from vnicd.errors import TimedOut, VnicdError
+from vnicd.errors import Resources, TimedOut, VnicdError
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.operation import Step, carry_out
 from vnicd.host.partitions import kernel_ops
@@ -123,10 +124,15 @@ class Addition:
         supervisor, name = self.parts.actions.supervisor, self.spec.name
         up = asyncio.ensure_future(self.port.up.wait())
         hopeless = asyncio.ensure_future(supervisor.hopeless(self.port))
+        deaths = supervisor.deaths_of(self.port)
+        lacking = asyncio.ensure_future(deaths.is_lacking.wait())
+        ends: set[asyncio.Future[Any]] = {up, hopeless, lacking}
         try:
-            await asyncio.wait({up, hopeless}, timeout=REGISTER_TIMEOUT_S, return_when=FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=REGISTER_TIMEOUT_S, return_when=FIRST_COMPLETED)
             if up.done():
                 return
+            if lacking.done():
+                raise Resources(f"the hosting daemon can't serve partition {name}: {deaths.lack}")
             if hopeless.done():
                 why = hopeless.result() or "it dies without a word"
                 raise VnicdError(f"the daemon of partition {name} can't start: {why}")
@@ -134,8 +140,8 @@ class Addition:
             text = f"the daemon of partition {name} did not start in {REGISTER_TIMEOUT_S:g} s"
             raise TimedOut(f"{text}: {why}" if why else text)
         finally:
-            up.cancel()
-            hopeless.cancel()
+            for end in ends:
+                end.cancel()
 
     async def _look_again(self) -> None:
         self.parts.uplink.look_again()

@@ -63,4 +63,4 @@ async def _undo(what: str, step: Step) -> None:
     try:
         await step.undo()
     except (VnicdError, OSError) as error:
-        log.error("%s: to undo %s: %s", what, step.name, error)
+        log.error("%s: to undo %s: %s", what, step.name, getattr(error, "strerror", None) or error)

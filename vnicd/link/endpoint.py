@@ -114,7 +114,7 @@ class Endpoint:
             except (ValueError, OSError) as problem:
                 own.close()
                 os.close(doorbell)
-                error = str(problem)
+                error = getattr(problem, "strerror", None) or str(problem)
         self.reply({"op": "attached", "link_id": link_id, "error": error}, ())
 
     def _open(self, peer: int, link_id: int, fds: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import threading
@@ -26,6 +27,8 @@ MAINTAIN_INTERVAL_S = TICK_S / 2
 
 NO_LIMITS = (0, 0)
 
+LACKS = [os.strerror(code) for code in (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)]
+
 
 class HostRelay:
     """Relays between all ports; `on_up(port)` is called when a port's link to us is up."""
@@ -48,6 +51,8 @@ class HostRelay:
         self.timer: asyncio.TimerHandle | None = None
         self.rates: dict[int, tuple[int, int]] = {}
         """Rate limits that the loop knows, in bits per second to and from the uplink, by port."""
+        self.on_lack: Callable[[Port, str], None] = lambda port, what: None
+        """Called with what there is too little of when our own end can't have a link to a port."""
         self.on_lost_tap: Callable[[], None] = lambda: None
         """Called when port 0's interface was deleted from outside."""
 
@@ -109,6 +114,10 @@ class HostRelay:
         asyncio.get_running_loop().call_soon(self.endpoint.handle, message, copies)
 
     def _own_reply(self, message: Message, fds: Sequence[int]) -> None:
+        link = self.links.by_id.get(message.get("link_id", 0))
+        port = self.ports.by_number.get(link.other(0)) if link is not None else None
+        if port is not None and is_lack(error := str(message.get("error", ""))):
+            self.on_lack(port, error)
         copies = [os.dup(fd) for fd in fds]
         try:
             self.take(0, message, copies)
@@ -190,6 +199,11 @@ class HostRelay:
         is_done = not self.links.unfinished and all((0, number) in self.links.links for number in relays)
         period = TICK_S if is_done else MAINTAIN_INTERVAL_S
         self.timer = asyncio.get_running_loop().call_at(next_tick(period), self._maintain)
+
+
+def is_lack(error: str) -> bool:
+    """Whether the system says by this that there is too little of something."""
+    return error.rpartition(": ")[2] in LACKS
 
 
 def _note(link: Link, kind: str, text: str = "") -> None:

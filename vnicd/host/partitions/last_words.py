@@ -61,9 +61,17 @@ class Deaths:
         self.words = ""
         """Why the last one has ended, as far as that is known."""
         self.are_too_many = asyncio.Event()
+        self.lack = ""
+        """What the hosting daemon has too little of to take the present one in."""
+        self.is_lacking = asyncio.Event()
 
     def add(self, words: str) -> None:
         self.number += 1
         self.words = words or self.words
         if self.number >= HOPELESS_AFTER:
             self.are_too_many.set()
+
+    def lacks(self, words: str) -> None:
+        """The daemon lives, and we can't serve it."""
+        self.lack = words
+        self.is_lacking.set()

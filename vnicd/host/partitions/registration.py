@@ -8,13 +8,14 @@ they are started anew, which costs what the death of a daemon costs.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 from dataclasses import dataclass
 
 from vnicd.config import Options, Paths
-from vnicd.host.links.relay import HostRelay
+from vnicd.host.links.relay import HostRelay, is_lack
 from vnicd.host.partitions import admission
 from vnicd.host.partitions.admission import Facts, Outcome
 from vnicd.host.partitions.reconciler import Reconciler
@@ -167,7 +168,8 @@ class Registrar:
                 channel.close()
             else:
                 self.relay.take(channel.port, message, fds)
-        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OSError, MemoryError) as error:
+            self._tell_lack(channel, message, error)
             said = quoted(repr(error))
             self.complaints.warn(
                 channel.port, "port %d sent a message that can't be used: %s", channel.port, said
@@ -175,6 +177,14 @@ class Registrar:
             channel.close()
         finally:
             channel.discard(fds)
+
+    def _tell_lack(self, channel: Channel, message: Message, error: Exception) -> None:
+        """Who waits for a daemon need not wait for one that can't be taken in."""
+        name, what = message.get("name"), getattr(error, "strerror", None) or os.strerror(errno.ENOMEM)
+        port = self.ports.by_name.get(name) if isinstance(name, str) else None
+        is_ours = isinstance(error, MemoryError) or (isinstance(error, OSError) and is_lack(what))
+        if is_ours and port is not None and self.supervisor.owns(port, channel.pid):
+            self.supervisor.deaths_of(port).lacks(what)
 
     def _turn_away(self, channel: Channel) -> None:
         self.complaints.warn(NOBODY, "process %d is not the daemon of a partition", channel.pid)
