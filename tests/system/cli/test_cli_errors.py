@@ -85,7 +85,7 @@ def dangling(shared: Fabric) -> Iterator[str]:
 def state(fabric: Fabric) -> tuple[object, ...]:
     """All that a failed command must leave as it was."""
     partitions = fabric.call("partition.list")
-    own = {name for name in named() if fabric.tag in name}  # others make theirs meanwhile
+    own = {name for name in named() if name.endswith(f"-{fabric.tag}")}  # others make theirs meanwhile
     inside = [
         subprocess.run(["ip", "-n", name, "-br", "addr"], capture_output=True, text=True).stdout
         for name in sorted(own)

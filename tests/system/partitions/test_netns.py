@@ -45,7 +45,7 @@ def inside(path: str) -> list[dict[str, object]]:
 
 def own_names(fabric: Fabric) -> set[str]:
     """The named namespaces of a fabric; others' come and go."""
-    return {name for name in named() if fabric.tag in name}
+    return {name for name in named() if name.endswith(f"-{fabric.tag}")}
 
 
 @pytest.mark.parametrize("given", KINDS)
