@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -20,6 +21,16 @@ COMPLETION_TIMEOUT = 0.5
 """Seconds that the completion of a name waits for the hosting daemon."""
 
 WATCH_EVERY_S = 2.0
+
+
+class Seconds(click.FloatRange):
+    """Without what is no amount of time, such as nan, which is neither too little nor too much."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
 
 
 def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Command], Command]:
@@ -73,7 +84,7 @@ def output_options(*, names: bool = False, watch: bool = False) -> Callable[[Com
                     is_flag=False,
                     flag_value=str(WATCH_EVERY_S),
                     shell_complete=_instead_of_seconds,
-                    type=click.FloatRange(min=0.1, max=86400),
+                    type=Seconds(min=0.1, max=86400),
                     help="Repeat every 2 seconds, or every SECONDS, until Ctrl-C.",
                 )
             )

@@ -129,6 +129,8 @@ def test_usage(error_line: ErrorLine, argv: list[str], line: str) -> None:
         ("partition wait blue --until gone", "--until must be up, down or removed"),
         ("partition wait blue --timeout -1", "--timeout must be a number of seconds, 0 or more"),
         ("status --watch 0", "--watch must be a number of seconds, 0.1 to 86400"),
+        ("status --watch nan", "--watch must be a number of seconds, 0.1 to 86400"),
+        ("partition wait blue --timeout inf", "--timeout must be a number of seconds, 0 or more"),
         ("completion tcsh", "SHELL must be bash, zsh or fish"),
     ],
 )

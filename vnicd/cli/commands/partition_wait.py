@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from vnicd.cli.client import alike, call
-from vnicd.cli.params import names_argument
+from vnicd.cli.params import Seconds, names_argument
 from vnicd.cli.spinner import Spinner
 from vnicd.config import Paths
 from vnicd.errors import NotFound, NotRunning, TimedOut
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 0.2
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="SECONDS",
     help="Give up after so long, with exit code 13; by default never.",
 )
