@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ pytest.register_assert_rewrite("tests.framework")
 from tests.framework.options import LONG  # noqa: E402  # its asserts are to be rewritten as well
 
 TESTS = Path(__file__).parent
+
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    # A job of a shell's background has them ignored, and so would have all that tests start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 settings.register_profile("busy", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("busy")
