@@ -124,7 +124,7 @@ def test_a_report_of_our_own_that_fails_loses_no_descriptor() -> None:
         raise OSError
 
     before = open_fds()
-    relay: Any = SimpleNamespace(take=take)
+    relay: Any = SimpleNamespace(take=take, links=SimpleNamespace(by_id={}))
     with pytest.raises(OSError):
         HostRelay._own_reply(relay, {"op": "made", "link_id": 1}, [0])
     assert open_fds() == before
