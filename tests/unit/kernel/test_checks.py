@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.descriptors import open_fds
 from vnicd.kernel import checks
 from vnicd.kernel.checks import Finding
 from vnicd.native import memory
@@ -21,7 +22,7 @@ def no_memory(*args: object, **options: object) -> None:
 
 
 def test_all_checks_run_here_and_leave_nothing() -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_fds()
     home = Path("/proc/self/ns/net").readlink()
     found = checks.run()
     assert [item["name"] for item in found] == list(checks.CHECKS)
@@ -32,7 +33,7 @@ def test_all_checks_run_here_and_leave_nothing() -> None:
         assert (item["remedy"] is None) == (item["status"] == "ok")
     assert json.loads(json.dumps(found)) == found
     assert Path("/proc/self/ns/net").readlink() == home
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_fds() == before
 
 
 def finding(status: str) -> Finding:

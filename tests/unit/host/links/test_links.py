@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.framework.descriptors import open_fds
 from vnicd.host.links.manager import STEP_TIMEOUT, Link, Links, State, pair
 from vnicd.protocol.registration import Message
 
@@ -27,10 +27,6 @@ AFTER: dict[str, set[str | None]] = {
     "drop": {None, "make", "attach", "open", "close", "adopted"},
 }
 """{order: what an end may have been told about that link before}."""
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Ends(RuleBasedStateMachine):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-from tests.framework.descriptors import no_more_descriptors
+from tests.framework.descriptors import no_more_descriptors, open_fds
 from vnicd.host.links.manager import (
     DEATH_PAUSE,
     FAULT_PAUSE,
@@ -25,10 +24,6 @@ from vnicd.host.links.manager import (
     State,
 )
 from vnicd.protocol.registration import Message
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Fabric:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.descriptors import open_fds
 from vnicd.kernel.limits.hugepages import Overcommit
 from vnicd.native.memory import HUGE_PAGE
 
@@ -17,10 +18,6 @@ MOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // HUGE_PAGE // 
 
 def value(limit: Path) -> int:
     return int(limit.read_text())
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_one_fabric_raises_the_limit_and_puts_it_back(
