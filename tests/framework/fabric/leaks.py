@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def inventory(base: Path, tag: str) -> Inventory:
 
     Hugepages are told of only while nobody else's fabric or container is on the machine: they cannot be told apart.
     """
+    gc.collect()  # or descriptors of objects that nobody has any more would count
     found = machine.daemons()
     ours = {pid for pid, place in found.items() if place.is_relative_to(base)}
     parts: dict[str, Callable[[], object]] = {
