@@ -29,7 +29,7 @@ BAD = [
     (f"{ADD} {{new}} --mtu 70000", 7, "70000"),
     (f"{ADD} {{new}} --mtu 575", 7, "575"),
     (f"{ADD} {{new}} --mtu 1279 --address fd78::1/64", 7, "1279"),
-    (f"{ADD} {{new}} --mtu many", 2, "many"),
+    (f"{ADD} {{new}} --mtu many", 7, "--mtu must be a whole number"),
     (f"{ADD} {{new}} --address 10.77.0.300/24", 7, "10.77.0.300"),
     (f"{ADD} {{new}} --address 10.77.0.9", 7, "10.77.0.9"),
     (f"{ADD} {{new}} --address 10.77.0.0/24", 7, "10.77.0.0"),

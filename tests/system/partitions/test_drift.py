@@ -125,7 +125,7 @@ def test_in_a_namespace_of_another_it_is_named(shared: Fabric, attached: Partiti
         program, *words = check["remedy"].split()
         assert program == "vnicctl"
         shared.cli(*words)
-    assert is_whole(attached)
+    wait_until(lambda: is_whole(attached), WITHIN, "each remedy has done what it says")
 
 
 def test_a_stopped_daemon_is_not_up(shared: Fabric, ours: Partition) -> None:
