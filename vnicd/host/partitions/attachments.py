@@ -79,8 +79,10 @@ class Attachments:
 
     async def _watch(self) -> None:
         while True:
+            # asyncio.wait_for would swallow a cancellation that comes together with news.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.news.wait(), until_tick())
+                async with asyncio.timeout(until_tick()):
+                    await self.news.wait()
                 await asyncio.sleep(SETTLE)
             self.news.clear()
             with suppress(OSError):  # no descriptor is to be had: the next look makes up for it
