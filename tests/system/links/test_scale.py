@@ -94,7 +94,10 @@ def sleeps(pids: set[int]) -> int:
 
 @pytest.mark.timeout(300)
 def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> None:
-    """All daemons together wake up at most twice a second, also with a direct link between each two.
+    """All daemons together wake up at most five times a second, also with a direct link between each two.
+
+    Two of them are the looks at what nobody tells, every two seconds; a look at interfaces is a thread's, which sleeps
+    a few times in it.
 
     That is what can be counted. What a wake-up costs depends on the machine: in a virtual machine whose host takes
     back the memory that was not in use for a second, the first run of a piece of Python takes 25 times as long as the
@@ -115,7 +118,7 @@ def test_idle_partitions_use_no_cpu(many: tuple[Fabric, list[Partition]]) -> Non
         holds_for(lambda: True, seconds, "nothing happens")
         used, woken = cpu_seconds(pids) - before, sleeps(pids) - slept
         last = f"{used / seconds:.2%} of a core, {woken} wake-ups in {seconds:.0f} s"
-        return woken <= 2 * seconds and used <= 0.1 * seconds
+        return woken <= 5 * seconds and used <= 0.1 * seconds
 
     try:
         wait_until(at_rest, 240, "the kernels have said all that new interfaces have to say, and it is quiet")
