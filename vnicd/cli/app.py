@@ -18,9 +18,9 @@ COMPLETE_VARIABLE = "_VNICCTL_COMPLETE"
 COMMANDS = {
     "up": "vnicd.cli.commands.up:up",
     "down": "vnicd.cli.commands.down:down",
-    "partition": "vnicd.cli.commands.partition:partition",
-    "uplink": "vnicd.cli.commands.uplink:uplink",
-    "publish": "vnicd.cli.commands.publish:publish",
+    "partition": "vnicd.cli.commands.groups.partition:partition",
+    "uplink": "vnicd.cli.commands.groups.uplink:uplink",
+    "publish": "vnicd.cli.commands.groups.publish:publish",
     "apply": "vnicd.cli.commands.apply:apply",
     "config": "vnicd.cli.commands.config:config",
     "exec": "vnicd.cli.commands.exec:exec_",
@@ -38,8 +38,8 @@ COMMANDS = {
 
 
 SHORT_FORMS = {
-    "ls": "vnicd.cli.commands.partition:list_",
-    "rm": "vnicd.cli.commands.partition:remove",
+    "ls": "vnicd.cli.commands.groups.partition:list_",
+    "rm": "vnicd.cli.commands.groups.partition:remove",
 }
 """What users of docker and podman type; the help of vnicctl tells of them, and lists them not."""
 

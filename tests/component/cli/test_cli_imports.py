@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["partition", "uplink", "exec"])
+@pytest.mark.parametrize("module", ["groups.partition", "groups.uplink", "exec"])
 def test_quick_commands_import_little(module: str) -> None:
     code = (
         f"import sys, vnicd.cli.app, vnicd.cli.commands.{module}, vnicd.spec.partition; print(*sys.modules)"

@@ -271,7 +271,7 @@ def test_debug_shows_where(host: FakeHost, capsys: Captured, monkeypatch: pytest
 def test_a_host_that_hangs(host: FakeHost, error_line: ErrorLine, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     host.answers["partition.remove"] = lambda _: release.wait(10)
-    monkeypatch.setattr("vnicd.cli.commands.partition.CHANGE_TIMEOUT", 0.1)
+    monkeypatch.setattr("vnicd.cli.commands.groups.partition.CHANGE_TIMEOUT", 0.1)
     assert main(["partition", "rm", "blue"]) == 13
     error_line()
     release.set()

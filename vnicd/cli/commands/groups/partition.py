@@ -35,8 +35,8 @@ HEADERS = (
     cls=Group,
     aliases={"modify": "set", "rm": "remove", "del": "remove", "ls": "list", "inspect": "show"},
     lazy={
-        "set": "vnicd.cli.commands.partition_set:set_",
-        "wait": "vnicd.cli.commands.partition_wait:wait",
+        "set": "vnicd.cli.commands.groups.partition_set:set_",
+        "wait": "vnicd.cli.commands.groups.partition_wait:wait",
     },
 )
 def partition() -> None:

@@ -10,7 +10,7 @@ import click
 
 from vnicd.cli import output, units
 from vnicd.cli.client import call
-from vnicd.cli.commands.publish import new_ports
+from vnicd.cli.commands.groups.publish import new_ports
 from vnicd.cli.groups import Group
 from vnicd.cli.params import output_options
 from vnicd.errors import Busy

@@ -8,7 +8,7 @@ import click
 
 from vnicd.cli.client import call
 from vnicd.cli.commands.apply import field_text
-from vnicd.cli.commands.partition import CHANGE_TIMEOUT
+from vnicd.cli.commands.groups.partition import CHANGE_TIMEOUT
 from vnicd.cli.params import name_argument
 
 AUTO = "auto"
