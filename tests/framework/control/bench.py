@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.framework.fabric.users import connect, open_folder
 from vnicd.host.control import server
 from vnicd.host.control.access import Rule
@@ -83,10 +82,9 @@ def serve(test: Callable[[Bench], Awaitable[None]], **limits: float) -> None:
         while bench.server.clients:
             await asyncio.to_thread(int)  # gives the event loop a turn
 
-    gc.collect()  # what earlier tests have left would be closed meanwhile
     before = open_fds()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
             patch.setattr(server, name, value)
         asyncio.run(run())
-    assert open_fds() == before
+    assert open_fds(collect=False) == before

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.framework.sockets.broker import at_once
 from tests.framework.sockets.preload import address_of, make_stream_region, marker
 from tests.fuzz.choices import Choices, damaged
@@ -94,7 +94,7 @@ class _Broker:
         self.region = make_stream_region()
         stack.callback(os.close, self.region)
         self.check_service()
-        self.before, self.count = fd_names(), open_fds()
+        self.before, self.count = fd_names(), open_fds(collect=False)
 
     async def _begin(self) -> Broker:
         broker = Broker(at_once, NAME, OFFER_S)
@@ -194,7 +194,7 @@ class _Broker:
         exchange = self.broker.exchanges.exchange
         empty = self.until(lambda: not any(exchange.counts(self.namespace.exchange)))
         assert empty, f"clients, offers, made offers, unclosed: {exchange.counts(self.namespace.exchange)}"
-        assert self.until(lambda: open_fds() <= self.count), (
+        assert self.until(lambda: open_fds(collect=False) <= self.count), (
             f"leaked: {Counter(fd_names()) - Counter(self.before)}"
         )
         assert self.until(lambda: not self.namespace.sessions), "programs that are gone are kept"

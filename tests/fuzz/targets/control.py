@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.fuzz.choices import Choices, damaged
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.fabric_file import make_tree
@@ -96,7 +96,7 @@ class _Session:
         paths = Paths(folder)
         self.lock = HostLock(paths)
         self.loop.run_until_complete(self._begin(paths))
-        self.before = open_fds()
+        self.before = open_fds(collect=False)
 
     async def _begin(self, paths: Paths) -> None:
         self.host = Host(paths, Options(hugepages="never"), self.lock)
@@ -126,7 +126,7 @@ class _Session:
             turn(self.loop)
         assert not self.problems, self.problems
         assert not self.silence.tracebacks, self.silence.tracebacks
-        assert open_fds() <= self.before, "a descriptor leaked"
+        assert open_fds(collect=False) <= self.before, "a descriptor leaked"
         assert not self.host.fabric.changes, "something is being changed"
         return len(lines)
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, some_of
@@ -41,7 +41,7 @@ class _Daemon:
         self.loop = Loop(OWN, self.counters)
         self.endpoint = Endpoint(OWN, self.loop, "never", self.reply)
         self.replies: list[Message] = []
-        self.fds = open_fds()
+        self.fds = open_fds(collect=False)
 
     def reply(self, message: Message, fds: Sequence[int]) -> None:
         assert all(os.fstat(fd) for fd in fds), "a descriptor that is sent is closed"
@@ -84,14 +84,14 @@ class _Daemon:
         assert OWN not in self.loop.peers()
         wait_for_doorbells()
         expected = self.fds + len(self.endpoint.made) + len(self.loop.peers())
-        assert open_fds() == expected, f"{open_fds() - expected} descriptors too many"
+        assert open_fds(collect=False) == expected, f"{open_fds() - expected} descriptors too many"
 
     def end(self) -> None:
         self.endpoint.host_lost()
         for peer in self.loop.peers():
             self.loop.detach(peer)
         wait_for_doorbells()
-        assert open_fds() == self.fds, "a descriptor leaked"
+        assert open_fds(collect=False) == self.fds, "a descriptor leaked"
         self.counters.close()
         self.endpoint.reply = lambda message, fds: (
             None

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import MethodType, SimpleNamespace
 from typing import Any
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.descriptors import all_kinds, some_of
@@ -56,7 +56,7 @@ class _Table:
         """To honest ends, not obeyed yet."""
         self.told: list[Message] = [{"op": "make", "link_id": 7, "peer": 1}]
         """To hostile ones."""
-        self.fds = open_fds()
+        self.fds = open_fds(collect=False)
 
     def take(self, port: int, message: Message, fds: Sequence[int]) -> None:
         assert len(fds) == (2 if message["op"] == "attach" else 0)
@@ -152,7 +152,7 @@ class _Table:
         assert list(self.links.links) == PAIRS, "links of dead ports are left"
         for port in HONEST:
             self.links.port_down(port)
-        assert open_fds() == self.fds, "a descriptor leaked"
+        assert open_fds(collect=False) == self.fds, "a descriptor leaked"
 
 
 def _attempt(data: bytes, kinds: list[int], side: int) -> int:

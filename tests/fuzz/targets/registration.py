@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.fuzz.choices import Choices
 from tests.fuzz.target import Target, Try
 from tests.fuzz.targets.daemons import Honest, Hostile
@@ -60,7 +60,7 @@ class _Fabric:
         assert self.link.state is State.UP
         self.settle()
         self.loop.run_until_complete(self.fabric.broker_service.follow())
-        self.before, self.count = fd_names(), open_fds()
+        self.before, self.count = fd_names(), open_fds(collect=False)
 
     async def _begin(self, paths: Paths) -> None:
         self.fabric = Fabric(paths, Options(hugepages="never"), lambda: None)
@@ -119,7 +119,7 @@ class _Fabric:
         while len(self.fabric.registrar.channels) > len(self.daemons) or self.fabric.reconciler.tasks:
             turn(self.loop)
         for _ in range(1000):
-            if open_fds() <= self.count:
+            if open_fds(collect=False) <= self.count:
                 break
             self.loop.run_until_complete(asyncio.wait([self.loop.create_future()], timeout=0.002))
 
@@ -150,7 +150,7 @@ class _Fabric:
             "honest ones lost their link"
         )
         assert all(daemon.has_open(peer) for daemon, peer in zip(self.daemons, (2, 1), strict=True))
-        assert open_fds() <= self.count, f"leaked: {Counter(fd_names()) - Counter(self.before)}"
+        assert open_fds(collect=False) <= self.count, f"leaked: {Counter(fd_names()) - Counter(self.before)}"
 
     def close(self) -> None:
         for daemon in self.daemons:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.framework.fabric import machine
 from tests.framework.fabric.namespaces import NETNS, in_namespace, named
 from tests.framework.waiting import wait_until

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.framework.descriptors import open_fds
 from vnicd.native import counters, directory, memory
 
 # Offsets of cext/abi/link_layout.h.
 VALUES, DROPS, PEERS, PEER_SIZE, PEER_DROPS = 64, 320, 576, 320, 96
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def view(region: Any) -> memoryview:
@@ -113,7 +108,6 @@ def test_counters_of_an_earlier_version_are_a_part_of_ours(offset: int) -> None:
 @pytest.mark.parametrize("offset", [0, 4, 6, 8, 10])
 def test_counters_of_another_version_are_refused(offset: int) -> None:
     """Magic, version, and the numbers of port, peer and drop counters."""
-    gc.collect()
     before = open_fds()
     region = counters.create()
     content = view(region)
@@ -124,12 +118,10 @@ def test_counters_of_another_version_are_refused(offset: int) -> None:
     counters.open_shared(os.dup(region.fd)).close()
     del content
     region.close()
-    gc.collect()
     assert open_fds() == before
 
 
 def test_what_is_no_counters_is_refused() -> None:
-    gc.collect()
     before = open_fds()
     unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
     os.write(unsealed, view(counters.create()))
@@ -138,7 +130,6 @@ def test_what_is_no_counters_is_refused() -> None:
         with pytest.raises(memory.Refused):
             counters.open_shared(fd)
     small.close()
-    gc.collect()
     assert open_fds() == before
 
 

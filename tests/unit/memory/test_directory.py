@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.framework.descriptors import open_fds
 from vnicd.native import counters, directory, memory
 from vnicd.spec.partition import MAX_ADDRESSES
 
@@ -30,10 +29,6 @@ ENTRIES = st.fixed_dictionaries(
     }
 )
 MAC = "02:00:00:00:00:01"
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def view(region: Any) -> memoryview:
@@ -143,9 +138,7 @@ def unsealed() -> int:
 
 @pytest.mark.parametrize("kind", ["counters", "zeros", "writable", "small", "version", "file", "unsealed"])
 def test_only_a_directory_is_taken_for_one(kind: str) -> None:
-    gc.collect()
     before = open_fds()
     with pytest.raises(memory.Refused):
         directory.open_shared(not_a_directory(kind))
-    gc.collect()
     assert open_fds() == before, "the descriptor was taken over, so it is closed"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.framework.datapath.packets import DEEP, GARBAGE, Pair, number_in, numbered, open_fds
-from tests.framework.descriptors import no_more_descriptors
+from tests.framework.datapath.packets import DEEP, GARBAGE, Pair, number_in, numbered
+from tests.framework.descriptors import no_more_descriptors, open_fds
 from vnicd.host.links.manager import Links
 from vnicd.host.links.relay import HostRelay
 from vnicd.native import memory

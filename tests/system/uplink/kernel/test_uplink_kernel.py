@@ -11,8 +11,8 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.framework.datapath.packets import open_fds
 from tests.framework.datapath.peer import VNET, frame
+from tests.framework.descriptors import open_fds
 from tests.framework.fabric.namespaces import NETNS, in_namespace
 from tests.framework.uplink.wire import (
     BLUE,

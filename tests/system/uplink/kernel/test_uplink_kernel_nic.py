@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.datapath.packets import open_fds
+from tests.framework.descriptors import open_fds
 from tests.framework.fabric.namespaces import NETNS
 from tests.framework.uplink.wire import NIC, NIC_MAC, REMOTE, Wire, ip
 from tests.framework.waiting import wait_for_output, wait_until

@@ -7,8 +7,7 @@ import resource
 
 import pytest
 
-from tests.framework.datapath.packets import open_fds
-from tests.framework.descriptors import no_more_descriptors
+from tests.framework.descriptors import no_more_descriptors, open_fds
 from vnicd.errors import Resources
 from vnicd.kernel.limits import descriptors
 from vnicd.kernel.limits.descriptors import Usage
