@@ -28,7 +28,7 @@ SOURCES = sorted(
 OF_RECORDS = {
     "cext/datapath/state/trace.pxd",
     "vnicd/process/trace.py",
-    "vnicd/cli/commands/debug.py",
+    "vnicd/cli/commands/groups/debug.py",
     "vnicd/protocol/log_line.py",
 }
 """They write the time of a record, or of a line of a log, or show it."""

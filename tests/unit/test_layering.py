@@ -210,9 +210,6 @@ def test_a_circle_is_found() -> None:
 
 MOST_FILES = 14
 
-LISTS = {"vnicd/cli/commands"}
-"""Folders with a file for each item of a list, which are in order however long the list is."""
-
 
 def test_no_folder_of_code_is_a_heap() -> None:
     """A folder holds what one person would change together; test_tiers.py asks the same of tests."""
@@ -223,10 +220,8 @@ def test_no_folder_of_code_is_a_heap() -> None:
             if path.suffix in code:
                 folder = str(path.parent.relative_to(ROOT))
                 counts[folder] = counts.get(folder, 0) + 1
-    assert counts.keys() >= LISTS
-    assert not {
-        folder: count for folder, count in counts.items() if count > MOST_FILES and folder not in LISTS
-    }
+    assert len(counts) > 20
+    assert not {folder: count for folder, count in counts.items() if count > MOST_FILES}
 
 
 _PYX_IMPORT = re.compile(r"^\s*(?:from|c?import)\s+vnicd(?:\.(\w+)|\s+c?import\s+(.+))?", re.MULTILINE)

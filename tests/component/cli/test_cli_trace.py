@@ -13,7 +13,7 @@ import pytest
 
 from tests.framework.control.fakevnicd import TRACE
 from tests.framework.fixtures import ErrorLine
-from vnicd.cli.commands import debug
+from vnicd.cli.commands.groups import debug
 from vnicd.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
