@@ -227,8 +227,9 @@ CASES = {
     ),
     "the address elsewhere": Case(
         "the address GREEN_IP of green is on lo, not on vnic0",
-        f"{OWN.format('del')}; ip address add GREEN_IP/24 dev lo",
-        f"ip address del GREEN_IP/24 dev lo; {OWN.format('add')}",
+        # with /24 all of the subnet would be green's own, and it would answer for the other pairs
+        f"{OWN.format('del')}; ip address add GREEN_IP/32 dev lo",
+        f"ip address del GREEN_IP/32 dev lo; {OWN.format('add')}",
     ),
     "a bridge": Case(
         "vnic0 of green is part of the bridge b0",
