@@ -19,8 +19,10 @@ import re
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import Full, Queue
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -37,6 +39,12 @@ LARGEST_FILE = 1 << 20
 
 LONGEST_MESSAGE = 8192
 """Characters of a message that are written, its traceback included."""
+
+MOST_WAITING = 1000
+"""Messages that are kept for a journal that does not take them."""
+
+FLUSH_S = 2.0
+"""Seconds that the end of a process waits for the journal."""
 
 STDERR = 2
 
@@ -167,25 +175,52 @@ class LogFile(StandardError):
 
 
 class Journal(logging.Handler):
-    """The journal, by the library of systemd; ImportError when it is not there."""
+    """The journal, by the library of systemd; ImportError when it is not there.
+
+    A thread writes: whoever logs must not wait for a journal that is stopped or overloaded. What that does not take is
+    lost in the end, and counted.
+    """
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__()
         from systemd.journal import send
 
-        self.send = send
+        self.send: Callable[..., object] = send
         self.fields = {"SYSLOG_IDENTIFIER": IDENTIFIER, **fields}
         self.spare = StandardError(has_priority=True)
+        self.waiting: Queue[tuple[logging.LogRecord, str, dict[str, Any]]] = Queue(MOST_WAITING)
+        self.lost = 0
+        self.thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         about: dict[str, Any] = {**self.fields, **fields_of(record), "LOGGER": record.name}
         about["PRIORITY"] = log_line.priority(record.levelno)
         if record.pathname:
             about |= {"CODE_FILE": record.pathname, "CODE_LINE": record.lineno, "CODE_FUNC": record.funcName}
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._write, name="journal", daemon=True)
+            self.thread.start()
         try:
-            self.send(text_of(record), **about)
-        except (OSError, ValueError):
-            self.spare.emit(record)
+            self.waiting.put_nowait((record, text_of(record), about))
+        except Full:
+            self.lost += 1
+
+    def _write(self) -> None:
+        while True:
+            record, text, about = self.waiting.get()
+            if lost := self.lost:
+                self.lost = 0
+                text = f"{text}\n{lost} messages before this one are lost, as the journal took none"
+            try:
+                self.send(text, **about)
+            except (OSError, ValueError):
+                self.spare.emit(record)
+            self.waiting.task_done()
+
+    def flush(self) -> None:
+        """Wait a moment until all is written; when the interpreter ends, logging calls this."""
+        with self.waiting.all_tasks_done:
+            self.waiting.all_tasks_done.wait_for(lambda: not self.waiting.unfinished_tasks, FLUSH_S)
 
 
 def is_journal(fd: int = STDERR) -> bool:
@@ -320,6 +355,8 @@ def leave_files() -> None:
 def end() -> None:
     """Say what was counted; nothing more comes."""
     _gate.say_counted(everything=True)
+    for handler in _gate.behind:
+        handler.flush()
 
 
 def last_word(text: str) -> None:

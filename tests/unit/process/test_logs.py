@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -145,3 +147,30 @@ def test_what_is_no_file_is_moved_aside(tmp_path: Path, kind: str) -> None:
     assert not path.is_symlink()
     assert (path.read_text(), victim.read_text()) == ("log", "mine")
     assert sorted(each.name for each in path.parent.iterdir()) == ["blue.log", "blue.log.aside"]
+
+
+def test_nobody_waits_for_a_journal_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much meanwhile is lost, and told of; what is left is written when it takes messages again."""
+    goes_on, written = threading.Event(), []
+
+    def send(text: str, **fields: object) -> None:
+        assert goes_on.wait(30)
+        written.append((text, fields["PRIORITY"], fields["VNICD_PARTITION"]))
+
+    library = ModuleType("systemd.journal")
+    monkeypatch.setattr(library, "send", send, raising=False)
+    monkeypatch.setitem(sys.modules, "systemd", ModuleType("systemd"))
+    monkeypatch.setitem(sys.modules, "systemd.journal", library)
+    journal = logs.Journal({})
+    log = logging.Logger("test")
+    log.addHandler(journal)
+    for number in range(logs.MOST_WAITING + 10):
+        log.warning("partition %s is late", number)
+    goes_on.set()
+    journal.flush()
+    log.error("partition %s is up", "blue")
+    journal.flush()
+    lost = logs.MOST_WAITING + 10 - len(written[:-1])
+    assert lost >= 9
+    assert any(f"{lost} messages before this one are lost" in text for text, _, _ in written)
+    assert written[-1] == ("partition blue is up", 3, "blue")
