@@ -32,6 +32,11 @@ static bool is_true(struct conn *conn, struct want want) {
     return events != 0 || conn_phase(conn) == CONN_PLAIN;
 }
 
+/* Some of the bytes are there, or have been moved: then any handler ends the call, with those. */
+static bool has_part(struct conn *conn, struct want want) {
+    return want.partial || (want.bytes != 0 && stream_readable(conn) != 0);
+}
+
 void block_done(struct conn *conn) {
     if (UNLIKELY(atomic_load_explicit(&conn->goodbye_owed, memory_order_relaxed)) && atomic_load(&conn->blocked) == 0)
         goodbye_last(conn);
@@ -95,7 +100,7 @@ static struct slept sleep_armed(struct stay *stay, int fd, struct want want, uin
     struct slept slept = {true, 0};
     doorbell_arm(conn, stay->armed = want.events);
     if (handlers.waiting != 0 || !is_true(conn, want)) {
-        slept = sleep_once(conn, fd, deadline, want.partial);
+        slept = sleep_once(conn, fd, deadline, has_part(conn, want));
         spin_slept(spin, now_ns() - before);
     }
     disarm(stay);
@@ -119,6 +124,8 @@ static int wait_sleeping(struct stay *stay, int fd, struct want want, uint64_t d
         if (is_true(conn, want))
             return 0;
         bool changed = entry_of(fd) != &conn->entry || conn_is_nonblocking(conn);
+        if (slept.interrupted == ERESTART && has_part(conn, want)) /* they have come meanwhile */
+            return fail(EINTR);
         if (slept.interrupted != 0 && (slept.interrupted != ERESTART || changed))
             return fail(slept.interrupted);
     }
