@@ -280,6 +280,15 @@ def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcom
     return ended_by == ["connect"] and kernel.finished_at == direct.finished_at
 
 
+def _dropped_unread(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A connection was reset, and dropped by connect(AF_UNSPEC) before the program has asked for that error."""
+    drops = any(each.step.op == "connect" and each.step.args[1] == -1 for each in before)
+    error = EVENTS["ERR"]
+    told = any(value & error for value in kernel.values)
+    same = _told_without(error, step, kernel) == _told_without(error, step, direct)
+    return drops and step.op in ("poll", "epollwait") and told and same
+
+
 def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """The kernel wakes a receive for fewer bytes than SO_RCVLOWAT when there are as many, or never."""
     set_before = any(" SO_RCVLOWAT " in each.step.text for each in before)
@@ -413,6 +422,9 @@ RULES = [
     Allowed("direct-sockets.md: an epoll forgets a number that is closed", _left_open),
     Allowed("direct-sockets.md: an epoll with bytes to report tells of a death at a later wait", _told_next),
     Allowed("direct-sockets.md: the error of a call whose connection another thread drops", _dropped),
+    Allowed(
+        "direct-sockets.md: an error that was not asked for goes with a dropped connection", _dropped_unread
+    ),
     Allowed("what TCP leaves open: when SO_RCVLOWAT wakes who asks for less", _low_water),
     Allowed("what TCP leaves open: how long a port stays in use", _bound),
     Allowed("what TCP leaves open: when a receive for no bytes ends", _empty),

@@ -110,20 +110,20 @@ def test_a_udp_client_that_was_there_before(nat: Uplinked) -> None:
 
         for sock, address in clients:
             sock.sendto(b"early", (address, 5300))
-        publish(nat, "add", f"5300:{dns.name}:53/udp")
-        with udp(dns, port=53) as server:
+        publish(nat, "add", f"5300:{dns.name}:5353/udp")
+        with udp(dns, port=5353) as server:
             reaches(server)
         fabric.cli("partition", "remove", dns.name)
         for sock, address in clients:
             sock.sendto(b"meanwhile", (address, 5300))
         dns = fabric.add("dns", "10.78.0.51/24")
-        with udp(dns, port=53) as server:
+        with udp(dns, port=5353) as server:
             reaches(server)
         nat.here.run(["nft", "flush", "ruleset"])
         for sock, address in clients:
             sock.sendto(b"meanwhile", (address, 5300))
-        publish(nat, "add", f"5301:{dns.name}:53/udp")  # mends the rest, too
-        with udp(dns, port=53) as server:
+        publish(nat, "add", f"5301:{dns.name}:5353/udp")  # mends the rest, too
+        with udp(dns, port=5353) as server:
             reaches(server)
     publish(nat, "rm", "5300/udp", "5301/udp")
     fabric.cli("partition", "remove", dns.name)
