@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS, errno.EAGAIN)
+"""What the system says when there is too little of something: it says nothing about what was asked for."""
 
 LONGEST, LONGEST_END = 400, 100
 """Characters of a message or a hint that are shown, and how many of them are those of its end."""

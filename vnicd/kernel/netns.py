@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from vnicd.errors import NoNamespace, Resources, Unsupported, VnicdError
+from vnicd.errors import EXHAUSTED, NoNamespace, Resources, Unsupported, VnicdError
 from vnicd.native import netns
 
 K = TypeVar("K")
@@ -79,13 +79,16 @@ def _in_thread(work: Callable[[], T]) -> T:
 def inside(path: str, work: Callable[[], T]) -> T:
     """The result of `work` done inside the namespace at `path`; NoNamespace when there is none.
 
-    It runs in a thread of its own, so that no other thread ever changes its namespace.
+    It runs in a thread of its own, so that no other thread ever changes its namespace. OSError when there is no
+    descriptor or no thread for it: then nobody knows whether there is a namespace.
     """
 
     def run() -> T:
         try:
             netns.join(path)
         except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
             raise not_entered(path, error) from error
         return work()
 
@@ -139,7 +142,7 @@ def cookie(sock: socket.socket) -> int:
 
 
 def home(path: str) -> Home:
-    """What the namespace at a path is known by; NoNamespace when there is none."""
+    """What the namespace at a path is known by; NoNamespace when there is none, OSError as for inside()."""
 
     def look() -> Home:
         found = os.stat(OWN)  # noqa: PTH116 - as below
@@ -150,22 +153,27 @@ def home(path: str) -> Home:
 
 
 def hold(path: str, expected: Home | None) -> int | None:
-    """A descriptor of the namespace at a path; None when there is none, or another than is expected."""
+    """A descriptor of the namespace at a path; None when there is none, or another than is expected.
+
+    OSError as for inside().
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - to open a pipe could take for ever
             return None
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return None
+    is_meant = False
     try:
-        found = home(f"/proc/self/fd/{fd}")
+        is_meant = home(f"/proc/self/fd/{fd}") == expected or expected is None
     except NoNamespace:
-        os.close(fd)
-        return None
-    if expected is None or found == expected:
-        return fd
-    os.close(fd)
-    return None
+        pass
+    finally:
+        if not is_meant:
+            os.close(fd)
+    return fd if is_meant else None
 
 
 def unnamed() -> int:
@@ -179,7 +187,7 @@ def unnamed() -> int:
 
 
 def exists(path: str) -> bool:
-    """Whether a namespace can be entered at `path`."""
+    """Whether a namespace can be entered at `path`; OSError as for inside()."""
     try:
         inside(path, lambda: None)
     except NoNamespace:
@@ -292,7 +300,7 @@ def create(path: str, prepare: Callable[[], None]) -> None:
             netns.bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", path)
         except OSError as error:
             Path(path).unlink()
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC):
+            if error.errno in EXHAUSTED:
                 raise Resources(f"no network namespace can be made: {error.strerror}") from error
             raise Unsupported(f"no network namespace can be made: {error.strerror}") from error
         except VnicdError:

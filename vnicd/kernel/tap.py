@@ -12,7 +12,7 @@ import pytun
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vnicd.errors import Busy, Unsupported
+from vnicd.errors import EXHAUSTED, Busy, Unsupported
 from vnicd.kernel import netns
 from vnicd.kernel.interface import index_of
 
@@ -145,12 +145,17 @@ def namespace(fd: int) -> int:
 
 
 def whereabouts(fd: int) -> netns.Identity | None:
-    """Which namespace the device behind the fd is in; None when there is no device (any more), as behind -1."""
+    """Which namespace the device behind the fd is in; None when there is no device (any more), as behind -1.
+
+    OSError when there is no descriptor to ask with.
+    """
     if fd < 0:
         return None
     try:
         found = namespace(fd)
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return None
     try:
         return netns.identity(found)
@@ -158,12 +163,7 @@ def whereabouts(fd: int) -> netns.Identity | None:
         os.close(found)
 
 
-def is_at_home(fd: int, home: netns.Home) -> bool:
-    """Whether the device behind the fd exists and is in the namespace that is known so."""
-    return whereabouts(fd) == home.identity
-
-
 def is_in(fd: int, netns_path: str) -> bool:
-    """Whether the device behind the fd exists and is in the namespace at `netns_path`."""
+    """Whether the device behind the fd exists and is in the namespace at `netns_path`; OSError as for whereabouts()."""
     where = whereabouts(fd)
     return where is not None and where == netns.identity(netns_path)

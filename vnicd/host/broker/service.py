@@ -8,9 +8,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
+from vnicd.errors import EXHAUSTED
 from vnicd.host.broker.broker import Broker, Served
 from vnicd.host.broker.namespace import BrokerNamespace, Kernel, Place
 from vnicd.host.ports.port import Port, Ports
@@ -41,9 +42,12 @@ class BrokerService:
     async def look(self) -> None:
         """Follow the partitions where one has gone elsewhere and nobody has told us."""
         found: Served = {}
-        for port in self._present():
-            if (where := tap.whereabouts(port.tap)) is not None:
-                found.setdefault(where, {})[port.number] = port.spec.addresses
+        try:
+            for port in self._present():
+                if (where := tap.whereabouts(port.tap)) is not None:
+                    found.setdefault(where, {})[port.number] = port.spec.addresses
+        except OSError:
+            return  # no descriptors: what is served goes on
         if not self.broker.is_up_to_date(found):
             await self.follow()
 
@@ -82,14 +86,19 @@ class BrokerService:
         """The partitions that have their interface, each in the namespace where that is.
 
         The interface tells it also when the path is gone that a partition was attached by, or leads elsewhere now.
-        The paths given here last as long as the stack.
+        The paths given here last as long as the stack. OSError when there are no descriptors for them: a partition that
+        is left out would be served no more.
         """
         found = {}
         for port in self._present():
-            with suppress(OSError):
+            try:
                 namespace = tap.namespace(port.tap)
-                stack.callback(os.close, namespace)
-                found[port.number] = Place(f"/proc/self/fd/{namespace}", port.spec.addresses)
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    raise
+                continue  # its interface is gone
+            stack.callback(os.close, namespace)
+            found[port.number] = Place(f"/proc/self/fd/{namespace}", port.spec.addresses)
         return found
 
     def _present(self) -> Iterator[Port]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from vnicd.errors import NotPermitted, NotRunning, Resources, VnicdError
+from vnicd.errors import EXHAUSTED, NotPermitted, NotRunning, Resources, VnicdError
 from vnicd.host.control import access
 from vnicd.host.control.access import ROOT, Rule
 from vnicd.host.control.audit import Asker, Audit, asker
@@ -44,8 +44,6 @@ ACCEPT_AT_ONCE = 32
 
 ACCEPT_PAUSE_S = 0.1
 """Seconds without new clients after one could not be taken in, as when there are no descriptors left."""
-
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS, errno.EAGAIN)
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 Request = tuple[int, str, dict[str, Any]]

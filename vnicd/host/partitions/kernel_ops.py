@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from vnicd.errors import Busy, Exists, NoNamespace, VnicdError
+from vnicd.errors import EXHAUSTED, Busy, Exists, NoNamespace, VnicdError
 from vnicd.host.partitions import tenants
 from vnicd.host.ports.port import Following, Location
 from vnicd.kernel import interface, netns, readdress, tap, vnic
@@ -30,7 +30,8 @@ def reach(place: Location) -> Iterator[str]:
     """A path to the namespace of a partition, which lasts as long as the context; NoNamespace when it is no more.
 
     A namespace of ours is the one that has its name. One of somebody else is known by its identity: its interface
-    leads there, or the path that it was given by, or a process in it, or another name of it.
+    leads there, or the path that it was given by, or a process in it, or another name of it. OSError when there is no
+    descriptor to look with.
     """
     if place.spec.owns_netns:
         yield place.spec.netns_path
@@ -45,9 +46,12 @@ def reach(place: Location) -> Iterator[str]:
 
 
 def _hold(place: Location) -> int | None:
-    with suppress(OSError):
+    try:
         if place.tap >= 0:
             return tap.namespace(place.tap)
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise  # the interface is there, for all that we know
     found = netns.hold(place.spec.netns_path, place.home)
     if found is None and place.home is not None:
         paths = tenants.paths(place.home.identity)

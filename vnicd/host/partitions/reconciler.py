@@ -185,13 +185,18 @@ class Reconciler:
         while True:
             await asyncio.sleep(until_tick())
             for port in list(self.ports):
-                if not port.spec.owns_netns or not _is_in_use(port):
-                    continue
-                where = tap.whereabouts(port.tap)
-                is_gone = where is not None and where != netns.identity(port.spec.netns_path)
-                if is_gone and self.replace(port):
+                if port.spec.owns_netns and _is_in_use(port) and _is_elsewhere(port) and self.replace(port):
                     log.warning("the namespace of partition %s is gone", port.spec.name)
 
 
 def _is_in_use(port: Port) -> bool:
     return port.state is PortState.UP and not port.is_being_removed and port.tap >= 0
+
+
+def _is_elsewhere(port: Port) -> bool:
+    """Whether its interface is not in the namespace that has its name; not while that can't be looked at."""
+    try:
+        where = tap.whereabouts(port.tap)
+    except OSError:
+        return False
+    return where is not None and where != netns.identity(port.spec.netns_path)

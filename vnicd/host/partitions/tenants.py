@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from vnicd.errors import EXHAUSTED
 from vnicd.kernel import netns, process
 from vnicd.kernel.netns import Identity
 
@@ -59,10 +60,15 @@ def paths(namespace: Identity) -> Iterator[str]:
 
 
 def _names() -> Iterator[tuple[Identity, str]]:
-    """All mounted namespaces with their mount points. A line: 36 25 0:4 net:[4026532246] /run/netns/blue ..."""
+    """All mounted namespaces with their mount points; OSError when there is no descriptor to look with.
+
+    A line: 36 25 0:4 net:[4026532246] /run/netns/blue ...
+    """
     try:
         lines = netns.mount_table().read_bytes().split(b"\n")
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return
     for line in lines:
         words = line.split(b" ")

@@ -155,7 +155,7 @@ def listeners(path: str | None) -> set[Address] | None:
     """All listeners with the preload library in the namespace at a path; None when that can't be said."""
     try:
         return _listeners() if path is None else netns.inside(path, _listeners)
-    except NoNamespace:
+    except (NoNamespace, OSError):
         return None
 
 
