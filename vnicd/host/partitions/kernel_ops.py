@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from vnicd.errors import EXHAUSTED, Busy, Exists, NoNamespace, VnicdError
+from vnicd.errors import EXHAUSTED, Busy, Exists, NoNamespace
 from vnicd.host.partitions import tenants
 from vnicd.host.ports.port import Following, Location
 from vnicd.kernel import interface, netns, readdress, tap, vnic
@@ -181,29 +181,31 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
             raise interface_taken(spec)
         tap.let_go(tap.open_tap(spec.ifname))
 
-    def configured(fd: int) -> int:
+    def configure() -> None:
+        interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
+        vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
+        if spec.owns_netns:
+            interface.set_alias(spec.ifname, sign)
+
+    def configured(fd: int, work: Callable[[], None]) -> int:
         try:
-            interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
-            vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
-            if spec.owns_netns:
-                interface.set_alias(spec.ifname, sign)
-        except (VnicdError, OSError):
-            interface.delete(spec.ifname)
-            os.close(fd)
+            work()
+        except BaseException:
+            tap.let_go(fd)  # not by its name: that takes descriptors, of which there may be too few
             raise
         return fd
 
     def here() -> int:
         if not adopt and interface.index_of(spec.ifname) is not None:
             raise interface_taken(spec)
-        return configured(tap.open_tap(spec.ifname))
+        return configured(tap.open_tap(spec.ifname), configure)
 
     with reach(place) as path:
         if spec.owns_netns:
             return netns.inside(path, here)
         netns.inside(path, clear)
         fd = tap.open_tap_away(spec.ifname, nursery(), path)
-        return netns.inside(path, lambda: configured(fd))
+        return configured(fd, lambda: netns.inside(path, configure))
 
 
 def follow(place: Location, wanted: Following, have: Following | None) -> None:
