@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
+import os
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,23 @@ from vnicd.spec.partition import Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 IFA_F_NODAD = 0x02
+IFNAMSIZ, SIOCGIFINDEX = 16, 0x8933
 
 
 def index_of(ifname: str) -> int | None:
-    """The index of an interface, None when there is none of that name."""
-    try:
-        return socket.if_nametoindex(ifname)
-    except OSError:
+    """The index of an interface, None when there is none of that name; OSError when there is no descriptor to ask with.
+
+    Python's own if_nametoindex() does not tell the two apart.
+    """
+    name = os.fsencode(ifname)
+    if not 0 < len(name) < IFNAMSIZ:
         return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            found = fcntl.ioctl(sock, SIOCGIFINDEX, struct.pack("16s24x", name))
+        except OSError:
+            return None
+    return int(struct.unpack_from("=i", found, IFNAMSIZ)[0])
 
 
 def names() -> set[str]:

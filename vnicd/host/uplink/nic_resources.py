@@ -177,9 +177,10 @@ class NicResources:
         self.ifname = tap.name_of(self.vnic)
         is_new = index_of(self.ifname) is None
         if is_new:  # deleted, or moved to where we can't use it
+            made, self.ifname = vnic.make_vnic()
             if self.vnic >= 0:
                 self.retired.append(self.vnic)
-            self.vnic, self.ifname = vnic.make_vnic()
+            self.vnic = made
         own = tuple(map(str, wanted.spec.own_addresses))
         if wanted.spec.is_like_nic:
             own = alone(facts.addresses if facts else ())
