@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vnicd.config import Options, Paths
-from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
+from vnicd.errors import NoNamespace, NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.host.addition import REGISTER_TIMEOUT_S, Addition, Parts
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.progress import Progress
@@ -294,7 +294,15 @@ class Fabric:
             raise
 
     async def _conclude(self, port: Port) -> None:
-        """The namespace of somebody else is gone that a partition was in: so is the partition."""
+        """The namespace of somebody else is gone that a partition was in: so is the partition.
+
+        One that is just being added is for the addition to undo, which is told so; NoNamespace then.
+        """
+        if port.is_being_removed:  # by a request that was faster: its name may be another partition's next
+            return
+        if port.is_being_added:
+            self.supervisor.deaths_of(port).lacks("its namespace is gone")
+            raise NoNamespace(f"the namespace {port.spec.netns_path} is gone")
         log.log(NOTICE, "partition %s ends: its namespace %s is gone", port.spec.name, port.spec.netns_path)
         await self._remove(port)
         self.on_change()
