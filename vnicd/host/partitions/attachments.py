@@ -85,7 +85,7 @@ class Attachments:
                     await self.news.wait()
                 await asyncio.sleep(SETTLE)
             self.news.clear()
-            with suppress(OSError):  # no descriptor is to be had: the next look makes up for it
+            with suppress(OSError, RuntimeError):  # no descriptor or thread: the next look makes up for it
                 await self._look()
 
     async def _look(self) -> None:
@@ -145,10 +145,15 @@ class Attachments:
         """The kernel tells of a changed table by an exceptional condition, for which asyncio has no word."""
         if self.mounts is not None:
             return
-        self.table = os.open(netns.mount_table(), os.O_RDONLY | os.O_CLOEXEC)
-        self.mounts = select.epoll()
-        self.mounts.register(self.table, select.EPOLLPRI)
-        asyncio.get_running_loop().add_reader(self.mounts, self._mounts_changed)
+        table = os.open(netns.mount_table(), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            mounts = select.epoll()
+            mounts.register(table, select.EPOLLPRI)
+        except OSError:
+            os.close(table)
+            raise
+        self.table, self.mounts = table, mounts
+        asyncio.get_running_loop().add_reader(mounts, self._mounts_changed)
 
     def _mounts_changed(self) -> None:
         if self.mounts is not None:

@@ -1,4 +1,4 @@
-"""The watch of attachments ends when it is told to, whatever comes at the same moment."""
+"""The watch of attachments ends when it is told to, whatever comes at the same moment, and at nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+import pytest
+
+from tests.framework.descriptors import no_more_descriptors, open_fds
 from vnicd.host.partitions.attachments import Attachments
 from vnicd.host.ports.port import Ports
 
@@ -36,3 +39,41 @@ def test_it_ends_also_when_there_is_news() -> None:
         return tasks[0].done()
 
     assert asyncio.run(run())
+
+
+def test_the_watch_goes_on_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio says RuntimeError when none can be started."""
+
+    async def run() -> bool:
+        attachments = Attachments(Ports("/run/x"), lambda work: work.close(), lambda: None, lambda _: None)
+        looked = asyncio.Event()
+
+        async def look() -> None:
+            looked.set()
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(attachments, "_look", look)
+        watching = asyncio.ensure_future(attachments._watch())
+        attachments.look_soon()
+        await asyncio.wait_for(looked.wait(), 10)
+        await Turn()
+        is_over = watching.done()
+        watching.cancel()
+        return not is_over
+
+    assert asyncio.run(run())
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_watch_of_mounts_that_can_not_be_had_takes_nothing(left: int) -> None:
+    async def run() -> None:
+        attachments = Attachments(Ports("/run/x"), lambda work: work.close(), lambda: None, lambda _: None)
+        before = open_fds()
+        with no_more_descriptors(left), pytest.raises(OSError, match="Too many open files"):
+            attachments._watch_mounts()
+        assert open_fds() == before
+        attachments._watch_mounts()
+        attachments.stop()
+        assert open_fds() == before
+
+    asyncio.run(run())
