@@ -178,6 +178,7 @@ class DriftWatch:
             work = asyncio.get_running_loop().run_in_executor(self.thread, _tour, stops, names, pids)
         except BaseException:
             close_all(list(stops.values()))
+            stops.clear()  # an executor that could start no thread keeps the work, and does it when it can
             raise
         found, stopped = await work
         for port in ports:
