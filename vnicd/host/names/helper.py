@@ -92,6 +92,8 @@ class Helper:
         """From time to time: end a helper that does not read what it is sent."""
         if self.child is not None and self.log != _standard_error():
             self.tell_log(level)
+        if self.closed:  # it was found to have ended just now
+            return
         if not self._has_unread():
             self.timeout = STUCK_TIMEOUT_S
             self.send({"op": "ping"})

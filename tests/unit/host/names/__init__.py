@@ -1,0 +1,1 @@
+"""The names helper, as the hosting daemon has it."""
