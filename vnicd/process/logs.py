@@ -197,13 +197,24 @@ class Journal(logging.Handler):
         about["PRIORITY"] = log_line.priority(record.levelno)
         if record.pathname:
             about |= {"CODE_FILE": record.pathname, "CODE_LINE": record.lineno, "CODE_FUNC": record.funcName}
-        if self.thread is None:
-            self.thread = threading.Thread(target=self._write, name="journal", daemon=True)
-            self.thread.start()
+        if not self._has_writer():
+            self.spare.emit(record)
+            return
         try:
             self.waiting.put_nowait((record, text_of(record), about))
         except Full:
             self.lost += 1
+
+    def _has_writer(self) -> bool:
+        """Whether there is a thread that writes: one is started if it can be."""
+        if self.thread is None:
+            thread = threading.Thread(target=self._write, name="journal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # too little memory, or too many processes: the next message tries again
+                return False
+            self.thread = thread
+        return True
 
     def _write(self) -> None:
         while True:
@@ -316,10 +327,6 @@ def _handler(fields: dict[str, str], file: Path | None, small: bool) -> logging.
         with suppress(ImportError):
             return Journal(fields)
     return StandardError(True)
-
-
-def has_begun() -> bool:
-    return bool(_gate.behind)
 
 
 def set_level(level: str) -> None:

@@ -174,3 +174,27 @@ def test_nobody_waits_for_a_journal_that_takes_nothing(monkeypatch: pytest.Monke
     assert lost >= 9
     assert any(f"{lost} messages before this one are lost" in text for text, _, _ in written)
     assert written[-1] == ("partition blue is up", 3, "blue")
+
+
+def test_a_journal_without_a_thread_is_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its messages go to the journal again as soon as there is one."""
+    written: list[str] = []
+    said: list[str] = []
+    library = ModuleType("systemd.journal")
+    monkeypatch.setattr(library, "send", lambda text, **_: written.append(text), raising=False)
+    monkeypatch.setitem(sys.modules, "systemd", ModuleType("systemd"))
+    monkeypatch.setitem(sys.modules, "systemd.journal", library)
+    monkeypatch.setattr(logs, "write", said.append)
+    journal = logs.Journal({})
+    log = logging.Logger("test")
+    log.addHandler(journal)
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as lack:
+        lack.setattr(threading.Thread, "start", no_thread)
+        log.error("one")
+    log.error("two")
+    journal.flush()
+    assert (said, written) == (["<3>one"], ["two"])
