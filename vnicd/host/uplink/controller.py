@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -85,11 +86,11 @@ class Uplink:
         before = self.spec
         try:
             await self.sync(spec)
+            self.watch.open()
         except BaseException:
             await (self.sync() if before is not None else self._drop())
             raise
         self.spec = spec
-        self.watch.open()
 
     async def published_obstacles(self, spec: UplinkSpec, partitions: Collection[str]) -> list[VnicdError]:
         """What is in the way of ports that are published from now on; `partitions` are those that there will be."""
@@ -104,10 +105,17 @@ class Uplink:
         await self._try_sync()
 
     async def clear(self) -> None:
-        """Have no uplink any more; what was changed of the machine is put back."""
+        """Have no uplink any more; what was changed of the machine is put back. When that fails, it stays set."""
         self.watch.close()
-        self.spec = None
-        await self._drop()
+        before, self.spec = self.spec, None
+        try:
+            await self._drop()
+        except BaseException:
+            self.spec = before
+            if before is not None:
+                with suppress(OSError):  # no descriptors: it is followed after the next attempt
+                    self.watch.open()
+            raise
 
     async def stop(self) -> None:
         """The hosting daemon ends, and the uplink stays set for the next one."""
