@@ -95,6 +95,8 @@ class Fabric:
         """Why it could not be written the last time."""
         self.ready = False
         self.down = False
+        """Nothing is made or written any more."""
+        self.is_taking_down = False
         self.changes: set[asyncio.Task[Any]] = set()
         """Requests that make or remove a partition."""
 
@@ -176,13 +178,19 @@ class Fabric:
                 self.is_unsaved = True
 
     async def take_down(self) -> dict[str, list[int]]:
-        """Remove all partitions; what is left then are files, and stop() is next.
+        """Remove all partitions; what is left then are files, and stop() is next. When it fails it can be tried again.
 
         The processes that go on in namespaces which we had made and named, by the names of the partitions.
         """
-        if self.down:
+        if self.is_taking_down:
             raise NotRunning("the fabric is being taken down already")
-        self.down = True
+        self.down = self.is_taking_down = True
+        try:
+            return await self._take_down()
+        finally:
+            self.is_taking_down = False
+
+    async def _take_down(self) -> dict[str, list[int]]:
         for task in self.changes:
             task.cancel()
         if self.changes:
