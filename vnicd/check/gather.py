@@ -339,10 +339,13 @@ def legacy_rules() -> str:
 
 
 def _output(argv: list[str]) -> str:
-    """What a tool prints in the calling thread's namespace, which a child inherits; empty when it fails."""
+    """What a tool prints in the calling thread's namespace, which a child inherits; empty when it fails.
+
+    The namespace's root may have put any bytes into a comment.
+    """
     try:
         done = subprocess.run(
-            argv, check=False, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S,
+            argv, check=False, capture_output=True, text=True, errors="replace", timeout=TOOL_TIMEOUT_S,
             stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

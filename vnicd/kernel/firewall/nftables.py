@@ -95,7 +95,9 @@ def _legacy(version: int, vnic: str) -> list[Blocker]:
         return []
     if not in_use or shutil.which(tool) is None:
         return []
-    done = subprocess.run([tool, "-S"], check=False, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(
+        [tool, "-S"], check=False, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
+    )
     reason = legacy_reason(done.stdout)
     if not reason or names_interface(done.stdout, vnic):
         return []
@@ -133,6 +135,7 @@ def _run(*argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
             input=text,
             capture_output=True,
             text=True,
+            errors="replace",  # comments and names of others
             env=environment,
             timeout=TIMEOUT_S,
         )
