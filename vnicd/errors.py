@@ -33,9 +33,14 @@ class VnicdError(Exception):
         return f"{message}; {hint}" if hint else message
 
 
+def printable(text: str) -> str:
+    """A text without control characters: names of programs, reasons and logs are what anybody has made them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _shown(text: str) -> str:
     """A text as one line that a terminal can show: without control characters, and what is long without its middle."""
-    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
+    line = printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - LONGEST_END]} ... {line[-LONGEST_END:]}"
 
 

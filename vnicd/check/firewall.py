@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def _nft(before: Json, after: Json, packet: Packet, hooks: tuple[str, ...]) -> I
             now, then = _count(rule), old.get(rule.get("handle"))
             if now is not None and now == then:
                 continue
-            place = f"{chain['family']} {chain['table']} {rule['chain']}"
+            place = shlex.join([chain["family"], chain["table"], rule["chain"]])
             remedy = f"nft delete rule {place} handle {rule.get('handle')}"
             yield Suspect(where, _text(rule["expr"]), now is not None and now != then, remedy)
         if chain.get("policy") == "drop" and not is_let_pass:
@@ -119,7 +120,7 @@ def _acceptance(chain: Json, packet: Packet) -> str:
     if packet.vnic and chain["hook"] == "forward":
         return Blocker(chain["family"], chain["table"], chain["name"], "").remedy(packet.vnic)
     family = "ip" if packet.version == 4 else "ip6"
-    command = f"nft add rule {chain['family']} {chain['table']} {chain['name']}"
+    command = f"nft add rule {shlex.join([chain['family'], chain['table'], chain['name']])}"
     if packet.vnic:
         outside = packet.source if packet.is_answer else packet.target
         return " && ".join(f"{command} {family} {side} {outside} accept" for side in ("daddr", "saddr"))
@@ -358,8 +359,16 @@ def _legacy(before: str, after: str, packet: Packet, hooks: tuple[str, ...]) -> 
             grew = _packets(line) != old.get((number, line[line.find("-A") :]), 0)
             if own and grew:
                 where = f"chain {rule[2]} (iptables-legacy, table {table})"
-                yield Suspect(where, rule[3], True, f"iptables-legacy -t {table} -D {rule[2]} {rule[3]}")
+                yield Suspect(where, rule[3], True, _deletion(table, rule[2], rule[3]))
     yield from policies
+
+
+def _deletion(table: str, chain: str, rule: str) -> str:
+    """The command that deletes a rule. In its comment may stand what a shell would carry out."""
+    try:
+        return shlex.join(["iptables-legacy", "-t", table, "-D", chain, *shlex.split(rule)])
+    except ValueError:
+        return ""
 
 
 def _packets(line: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from pyroute2.netlink.diag import DiagSocket
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vnicd.check.facts import Address, Daemon, Holder, Link, Listener, Neighbour, Route, Rule, Scene, Tally
-from vnicd.errors import NoNamespace
+from vnicd.errors import NoNamespace, printable
 from vnicd.kernel import netns, process
 
 TOOL_TIMEOUT_S = 1.0
@@ -77,12 +78,12 @@ def scene(ifname: str, tcp_port: int) -> Scene:
 
 def _links(route: IPRoute) -> dict[str, Link]:
     messages = list(route.get_links())
-    names = {each["index"]: each.get_attr("IFLA_IFNAME") for each in messages}
+    names = {each["index"]: word(each.get_attr("IFLA_IFNAME")) for each in messages}
     found = {}
     for each in messages:
         flags, info, xdp = each["flags"], each.get_attr("IFLA_LINKINFO"), each.get_attr("IFLA_XDP")
         master = each.get_attr("IFLA_MASTER")
-        name = each.get_attr("IFLA_IFNAME")
+        name = names[each["index"]]
         found[name] = Link(
             name=name,
             index=each["index"],
@@ -99,6 +100,12 @@ def _links(route: IPRoute) -> dict[str, Link]:
         if link.master:
             link.master = f"{found[link.master].kind or 'interface'} {link.master}"
     return found
+
+
+def word(name: str | bytes | None) -> str:
+    """The name of an interface as a word for a shell, as the namespace's root has chosen it; mostly it is the same."""
+    text = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+    return shlex.quote(printable(text)) if text else ""
 
 
 def _has_xdp(xdp: Any) -> bool:
@@ -232,7 +239,7 @@ def _metric(each: Any, name: str) -> int:
 
 def _name_of(index: int | None) -> str:
     try:
-        return socket.if_indextoname(index) if index else ""
+        return word(socket.if_indextoname(index)) if index else ""
     except OSError:
         return ""
 

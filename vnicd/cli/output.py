@@ -16,9 +16,9 @@ from typing import Any, TextIO
 
 import click
 
-from vnicd.cli import units
 from vnicd.cli.printing import layout
 from vnicd.cli.printing.template import Template
+from vnicd.errors import printable
 
 _STYLES = {
     "up": "green",
@@ -156,7 +156,7 @@ def colour() -> bool | None:
 
 
 def _printable(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[units.printable(cell) for cell in row] for row in rows]
+    return [[printable(cell) for cell in row] for row in rows]
 
 
 def _print(lines: Iterable[str]) -> None:

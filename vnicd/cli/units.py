@@ -84,8 +84,3 @@ def word(text: str) -> str:
 
 def yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def printable(text: str) -> str:
-    """A text without control characters: names of programs, reasons and logs are what anybody has made them."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

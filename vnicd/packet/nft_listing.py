@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class Blocker:
                 "-legacy" if self.is_legacy else ""
             )
             return " && ".join(f"{tool} -I FORWARD -{way} {vnic} -j ACCEPT" for way in "io")
-        where = f"nft insert rule {self.family} {self.table} {self.chain}"
+        where = f"nft insert rule {shlex.join([self.family, self.table, self.chain])}"
         return " && ".join(f"{where} {way}ifname {vnic} accept" for way in "io")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from vnicd.errors import printable
 from vnicd.spec.partition import PartitionSpec
 
 
@@ -105,10 +107,10 @@ def drift(spec: PartitionSpec, mtu: int | None, seen: Seen) -> list[Drift]:
 
 
 def _drift(spec: PartitionSpec, mtu: int | None, seen: Seen) -> Iterator[Drift]:
-    name, run = seen.ifname, f"vnicctl exec {spec.name} --"
+    name, run = _word(seen.ifname), f"vnicctl exec {spec.name} --"
     if not seen.is_up:
         yield Drift(Kind.DOWN, f"has its interface {name} set down", f"{run} ip link set {name} up")
-    if name != spec.ifname:
+    if seen.ifname != spec.ifname:
         text = f"has its interface called {name} instead of {spec.ifname}"
         yield Drift(Kind.NAME, text, f"{run} ip link set {name} name {spec.ifname}")
     if seen.mac != spec.mac:
@@ -137,12 +139,17 @@ def _route(gateway: str, seen: Seen, run: str) -> Drift:
         for route in seen.routes
         if route.version == version and route.metric <= usual and not route.is_advertised
     ]
-    remedy = f"{run} ip{' -6' if version == 6 else ''} route replace default via {gateway} dev {seen.ifname}"
+    remedy = f"{run} ip{' -6' if version == 6 else ''} route replace default via {gateway} dev {_word(seen.ifname)}"
     if not others:
         return Drift(Kind.ROUTE, f"has lost its default route by {gateway}", remedy, gateway)
     there = others[0].gateway or "another interface"
     text = f"has its default route by {there} instead of {gateway}"
     return Drift(Kind.OTHER_ROUTE, text, remedy, gateway)
+
+
+def _word(ifname: str) -> str:
+    """An interface's name as a word for a shell and for a log: the partition's root has chosen it."""
+    return shlex.quote(printable(ifname))
 
 
 def was_set_down(last: Seen | None, seen: Seen) -> bool:

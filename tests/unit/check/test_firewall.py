@@ -172,6 +172,19 @@ def test_iptables_legacy() -> None:
     assert policy.rule == "policy drop" and policy.remedy == "iptables-legacy -P INPUT ACCEPT"
 
 
+def test_a_remedy_carries_out_nothing_else() -> None:
+    """Names and comments are chosen by the partition's root, and somebody may paste the remedy into a root shell."""
+    hostile = '*filter\n[{}:84] -A INPUT -m comment --comment "$(reboot)" -j DROP\n'
+    (suspect,) = suspects(None, None, (hostile.format(1), hostile.format(3)), ECHO, HOOKS_IN)
+    words = "iptables-legacy -t filter -D INPUT -m comment --comment '$(reboot)' -j DROP"
+    assert suspect.remedy == words
+    base: Json = {"family": "inet", "table": "$(reboot)", "name": "c", "hook": "input", "policy": "drop"}
+    rule: Json = {"family": "inet", "table": "$(reboot)", "chain": "c", "handle": 7, "expr": [{"drop": None}]}
+    found = suspects(None, {"nftables": [{"chain": base}, {"rule": rule}]}, ("", ""), ECHO, HOOKS_IN)
+    assert len(found) == 2
+    assert all("'$(reboot)'" in each.remedy for each in found)
+
+
 def test_rules_that_cannot_be_read_are_told() -> None:
     (suspect,) = suspects(None, None, ("", "# iptables-legacy-save can't be run\n"), ECHO, HOOKS_IN)
     assert "can't be run" in suspect.rule

@@ -56,6 +56,15 @@ def test_the_remedy_is_a_command_for_the_namespace(netns: str) -> None:
     assert all(each.remedy.startswith("vnicctl exec blue -- ip ") for each in lost)
 
 
+def test_a_name_is_a_word_of_the_remedy_and_no_command() -> None:
+    """The partition's root can call its interface anything, and somebody may paste the remedy into a root shell."""
+    lost = drift(SPEC, 1500, replace(WHOLE, ifname="$(reboot)\x1b[2J", routes=()))
+    assert {each.kind.value for each in lost} == {"name", "route"}
+    for each in lost:
+        assert r"'$(reboot)\x1b[2J'" in each.remedy
+        assert (each.text + each.remedy).isprintable()
+
+
 def lost_all(**change: object) -> tuple[list[Drift], Seen]:
     seen = replace(WHOLE, ifname="eth0", mac="?", mtu=1, addresses=(), routes=(VPN,), **change)  # type: ignore[arg-type]
     return drift(SPEC, 1500, seen), seen

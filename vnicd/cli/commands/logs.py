@@ -14,10 +14,10 @@ from typing import IO, NoReturn
 
 import click
 
-from vnicd.cli import output, process, units
+from vnicd.cli import output, process
 from vnicd.cli.params import HOST, daemon_names
 from vnicd.config import Paths
-from vnicd.errors import TO_READ, Invalid, NotFound, NotPermitted, Unsupported
+from vnicd.errors import TO_READ, Invalid, NotFound, NotPermitted, Unsupported, printable
 
 LOOK_EVERY_S = 0.2
 
@@ -118,4 +118,4 @@ def _follow(path: Path, file: IO[bytes]) -> None:
 
 def _print(line: bytes) -> None:
     """A line without control characters: the daemon that has written it may be hostile."""
-    output.say(units.printable(line.decode(errors="replace").expandtabs()))
+    output.say(printable(line.decode(errors="replace").expandtabs()))

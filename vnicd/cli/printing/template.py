@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from string import Formatter
 from typing import Any
 
-from vnicd.cli.units import printable
+from vnicd.errors import printable
 
 NOTHING = "-"
 """Stands for a value that a row does not have."""
