@@ -76,7 +76,8 @@ def has_systemd() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-async def systemctl(*words: str) -> None:
+async def systemctl(*words: str) -> bool:
+    """Whether systemd does it; why not is logged. VnicdError when it can't be asked."""
     null = asyncio.subprocess.DEVNULL
     pipe = asyncio.subprocess.PIPE
     try:
@@ -88,6 +89,7 @@ async def systemctl(*words: str) -> None:
     _, complaint = await child.communicate()
     if child.returncode:
         log.error("systemctl %s: %s", " ".join(words), complaint.decode(errors="replace").strip())
+    return not child.returncode
 
 
 async def output_of(*words: str) -> str:
@@ -173,11 +175,19 @@ class Units(Supervisor):
     def start(self, port: Port) -> None:
         port.daemon_started()
         self.born(port)
-        self.tell(self._start(port.spec.name))
+        self.tell(self._start(port))
 
-    async def _start(self, name: str) -> None:
-        await give_user(name)
-        await systemctl("start", "--no-block", unit_name(name))
+    async def _start(self, port: Port) -> None:
+        """A unit that can't be started is as good as a daemon that has died: nobody else would try it again."""
+        name, why = port.spec.name, f"{unit_name(port.spec.name)} can't be started"
+        try:
+            await give_user(name)
+            if await systemctl("start", "--no-block", unit_name(name)):
+                return
+        except VnicdError as error:
+            why = error.line()
+        self.deaths_of(port).add(why)
+        self.on_death(port)
 
     def adopt(self, port: Port, pid: int, pidfd: int) -> None:
         """Watch it, and have its unit ready to be started anew: that of an older version had no need of a user."""
