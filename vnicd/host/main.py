@@ -190,12 +190,15 @@ class Host:
 
     async def _restore_files(self) -> None:
         log.warning("files in %s were deleted; they are made anew", self.paths.root)
-        if not self.lock.is_whole():
-            self.lock.renew()
-        if not self._is_found():  # or clients that are connected would be dropped for nothing
-            self.server.close()
-            await self._listen()
-        self.fabric.restore_files()
+        try:
+            if not self.lock.is_whole():
+                self.lock.renew()
+            if not self._is_found():  # or clients that are connected would be dropped for nothing
+                self.server.close()
+                await self._listen()
+            self.fabric.restore_files()
+        except (Resources, OSError) as error:  # no space, or no descriptors: the next look tries again
+            log.error("they can't be made anew yet: %s", error)
 
     def _owns_control(self) -> bool:
         """Whether the control socket's file is ours to remove: not that of systemd, at which clients go on to wait."""
