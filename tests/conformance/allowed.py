@@ -70,6 +70,17 @@ def _signalled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     return step.op in AMOUNTS and waits and errno.EINTR in (kernel.error, direct.error)
 
 
+def _closed_meanwhile(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A number was closed under calls that fill the buffers, and the connection was reset then.
+
+    The call that it meets has sent some, and is followed by one on what has the number next; or it has sent none.
+    """
+    waits = BLOCKED in (kernel.state, direct.state)
+    closed = any(each.step.op == "close" and each.step.args[0] == step.args[0] for each in before)
+    error = kernel.error if direct.state == BLOCKED else direct.error
+    return step.op in AMOUNTS and waits and closed and error in (errno.ECONNRESET, errno.EPIPE)
+
+
 def _interrupted_by_urgent(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """A receive ended where urgent data came; a direct connection has refused them."""
     ended_by = [each.step for each in before if each.number == kernel.finished_at and each.step.op == "send"]
@@ -412,6 +423,9 @@ RULES = [
     Allowed("direct-sockets.md: a close is not put off for the threads that poll", _closed_under_others),
     Allowed("direct-sockets.md: buffers hold other amounts than the kernel's", _filled),
     Allowed("direct-sockets.md: buffers hold other amounts, so a signal meets another call", _signalled),
+    Allowed(
+        "direct-sockets.md: buffers hold other amounts, so a close meets another call", _closed_meanwhile
+    ),
     Allowed("direct-sockets.md: buffers hold other amounts, so more bytes make an edge", _fits),
     Allowed("direct-sockets.md: buffers hold other amounts, whatever SO_SNDBUF asks for", _has_room),
     Allowed("direct-sockets.md: buffers hold other amounts, so another call waits for room", _told_once),
