@@ -41,8 +41,8 @@ def musl_program(source: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_library(f"{ARM64}-gcc", "glibc", tmp_path_factory.mktemp("arm64"))
+def arm64_library() -> Path:
+    return build_library(f"{ARM64}-gcc", "glibc")
 
 
 @pytest.fixture(scope="module")

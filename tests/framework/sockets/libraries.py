@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -32,9 +33,18 @@ def compile_program(compiler: Sequence[str], sources: Sequence[Path], program: P
     return program
 
 
-def build_library(compiler: str, libc: str, folder: Path) -> Path:
-    """The preload library as setup.py makes it with another compiler; -Werror included."""
+def build_library(compiler: str, libc: str, folder: Path | None = None) -> Path:
+    """The preload library as setup.py makes it with another compiler; -Werror included.
+
+    Without a folder it is in one of the tree's, where it is made again only when its sources have changed.
+    """
     need(compiler.split(maxsplit=1)[0])
+    if folder is None:
+        folder = ROOT / "build/tests" / f"{libc}-{Path(compiler).name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return build_library(compiler, libc, folder)
     options = [f"--cc={compiler}", f"--libc={libc}", f"--into={folder}", f"--temp={folder}"]
     command = [sys.executable, "setup.py", "--quiet", "build_preload", *options]
     done = subprocess.run(

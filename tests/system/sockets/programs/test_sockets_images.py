@@ -99,7 +99,7 @@ def musl(programs: Path, preload: Path) -> World:
 def arm64(programs: Path) -> World:
     need(*EMULATOR[:1])
     program = compile_program([f"{ARM64}-gcc"], SOURCES, programs / "arm64")
-    path = build_library(f"{ARM64}-gcc", "glibc", programs / "libraries-arm64")
+    path = build_library(f"{ARM64}-gcc", "glibc")
     return World(lambda partition: Preloaded(partition, True, path, EMULATOR), str(program), 1, "mixed")
 
 
