@@ -265,7 +265,8 @@ def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     closes = [each.number for each in before if each.step.op == "close"]
     kept = "fork" in ops or any(each.blocks_at(number) for each in before for number in closes)
     asks = step.op in ("epollwait", "poll")
-    return asks and kept and "epollctl" in ops and bool(closes) and kernel.result > direct.result
+    less = kernel.result > direct.result or (direct.waited and not kernel.waited)
+    return asks and kept and "epollctl" in ops and bool(closes) and bool(less)
 
 
 def _told_next(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
