@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
         assert not late, f"not within {timeout:g} s: {what} (last seen: {value!r})"
         _never.wait(pause)
         pause = min(pause * 1.5, 0.1)
+
+
+def stretched(seconds: float) -> float:
+    """A limit that is right for a quiet machine, as many times as long as its CPUs have more work than they can do."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def while_unready(act: Callable[[], T], sign: str, timeout: float = 10) -> T:
