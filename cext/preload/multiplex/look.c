@@ -197,12 +197,19 @@ void epoll_serve(struct epoll *epoll) {
     }
 }
 
+/* They, too, wake who sleeps for the socket. */
+static uint32_t own_shutdowns(const struct conn *conn) {
+    bool reads = atomic_load(&conn->own->shut_read), writes = atomic_load(&conn->own->state) & VN_FIN;
+    return (uint32_t)reads | (uint32_t)writes << 1;
+}
+
 /* The kernel reports an edge of an epoll whenever something comes to what is in it, also where something was there. */
 static bool has_come(struct watched *watched) {
     struct conn *conn = watched->conn;
     const struct vn_region *peer = conn->peer;
     uint64_t head = peer == NULL ? 0 : atomic_load(&peer->head);
     uint32_t state = reported_state(conn) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
+    state |= own_shutdowns(conn) << 16;
     bool room = watched->events & OUT_EVENTS && stream_events(conn, POLLOUT) & POLLOUT;
     bool come = head != watched->outer_head || state != watched->outer_state || (room && !watched->outer_room);
     watched->outer_head = head;
