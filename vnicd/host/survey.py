@@ -137,7 +137,8 @@ class Survey:
             return path, spec.ifname
         names = netns.inside(path, interface.names)
         where = netns.identity(path)
-        assert where is not None, "it could be entered"
+        if where is None:
+            raise NoNamespace(f"the namespace at {path} has just gone")
         for each in self.going:
             if each.spec.owns_netns and each.where == where:
                 text = f"the namespace at {path} goes with the partition {each.spec.name}"
