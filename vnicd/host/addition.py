@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vnicd.errors import Resources, TimedOut, VnicdError
+from vnicd.errors import TimedOut, VnicdError
 from vnicd.host.broker.service import BrokerService
 from vnicd.host.operation import Step, carry_out
 from vnicd.host.partitions import kernel_ops
@@ -132,7 +132,7 @@ class Addition:
             if up.done():
                 return
             if lacking.done():
-                raise Resources(f"the hosting daemon can't serve partition {name}: {deaths.lack}")
+                raise deaths.lack_kind(f"the hosting daemon can't serve partition {name}: {deaths.lack}")
             if hopeless.done():
                 why = hopeless.result() or "it dies without a word"
                 raise VnicdError(f"the daemon of partition {name} can't start: {why}")

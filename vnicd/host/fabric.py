@@ -309,7 +309,7 @@ class Fabric:
         if port.is_being_removed:  # by a request that was faster: its name may be another partition's next
             return
         if port.is_being_added:
-            self.supervisor.deaths_of(port).lacks("its namespace is gone")
+            self.supervisor.deaths_of(port).lacks("its namespace is gone", NoNamespace)
             raise NoNamespace(f"the namespace {port.spec.netns_path} is gone")
         log.log(NOTICE, "partition %s ends: its namespace %s is gone", port.spec.name, port.spec.netns_path)
         await self._remove(port)

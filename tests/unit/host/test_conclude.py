@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vnicd.config import Options, Paths
-from vnicd.errors import NoNamespace, Resources
+from vnicd.errors import NoNamespace
 from vnicd.host.addition import Addition
 from vnicd.host.fabric import Fabric
 from vnicd.host.partitions import kernel_ops
@@ -62,7 +62,7 @@ def test_an_addition_is_told(tmp_path: Path) -> None:
             port.moves_in(Home(4, 1, 1))
             waiting = asyncio.ensure_future(addition._wait_for_daemon())
             await fabric.reconciler.revive(port)
-            with pytest.raises(Resources, match="its namespace is gone"):
+            with pytest.raises(NoNamespace, match="its namespace is gone"):
                 await asyncio.wait_for(waiting, 5)
             assert fabric.ports.by_name == {"blue": port}
             assert port.is_being_added

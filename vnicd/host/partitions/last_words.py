@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from vnicd.errors import Resources, VnicdError
 from vnicd.process import logs
 from vnicd.protocol import log_line
 
@@ -62,7 +63,8 @@ class Deaths:
         """Why the last one has ended, as far as that is known."""
         self.are_too_many = asyncio.Event()
         self.lack = ""
-        """What the hosting daemon has too little of to take the present one in."""
+        """What the hosting daemon lacks to take the present one in."""
+        self.lack_kind: type[VnicdError] = Resources
         self.is_lacking = asyncio.Event()
 
     def add(self, words: str) -> None:
@@ -71,7 +73,7 @@ class Deaths:
         if self.number >= HOPELESS_AFTER:
             self.are_too_many.set()
 
-    def lacks(self, words: str) -> None:
-        """The daemon lives, and we can't serve it."""
-        self.lack = words
+    def lacks(self, words: str, kind: type[VnicdError] = Resources) -> None:
+        """We can't serve its daemon, whether that lives or not; `kind` is the error for who waits for it."""
+        self.lack, self.lack_kind = words, kind
         self.is_lacking.set()
