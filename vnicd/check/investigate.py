@@ -23,7 +23,7 @@ from vnicd.check.verdict import Finding, Verdict, judge
 from vnicd.config import Paths
 from vnicd.errors import Invalid, NoNamespace, NotFound, NotPermitted, NotRunning, TimedOut, VnicdError
 from vnicd.host.ports import state_file
-from vnicd.kernel import netns
+from vnicd.kernel import netns, process
 
 Json = dict[str, Any]
 Ask = Callable[[str, Json, float], Any]
@@ -105,6 +105,7 @@ class _Check:
                 "state": "up",
                 "netns": saved.spec.netns_path,
                 "netns_owned": saved.spec.owns_netns,
+                "netns_inode": saved.home.inode if saved.home is not None else None,
             }
             for saved in partitions
         ]
@@ -159,7 +160,11 @@ class _Check:
 
     def _places(self, *without: str) -> list[tuple[str, str]]:
         """The namespaces of all ports but these, by name."""
-        found = [(str(port["name"]), str(port["netns"])) for port in self.ports if port.get("netns")]
+        found = [
+            (str(port["name"]), path)
+            for port in self.ports
+            if port.get("netns") and (path := _path_into(port))
+        ]
         if self.host.state != "dead":
             found.append((HOST, f"/proc/{self.host.pid}/ns/net"))
         return [(name, path) for name, path in found if name not in without]
@@ -312,11 +317,18 @@ def _unmet(step: str, cause: str, remedy: str) -> Verdict:
     return Verdict(False, [Step(step, FAILED, cause)], [Finding(cause, remedy)])
 
 
+def _path_into(port: Json) -> str:
+    """Of a partition's namespace; empty when none leads there."""
+    return process.path_into(str(port["netns"]), port.get("netns_inode"))
+
+
 def _end(port: Json) -> End:
+    path = _path_into(port)
     return End(
         name=str(port["name"]),
         ifname=str(port["ifname"]),
-        netns=str(port["netns"]),
+        netns=path,
+        missing="" if path else f"the namespace of {port['name']} can't be reached: no process is in it",
         owns_netns=bool(port["netns_owned"]),
         state=str(port["state"]),
         reason=str(port.get("reason") or ""),

@@ -88,6 +88,22 @@ def inhabitants(namespace: tuple[int, int] | None) -> list[int]:
     return found
 
 
+def path_into(path: str, inode: int | None) -> str:
+    """A path into the network namespace that was attached by this one; empty when none leads there.
+
+    The path may lead to a stranger's by now. `inode` is the namespace's; None when it is known by its path alone.
+    """
+    if inode is None:
+        return path
+    for each in (path, *(f"/proc/{pid}/ns/net" for pid in pids())):
+        try:
+            if os.stat(each).st_ino == inode:  # noqa: PTH116 - asked of every process
+                return each
+        except OSError:
+            continue
+    return ""
+
+
 def end(pidfd: int, grace: float) -> None:
     """SIGTERM, and SIGKILL after `grace` seconds (or at once for 0); returns when the process has ended."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
