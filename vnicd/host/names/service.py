@@ -68,6 +68,8 @@ class NamesService:
         """Namespaces without answers: a partition there, and why."""
         self.servers: set[str] = set()
         """Partitions that publish port 53: it is theirs."""
+        self.is_late = False
+        """Whether the last update could not be made."""
         self.stopped = False
         self.waits: set[asyncio.Task[Any]] = set()
 
@@ -79,12 +81,15 @@ class NamesService:
 
     async def update(self, places: Mapping[int, Place]) -> None:
         """Make it so that these partitions, by their ports, are answered, and no others; one call at a time."""
-        await self.settle_files()
-        if self.is_on and not self.stopped:
-            try:
+        try:
+            await self.settle_files()
+            if self.is_on and not self.stopped:
                 await self._update(places)
-            except OSError as error:  # no descriptors, no memory: the next update makes up for it
-                log.warning("names can't follow the partitions: %s", error)
+        except OSError as error:  # no descriptors, no memory: the next look makes up for it
+            log.warning("names can't follow the partitions: %s", error)
+            self.is_late = True
+        else:
+            self.is_late = False
 
     async def settle_files(self) -> None:
         """Have the files that lead programs here, for the partitions that there are, and no others."""
@@ -119,7 +124,7 @@ class NamesService:
         """From time to time: what nobody tells us of."""
         if self.helper is not None:
             self.helper.look(self.options.log_level)
-        if self.refused and not self.stopped:
+        if (self.refused or self.is_late) and not self.stopped:
             self.follow()
 
     def look_at_uplink(self) -> None:

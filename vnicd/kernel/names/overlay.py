@@ -6,6 +6,7 @@ and a file of somebody else's is neither written nor taken away.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Collection, Iterator
@@ -25,6 +26,9 @@ RESOLV, SWITCH = "resolv.conf", "nsswitch.conf"
 SCRATCH = ".vnicd"
 """Behind a dot and a partition's name: its file, while it is written."""
 
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+"""With these nobody knows what is in a file. A disk that is full is a problem of the one that is to be written."""
+
 MAX_SIZE = 64 << 10
 """Bytes of a file that are looked at."""
 
@@ -42,7 +46,7 @@ class Overlay:
         """Partitions that have a resolv.conf of somebody else's, which goes before ours."""
 
     def settle(self, wanted: Collection[str]) -> None:
-        """Have the files for these partitions, and for no others."""
+        """Have the files for these partitions, and for no others; OSError when there is no descriptor to look with."""
         try:
             netns.in_shared_mounts(lambda: self._settle(wanted))
         except VnicdError as error:
@@ -52,15 +56,20 @@ class Overlay:
         for name in self._made() - set(wanted):
             self._remove(name)
         self._remove_scratch()
-        before, self.problems, self.foreign = self.problems, {}, set()
+        problems: dict[str, str] = {}
+        foreign: set[str] = set()
         switch = _read(self.nsswitch)
         for name in wanted:
             try:
-                self._make(name, switch)
+                if not self._make(name, switch):
+                    foreign.add(name)
             except OSError as error:
-                self.problems[name] = f"{error.filename or self.folder}: {error.strerror}"
-                if name not in before:
-                    log.warning("partition %s gets no resolv.conf: %s", name, self.problems[name])
+                if error.errno in NO_DESCRIPTORS:
+                    raise
+                problems[name] = f"{error.filename or self.folder}: {error.strerror}"
+                if name not in self.problems:
+                    log.warning("partition %s gets no resolv.conf: %s", name, problems[name])
+        self.problems, self.foreign = problems, foreign
         with suppress(OSError):
             if not wanted:
                 self.folder.rmdir()  # unless somebody else has something in it
@@ -76,7 +85,8 @@ class Overlay:
     def _is_ours(self, path: Path, name: str) -> bool:
         return names.owner(_read(path).partition("\n")[0], self.root) == name
 
-    def _make(self, name: str, switch: str) -> None:
+    def _make(self, name: str, switch: str) -> bool:
+        """False when the partition has a resolv.conf of somebody else's."""
         place = self.folder / name
         texts = {
             RESOLV: names.resolv_conf(names.mark(self.root, name)),
@@ -88,14 +98,15 @@ class Overlay:
             if have == text:
                 continue
             if have is not None and not self._is_ours(path, name):
-                if file == RESOLV:
-                    self.foreign.add(name)
-                return  # whose names are resolved elsewhere needs no other order of asking either
+                return (
+                    file != RESOLV
+                )  # whose names are resolved elsewhere needs no other order of asking either
             if have is not None:
                 path.unlink()
             if text:
                 place.mkdir(mode=0o755, parents=True, exist_ok=True)
                 _write(path, text, self.folder / f".{name}{SCRATCH}")
+        return True
 
     def _remove_scratch(self) -> None:
         """What a hosting daemon has left that was killed while it wrote a file. Only one writes for a fabric."""
@@ -139,11 +150,13 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """The beginning of a file, empty when it can't be read or is none."""
+    """The beginning of a file, empty when it can't be read or is none; OSError when there is no descriptor for it."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             return file.read(MAX_SIZE).decode(errors="replace")
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTORS:
+            raise
         return ""
 
 

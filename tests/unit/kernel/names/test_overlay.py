@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.descriptors import no_more_descriptors
 from vnicd.kernel.names.overlay import Overlay, settle_common
 from vnicd.spec import names
 
@@ -101,6 +102,16 @@ def test_what_can_not_be_written_is_told(folder: Path, caplog: pytest.LogCapture
     assert len(caplog.records) == 1
     made.settle([])
     assert not made.problems
+
+
+def test_without_descriptors_no_file_is_taken_for_somebody_elses(folder: Path) -> None:
+    """Or the names helper would answer no more in that partition."""
+    made = overlay(folder)
+    made.settle(["blue"])
+    with no_more_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        made.settle(["blue"])
+    assert (made.foreign, made.problems) == (set(), {})
+    assert set(files(folder)) == {"blue/resolv.conf"}
 
 
 def test_the_common_files(tmp_path: Path) -> None:
