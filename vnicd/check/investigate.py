@@ -322,11 +322,17 @@ def _path_into(port: Json) -> str:
     return process.path_into(str(port["netns"]), port.get("netns_inode"))
 
 
+def _ifname(port: Json) -> str:
+    """What its interface is called by now: frames pass all the same. The declared name if it is no plain word."""
+    actual = str((port.get("actual") or {}).get("ifname") or "")
+    return actual if actual and gather.word(actual) == actual else str(port["ifname"])
+
+
 def _end(port: Json) -> End:
     path = _path_into(port)
     return End(
         name=str(port["name"]),
-        ifname=str(port["ifname"]),
+        ifname=_ifname(port),
         netns=path,
         missing="" if path else f"the namespace of {port['name']} can't be reached: no process is in it",
         owns_netns=bool(port["netns_owned"]),
