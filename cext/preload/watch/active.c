@@ -168,7 +168,7 @@ void watch_drain(struct epoll *epoll) {
     while (each != NULL) {
         struct watched *next = each->touched_next;
         atomic_store(&each->touched, false);
-        if (atomic_exchange(&each->anew, false))
+        if (atomic_exchange(&each->anew, 0) & each->events)
             each->seen = 0;
         if (each->conn != NULL)
             watch_activate(each);
@@ -182,8 +182,7 @@ static void touch(struct conn *conn, uint32_t anew) {
         if (each->conn != conn)
             continue;
         struct epoll *epoll = each->epoll;
-        if (each->events & anew)
-            atomic_store(&each->anew, true);
+        atomic_fetch_or(&each->anew, anew); /* whether the entry is for these is seen with the epoll's lock */
         if (!atomic_exchange(&each->touched, true)) {
             each->touched_next = atomic_load(&epoll->touched);
             while (!atomic_compare_exchange_weak(&epoll->touched, &each->touched_next, each))

@@ -44,7 +44,7 @@ struct watched { /* one descriptor that was added to one epoll */
     struct watched *next_orphan;
     struct watched *touched_next;
     _Atomic bool touched;
-    _Atomic bool anew; /* what was reported is news again */
+    _Atomic uint32_t anew; /* events for which what was reported is news again */
 };
 
 struct epoll {
