@@ -34,6 +34,11 @@ def stretched(seconds: float) -> float:
     return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+def is_overloaded() -> bool:
+    """Whether the machine had more work in the last minute than its CPUs can do."""
+    return stretched(1.0) > 1.0
+
+
 def while_unready(act: Callable[[], T], sign: str, timeout: float = 10) -> T:
     """What `act` returns, tried anew as long as it fails with a text that has `sign` in it.
 
