@@ -11,14 +11,15 @@ from contextlib import contextmanager
 ALWAYS = ["sh", "-c", "while :; do :; done"]
 
 HALF_PERIOD = 0.005
-"""Seconds that the half-busy program computes, and then sleeps."""
+"""Seconds that the half-busy program computes, and then waits for its timer."""
 HALF_OF_THE_TIME = f"""
-import time
-while True:
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+signal.setitimer(signal.ITIMER_REAL, {2 * HALF_PERIOD}, {2 * HALF_PERIOD})
+while signal.sigwait([signal.SIGALRM]):
     end = time.monotonic() + {HALF_PERIOD}
     while time.monotonic() < end:
         pass
-    time.sleep({HALF_PERIOD})
 """
 
 
