@@ -80,7 +80,7 @@ static void arm(struct watched *watched) {
     if (UNLIKELY(!watched->tcp && conn_phase(watched->conn) == CONN_DIRECT))
         watch_tcp(watched);
     unsigned wanted = watched->events & OUT_EVENTS && !(stream_events(watched->conn, POLLOUT) & POLLOUT) ? POLLOUT : 0;
-    if (watched->events & (IN_EVENTS | EPOLLET) || !(watched->events & OUT_EVENTS))
+    if (watched->events & (IN_EVENTS | EPOLLRDHUP | EPOLLET) || !(watched->events & OUT_EVENTS))
         wanted |= POLLIN;
     wanted &= ~watched->armed;
     if (wanted != 0)
@@ -211,7 +211,8 @@ static bool has_come(struct watched *watched) {
     uint32_t state = reported_state(conn) << 8 | (uint32_t)conn_phase(conn) << 1 | atomic_load(&conn->peer_gone);
     state |= own_shutdowns(conn) << 16;
     bool room = watched->events & OUT_EVENTS && stream_events(conn, POLLOUT) & POLLOUT;
-    bool come = head != watched->outer_head || state != watched->outer_state || (room && !watched->outer_room);
+    bool bytes = watched->events & IN_EVENTS && head != watched->outer_head;
+    bool come = bytes || state != watched->outer_state || (room && !watched->outer_room);
     watched->outer_head = head;
     watched->outer_state = state;
     watched->outer_room = room;

@@ -10,7 +10,8 @@
 #define EPOLL_PRIVATE 0x7670652d64636976ull /* data of the inner epoll in the program's: "vicd-epv" */
 #define EPOLL_KICK UINT64_MAX               /* data of the kick in the inner one */
 #define EPOLL_NESTED 0x7670656eull /* high half of the data of an epoll in the program's: "nepv"; low: generation */
-#define IN_EVENTS (EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLRDHUP | EPOLLPRI)
+/* What TCP wakes sleepers for when bytes come, and when room comes. A FIN or a reset wakes for all events. */
+#define IN_EVENTS (EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLPRI)
 #define OUT_EVENTS (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)
 
 struct watched { /* one descriptor that was added to one epoll */
