@@ -204,10 +204,14 @@ def _filled(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
 
 
 def _fits(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """Bytes that find no room at TCP's receiver make no edge there; here they may have room."""
+    """Bytes that find no room at TCP's receiver make no edge there; here they may have room.
+
+    Nor do they reset a connection whose receiver has shut both directions. A poll asks the epoll for the edge.
+    """
     filled = any(each.step.op == "fill" for each in before)
     is_edge = any(each.step.op == "epollctl" and "ET" in each.step.text for each in before)
-    return filled and is_edge and step.op == "epollwait" and kernel.result <= 0 < direct.result
+    asks = step.op in ("epollwait", "poll")
+    return filled and is_edge and asks and kernel.result <= 0 < direct.result
 
 
 def _has_room(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
