@@ -216,4 +216,7 @@ def test_traces_tell_where_they_differ() -> None:
     assert one.differs_at(two) == [1]
     assert one.differs_at(Trace(done + done, (9, -1))) == [2]
     assert not one.differs_at(Trace(done + done, (-1, -1)))
+    waits = [OUTCOME.pack(1, 1, at, 0, 5, 0, 0, 0, *[0] * 8, b"") for at in (2, 3)]
+    one, two = Trace(waits[0] + done + done, (-1, -1)), Trace(waits[1] + other + done, (-1, -1))
+    assert one.differs_at(two) == [1, 0]  # what comes of the first step shows after the second
     assert Program(()).threads == (1, 1)

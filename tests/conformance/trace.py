@@ -97,7 +97,11 @@ class Trace:
         return self.raw == other.raw and self.status == other.status
 
     def differs_at(self, other: Trace) -> list[int]:
-        """The steps with different outcomes; the number of steps stands for the ends of the processes."""
+        """The steps with different outcomes, what showed first before all others.
+
+        A call that blocks is an early step with a late outcome: what comes of it may follow from a later step. The
+        number of steps stands for the ends of the processes.
+        """
         size = OUTCOME.size
         count = len(self.raw) // size
         found = [
@@ -105,7 +109,12 @@ class Trace:
             for index in range(count)
             if self.raw[index * size : (index + 1) * size] != other.raw[index * size : (index + 1) * size]
         ]
+        found.sort(key=lambda index: min(self._shown_at(index, count), other._shown_at(index, count)))
         return found or ([count] if self.status != other.status else [])
+
+    def _shown_at(self, index: int, count: int) -> int:
+        outcome = self.outcome(index)
+        return count if outcome.state == BLOCKED else max(index, outcome.finished_at)
 
 
 def _ended(status: int) -> str:
