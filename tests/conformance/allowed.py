@@ -278,10 +278,23 @@ def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
 
 def _told_next(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """An epoll that waits and finds bytes in memory rarely asks for deaths: a later wait tells of them."""
+    if step.op != "epollwait" or step.args[1] == 0:
+        return False
     ends = EVENTS["ERR"] | EVENTS["HUP"] | EVENTS["RDHUP"]
-    pairs = list(zip(kernel.values, direct.values, strict=True))
-    waits = step.op == "epollwait" and step.args[1] != 0
-    return waits and all(mine in (theirs, theirs & ~ends) for theirs, mine in pairs)
+    theirs, mine = _told(kernel), _told(direct)
+
+    def is_later(slot: int) -> bool:
+        events = theirs[slot]
+        died = events & (EVENTS["ERR"] | EVENTS["HUP"])  # then it is readable because of that
+        return mine.get(slot, 0) in (events, events & ~ends) or (bool(died) and slot not in mine)
+
+    return direct.state == DONE and set(mine) <= set(theirs) and all(is_later(slot) for slot in theirs)
+
+
+def _told(outcome: Outcome) -> dict[int, int]:
+    """The events that an epoll has told of, by descriptor."""
+    count = max(0, outcome.result)
+    return {outcome.values[2 * index]: outcome.values[2 * index + 1] for index in range(min(count, 4))}
 
 
 def _dropped(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
