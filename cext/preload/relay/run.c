@@ -3,6 +3,7 @@
  * It must not read from the connection for somebody who never does: a child that merely inherited the descriptor,
  * whose parent goes on reading. So the first bytes are only lent: copied into the Unix socket, and taken from the
  * connection when that socket's reader has read them. Who has read once is a reader, and bytes are then just moved.
+ * An end right behind what was lent is passed on at once: TCP reports it (EPOLLRDHUP) also to who never reads.
  *
  * No memory is allocated and no table is used (so the real functions only, the table is the program's): a thread of
  * the program may have had a lock when this was cloned.
@@ -30,6 +31,7 @@ static struct way inward, outward; /* from the connection, to the connection */
 static bool reader;                /* the program's side has read something */
 static size_t lent;
 static uint64_t lent_at;
+static bool end_told;  /* while something is lent */
 static int watch = -1; /* an epoll descriptor: the doorbell, and whether the Unix socket's reader has read */
 
 static bool is_empty(const struct way *way) {
@@ -62,12 +64,27 @@ static void settle_lent(struct conn *conn, int end) {
     reader = error == 0;
 }
 
+/* Whether the other end has sent nothing beyond what was lent: then only its end can follow. */
+static bool is_all_lent(const struct conn *conn) {
+    return lent > 0 && atomic_load(&conn->peer->head) - lent_at == lent;
+}
+
+static void tell_end_behind(struct conn *conn, int end) {
+    bool has_ended = stream_events(conn, POLLRDHUP) & POLLRDHUP; /* asked first: nothing is sent after it */
+    if (!has_ended || !is_all_lent(conn))
+        return;
+    end_told = true;
+    real_shutdown(end, SHUT_WR);
+}
+
 /* Lends bytes, or looks whether those that are lent were read. True when something happened. */
 static bool lend(struct conn *conn, int end) {
     struct iovec place = {inward.data, LENT_MOST};
     bool at_end;
     int unread = 0;
     if (lent > 0) {
+        if (!end_told)
+            tell_end_behind(conn, end);
         if (real_ioctl(end, SIOCOUTQ, &unread) != 0 || unread > 0)
             return false;
         settle_lent(conn, end);
@@ -85,6 +102,7 @@ static bool lend(struct conn *conn, int end) {
             inward.over = true;
         else
             lent = (size_t)sent;
+        tell_end_behind(conn, end);
     }
     return n > 0 || at_end;
 }
@@ -182,13 +200,15 @@ static bool step(struct conn *conn, int end) {
 static void sleep_until_news(struct conn *conn, int tcp, int end) {
     struct epoll_event events[4];
     bool asks = !inward.over && is_empty(&inward) && lent == 0;
-    unsigned wanted = (asks ? POLLIN : 0) | (is_empty(&outward) ? 0 : POLLOUT);
+    bool heeds_end = !inward.over && !end_told && is_all_lent(conn);
+    unsigned wanted = (asks ? POLLIN : 0) | (heeds_end ? POLLRDHUP : 0) | (is_empty(&outward) ? 0 : POLLOUT);
+    unsigned armed = (wanted & POLLOUT) | (asks || heeds_end ? POLLIN : 0);
     short of_end = (short)((is_empty(&outward) && !outward.over ? POLLIN : 0) | (is_empty(&inward) ? 0 : POLLOUT));
     struct pollfd fds[2] = {{watch, POLLIN, 0}, {end, of_end, 0}};
-    doorbell_arm(conn, wanted);
+    doorbell_arm(conn, armed);
     if ((stream_events(conn, wanted) & wanted) == 0)
         quiet_poll(fds, 2, -1);
-    doorbell_disarm(conn, wanted);
+    doorbell_disarm(conn, armed);
     if (outward.over && (fds[1].revents & POLLHUP)) /* closed: nobody is left to read or write */
         finish();
     int count = real_epoll_pwait(watch, events, 4, 0, NULL);
