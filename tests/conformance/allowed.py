@@ -261,9 +261,18 @@ def _cloned(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome
         return direct.state == BLOCKED or any(value & ends for value in direct.values)
     if " TCP_INFO " in step.text:
         return direct.values[0] == TCP_CLOSE
+    if " FIONREAD " in f"{step.text} ":
+        return direct.values[0] < kernel.values[0]
     lost = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
     ended = step.op == "recv" and kernel.state == BLOCKED and direct.result == 0
-    return ended or bool(lost & {direct.error, direct.values[0]})
+    return ended or bool(lost & {direct.error, direct.values[0]}) or _kept_by_clone(before, kernel, direct)
+
+
+def _kept_by_clone(before: Sequence[Past], kernel: Outcome, direct: Outcome) -> bool:
+    """A connection was closed under a call, and an unseen clone has it until that ends, or the clone does."""
+    closes = [each.number for each in before if each.step.op == "close"]
+    under = any(each.blocks_at(number) for each in before for number in closes)
+    return under and kernel.error == errno.ENOTCONN and direct.result == 0
 
 
 def _left_open(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -336,7 +345,9 @@ def _low_water(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outc
     taken = direct.error == errno.EAGAIN and any(
         each.step.op == "recv" and (each.kernel.state == BLOCKED or each.kernel.waited) for each in before
     )
-    return set_before and step.op == "recv" and bool((late and direct.waited) or taken)
+    waiting = any(each.step.op == "recv" and each.kernel.state == BLOCKED for each in before)
+    left = waiting and kernel.state == BLOCKED and direct.result > 0  # the first of the two was not woken
+    return set_before and step.op == "recv" and bool((late and direct.waited) or taken or left)
 
 
 def _which_first(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -404,6 +415,20 @@ def _raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
         for each in before
     )
     return taken and step.op in ("poll", "epollwait")
+
+
+def _shared(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """Two threads wait to receive, and bytes wake both: which of them has them."""
+    waits = step.op == "recv" and bool(kernel.waited and direct.waited)
+    numbers = {kernel.finished_at, direct.finished_at}
+    others = any(
+        each.step.op == "recv"
+        and each.step.actor != step.actor
+        and each.kernel.waited
+        and (each.kernel.state == BLOCKED or each.kernel.finished_at in numbers)
+        for each in before
+    )
+    return waits and others and not kernel.error and not direct.error
 
 
 def _peeked(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
@@ -474,6 +499,7 @@ RULES = [
     Allowed("what TCP leaves open: how long a port stays in use", _bound),
     Allowed("what TCP leaves open: when a receive for no bytes ends", _empty),
     Allowed("what TCP leaves open: which of two waiting threads is first", _raced),
+    Allowed("what TCP leaves open: which of two waiting receives has the bytes", _shared),
     Allowed("what TCP leaves open: what a waiting peek sees of bytes that another thread takes", _peeked),
     Allowed("how long a program takes: whether a time-out ends within it", _timed_out),
     Allowed("what the kernel leaves open: from when on it knows the MTU of a new route", _rerouted),
