@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.framework.fabric import forked_cli
 from tests.framework.fabric.fabric import VNICCTL, Fabric
 from tests.framework.fabric.leaks import differences, inventory
 from tests.framework.fabric.partition import Partition
@@ -55,6 +56,7 @@ def nothing_left() -> Iterator[None]:
         pytest.skip(reason)
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     BASE.mkdir()
+    forked_cli.begin()
     try:
         before = inventory(BASE, TAG)
         yield

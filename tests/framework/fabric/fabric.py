@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
+from tests.framework.fabric import forked_cli
 from tests.framework.fabric.leaks import ETC
 from tests.framework.fabric.machine import daemons, memfds, paths_below
 from tests.framework.fabric.namespaces import NETNS, named
@@ -20,7 +21,9 @@ from tests.framework.waiting import wait_until
 from vnicd.process import trace_files
 from vnicd.protocol.control import Client
 
-VNICCTL = Path(sys.executable).with_name("vnicctl")
+OWN_VNICCTL = Path(sys.executable).with_name("vnicctl")
+VNICCTL = OWN_VNICCTL
+"""The one that fabrics use; that of another installation, where it is to be tried."""
 
 M = TypeVar("M", bound=AbstractContextManager[Any])
 
@@ -51,14 +54,20 @@ class Fabric:
 
     def cli(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """The finished vnicctl; AssertionError with its output when it failed and `check` is set."""
-        done = subprocess.run(
-            self._vnicctl(argv), check=False, capture_output=True, text=True, timeout=timeout, env=self.env
-        )
+        done = self._finished(argv, timeout)
         if check and done.returncode:
             raise AssertionError(
                 f"vnicctl {' '.join(argv)}: exit {done.returncode}: {done.stderr}{self.logs()}"
             )
         return done
+
+    def _finished(self, argv: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess[str]:
+        command = self._vnicctl(argv)
+        if command[0] == str(OWN_VNICCTL) and (done := forked_cli.run(argv, self.env, timeout)):
+            return done
+        return subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=timeout, env=self.env
+        )
 
     def json(self, *argv: str) -> Any:
         """The document that `vnicctl ARGV --json` prints."""
