@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tests.conformance import allowed
+from tests.conformance.allowed.past import Past
 from tests.conformance.lanes import CONFIRM_MS, Lane
 from tests.conformance.program import HOW, KINDS, Program, Step
 from tests.conformance.trace import Trace, side_by_side
@@ -62,7 +63,7 @@ def is_allowed(program: Program, kernel: Trace, direct: Trace) -> bool:
     kernel_outcome, outcome = kernel.outcome(first), direct.outcome(first)
     last = max(first, kernel_outcome.finished_at, outcome.finished_at)
     steps = enumerate(program.steps[: last + 1])
-    before = [allowed.Past(number, step, kernel.outcome(number)) for number, step in steps]
+    before = [Past(number, step, kernel.outcome(number)) for number, step in steps]
     return allowed.reason(before, program.steps[first], kernel_outcome, outcome) is not None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.fabric import forked_cli
+from tests.framework import forked_cli
 from tests.framework.fabric.fabric import VNICCTL, Fabric
 from tests.framework.fabric.leaks import differences, inventory
 from tests.framework.fabric.partition import Partition

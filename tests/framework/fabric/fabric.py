@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
-from tests.framework.fabric import forked_cli
+from tests.framework import forked_cli
 from tests.framework.fabric.leaks import ETC
 from tests.framework.fabric.machine import daemons, memfds, paths_below
 from tests.framework.fabric.namespaces import NETNS, named
