@@ -37,15 +37,18 @@ class Reconfiguration:
                 self.actions.save()
             except BaseException:
                 with suppress(VnicdError, OSError):  # the first error tells more than a second one
-                    await self._make_so(port, spec, old)
+                    await self._make_so(port, spec, old, is_known=False)
                 raise
 
-    async def _make_so(self, port: Port, old: PartitionSpec, new: PartitionSpec) -> None:
-        """The rate, the interface, the directory, the uplink, the neighbours; what is so is not touched."""
+    async def _make_so(
+        self, port: Port, old: PartitionSpec, new: PartitionSpec, is_known: bool = True
+    ) -> None:
+        """The rate, the interface, the directory, the uplink, the neighbours; what is known to be so is not touched."""
         relay, kernel = self.actions.relay, self.actions.kernel
         port.change_spec(new)
         relay.set_rate(port)
-        wanted, have = replace(port.following, mtu=self.uplink.mtu(new)), port.following
+        wanted = replace(port.following, mtu=self.uplink.mtu(new))
+        have = port.following if is_known else None
         state = directory.LIVE if port.state is PortState.UP else directory.DOWN
         if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
             relay.announce(port, state)  # peers wait longer for what a rate limit delays
