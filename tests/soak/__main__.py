@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 
+from tests.framework import forked_cli
 from tests.framework.fabric.leaks import differences, inventory
 from tests.framework.waiting import wait_until
 from tests.soak.invariants import check
@@ -24,6 +25,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     print(f"soak: seed {options.seed}, {options.minutes:g} minutes", flush=True)
     world = World.build(options.seed)
+    forked_cli.begin()
     before = inventory(world.fabric.runtime, world.fabric.tag)
     if "raised" in str(before.get("hugepage limit")):  # another fabric is just starting or ending
         del before["hugepage limit"], before["hugepages"]
