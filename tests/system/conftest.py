@@ -111,6 +111,13 @@ def _live(stack: ExitStack, fabric: Fabric, close: Callable[[], None]) -> None:
     stack.callback(close)
 
 
+@contextmanager
+def closing_fabrics() -> Iterator[Callable[[Fabric, Callable[[], None]], None]]:
+    """What takes a fabric, whose logs are wanted, and how it is closed at the end; the latest is first."""
+    with ExitStack() as stack:
+        yield lambda fabric, close: _live(stack, fabric, close)
+
+
 @pytest.fixture(scope="module")
 def make_module_machine() -> Iterator[MakeMachine]:
     """Makes machines with a NIC, and a fabric in each, that live until the end of the module."""

@@ -1,0 +1,1 @@
+"""Container runtimes for tests: a machine of their own, images without a registry, podman."""

@@ -1,0 +1,1 @@
+"""Container runtimes use a fabric as they use any network."""
