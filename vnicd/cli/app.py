@@ -21,6 +21,7 @@ COMMANDS = {
     "partition": "vnicd.cli.commands.groups.partition:partition",
     "uplink": "vnicd.cli.commands.groups.uplink:uplink",
     "publish": "vnicd.cli.commands.groups.publish:publish",
+    "containers": "vnicd.cli.commands.groups.containers:containers",
     "apply": "vnicd.cli.commands.apply:apply",
     "config": "vnicd.cli.commands.groups.config:config",
     "exec": "vnicd.cli.commands.exec:exec_",

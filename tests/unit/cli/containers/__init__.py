@@ -1,0 +1,1 @@
+"""What `vnicctl containers` puts where, and what it finds."""

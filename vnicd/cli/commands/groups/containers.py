@@ -1,0 +1,173 @@
+"""vnicctl containers: have container runtimes use vnicd, and see whether they can."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vnicd.cli import output
+from vnicd.cli.containers import places, runtimes
+from vnicd.cli.containers.files import Tree
+from vnicd.cli.groups import Group
+from vnicd.cli.params import json_option, output_options
+from vnicd.config import DEFAULT_RUNTIME_DIR, Paths
+from vnicd.errors import NotPermitted
+
+SYSTEMCTL_TIMEOUT_S = 30.0
+
+WORDS = {"new": "put", "changed": "renewed", "same": "unchanged"}
+PLANS = {"new": "to put", "changed": "to renew", "same": "unchanged", "removed": "to remove"}
+
+root_option = click.option(
+    "--root",
+    metavar="DIR",
+    default="/",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Work below DIR instead of /, for packages and images.",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+
+
+@click.group(cls=Group, aliases={"remove": "uninstall", "rm": "uninstall", "show": "status"})
+def containers() -> None:
+    """Have podman, Docker and containerd use vnicd."""
+
+
+@containers.command()
+@click.option(
+    "--conflist",
+    is_flag=True,
+    help="Also make a network for CNI. In containerd and CRI-O, the first file there is all pods' network.",
+)
+@click.option(
+    "--subnet",
+    "subnets",
+    metavar="CIDR",
+    multiple=True,
+    help="Make that network, and give its containers addresses of CIDR by CNI's host-local; repeatable.",
+)
+@root_option
+@dry_run_option
+@json_option
+def install(conflist: bool, subnets: tuple[str, ...], root: Path, dry_run: bool, as_json: bool) -> None:
+    """Put plugins and devices where runtimes look.
+
+    These are the plugin for CNI and for netavark, Docker's driver, the CDI device
+    vnicd.io/direct=on, and with --conflist a network of CNI's. What is there already and
+    is not vnicctl's is left alone; then nothing is done. A second time it renews what
+    has changed.
+
+    \b
+    Examples:
+      vnicctl containers install
+      vnicctl containers install --conflist
+      vnicctl containers install --subnet 10.88.0.0/24
+    """
+    _need_root(root, dry_run)
+    paths = Paths.from_environment()
+    runtime_dir = "" if str(paths.root) == DEFAULT_RUNTIME_DIR else str(paths.root)
+    tree = Tree(root)
+    items = places.items(tree, places.Wishes(conflist, subnets, "", runtime_dir))
+    states = tree.install(items, dry_run)
+    if not dry_run and _is_this_machine(root) and places.docker_unit(tree):
+        _systemctl("daemon-reload")
+        _systemctl("start", places.DOCKER_SOCKET_UNIT)
+    words = PLANS if dry_run else WORDS
+    rows = [{"path": each.path, "what": each.purpose, "state": words[states[each.path]]} for each in items]
+    output.emit({"files": rows}, as_json, _show_files)
+
+
+@containers.command()
+@root_option
+@dry_run_option
+@json_option
+def uninstall(root: Path, dry_run: bool, as_json: bool) -> None:
+    """Take away exactly what install has put.
+
+    A file that was changed since is kept. Containers that run go on.
+
+    \b
+    Examples:
+      vnicctl containers uninstall --dry-run
+    """
+    _need_root(root, dry_run)
+    tree = Tree(root)
+    if (
+        not dry_run
+        and _is_this_machine(root)
+        and any(places.DOCKER_SOCKET_UNIT in path for path in tree.manifest().files)
+    ):
+        _systemctl(
+            "stop", places.DOCKER_SOCKET_UNIT, places.DOCKER_SOCKET_UNIT.replace(".socket", ".service")
+        )
+    found = tree.uninstall(dry_run)
+    words = PLANS if dry_run else {}
+    rows = [{"path": path, "what": "", "state": words.get(fate, fate)} for path, fate in found.items()]
+    output.emit({"files": rows}, as_json, _show_files)
+
+
+@containers.command()
+@output_options()
+def status(as_json: bool) -> None:
+    """Tell what each container runtime lacks.
+
+    \b
+    Examples:
+      vnicctl containers status
+      vnicctl containers status --json | jq '.runtimes[] | select(.ready)'
+    """
+    found = [each.to_json() for each in runtimes.look(Tree(Path("/")))]
+    output.emit({"runtimes": found}, as_json, _show_runtimes)
+
+
+def _need_root(root: Path, dry_run: bool) -> None:
+    if root == Path("/") and not dry_run and os.geteuid() != 0:
+        raise NotPermitted("only root can set up container runtimes", "run it with sudo")
+
+
+def _is_this_machine(root: Path) -> bool:
+    return root == Path("/") and Path("/run/systemd/system").is_dir()
+
+
+def _systemctl(*words: str) -> None:
+    """What fails is told, and is no reason to undo what is done."""
+    try:
+        done = subprocess.run(
+            ["systemctl", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SYSTEMCTL_TIMEOUT_S,
+        )
+        problem = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if problem:
+        output.warn(f"systemctl {' '.join(words)}: {problem}")
+
+
+def _show_files(data: dict[str, Any]) -> None:
+    if not data["files"]:
+        output.note("nothing was put there")
+        return
+    rows = [(each["state"], each["path"], each["what"]) for each in data["files"]]
+    output.table(("STATE", "PATH", "WHAT"), rows)
+
+
+def _show_runtimes(data: dict[str, Any]) -> None:
+    rows = []
+    for each in data["runtimes"]:
+        if each["version"] is None:
+            rows.append(("absent", each["name"], "", ""))
+            continue
+        rows.append(("ok" if each["ready"] else "fail", each["name"], each["version"], each["uses"]))
+    output.table(("STATE", "RUNTIME", "VERSION", "BY"), rows)
+    for each in data["runtimes"]:
+        for lack in each["missing"]:
+            output.say(f"{each['name']}: {lack['what']}")
+            output.say(f"  -> {lack['remedy']}", "     ")

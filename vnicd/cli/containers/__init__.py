@@ -1,0 +1,1 @@
+"""What container runtimes need of vnicd, and where they look for it."""
