@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
                   [--log-level debug|info|warning|error] [--names on|local|off] [--units]
-       vnicd partition NAME
+       vnicd partition [NETWORK:]NAME
        vnicd names
        vnicd check [--json]
        vnicd orphans
@@ -29,7 +29,7 @@ USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [-
 host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/vnicd); with --config it is made
            as FILE declares it, and other options given here go before those in FILE; with --units its
            partition daemons are systemd units, vnicd-partition@NAME.service
-partition  the daemon of one partition; the hosting daemon starts it
+partition  the daemon of one partition; the hosting daemon starts it; NETWORK is one beside the fabric's
 names      tells partitions each other's addresses; the hosting daemon starts it
 check      what this machine offers, as `vnicctl doctor` shows it
 orphans    what the fabric has made and forgotten, as JSON; `vnicctl doctor` shows it
@@ -107,9 +107,13 @@ def serve(command: str, words: list[str]) -> int:
         from vnicd.names.main import main as serve_names
 
         return serve_names()
+    from vnicd.config import Paths
     from vnicd.partition.main import main as serve_partition
 
-    return serve_partition(words[0])
+    network, _, name = words[0].rpartition(":")
+    if network:
+        os.environ["VNICD_RUNTIME_DIR"] = str(Paths.from_environment().of_network(network).root)
+    return serve_partition(name)
 
 
 def print_document(command: str, words: list[str]) -> None:
@@ -165,6 +169,7 @@ def run_host(words: list[str]) -> int:
 
 
 def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) -> None:
+    from dataclasses import replace
     from pathlib import Path
 
     from vnicd.config import NAMES, Options, make_options, wanted_log_level
@@ -182,7 +187,12 @@ def host_with(given: dict[str, str], units: bool, handed: socket.socket | None) 
     log_level = given.get("--log-level") or wanted_log_level() or base.log_level
     names = NAMES.get(given["--names"], given["--names"]) if "--names" in given else base.names
     hugepages = given.get("--hugepages", base.hugepages)
-    chosen = make_options(hugepages, idle_timeout, poll_us, log_level, names, units)
+    chosen = replace(
+        make_options(hugepages, idle_timeout, poll_us, log_level, names, units),
+        subnets=base.subnets,
+        gateways=base.gateways,
+        labels=base.labels,
+    )
     logs.set_level(chosen.log_level)
     from vnicd.host.main import main as serve_fabric
 

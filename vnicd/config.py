@@ -24,6 +24,14 @@ LOG_ASIDE = ".aside"
 """The end of the name that something gets which has the name of a log file, and is none."""
 
 SERVICE = "vnicd.service"
+NETWORK_SERVICE = "vnicd-network@{}.service"
+CONFIG_DIR = Path("/etc/vnicd")
+
+NETWORKS = "networks"
+"""The folder of the networks, below the runtime directory of the default one and below CONFIG_DIR."""
+NETWORK_FILE = "network.toml"
+DEFAULT_NETWORK = "default"
+
 UNIT_FOLDERS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 """Where systemd looks for the units of a machine, in this order; in each of them in systemd/system."""
 
@@ -46,6 +54,39 @@ class Paths:
         if not there.is_dir():
             raise Invalid(f"{there} is not a directory", "set VNICD_RUNTIME_DIR to another")
         return paths
+
+    @property
+    def network(self) -> str:
+        """The name of the network that this fabric is; empty for the default one."""
+        return self.root.name if self.root.parent.name == NETWORKS else ""
+
+    @property
+    def default(self) -> Paths:
+        """Those of the default network, which may be itself."""
+        return Paths(self.root.parent.parent) if self.network else self
+
+    @property
+    def networks(self) -> Path:
+        """The folder with the runtime directories of all networks but the default one."""
+        return self.default.root / NETWORKS
+
+    def of_network(self, name: str) -> Paths:
+        """Those of another network beside this one."""
+        return self.default if name == DEFAULT_NETWORK else Paths(self.networks / name)
+
+    @property
+    def declaration(self) -> Path:
+        """The file that declares a network; it outlives the machine's next start if that is a service."""
+        if has_service(self.root):
+            return CONFIG_DIR / NETWORKS / f"{self.network}.toml"
+        return self.root / NETWORK_FILE
+
+    def network_names(self) -> list[str]:
+        """All networks but the default one, whether they are up or not."""
+        if has_service(self.networks / "any"):
+            files = (CONFIG_DIR / NETWORKS).glob("*.toml")
+            return sorted(path.stem for path in files)
+        return sorted(path.parent.name for path in self.networks.glob(f"*/{NETWORK_FILE}"))
 
     @property
     def control(self) -> Path:
@@ -90,18 +131,30 @@ class Paths:
         return [path for path in (*kept, log) if path.is_file() and not path.is_symlink()]
 
 
-def has_service(root: Path) -> bool:
-    """Whether the fabric with this runtime directory is the one that this machine has as a service of systemd."""
-    if str(root) != DEFAULT_RUNTIME_DIR or not Path("/run/systemd/system").is_dir():
-        return False
-    units = [Path(folder, "systemd/system", SERVICE) for folder in UNIT_FOLDERS]
+def service_of(root: Path) -> str:
+    """The service of systemd that the hosting daemon of this fabric is on this machine; empty if it is none."""
+    paths = Paths(root)
+    if str(paths.default.root) != DEFAULT_RUNTIME_DIR or not Path("/run/systemd/system").is_dir():
+        return ""
+    template = NETWORK_SERVICE.format("") if paths.network else SERVICE
+    units = [Path(folder, "systemd/system", template) for folder in UNIT_FOLDERS]
     unit = next((path for path in units if path.exists()), None)
-    return unit is not None and unit.is_file()  # a masked one leads to /dev/null
+    if unit is None or not unit.is_file():  # a masked one leads to /dev/null
+        return ""
+    return NETWORK_SERVICE.format(paths.network) if paths.network else SERVICE
+
+
+def has_service(root: Path) -> bool:
+    """Whether the fabric with this runtime directory is one that this machine has as a service of systemd."""
+    return bool(service_of(root))
 
 
 def start_command(root: Path) -> str:
     """What starts the hosting daemon of the fabric with this runtime directory."""
-    return "systemctl start vnicd" if has_service(root) else "vnicctl up"
+    if service := service_of(root):
+        return f"systemctl start {service.removesuffix('.service')}"
+    network = Paths(root).network
+    return f"vnicctl --network {network} up" if network else "vnicctl up"
 
 
 @dataclass(frozen=True)
@@ -119,14 +172,23 @@ class Options:
     """Whether partitions find each other by name; "local": and other names are not forwarded."""
     units: bool = False
     """Whether partition daemons are systemd units; else they are children of the hosting daemon."""
+    subnets: tuple[str, ...] = ()
+    """Networks of which a partition without addresses is given one each; in nat mode it is the uplink's instead."""
+    gateways: tuple[str, ...] = ()
+    """In those subnets, where the default routes of partitions lead to."""
+    labels: tuple[str, ...] = ()
+    """KEY=VALUE of whoever manages the network."""
 
+
+NETWORK_OPTIONS = ("subnets", "gateways", "labels")
+"""Those that are of the network and not of how its daemons run."""
 
 NAMES: dict[str, bool | str] = {"on": True, "local": "local", "off": False}
 """The values of `names`, by what they are called on the command line."""
 
 
 def option_words(name: str, value: object) -> str:
-    """An option of a fabric's file as it is given to `vnicctl up`."""
+    """An option of a fabric's file as it is given to `vnicctl up`, which has none for NETWORK_OPTIONS."""
     if name == "names":
         value = next(word for word, mode in NAMES.items() if mode == value)
     shown = f"{value:g}" if isinstance(value, float) else value

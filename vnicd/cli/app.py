@@ -11,6 +11,8 @@ import click
 import vnicd
 from vnicd.cli import output
 from vnicd.cli.groups import Group
+from vnicd.cli.params import network_names
+from vnicd.errors import VnicdError
 
 NAME = "vnicctl"
 COMPLETE_VARIABLE = "_VNICCTL_COMPLETE"
@@ -19,6 +21,7 @@ COMMANDS = {
     "up": "vnicd.cli.commands.up:up",
     "down": "vnicd.cli.commands.down:down",
     "partition": "vnicd.cli.commands.groups.partition:partition",
+    "network": "vnicd.cli.commands.groups.network:network",
     "uplink": "vnicd.cli.commands.groups.uplink:uplink",
     "publish": "vnicd.cli.commands.groups.publish:publish",
     "containers": "vnicd.cli.commands.groups.containers:containers",
@@ -58,12 +61,36 @@ FOREIGN_WORDS = {
 """What other programs call what we have: an error names ours."""
 
 
+def _choose_network(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Have all that follows go to a network, by the variable that everything of vnicd follows."""
+    if not name:
+        return
+    from vnicd.cli.fabrics import networks
+
+    try:
+        os.environ[networks.VARIABLE] = str(networks.paths_of(name).root)
+    except VnicdError:
+        if not context.resilient_parsing:  # a completion has no place for an error
+            raise
+    os.environ.pop("VNICD_NETWORK", None)
+
+
 @click.group(
     cls=Group,
     lazy=COMMANDS,
     short_forms=SHORT_FORMS,
     foreign_words=FOREIGN_WORDS,
     context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--network",
+    metavar="NAME",
+    envvar="VNICD_NETWORK",
+    is_eager=True,
+    expose_value=False,
+    callback=_choose_network,
+    shell_complete=network_names,
+    help="The network that is meant, if not the default one.",
 )
 @click.version_option(vnicd.__version__, prog_name=NAME, message="%(prog)s %(version)s")
 def vnicctl() -> None:
@@ -80,8 +107,10 @@ def vnicctl() -> None:
     `vnicctl ls` is short for `vnicctl partition list`, and `vnicctl rm NAME...` for
     `vnicctl partition remove`.
 
-    VNICD_RUNTIME_DIR (default /run/vnicd) names the fabric that is meant: fabrics
-    with different directories don't notice each other.
+    `vnicctl --network NAME ...`, or VNICD_NETWORK=NAME, works on another network
+    than the default one; see `vnicctl network`. VNICD_RUNTIME_DIR (default
+    /run/vnicd) names the default one: those with different directories don't notice
+    each other.
     """
 
 
@@ -114,6 +143,8 @@ def run(words: list[str]) -> int:
 def wants_json(words: list[str]) -> bool:
     """Whether a command line asks for JSON, also one that can't be understood otherwise."""
     own = words[: words.index("--")] if "--" in words else words
+    if "--network" in own[:1]:
+        own = own[2:]
     if next((word for word in own if not word.startswith("-")), "") == "exec":
         return False  # what it runs may have such an option
     pairs = zip(own, [*own[1:], ""], strict=False)

@@ -14,6 +14,7 @@ from vnicd.cli import output
 from vnicd.cli.client import call
 from vnicd.cli.printing.template import Template
 from vnicd.cli.units import NETNS_DIRECTORY
+from vnicd.config import Paths
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -124,6 +125,14 @@ def partition_names(context: click.Context, parameter: click.Parameter, incomple
         partitions = call("partition.list", timeout=COMPLETION_TIMEOUT)["partitions"]
         return [each["name"] for each in partitions if each["name"].startswith(incomplete)]
     # A shell that completes a word has no place for an error, whatever it is.
+    except Exception:
+        return []
+
+
+def network_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The networks but the default one whose names begin with `incomplete`."""
+    try:
+        return [name for name in Paths.from_environment().network_names() if name.startswith(incomplete)]
     except Exception:
         return []
 

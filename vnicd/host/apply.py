@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vnicd.config import option_words
+from vnicd.config import NETWORK_OPTIONS, option_words
 from vnicd.errors import Invalid, VnicdError
 from vnicd.host.checker import Checker
 from vnicd.host.fabric import Fabric
@@ -24,6 +24,7 @@ from vnicd.spec.fabric_file import Declared
 from vnicd.spec.obstacles import Aim
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change, altered, changes, left_empty, settle
+from vnicd.spec.pool import pool_of
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ class Applier:
         specs = {port.spec.name: port.spec for port in self._ports() if not port.spec.owner}
         uplink = fabric.uplink.spec
         options = replace(fabric.options, units=False)
-        return self._without_default_macs(Declared(options, uplink, specs, left_empty(uplink, specs)))
+        pool = pool_of(uplink, options)
+        return self._without_default_macs(Declared(options, uplink, specs, left_empty(pool, specs)))
 
     def _ports(self) -> list[Port]:
         return [port for port in self.fabric.ports if not port.is_being_removed]
@@ -150,12 +152,14 @@ class Applier:
         """The changes that lead to the declared fabric, and what came of each.
 
         What names no uplink and no partition removes none, unless `allow_empty`: a file that was lost or commented out
-        is likelier than somebody who wants nothing to be left.
+        is likelier than somebody who wants nothing to be left. Nor does the start of a network, whose file declares
+        the network itself: its partitions come from runtimes and by hand.
         """
         async with self.lock:
             self.fabric.check_ready()
             desired, actual = self._without_default_macs(declared), self.actual()
-            may_remove = allow_empty or desired.is_something
+            is_network_start = at_start and bool(self.fabric.paths.network)
+            may_remove = allow_empty or (desired.is_something and not is_network_start)
             others = {port.spec.name: port.spec for port in self._ports() if port.spec.owner}
             taken = [text for spec in others.values() for text in spec.addresses]
             wanted = changes(desired, actual, taken)
@@ -187,6 +191,8 @@ class Applier:
             return ""
         if self.reads_file:
             return LATER
+        if change.name in NETWORK_OPTIONS:
+            return "not changed: that is for networks; see: vnicctl network add --help"
         words = option_words(change.name, change.fields[change.name][1])
         return f"not changed: vnicctl down, then vnicctl up {words}"
 

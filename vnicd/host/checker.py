@@ -22,6 +22,7 @@ from vnicd.kernel.limits import descriptors
 from vnicd.spec.obstacles import Aim, Obstacle, obstacles
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change
+from vnicd.spec.pool import pool_of
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Checker:
             for name, spec in specs.items()
         }
         leaving = sum(port.is_being_removed and port.spec.name not in specs for port in ports)
-        return Aim(whole, uplink, frozenset(bare), leaving)
+        pool = pool_of(uplink, self.fabric.options)
+        return Aim(whole, uplink, frozenset(bare), pool, leaving)
 
     async def obstacles(self, changes: list[Change], aim: Aim, may_be_absent: bool = False) -> list[Obstacle]:
         """All that is in the way of these changes, which lead to `aim`."""

@@ -63,7 +63,7 @@ class Fabric:
         self.actions = Executor(self.relay, self.supervisor, self._save)
         self.leftovers = Leftovers(paths.root, self.ports, self.actions)
         self.reconciler = Reconciler(self.ports, self.actions, self._save, self._conclude)
-        self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel)
+        self.uplink = Uplink(str(paths.root), self.ports, self.relay, self.actions.kernel, options)
         self.relay.on_lack = lambda port, what: self.supervisor.deaths_of(port).lacks(what)
         self.relay.on_lost_tap = self.uplink.lost_interface
         self.drift = DriftWatch(self.ports, self.actions.kernel, self._mtu_is_known)

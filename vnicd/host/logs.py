@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vnicd.config import SERVICE, Paths, has_service, start_command
+from vnicd.config import Paths, service_of, start_command
 from vnicd.errors import NotFound, NotRunning
 from vnicd.host.partitions import leftovers
-from vnicd.host.partitions.systemd_units import unit_name, unit_of
+from vnicd.host.partitions.systemd_units import host_units, unit_name, unit_of
 from vnicd.host.ports import state_file
 
 HOST = "host"
@@ -35,10 +35,11 @@ def _host_unit(paths: Paths) -> str:
     """That of the hosting daemon that runs; without one, of the service that would be it."""
     running = [unit_of(daemon.pid) for daemon in leftovers.hosts(paths.root)]
     if running:
-        return SERVICE if SERVICE in running else ""
-    return SERVICE if has_service(paths.root) and not paths.log_files(HOST) else ""
+        service = host_units(paths.network)[-1]
+        return service if service in running else ""
+    return "" if paths.log_files(HOST) else service_of(paths.root)
 
 
 def _partition_unit(paths: Paths, name: str) -> str:
     is_known = any(saved.spec.name == name for saved in state_file.load(paths.state)[0])
-    return unit_name(name) if is_known and state_file.has_units(paths.state) else ""
+    return unit_name(name, paths.network) if is_known and state_file.has_units(paths.state) else ""

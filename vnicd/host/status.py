@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from vnicd import __version__
+from vnicd.config import DEFAULT_NETWORK
 from vnicd.errors import NotFound
 from vnicd.host.fabric import Fabric
 from vnicd.host.links import inspection
@@ -16,7 +17,8 @@ from vnicd.host.ports.port import Port, PortState
 from vnicd.native import counters, memory
 from vnicd.native.memory import Region
 from vnicd.spec.partition import MTU_DEFAULT
-from vnicd.spec.uplink import UplinkSpec, without_address
+from vnicd.spec.pool import without_address
+from vnicd.spec.uplink import UplinkSpec
 
 STARTED = time.monotonic()
 
@@ -51,6 +53,8 @@ def status(fabric: Fabric) -> Json:
             "page_size": page_size,
             "degraded": degraded,
             "names": fabric.names.to_json(),
+            "network": fabric.paths.network or DEFAULT_NETWORK,
+            "networks": [] if fabric.paths.network else fabric.paths.network_names(),
             "uplink": {key: shared[key] for key in ("nic", "mode", "state", "drops")} if shared else None,
         },
         "ports": [host, *(port.to_json() for port in fabric.ports)],

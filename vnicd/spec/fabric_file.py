@@ -15,16 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vnicd.config import Options, make_options
+from vnicd.config import CONFIG_DIR, NETWORK_OPTIONS, Options, make_options
 from vnicd.errors import Invalid, NotFound, NotPermitted, VnicdError
-from vnicd.spec.partition import PartitionSpec, check_name, make_partition
+from vnicd.spec.partition import PartitionSpec, check_name, check_pairs, make_partition
+from vnicd.spec.pool import check_gateways, check_subnets
 from vnicd.spec.toml_lines import Key, line_of
 from vnicd.spec.uplink import MAX_PUBLISHED, Publish, UplinkSpec, make_uplink
 
-DEFAULT_FILE = "/etc/vnicd/vnicd.toml"
+DEFAULT_FILE = str(CONFIG_DIR / "vnicd.toml")
 STDIN = Path("/dev/stdin")
 
-OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level", "names")
+OPTION_KEYS = ("hugepages", "idle_timeout", "poll_us", "log_level", "names", *NETWORK_OPTIONS)
 UPLINK_KEYS = ("nic", "mode", "subnets", "addresses", "publish", "propagate_link")
 PARTITION_KEYS = ("addresses", "mac", "mtu", "ifname", "netns", "gateways", "rate", "rate_in", "publish")
 OPEN_KEYS = ("addresses", "gateways")
@@ -293,6 +294,9 @@ def _options(
     poll_us: object = Options.poll_us,
     log_level: object = Options.log_level,
     names: object = Options.names,
+    subnets: object = (),
+    gateways: object = (),
+    labels: object = (),
 ) -> Options:
     if not isinstance(hugepages, str):
         raise Invalid(f"hugepages must be auto, require or never, not {hugepages}")
@@ -306,7 +310,14 @@ def _options(
         raise Invalid(f'names must be true, false or "local", not {names!r}')
     assert isinstance(names, bool | str)
     options = make_options(hugepages, idle_timeout, poll_us, log_level, names)
-    return replace(options, idle_timeout=float(idle_timeout))
+    networks = check_subnets(subnets)
+    return replace(
+        options,
+        idle_timeout=float(idle_timeout),
+        subnets=networks,
+        gateways=check_gateways(gateways, networks),
+        labels=check_pairs(labels, "labels", "a label"),
+    )
 
 
 # ---------------------------------------------------------------------------------------------- writing
@@ -314,7 +325,8 @@ def _options(
 
 def to_json(declared: Declared) -> Tree:
     """A tree of the file's form: options in full, of everything else what is not the default."""
-    tree: Tree = {key: getattr(declared.options, key) for key in OPTION_KEYS}
+    tree: Tree = {key: getattr(declared.options, key) for key in OPTION_KEYS if key not in NETWORK_OPTIONS}
+    tree |= {key: list(words) for key in NETWORK_OPTIONS if (words := getattr(declared.options, key))}
     uplink = declared.uplink
     published = uplink.publish if uplink is not None else ()
     if uplink is not None:
@@ -357,7 +369,7 @@ def rate_text(rate: int) -> str:
 def render(declared: Declared) -> str:
     """The TOML text that declares this fabric."""
     tree = to_json(declared)
-    tables = {(): {key: tree[key] for key in OPTION_KEYS}, ("uplink",): tree.get("uplink")}
+    tables = {(): {key: tree[key] for key in OPTION_KEYS if key in tree}, ("uplink",): tree.get("uplink")}
     tables |= {("partitions", name): given for name, given in tree["partitions"].items()}
     parts = []
     for key, given in tables.items():

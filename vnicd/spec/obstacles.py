@@ -19,7 +19,8 @@ from vnicd.spec.addresses import (
 )
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.plan import Change
-from vnicd.spec.uplink import UplinkSpec, free_addresses
+from vnicd.spec.pool import Pool
+from vnicd.spec.uplink import UplinkSpec
 
 Obstacle = tuple[Change, VnicdError]
 
@@ -68,7 +69,9 @@ class Aim:
     partitions: Mapping[str, PartitionSpec]
     uplink: UplinkSpec | None
     bare: frozenset[str] = frozenset()
-    """Partitions that stay without addresses in nat mode, too."""
+    """Partitions that stay without addresses, also where the network has subnets."""
+    pool: Pool = field(default_factory=Pool)
+    """What the others are given addresses of."""
     leaving: int = 0
     """Ports of partitions that somebody else is removing just now, and so are in use yet."""
 
@@ -128,8 +131,8 @@ def _of_spec(spec: PartitionSpec, aim: Aim, machine: Machine) -> Iterator[VnicdE
     uplink, nic = aim.uplink, machine.nic
     try:
         PartitionSpec.from_json(spec.to_json())  # it was filled in: IPv6 addresses may not suit a small MTU
-        if uplink is not None and not spec.addresses and spec.name not in aim.bare:
-            free_addresses(uplink, [text for each in aim.partitions.values() for text in each.addresses])
+        if not spec.addresses and spec.name not in aim.bare:
+            aim.pool.free(text for each in aim.partitions.values() for text in each.addresses)
     except Invalid as error:
         yield error
     if uplink is not None and nic is not None and (too_large := mtu_obstacle(spec, nic.name, nic.mtu)):

@@ -225,23 +225,28 @@ MAX_OWNER_WORDS, MAX_OWNER_VALUE = 16, 255
 
 
 def check_owner(words: object) -> tuple[str, ...]:
-    """KEY=VALUE words of a list, or a table of them, in the order of their keys."""
+    """Who manages a partition, in the order of the keys."""
+    return check_pairs(words, "owner", "an owner")
+
+
+def check_pairs(words: object, name: str, what: str) -> tuple[str, ...]:
+    """KEY=VALUE words of a list, or a table of them, in the order of their keys; `name` and `what` are for errors."""
     if isinstance(words, dict):
         words = [f"{key}={value}" for key, value in words.items()]
     if words is not None and not isinstance(words, list | tuple):
-        raise Invalid("owner must be a table of texts")
+        raise Invalid(f"{name} must be a table of texts")
     found: dict[str, str] = {}
     for text in words or ():
         key, sign, value = text.partition("=") if isinstance(text, str) else ("", "", "")
         if not sign or not _OWNER_KEY.fullmatch(key) or not value.isprintable():
-            raise Invalid(f"{text!r} does not name an owner", "write KEY=VALUE, as app=shop")
+            raise Invalid(f"{text!r} does not name {what}", "write KEY=VALUE, as app=shop")
         if len(value) > MAX_OWNER_VALUE:
-            raise Invalid(f"the value of the owner's {key} is longer than {MAX_OWNER_VALUE} characters")
+            raise Invalid(f"the value of {what}'s {key} is longer than {MAX_OWNER_VALUE} characters")
         if key in found:
-            raise Invalid(f"the owner's {key} is given twice")
+            raise Invalid(f"{what}'s {key} is given twice")
         found[key] = value
     if len(found) > MAX_OWNER_WORDS:
-        raise Invalid(f"an owner has at most {MAX_OWNER_WORDS} words, not {len(found)}")
+        raise Invalid(f"{what} has at most {MAX_OWNER_WORDS} words, not {len(found)}")
     return tuple(f"{key}={found[key]}" for key in sorted(found))
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from vnicd.errors import Invalid
 from vnicd.spec.fabric_file import OPTION_KEYS, UPLINK_KEYS, Declared
 from vnicd.spec.partition import PartitionSpec
-from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
+from vnicd.spec.pool import Pool, pool_of
+from vnicd.spec.uplink import UplinkSpec
 
 
 class Step(Enum):
@@ -138,7 +139,7 @@ class Change:
 def changes(desired: Declared, actual: Declared, taken: Iterable[str] = ()) -> list[Change]:
     """The fewest changes, in the order of removals, uplink, changes, additions, that turn `actual` into `desired`.
 
-    In nat mode a partition keeps what it has of that which `desired` leaves to the uplink, as long as it suits.
+    A partition keeps what it has of that which `desired` leaves to the network, as long as it suits.
     `taken` are addresses of partitions that are no part of either, and stay.
     """
     wanted, have = settle(desired, actual, taken), actual.partitions
@@ -154,6 +155,7 @@ def changes(desired: Declared, actual: Declared, taken: Iterable[str] = ()) -> l
     for name in OPTION_KEYS:
         old, new = (getattr(each.options, name) for each in (actual, desired))
         if old != new:
+            old, new = (list(each) if isinstance(each, tuple) else each for each in (old, new))
             found.append(Change("change", "option", name, {name: (old, new)}))
     return found
 
@@ -181,13 +183,13 @@ def _partition_fields(old: PartitionSpec, new: PartitionSpec) -> Fields:
 
 
 def settle(desired: Declared, actual: Declared, others: Iterable[str] = ()) -> dict[str, PartitionSpec]:
-    """The desired partitions with the addresses and gateways that an uplink in nat mode gives them.
+    """The desired partitions with the addresses and gateways that their network gives them.
 
     What can't be given stays open: whoever adds the partition finds out why.
     """
-    uplink = desired.uplink
+    pool = pool_of(desired.uplink, actual.options)  # those of `desired` count from the next start on
     settled = dict(desired.partitions)
-    if uplink is None or uplink.mode != "nat":
+    if not pool.networks:
         return settled
     is_open = [
         name
@@ -197,56 +199,39 @@ def settle(desired: Declared, actual: Declared, others: Iterable[str] = ()) -> d
     taken = [*others, *(text for spec in settled.values() for text in spec.addresses)]
     for name in is_open:
         have = actual.partitions.get(name)
-        kept = _suitable(uplink, have.addresses if have is not None else (), taken)
+        kept = pool.suitable(have.addresses if have is not None else (), taken)
         settled[name] = replace(settled[name], addresses=kept)
         taken += kept
     for name in is_open:
         kept = settled[name].addresses
         try:
-            given = _complete(uplink, kept, free_addresses(uplink, taken))
+            given = _complete(pool, kept, pool.free(taken))
         except Invalid:
             continue
         settled[name] = replace(settled[name], addresses=given)
         taken += given
     for name, spec in settled.items():
         if not spec.gateways and (name, "gateways") not in desired.empty:
-            settled[name] = replace(spec, gateways=default_gateways(uplink, spec.addresses))
+            settled[name] = replace(spec, gateways=pool.routes(spec.addresses))
     return settled
 
 
-def left_empty(
-    uplink: UplinkSpec | None, partitions: Mapping[str, PartitionSpec]
-) -> frozenset[tuple[str, str]]:
-    """What these partitions do not have though the uplink would give it to new ones (Declared.empty)."""
-    if uplink is None or uplink.mode != "nat":
+def left_empty(pool: Pool, partitions: Mapping[str, PartitionSpec]) -> frozenset[tuple[str, str]]:
+    """What these partitions do not have though the network would give it to new ones (Declared.empty)."""
+    if not pool.networks:
         return frozenset()
     bare = {(name, "addresses") for name, spec in partitions.items() if not spec.addresses}
     return frozenset(bare) | {
         (name, "gateways")
         for name, spec in partitions.items()
-        if not spec.gateways and default_gateways(uplink, spec.addresses)
+        if not spec.gateways and pool.routes(spec.addresses)
     }
 
 
-def _suitable(uplink: UplinkSpec, addresses: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
-    """Of these addresses one for each subnet that an uplink in nat mode could have given."""
-    used = {ip_interface(text).ip for text in taken}
-    found = []
-    for gateway in uplink.gateways:
-        fitting = (
-            text
-            for text in addresses
-            if ip_interface(text).network == gateway.network
-            and ip_interface(text).ip not in {gateway.ip, *used}
-        )
-        found += list(fitting)[:1]
-    return tuple(found)
-
-
-def _complete(uplink: UplinkSpec, kept: tuple[str, ...], free: tuple[str, ...]) -> tuple[str, ...]:
+def _complete(pool: Pool, kept: tuple[str, ...], free: tuple[str, ...]) -> tuple[str, ...]:
     """For each subnet the address that is kept, or else the free one."""
     networks = [ip_interface(text).network for text in kept]
     return tuple(
-        kept[networks.index(gateway.network)] if gateway.network in networks else given
-        for gateway, given in zip(uplink.gateways, free, strict=True)
+        kept[networks.index(network)] if network in networks else given
+        for network, given in zip(pool.networks, free, strict=True)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -174,14 +174,15 @@ def _subnets(words: Iterable[object]) -> tuple[str, ...]:
     """The gateway's addresses: the first of a network unless one is named. DEFAULT_SUBNETS when none is given."""
     found: dict[int, str] = {}
     for text in words:
-        gateway = _gateway(text)
+        gateway = check_gateway(text)
         if gateway.version in found:
             raise Invalid(f"there can be one IPv4 and one IPv6 subnet, and {text} is another")
         found[gateway.version] = str(gateway)
     return tuple(found[version] for version in (4, 6) if version in found) or DEFAULT_SUBNETS
 
 
-def _gateway(text: object) -> Interface:
+def check_gateway(text: object) -> Interface:
+    """The gateway of a subnet: the first address of a network unless one is named."""
     try:
         if not isinstance(text, str) or "/" not in text or "%" in text:
             raise ValueError
@@ -288,52 +289,7 @@ def _published_address(text: str) -> str:
     return str(parse_address(f"{ip}/{ip.max_prefixlen}").ip)
 
 
-def free_addresses(spec: UplinkSpec, taken: Iterable[str]) -> tuple[str, ...]:
-    """The lowest address of each subnet that nobody has; Invalid when one is used up.
-
-    `taken` are addresses with or without prefix lengths.
-    """
-    used = {ipaddress.ip_interface(text).ip for text in taken}
-    return tuple(_free_address(gateway, used) for gateway in spec.gateways)
-
-
-def _free_address(gateway: Interface, used: set[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> str:
-    network = gateway.network
-    count = network.num_addresses - (1 if network.version == 4 else 0)  # without the broadcast address
-    for offset in range(1, min(count, len(used) + 3)):
-        ip = network.network_address + offset
-        if ip != gateway.ip and ip not in used:
-            return f"{ip}/{network.prefixlen}"
-    raise Invalid(f"the subnet {network} has no free address left", "set a larger --subnet")
-
-
-def without_address(spec: UplinkSpec, partitions: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """The partitions that have no address of nat mode's subnets, each with free ones that it could be given.
-
-    `partitions` are the addresses of each by its name.
-    """
-    networks = [gateway.network for gateway in spec.gateways]
-    taken = [text for addresses in partitions.values() for text in addresses]
-    found: dict[str, tuple[str, ...]] = {}
-    for name, addresses in partitions.items():
-        own = [ipaddress.ip_interface(text).ip for text in addresses]
-        if spec.mode != "nat" or any(ip in network for ip in own for network in networks):
-            continue
-        try:
-            found[name] = free_addresses(spec, taken)
-        except Invalid:  # there are none
-            found[name] = ()
-        taken += found[name]
-    return found
-
-
 def gift(subnets: Iterable[str], free: Iterable[str]) -> str:
     """The options of `partition set` that give a partition addresses of nat mode's subnets, and their gateways."""
     addresses = [f"--address {each}" for each in free] or ["--address ..."]
     return " ".join([*addresses, *(f"--gateway {ipaddress.ip_interface(text).ip}" for text in subnets)])
-
-
-def default_gateways(spec: UplinkSpec, addresses: Iterable[str]) -> tuple[str, ...]:
-    """In nat mode, the hosting partition for each family in which an address is of the subnet."""
-    own = [ipaddress.ip_interface(text).ip for text in addresses]
-    return tuple(str(gateway.ip) for gateway in spec.gateways if any(ip in gateway.network for ip in own))

@@ -100,7 +100,7 @@ def test_bad_words_are_refused_without_asking_the_host(
         (["partiton"], "no such command 'partiton'; did you mean vnicctl partition?"),
         (
             ["add", "blue"],
-            "no such command 'add'; did you mean vnicctl partition add or vnicctl publish add?",
+            "no such command 'add'; did you mean vnicctl partition add or vnicctl network add or vnicctl publish add?",
         ),
         (["partition", "lst"], "no such command 'lst'; did you mean vnicctl partition list?"),
         (["partition", "status"], "no such command 'status'; did you mean vnicctl status?"),

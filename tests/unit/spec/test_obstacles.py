@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from vnicd.config import Options
 from vnicd.errors import Busy, Exists, NoNamespace, Unsupported, VnicdError
 from vnicd.spec.obstacles import MAX_PARTITIONS, Aim, Machine, Nic, mtu_obstacle, obstacles
 from vnicd.spec.partition import PartitionSpec, make_partition
 from vnicd.spec.plan import Change
+from vnicd.spec.pool import pool_of
 from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 NIC = Nic("eth1", "02:00:00:00:00:e1", 1500, ("192.0.2.1/24",))
@@ -38,7 +40,8 @@ def found(
     bare: frozenset[str] = frozenset(),
 ) -> list[tuple[str, str, str]]:
     """Name, code and message of each obstacle."""
-    aim = Aim({each.name: each for each in partitions}, uplink, bare, leaving)
+    pool = pool_of(uplink, Options())
+    aim = Aim({each.name: each for each in partitions}, uplink, bare, pool, leaving)
     return [
         (change.name, error.code, error.message)
         for change, error in obstacles(changes, aim, machine, may_be_absent)

@@ -13,6 +13,7 @@ from vnicd.errors import Invalid
 from vnicd.spec.fabric_file import PARTITION_KEYS, Declared, parse, render
 from vnicd.spec.partition import PartitionSpec, make_partition
 from vnicd.spec.plan import FIXED_FIELDS, LIVE_FIELDS, Change, altered, changes, left_empty, settle
+from vnicd.spec.pool import pool_of
 from vnicd.spec.uplink import UplinkSpec
 
 
@@ -31,7 +32,9 @@ def carried_out(desired: Declared, actual: Declared) -> Declared:
 
 def running(declared: Declared) -> Declared:
     """The fabric as a hosting daemon tells it, which knows only what partitions have and not what they were to have."""
-    return replace(declared, empty=left_empty(declared.uplink, declared.partitions))
+    return replace(
+        declared, empty=left_empty(pool_of(declared.uplink, declared.options), declared.partitions)
+    )
 
 
 def without_options(found: list[Change]) -> list[Change]:

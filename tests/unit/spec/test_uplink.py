@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.spec.test_model import JSON
 from vnicd.errors import Exists, Invalid, NotFound, VnicdError
-from vnicd.spec.partition import make_partition, parse_address
+from vnicd.spec.pool import without_address
 from vnicd.spec.uplink import (
     DEFAULT_SUBNETS,
     MAX_PUBLISHED,
@@ -19,12 +19,9 @@ from vnicd.spec.uplink import (
     UplinkSpec,
     add_published,
     check_nic,
-    default_gateways,
-    free_addresses,
     make_uplink,
     parse_publish,
     remove_published,
-    without_address,
 )
 
 PUBLISHED = st.builds(
@@ -292,45 +289,3 @@ def test_any_words_make_a_spec_or_an_error_of_one_line(
         make_uplink(nic, "nat", subnets=subnets, publish=publish, **words)
     except VnicdError as error:
         assert "\n" not in error.line()
-
-
-def test_free_addresses_are_the_lowest_that_nobody_has() -> None:
-    spec = nat("10.9.0.0/24", "fd00:9::/64")
-    assert free_addresses(spec, []) == ("10.9.0.2/24", "fd00:9::2/64")
-    taken = ["10.9.0.2/24", "10.9.0.4", "fd00:9::2", "192.0.2.9/24"]
-    assert free_addresses(spec, taken) == ("10.9.0.3/24", "fd00:9::3/64")
-    assert free_addresses(nat("10.9.0.2/24"), []) == ("10.9.0.1/24",)
-
-
-@pytest.mark.parametrize(
-    "subnet", ["10.9.0.0/28", "10.9.0.7/28", "10.9.0.0/30", "fd00:9::/126", "fd00:9::5/124"]
-)
-def test_all_addresses_of_a_subnet_are_given_once(subnet: str) -> None:
-    spec = nat(subnet)
-    (gateway,) = spec.gateways
-    # The host counts neither the network's own address nor, in IPv4, the broadcast address.
-    room = gateway.network.num_addresses - (2 if gateway.version == 4 else 1) - 1
-    given_out: list[str] = []
-    for _ in range(room):
-        given_out += free_addresses(spec, given_out)
-    ips = {parse_address(text).ip for text in given_out}
-    assert len(ips) == room
-    assert gateway.ip not in ips
-    assert ips < set(gateway.network)
-    with pytest.raises(Invalid, match="no free address"):
-        free_addresses(spec, given_out)
-
-
-def test_given_addresses_reach_their_gateways() -> None:
-    spec = nat()
-    addresses = free_addresses(spec, [])
-    gateways = default_gateways(spec, addresses)
-    assert gateways == ("10.78.0.1", "fd78::1")
-    assert make_partition("a", addresses, gateways=gateways).gateways == gateways
-
-
-def test_the_host_is_the_gateway_of_its_subnets_only() -> None:
-    assert default_gateways(nat(), ["10.78.0.9/24"]) == ("10.78.0.1",)
-    assert default_gateways(nat(), ["192.0.2.9/24", "fd78::9/64"]) == ("fd78::1",)
-    assert default_gateways(nat(), []) == ()
-    assert default_gateways(make_uplink("eth1"), ["10.78.0.9/24"]) == ()

@@ -10,6 +10,7 @@ import click
 from vnicd.cli import output
 from vnicd.cli.client import call
 from vnicd.cli.params import json_option
+from vnicd.config import Paths
 from vnicd.errors import NotFound, Refused, from_code
 
 SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "change": ("~", "yellow"), "replace": ("~", "yellow")}
@@ -28,16 +29,17 @@ APPLY_TIMEOUT_S, APPLY_TIMEOUT_EACH_S = 30.0, 5.0
 
 
 @click.command()
-@click.argument("file", default="/etc/vnicd/vnicd.toml", type=click.Path())
+@click.argument("file", required=False, type=click.Path())
 @click.option("--dry-run", is_flag=True, help="Only check and show the changes.")
 @click.option("--allow-empty", is_flag=True, help="Remove everything if FILE declares nothing.")
 @json_option
-def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
+def apply(file: str | None, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     """Make the running fabric what FILE declares.
 
     What FILE does not declare is removed, except partitions with an owner.
 
-    FILE is /etc/vnicd/vnicd.toml if none is named, and standard input if it is -.
+    FILE is /etc/vnicd/vnicd.toml if none is named, or the file of the --network, and
+    standard input if it is -.
     Only what differs is changed; the traffic of everything else goes on, and so do
     connections of a partition whose rate, addresses, gateways or MTU change. With
     another mac, ifname or netns it is made anew. A FILE without uplink and
@@ -66,7 +68,10 @@ def apply(file: str, dry_run: bool, allow_empty: bool, as_json: bool) -> None:
     """
     from vnicd.spec import fabric_file
 
-    streams = file != fabric_file.DEFAULT_FILE  # that one is applied by systemd as well
+    paths = Paths.from_environment()
+    usual = str(paths.declaration) if paths.network else fabric_file.DEFAULT_FILE
+    file = file or usual
+    streams = file != usual  # that one is applied by systemd as well
     try:
         declared = fabric_file.load(fabric_file.STDIN if file == "-" else Path(file), streams)
     except NotFound as error:

@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-
 import click
 
-from vnicd.cli import process
-from vnicd.cli.client import call
-from vnicd.cli.spinner import Spinner
+from vnicd.cli.fabrics import ending, networks
+from vnicd.cli.fabrics.stopping import take_down
 from vnicd.config import Paths
-from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError
-
-DOWN_TIMEOUT = 60.0
-"""Seconds for 64 partitions on a busy machine."""
-LOOK_EVERY_MS = 100
+from vnicd.errors import NotRunning
 
 MOST_NAMED = 8
 """Processes of a namespace that are named."""
 
 
 @click.command()
-def down() -> None:
+@click.option("--all", "is_all", is_flag=True, help="End all networks, too.")
+def down(is_all: bool) -> None:
     """Stop the fabric, and remove all that it made.
 
     All partitions go, with the namespaces that vnicd made for them; attached ones
     stay. Programs in them are not ended, but have no interface any more. It also cleans
     up after daemons that were killed, also if the files of the fabric were deleted
     after that.
+
+    Other networks go on, unless --all ends them as well. They stay declared, and
+    `vnicctl up` starts them again; `vnicctl network remove` forgets them.
+
+    \b
+    Examples:
+      vnicctl down
+      vnicctl down --all
+      vnicctl --network lab down
     """
     paths = Paths.from_environment()
-    running: dict[str, list[int]] = {}
+    names = [] if paths.network else networks.names()
+    ended = [name for name in names if is_all and ending.end(paths.of_network(name))]
     try:
-        pid = call("fabric.ping")["pid"]
-    except (NotPermitted, TimedOut):
-        raise
-    except VnicdError:  # there is none, or it can't run
-        is_nothing = not paths.state.exists() and not paths.control.exists()
-        if is_nothing and not process.findings("orphans"):
-            raise NotRunning(f"there is no fabric at {paths.root}, and nothing to take down") from None
-        _tear_down()
-    else:
-        running = _stop(pid)
-        # A host that died over it left something.
-        if paths.control.exists():
-            _tear_down()
-    # To a host that is a service its runtime directory is a mount, and can't be removed.
-    with contextlib.suppress(OSError):
-        paths.root.rmdir()
-    click.echo("vnicd is down")
+        running = take_down()
+    except NotRunning:
+        if not ended:
+            raise
+        running = {}
+    click.echo(f"network {paths.network} is down" if paths.network else "vnicd is down")
     for name, pids in running.items():
         click.echo(_left(name, pids))
+    if ended:
+        click.echo(f"these networks are down, too: {', '.join(ended)}")
+    elif going := networks.going(names):
+        click.echo(f"these networks go on: {', '.join(going)}; to end them, too: vnicctl down --all")
 
 
 def _left(name: str, pids: list[int]) -> str:
@@ -62,39 +57,3 @@ def _left(name: str, pids: list[int]) -> str:
     shown = ", ".join(str(pid) for pid in pids[:MOST_NAMED])
     more = f" and {len(pids) - MOST_NAMED} more" if len(pids) > MOST_NAMED else ""
     return f"{len(pids)} programs still run in what was {name} (pids {shown}{more})"
-
-
-def _stop(pid: int) -> dict[str, list[int]]:
-    """End the hosting daemon and its fabric; the processes that it leaves in namespaces, as far as it could tell."""
-    running: dict[str, list[int]] = {}
-    try:
-        process_fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return running
-    try:
-        # A host may end before its answer is out.
-        with contextlib.suppress(NotRunning):
-            running = call("fabric.down", timeout=DOWN_TIMEOUT).get("running", {})
-        _await_end(process_fd, pid)
-    finally:
-        os.close(process_fd)
-    return running
-
-
-def _await_end(process_fd: int, pid: int) -> None:
-    waiting = select.poll()
-    waiting.register(process_fd, select.POLLIN)
-    with Spinner() as spinner:
-        for _ in range(int(DOWN_TIMEOUT * 1000) // LOOK_EVERY_MS):
-            if waiting.poll(LOOK_EVERY_MS):
-                return
-            spinner.say("Waiting for the hosting daemon to end")
-    raise TimedOut(f"the hosting daemon, pid {pid}, does not end", f"kill -9 {pid}, then: vnicctl down")
-
-
-def _tear_down() -> None:
-    if os.geteuid() != 0:
-        raise NotPermitted("only root can stop a fabric", "for example: sudo vnicctl down")
-    done = process.run(process.command("teardown"))
-    if done.returncode != 0:
-        raise process.failure("vnicd teardown", done.returncode, done.stderr)

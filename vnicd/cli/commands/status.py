@@ -9,6 +9,7 @@ import click
 from vnicd.cli import actual, output, units
 from vnicd.cli.client import call
 from vnicd.cli.params import output_options
+from vnicd.config import DEFAULT_NETWORK
 
 PORT_HEADERS = ("PORT", "NAME", "STATE", "PID", "INTERFACE", "MAC", "MTU", "PAGES", "NAMESPACE", "ADDRESSES")
 
@@ -30,7 +31,9 @@ def status(as_json: bool) -> None:
 def _show(data: dict[str, Any]) -> None:
     fabric = data["fabric"]
     uptime = units.duration(fabric["uptime_s"])
+    network = fabric.get("network", DEFAULT_NETWORK)
     head = [
+        *([("network", network)] if network != DEFAULT_NETWORK else []),
         ("fabric", fabric["runtime_dir"]),
         ("daemon", f"pid {fabric['pid']}, version {fabric['version']}, up {uptime}"),
         ("memory", f"{units.size(fabric['page_size'])} pages (hugepages {fabric['hugepages']})"),
@@ -40,6 +43,8 @@ def _show(data: dict[str, Any]) -> None:
     uplink = fabric.get("uplink")
     if uplink:
         head.append(("uplink", _uplink(uplink)))
+    if networks := fabric.get("networks"):
+        head.append(("networks", ", ".join(networks)))
     if fabric.get("degraded"):
         head.append(("degraded", fabric["degraded"]))
     output.columns(head)

@@ -172,7 +172,7 @@ def start_unit(paths: Paths, on_end: Callable[[str], None]) -> Helper:
     """Have systemd start one, by connecting to its socket, which root alone can; OSError when there is none."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
-        sock.connect(str(paths.names))
+        sock.connect(str(paths.default.names))
     except OSError:
         sock.close()
         raise

@@ -90,16 +90,17 @@ class Leftovers:
         log.warning("what is left of an earlier partition %s is taken away", leftover.name)
         for daemon in leftover.daemons:
             await _end(daemon)
-        if _is_default(self.root) and systemd_units.has_systemd():
-            await systemd_units.stop(leftover.name)  # which may be just about to be started again
+        if _may_be_service(self.root) and systemd_units.has_systemd():
+            # It may be just about to be started again.
+            await systemd_units.stop(leftover.name, Paths(self.root).network)
         if leftover.namespace:
             sign = kernel_ops.mark(self.root, leftover.name)
             await self.actions.kernel(lambda: kernel_ops.delete_marked(leftover.name, sign))
 
 
-def _is_default(root: Path) -> bool:
-    """Whether it is the fabric that can be a service."""
-    return os.path.realpath(root) == os.path.realpath(DEFAULT_RUNTIME_DIR)
+def _may_be_service(root: Path) -> bool:
+    """Whether it is a fabric that can be a service: the default network of the machine, or one beside it."""
+    return os.path.realpath(Paths(root).default.root) == os.path.realpath(DEFAULT_RUNTIME_DIR)
 
 
 async def _end(daemon: Daemon) -> None:
@@ -169,19 +170,21 @@ def daemons(root: Path) -> list[Daemon]:
     found = []
     for pid, words in process.command_lines():
         role = _role(words)
-        if role[:1] != ["host"] and not (role[:1] == ["partition"] and len(role) == 2 and is_name(role[1])):
+        network, _, name = role[1].rpartition(":") if len(role) == 2 else ("", "", "")
+        if role[:1] != ["host"] and not (role[:1] == ["partition"] and is_name(name)):
             continue
         user = process.user(pid)
         if user is None or not (user == os.geteuid() or (role[0] == "partition" and may_be_partition(user))):
             continue
         try:
             place = process.variable(pid, "VNICD_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR
+            place = str(Paths(Path(place)).of_network(network).root) if network else place
             is_ours = process.shares_root(pid) and os.path.realpath(place) == os.path.realpath(root)
         except OSError:
             continue  # it has ended
         started = process.start_time(pid)
         if is_ours and started is not None:
-            found.append(Daemon(pid, started, role[1] if role[0] == "partition" else ""))
+            found.append(Daemon(pid, started, name if role[0] == "partition" else ""))
     return found
 
 

@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vnicd.config import SERVICE
+from vnicd.config import NETWORK_SERVICE, SERVICE, Paths
 from vnicd.errors import VnicdError
 from vnicd.host.partitions import last_words
 from vnicd.host.partitions.supervisor import Supervisor
@@ -27,7 +27,10 @@ SHOWN = "LoadState,ActiveState,NRestarts,InvocationID,ExecMainCode,ExecMainStatu
 NOT_ENABLED = {"disabled", "masked", "masked-runtime"}
 
 HOST = ("vnicd.socket", SERVICE)
-"""The socket first, or it starts the service again."""
+"""Of the default network. The socket first, or it starts the service again."""
+
+NETWORK_HOST = NETWORK_SERVICE.partition("{")[0]
+"""What the unit of another network's hosting daemon begins with."""
 
 DROP_INS = Path("/run/systemd/system")
 """Where what we add to a unit lasts until the next boot."""
@@ -36,19 +39,30 @@ _FITTING = re.compile(r"[A-Za-z0-9_-]{1,25}")
 """Names that make a user name of 31 characters at most, as the template makes it: `vnicd-NAME`."""
 
 
-def unit_name(name: str) -> str:
-    """The unit of a partition; partition names need no escaping there."""
-    return f"{PREFIX}{name}{SUFFIX}"
+def instance(name: str, network: str = "") -> str:
+    """A partition as its unit has it: no other network's is called so, and names need no escaping there."""
+    return f"{network}:{name}" if network else name
 
 
-def user_drop_in(name: str) -> str:
+def unit_name(name: str, network: str = "") -> str:
+    """The unit of a partition."""
+    return f"{PREFIX}{instance(name, network)}{SUFFIX}"
+
+
+def host_units(network: str = "") -> tuple[str, ...]:
+    """Those of the hosting daemon, the one that starts others first."""
+    return (NETWORK_SERVICE.format(network),) if network else HOST
+
+
+def user_drop_in(name: str, network: str = "") -> str:
     """What the unit of a partition needs beside the template to have a user of its own; empty for most names.
 
     The user's name is a hash, which no other partition's is: systemd takes names of 31 characters, without dots.
     """
-    if _FITTING.fullmatch(name):
+    whole = instance(name, network)
+    if _FITTING.fullmatch(whole):
         return ""
-    return f"[Service]\nUser=vnicd_{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}\n"
+    return f"[Service]\nUser=vnicd_{hashlib.blake2s(whole.encode(), digest_size=8).hexdigest()}\n"
 
 
 def unit_of(pid: int) -> str:
@@ -65,7 +79,7 @@ def unit_of(pid: int) -> str:
 async def stop_unit_of(pid: int) -> bool:
     """Stop the unit of ours that a daemon is in, which systemd would start again else; False when it is in none."""
     unit = unit_of(pid)
-    if unit not in HOST and not unit.startswith(PREFIX):
+    if unit not in HOST and not unit.startswith((PREFIX, NETWORK_HOST)):
         return False
     await systemctl("stop", *(HOST if unit in HOST else (unit,)))
     return True
@@ -134,36 +148,36 @@ async def said_in(runs: Iterable[str]) -> str:
     return last_words.in_text(await output_of(*words))
 
 
-def drop_ins_of(name: str) -> Path:
+def drop_ins_of(name: str, network: str = "") -> Path:
     """The folder of what we add to the unit of a partition."""
-    return DROP_INS / f"{unit_name(name)}.d"
+    return DROP_INS / f"{unit_name(name, network)}.d"
 
 
-async def give_user(name: str) -> None:
+async def give_user(name: str, network: str = "") -> None:
     """Add what the unit of a partition needs for a user of its own, which for most names is nothing."""
-    text, path = user_drop_in(name), drop_ins_of(name) / "user.conf"
+    text, path = user_drop_in(name, network), drop_ins_of(name, network) / "user.conf"
     try:
         if not text or (path.exists() and path.read_text() == text):
             return
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
-        log.error("%s can't be given a user: %s", unit_name(name), error)
+        log.error("%s can't be given a user: %s", unit_name(name, network), error)
         return
     await systemctl("daemon-reload")
 
 
-async def stop(name: str) -> None:
+async def stop(name: str, network: str = "") -> None:
     """Stop the unit of a partition that is no more, and take away what we added to it."""
-    await systemctl("stop", unit_name(name))
-    take_user(name)
+    await systemctl("stop", unit_name(name, network))
+    take_user(name, network)
 
 
-def take_user(name: str) -> None:
+def take_user(name: str, network: str = "") -> None:
     """Take away what give_user() has added; what others have put beside it stays."""
     with suppress(OSError):
-        (drop_ins_of(name) / "user.conf").unlink()
-        drop_ins_of(name).rmdir()
+        (drop_ins_of(name, network) / "user.conf").unlink()
+        drop_ins_of(name, network).rmdir()
 
 
 class Units(Supervisor):
@@ -172,35 +186,34 @@ class Units(Supervisor):
     So a unit that was restarted by systemd, or by hand, is taken in again without a word from us.
     """
 
+    def __init__(self, paths: Paths, on_death: Callable[[Port], None]) -> None:
+        super().__init__(paths, on_death)
+        self.network = paths.network
+
+    def unit_of_port(self, port: Port) -> str:
+        return unit_name(port.spec.name, self.network)
+
     def start(self, port: Port) -> None:
         port.daemon_started()
         self.born(port)
         self.tell(self._start(port))
 
-    async def _start(self, port: Port) -> None:
-        """A unit that can't be started is as good as a daemon that has died: nobody else would try it again."""
-        name, why = port.spec.name, f"{unit_name(port.spec.name)} can't be started"
-        try:
-            await give_user(name)
-            if await systemctl("start", "--no-block", unit_name(name)):
-                return
-        except VnicdError as error:
-            why = error.line()
-        self.deaths_of(port).add(why)
-        self.on_death(port)
+    async def _start(self, name: str) -> None:
+        await give_user(name, self.network)
+        await systemctl("start", "--no-block", unit_name(name, self.network))
 
     def adopt(self, port: Port, pid: int, pidfd: int) -> None:
         """Watch it, and have its unit ready to be started anew: that of an older version had no need of a user."""
         super().adopt(port, pid, pidfd)
-        self.tell(give_user(port.spec.name))
+        self.tell(give_user(port.spec.name, self.network))
 
     def owns(self, port: Port, pid: int) -> bool:
-        return unit_of(pid) == unit_name(port.spec.name)
+        return unit_of(pid) == self.unit_of_port(port)
 
     def owner(self, ports: Iterable[Port], pid: int) -> Port | None:
         """With one look at /proc, as processes that are nobody's daemon may ask for it again and again."""
         unit = unit_of(pid)
-        return next((port for port in ports if unit_name(port.spec.name) == unit), None)
+        return next((port for port in ports if self.unit_of_port(port) == unit), None)
 
     def has_daemon(self, port: Port) -> bool:
         """Always: a unit whose daemon has died is started again by systemd, unless it was told to stop."""
@@ -208,7 +221,7 @@ class Units(Supervisor):
 
     async def hopeless(self, port: Port) -> str:
         """By looking at the unit again and again: systemd tells nobody of a daemon that has not registered."""
-        unit, runs, ending = unit_name(port.spec.name), [], ""
+        unit, runs, ending = self.unit_of_port(port), [], ""
         while True:
             await asyncio.sleep(UNIT_LOOK_S)
             facts = await show(unit)
@@ -222,15 +235,17 @@ class Units(Supervisor):
                 return last_words.together(ending, await said_in(runs))
 
     async def last_words(self, port: Port) -> str:
-        facts = await show(unit_name(port.spec.name))
+        facts = await show(self.unit_of_port(port))
         return last_words.together(how_ended(facts), await said_in([facts.get("InvocationID", "")]))
 
     async def end(self, port: Port) -> None:
         await self.settle()  # or a start that was asked for before may come after it
-        await systemctl("stop", unit_name(port.spec.name))
+        await systemctl("stop", self.unit_of_port(port))
 
     def withdraw(self, port: Port) -> None:
-        take_user(port.spec.name)  # not before: the unit may be started anew at the moment when it has ended
+        take_user(
+            port.spec.name, self.network
+        )  # not before: the unit may be started anew at the moment when it has ended
 
     async def service_stopped(self) -> None:
         """End the socket of a service that nobody has enabled, or whoever asks something starts the service again.
@@ -238,6 +253,8 @@ class Units(Supervisor):
         `systemctl disable --now` ends the service alone, and systemd has no relation of units that would end the socket
         with it, but neither with a restart nor with a crash. What ends us for a restart has a job of that name.
         """
+        if self.network:  # it has no socket
+            return
         states, jobs = await asyncio.gather(
             output_of("systemctl", "is-enabled", *HOST),
             output_of("systemctl", "list-jobs", "--plain", "--no-legend"),
@@ -246,4 +263,4 @@ class Units(Supervisor):
             await systemctl("stop", "--no-block", HOST[0])
 
     async def end_service(self) -> None:
-        await systemctl("stop", "--no-block", *HOST)
+        await systemctl("stop", "--no-block", *host_units(self.network))

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from vnicd.config import Options
 from vnicd.errors import Invalid, NotFound, VnicdError
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.partitions import kernel_ops
@@ -31,7 +32,8 @@ from vnicd.kernel.nic import Facts
 from vnicd.native import directory
 from vnicd.spec.obstacles import mtu_obstacle
 from vnicd.spec.partition import MTU_DEFAULT, PartitionSpec, check_mtu
-from vnicd.spec.uplink import UplinkSpec, default_gateways, free_addresses
+from vnicd.spec.pool import pool_of
+from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,10 +49,11 @@ class Kernel(Protocol):
 
 
 class Uplink:
-    def __init__(self, fabric: str, ports: Ports, relay: HostRelay, kernel: Kernel) -> None:
+    def __init__(self, fabric: str, ports: Ports, relay: HostRelay, kernel: Kernel, options: Options) -> None:
         self.ports = ports
         self.relay = relay
         self.kernel = kernel
+        self.options = options
         self.mac = ports.default_mac("host")
         self.table = "vnicd_" + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
         self.resources = NicResources(self.table)
@@ -136,16 +139,16 @@ class Uplink:
         return spec.effective_mtu(self.facts.mtu if self.facts is not None else None)
 
     def complete(self, spec: PartitionSpec) -> PartitionSpec:
-        """A new partition's spec with what the uplink gives it; Invalid when it asks for too much."""
+        """A new partition's spec with what the network gives it; Invalid when it asks for too much."""
         self.check(spec)
-        if self.spec is None or self.spec.mode != "nat":
-            return spec
+        pool = pool_of(self.spec, self.options)
         if not spec.addresses:
             taken = [text for port in self.ports for text in port.spec.addresses]
-            spec = replace(spec, addresses=free_addresses(self.spec, taken))
+            taken += self.facts.addresses if self.facts is not None else ()
+            spec = replace(spec, addresses=pool.free(taken))
             if spec.mtu:
                 check_mtu(spec.mtu, any(":" in address for address in spec.addresses))
-        return replace(spec, gateways=spec.gateways or default_gateways(self.spec, spec.addresses))
+        return replace(spec, gateways=spec.gateways or pool.routes(spec.addresses))
 
     def check(self, spec: PartitionSpec) -> None:
         """Invalid when a partition has a larger MTU than the uplink can have."""
