@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ from vnicd.sockets import abi
 from vnicd.sockets.abi import CLOSED, FIN, RESET, WORDS, Address, Process, Reason, StreamRegion
 
 Json = dict[str, Any]
+
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class _Key(NamedTuple):
     """The partition, for addresses that every partition has."""
 
 
-def pair(found: Iterable[Own]) -> list[Json]:
-    """The connections, those of a listener together; one whose other end was not found lacks it."""
+def pair(found: Iterable[Own], containers: Mapping[str, str] = NONE) -> list[Json]:
+    """The connections, those of a listener together; one whose other end was not found lacks it.
+
+    `containers` has the names of those that partitions belong to, by the partition.
+    """
     ends: dict[_Key, tuple[list[Own], list[Own]]] = defaultdict(lambda: ([], []))
     for own in sorted(found, key=lambda own: own.inode):
         region = own.region
@@ -53,24 +58,25 @@ def pair(found: Iterable[Own]) -> list[Json]:
         for index in range(max(len(clients), len(servers))):
             client_own = clients[index] if index < len(clients) else None
             server_own = servers[index] if index < len(servers) else None
-            rows.append(_connection(key, client_own, server_own))
+            rows.append(_connection(key, client_own, server_own, containers))
     return rows
 
 
-def _connection(key: _Key, client: Own | None, server: Own | None) -> Json:
+def _connection(key: _Key, client: Own | None, server: Own | None, containers: Mapping[str, str]) -> Json:
     return {
-        "client": _end(key.client, client),
-        "server": _end(key.server, server),
+        "client": _end(key.client, client, containers),
+        "server": _end(key.server, server, containers),
         "state": _state(client, server),
     }
 
 
-def _end(address: Address, own: Own | None) -> Json:
+def _end(address: Address, own: Own | None, containers: Mapping[str, str]) -> Json:
     region = own.region if own else None
     return {
         "address": address.text if address.ip else None,
         "port": address.port,
         "partition": own.partition if own else None,
+        "container": containers.get(own.partition) if own else None,
         "pids": list(own.pids) if own else [],
         "program": region.program if region else None,
         "sent": region.head if region else None,
@@ -90,13 +96,14 @@ def _state(client: Own | None, server: Own | None) -> str:
     return "closing" if any(each & (CLOSED | FIN) for each in known) else "up"
 
 
-def processes(found: Iterable[Told], now_ns: int) -> list[Json]:
+def processes(found: Iterable[Told], now_ns: int, containers: Mapping[str, str] = NONE) -> list[Json]:
     """What each program has decided, and the latest of its connections that are not direct, the last first."""
     return [
         {
             "pid": told.pid,
             "program": told.page.program,
             "partition": told.partition,
+            "container": containers.get(told.partition),
             "decided": told.page.decided,
             "recent": [
                 {

@@ -26,6 +26,9 @@ USERS = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
 GROUPS = "root:x:0:\nnobody:x:65534:\n"
 FOLDERS = ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin", "var/run")
 
+OF_LIBC = ("libdl.so.2", "libpthread.so.0", "librt.so.1", "libm.so.6")
+"""What each image with glibc has, whether its programs need them or not."""
+
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 VERSION = 1
 """Raise it when what is made here changes, so that archives in the cache are made anew."""
@@ -156,8 +159,11 @@ def _files(programs: Sequence[str]) -> Iterator[tuple[str, Path]]:
         assert found, f"{program} is not installed"
         yield found.lstrip("/"), Path(found)
         done = subprocess.run(["ldd", found], check=False, capture_output=True, text=True)
-        for library in re.findall(r"(/\S+) \(0x", done.stdout):
-            yield library.lstrip("/"), Path(library)
+        for library in map(Path, re.findall(r"(/\S+) \(0x", done.stdout)):
+            yield str(library).lstrip("/"), library
+            if library.name == "libc.so.6":
+                beside = (library.with_name(name) for name in OF_LIBC)
+                yield from ((str(path).lstrip("/"), path) for path in beside if path.exists())
 
 
 def _digest(files: dict[str, Path]) -> str:

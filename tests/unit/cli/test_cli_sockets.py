@@ -70,6 +70,18 @@ def test_reasons_are_grouped(host: FakeHost, capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_a_container_is_shown_instead_of_its_partition(
+    host: FakeHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection = {**UP, "client": {**UP["client"], "container": "shop/web-0"}}  # type: ignore[dict-item]
+    program = {**PROGRAM, "container": "shop/web-0"}
+    host.answers["sockets.list"] = {"connections": [connection], "processes": [program], "truncated": False}
+    assert main(["sockets"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1][:2] == ["shop/web-0:40000", "db:6379"]
+    assert lines[4][2] == "shop/web-0"
+
+
 def test_json_is_what_the_host_said(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
     data = {"connections": [UP], "processes": [PROGRAM], "truncated": False}
     host.answers["sockets.list"] = data

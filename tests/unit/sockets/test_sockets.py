@@ -167,11 +167,11 @@ def test_any_page_is_read_or_refused(random: Random) -> None:
 def test_two_halves_are_a_connection() -> None:
     client = Own(11, "web", (100,), region(False, program="bench", head=10, rings=1))
     server = Own(22, "db", (200, 201), region(True, program="redis", head=20, rings=2))
-    (row,) = pair([server, client])
+    (row,) = pair([server, client], {"web": "shop"})
     assert row == {
-        "client": {"address": "10.77.0.1", "port": 40000, "partition": "web", "pids": [100],
+        "client": {"address": "10.77.0.1", "port": 40000, "partition": "web", "container": "shop", "pids": [100],
                    "program": "bench", "sent": 10, "wakeups": 1},
-        "server": {"address": "10.77.0.2", "port": 6379, "partition": "db", "pids": [200, 201],
+        "server": {"address": "10.77.0.2", "port": 6379, "partition": "db", "container": None, "pids": [200, 201],
                    "program": "redis", "sent": 20, "wakeups": 2},
         "state": "up",
     }  # fmt: skip

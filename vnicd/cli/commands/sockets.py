@@ -24,11 +24,12 @@ REASON_HEADERS = ("PROGRAM", "PID", "PARTITION", "OTHER END", "TIMES", "AGO", "N
 def sockets(only_library: bool, as_json: bool) -> None:
     """List direct TCP connections.
 
-    And tell why other connections are not direct. Bytes are those of the whole
-    connection, as the client sees them; --json has addresses and wake-ups as well.
-    Only programs that were started with the library are listed: with exec --direct,
-    or with its path in LD_PRELOAD, but without VNICD_DIRECT=0. The client knows the
-    reason best, while it runs.
+    And tell why other connections are not direct. A container is shown by its name, or
+    else its id, instead of its partition. Bytes are those of the whole connection, as
+    the client sees them; --json has addresses and wake-ups as well. Only programs that
+    were started with the library are listed: with exec --direct, or with its path in
+    LD_PRELOAD, but without VNICD_DIRECT=0. The client knows the reason best, while it
+    runs.
 
     \b
     A connection's state:
@@ -78,8 +79,8 @@ def row(connection: dict[str, Any]) -> list[str]:
 
 
 def _end(end: dict[str, Any]) -> str:
-    """An end as partition and port: blue:40000; with its address where that belongs to none."""
-    name = end["partition"] or end["address"] or "?"
+    """An end as container or partition and port: blue:40000; with its address where that belongs to none."""
+    name = end.get("container") or end["partition"] or end["address"] or "?"
     return f"[{name}]:{end['port']}" if ":" in name else f"{name}:{end['port']}"
 
 
@@ -108,7 +109,7 @@ def reason_rows(program: dict[str, Any]) -> list[list[str]]:
         [
             program["program"],
             str(program["pid"]),
-            program["partition"] or units.NONE,
+            program.get("container") or program["partition"] or units.NONE,
             end,
             units.count(program["decided"].get(why, len(those)) if ends[why] == 1 else len(those)),
             units.duration(min(each["ago_s"] for each in those)),

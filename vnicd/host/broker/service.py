@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from vnicd.errors import EXHAUSTED
@@ -20,6 +21,7 @@ from vnicd.kernel.sockets import stream_regions
 from vnicd.kernel.sockets.stream_regions import Found
 from vnicd.sockets import connections
 from vnicd.sockets.connections import Own, Told
+from vnicd.spec import container
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +123,35 @@ class BrokerService:
             for inode, pids in found.holders.items()
         ]
         told = [Told(partition(pid), pid, page) for pid, page in found.processes.items()]
+        containers = await self._containers(
+            [
+                *((each.partition, each.pids[0]) for each in own),
+                *((each.partition, each.pid) for each in told),
+            ]
+        )
         return {
-            "connections": connections.pair(own),
-            "processes": connections.processes(told, time.monotonic_ns()),
+            "connections": connections.pair(own, containers),
+            "processes": connections.processes(told, time.monotonic_ns(), containers),
             "truncated": found.truncated,
         }
+
+    async def _containers(self, found: Iterable[tuple[str, int]]) -> dict[str, str]:
+        """What the containers of partitions are called, each of which is given with a process in it.
+
+        The owner of a partition tells, or if that is one which does not, the process: Docker's plugins hear no name.
+        """
+        owners = {port.spec.name: port.spec.owner for port in self.ports}
+        named, asked = {}, {}
+        for partition, pid in found:
+            if owner := owners.get(partition):
+                if (name := container.name(owner)) is not None:
+                    named[partition] = name
+                else:
+                    asked[partition] = pid
+        if asked:
+            loop = asyncio.get_running_loop()
+            named |= await loop.run_in_executor(self.thread, _ask_processes, asked)
+        return named
 
     async def _look(self, namespaces: dict[tuple[int, int], BrokerNamespace]) -> Found:
         """What there is right now; all who ask while a look is under way get what it finds."""
@@ -143,3 +169,13 @@ class BrokerService:
             if ip in namespace.numbers[port.number]:
                 return port.spec.name
         return min(here, key=lambda port: port.number != namespace.number).spec.name if here else ""
+
+
+def _ask_processes(asked: dict[str, int]) -> dict[str, str]:
+    found = {}
+    for partition, pid in asked.items():
+        with suppress(OSError):
+            text = Path(f"/proc/{pid}/cgroup").read_text(errors="replace")
+            if (name := container.of_cgroup(text)) is not None:
+                found[partition] = name
+    return found

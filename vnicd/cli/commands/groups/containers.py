@@ -57,21 +57,24 @@ def install(conflist: bool, subnets: tuple[str, ...], root: Path, dry_run: bool,
     """Put plugins and devices where runtimes look.
 
     These are the plugin for CNI and for netavark, Docker's driver, the CDI device
-    vnicd.io/direct=on, and with --conflist a network of CNI's. What is there already and
-    is not vnicctl's is left alone; then nothing is done. A second time it renews what
-    has changed.
+    vnicd.io/direct=on, and with --conflist a network of CNI's, called vnicd. Its
+    containers are in the network that vnicctl works on. What is there already and is not
+    vnicctl's is left alone; then nothing is done. A second time it renews what has
+    changed.
 
     \b
     Examples:
       vnicctl containers install
       vnicctl containers install --conflist
       vnicctl containers install --subnet 10.88.0.0/24
+      vnicctl --network fast containers install --conflist
     """
     _need_root(root, dry_run)
     paths = Paths.from_environment()
-    runtime_dir = "" if str(paths.root) == DEFAULT_RUNTIME_DIR else str(paths.root)
+    default = str(paths.default.root)
+    runtime_dir = "" if default == DEFAULT_RUNTIME_DIR else default
     tree = Tree(root)
-    items = places.items(tree, places.Wishes(conflist, subnets, "", runtime_dir))
+    items = places.items(tree, places.Wishes(conflist, subnets, paths.network, runtime_dir))
     states = tree.install(items, dry_run)
     if not dry_run and _is_this_machine(root) and places.docker_unit(tree):
         _systemctl("daemon-reload")
