@@ -79,15 +79,17 @@ class Survey:
             return Nic(facts.name, "", MTU_MAX, obstacle=error)  # what else it is does not matter
         if facts.index != self.nic_index:
             try:
-                nic.check_unclaimed(facts.index, facts.name)
+                nic.check_unclaimed(facts.index, facts.name, self.uplink.mode == "nat")
             except Busy as found:
                 error = found
         return Nic(facts.name, facts.mac, facts.mtu, facts.addresses, error)
 
     def _networks(self) -> list[tuple[str, str]]:
-        if self.uplink is None or not self.is_changing or self.uplink.mode != "none":
+        """In nat mode the NIC's are looked at by themselves, and those of other interfaces but ours are the user's."""
+        if self.uplink is None or not self.is_changing or self.uplink.is_like_nic:
             return []
-        return [each for each in nic.networks() if each[0] != self.ifname]
+        others = [each for each in nic.networks() if each[0] != self.ifname]
+        return [each for each in others if self.uplink.mode == "none" or vnic.is_vnic(each[0])]
 
     def _firewall(self) -> VnicdError | None:
         """Why the uplink can't have the rules that it needs."""

@@ -152,9 +152,21 @@ def setting(path: Path) -> str:
 
 
 def forwards(interface: str) -> bool:
-    """Whether the machine forwards IPv4 packets that come in by an interface."""
+    """Whether the machine forwards IPv4 packets that come in by an interface, and not only for us or another fabric."""
     path = CONF / "ipv4/conf" / interface / "forwarding"
-    return path.exists() and path.read_text().strip() != "0"
+    return path.exists() and path.read_text().strip() != "0" and _noted(interface, path) != "0"
+
+
+def _noted(interface: str, path: Path) -> str:
+    """What a setting was before vnicd changed it; empty if it has not."""
+    try:
+        fd = os.open(RUN / f"{_prefix()}ipv4-{interface}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return next(iter(_read(fd).get(str(path), ())), "")
+    finally:
+        os.close(fd)
 
 
 def settle() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ IFF_UP, IFF_LOOPBACK = 0x1, 0x8
 SCOPE_GLOBAL = 0
 TABLE_MAIN = 254
 RUN = Path("/run")
+
+CLAIM_TRIES, CLAIM_PAUSE_S = 3, 0.01
+"""Looks at a claim that others have, which may be over in a moment."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +138,16 @@ def sweep() -> None:
             os.close(fd)
 
 
-def claim(index: int, name: str) -> int:
+def claim(index: int, name: str, shares: bool = False) -> int:
     """A descriptor that stands for this fabric's claim on the NIC of that index; Busy when another has it.
 
-    The claim ends with the process, or with `release`.
+    With `shares` others may have one, if they share it, too. The claim ends with the process, or with `release`.
     """
     path = _claim_path(index)
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd, shares)
         except BlockingIOError as error:
             owner = os.pread(fd, 32, 0).decode().strip()
             os.close(fd)
@@ -154,14 +159,39 @@ def claim(index: int, name: str) -> int:
         os.close(fd)  # its owner has removed it between our open and lock
 
 
-def check_unclaimed(index: int, name: str) -> None:
-    """Busy when another fabric has a claim on the NIC of that index; not to be asked by who has it."""
+def change_claim(fd: int, name: str, shares: bool) -> None:
+    """Have a claim that is, or is not, shared with others; when it can't be, it stays, and Busy is raised."""
+    try:
+        _lock(fd, shares)
+    except BlockingIOError as error:  # the kernel has let go of the lock that there was
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        raise _claimed(name, os.pread(fd, 32, 0).decode().strip()) from error
+
+
+def _lock(fd: int, shares: bool) -> None:
+    """BlockingIOError when others have it; not when one has it for a moment only, to look or to remove the file."""
+    kind = fcntl.LOCK_SH if shares else fcntl.LOCK_EX
+    for _ in range(CLAIM_TRIES):
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(CLAIM_PAUSE_S)
+        else:
+            return
+    fcntl.flock(fd, kind | fcntl.LOCK_NB)
+
+
+def check_unclaimed(index: int, name: str, shares: bool = False) -> None:
+    """Busy when another fabric has a claim on the NIC of that index; not to be asked by who has it.
+
+    With `shares`, when it does not share it.
+    """
     try:
         fd = os.open(_claim_path(index), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        _lock(fd, shares)
     except BlockingIOError as error:
         raise _claimed(name, os.pread(fd, 32, 0).decode().strip()) from error
     finally:
@@ -180,8 +210,10 @@ def _claimed(name: str, owner: str) -> Busy:
 
 
 def release(fd: int) -> None:
-    """Give up a claim."""
-    Path(f"/proc/self/fd/{fd}").readlink().unlink(missing_ok=True)
+    """Give up a claim; its file goes with the last one."""
+    with suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        Path(f"/proc/self/fd/{fd}").readlink().unlink(missing_ok=True)
     os.close(fd)
 
 

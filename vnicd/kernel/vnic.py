@@ -49,6 +49,11 @@ def make_vnic() -> tuple[int, str]:
     return fd, tap.name_of(fd)
 
 
+def is_vnic(name: str) -> bool:
+    """Whether an interface is called as port 0's of some fabric."""
+    return name.startswith("vnicd") and name[5:].isdecimal()
+
+
 def configure_vnic(
     name: str, mac: str, mtu: int, addresses: Iterable[str], routes: Iterable[str] = ()
 ) -> list[str]:

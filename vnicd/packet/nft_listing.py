@@ -74,6 +74,15 @@ def refusal(text: str) -> str:
     return ""
 
 
+_PUBLISHED = re.compile(r"(?:ip6? daddr (\S+) )?.*\b(tcp|udp) dport (\d+) dnat ip6? to")
+
+
+def published(text: str) -> set[tuple[str, str, int]]:
+    """(address, protocol, port) of each rule in `nft list chain` of a fabric's chain `published`; "" is any address."""
+    found = (_PUBLISHED.match(line.strip()) for line in text.splitlines())
+    return {(each[1] or "", each[2], int(each[3])) for each in found if each}
+
+
 def legacy_reason(text: str) -> str:
     """Why the FORWARD chain in `iptables -S` drops packets; empty if it does not."""
     for line in text.splitlines():

@@ -28,6 +28,7 @@ from vnicd.host.uplink.nic_resources import NicResources, Wanted, clean
 from vnicd.host.uplink.repairs import Repairs
 from vnicd.host.uplink.watch import Watch
 from vnicd.kernel import nic
+from vnicd.kernel.firewall import nftables
 from vnicd.kernel.nic import Facts
 from vnicd.native import directory
 from vnicd.spec.obstacles import mtu_obstacle
@@ -55,7 +56,7 @@ class Uplink:
         self.kernel = kernel
         self.options = options
         self.mac = ports.default_mac("host")
-        self.table = "vnicd_" + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
+        self.table = nftables.TABLE_PREFIX + hashlib.blake2s(os.fsencode(fabric), digest_size=4).hexdigest()
         self.resources = NicResources(self.table)
         self.spec: UplinkSpec | None = None
         self.facts: Facts | None = None
@@ -99,7 +100,7 @@ class Uplink:
         """What is in the way of ports that are published from now on; `partitions` are those that there will be."""
         have = self.spec.publish if self.spec is not None else ()
         new = [each for each in spec.publish if each not in have]
-        return await self.kernel(lambda: published.obstacles(new, partitions)) if new else []
+        return await self.kernel(lambda: published.obstacles(new, partitions, self.table)) if new else []
 
     async def restore(self, spec: UplinkSpec) -> None:
         """Take up the uplink of an earlier hosting daemon, also while its NIC is not there."""

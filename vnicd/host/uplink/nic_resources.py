@@ -72,6 +72,8 @@ class NicResources:
     lock: int = -1
     locked: int = 0
     """Index of the NIC that the lock is for."""
+    shares: bool = False
+    """Whether other fabrics may have that NIC, too, as they may in nat mode."""
     vnic: int = -1
     ifname: str = ""
     sockets: list[int] = field(default_factory=list)
@@ -113,7 +115,7 @@ class NicResources:
         self.lacked, self.repaired = [], ()
         if (facts.index if facts is not None else 0) != self.locked:
             self.stood = frozenset()  # another NIC has nothing of all that yet
-        self._hold(facts)
+        self._hold(facts, wanted.spec.mode == "nat")
         if facts is not None or not wanted.spec.is_like_nic:
             own = facts.addresses if facts is not None else ()
             check_uplink(wanted.spec, wanted.mac(facts), own, wanted.macs.values(), wanted.hosts)
@@ -142,7 +144,7 @@ class NicResources:
             self.forwarding.release()
             self.forwarding = None
         self.stood, self.blockers, self.next_look = frozenset(), (), 0.0
-        self._hold(None)
+        self._hold(None, False)
 
     def leave(self) -> None:
         """The hosting daemon ends and the uplink stays set: let the next one have the NIC."""
@@ -162,15 +164,17 @@ class NicResources:
                 list(pool.map(os.close, self.retired))
             self.retired.clear()
 
-    def _hold(self, facts: Facts | None) -> None:
-        """Be the only fabric on this NIC."""
+    def _hold(self, facts: Facts | None, shares: bool) -> None:
+        """Be the only fabric on this NIC, or one of those that share it: the kernel routes for as many as there are."""
         index = facts.index if facts is not None else 0
-        if index == self.locked:
-            return
-        lock = nic.claim(index, facts.name) if facts is not None else -1
-        if self.lock >= 0:
-            nic.release(self.lock)
-        self.lock, self.locked = lock, index
+        if index != self.locked:
+            lock = nic.claim(index, facts.name, shares) if facts is not None else -1
+            if self.lock >= 0:
+                nic.release(self.lock)
+            self.lock, self.locked = lock, index
+        elif facts is not None and shares != self.shares:
+            nic.change_claim(self.lock, facts.name, shares)
+        self.shares = shares
 
     def _make_vnic(self, wanted: Wanted, facts: Facts | None) -> list[str]:
         """Port 0's interface: the gateway, or the machine itself; else as if it were the NIC, for partitions only."""

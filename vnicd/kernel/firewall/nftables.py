@@ -10,12 +10,22 @@ from pathlib import Path
 
 from vnicd.errors import TimedOut, Unsupported
 from vnicd.kernel.firewall import generation
-from vnicd.packet.nft_listing import Blocker, forward_chains, legacy_reason, names_interface, refusal
+from vnicd.packet.nft_listing import (
+    Blocker,
+    forward_chains,
+    legacy_reason,
+    names_interface,
+    published,
+    refusal,
+)
 from vnicd.packet.nft_rules import removal
 
 LEGACY_TABLES = {4: ("iptables-legacy", Path("/proc/net/ip_tables_names")),
                  6: ("ip6tables-legacy", Path("/proc/net/ip6_tables_names"))}  # fmt: skip
 """The tool of each family's own packet filter, and the kernel's list of the tables that are in use there."""
+
+TABLE_PREFIX = "vnicd_"
+"""Of each fabric's table."""
 
 TIMEOUT_S = 10.0
 """For nft, which works for the one thread that all work in the kernel waits for."""
@@ -68,6 +78,20 @@ def listing(family: str, table: str) -> str:
     """The table as the kernel has it, in nft's words; empty when there is none."""
     done = _run("-s", "list", "table", family, table)
     return done.stdout if done.returncode == 0 else ""
+
+
+def published_elsewhere(own: str) -> set[tuple[str, str, int]]:
+    """(address, protocol, port) of each port that other fabrics publish; none where there is no nft to ask."""
+    try:
+        tables = [
+            line.split()[2] for line in _nft("list", "tables").splitlines() if line.startswith("table inet ")
+        ]
+    except Unsupported:
+        return set()
+    ours = (each for each in tables if each.startswith(TABLE_PREFIX) and each != own)
+    return {
+        each for table in ours for each in published(_run("list", "chain", "inet", table, "published").stdout)
+    }
 
 
 def blockers(own: str, vnic: str, versions: Iterable[int]) -> list[Blocker]:
