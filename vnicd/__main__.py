@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [--idle-timeout SECONDS] [--poll-us N]
                   [--log-level debug|info|warning|error] [--names on|local|off] [--units]
-       vnicd partition [NETWORK:]NAME
+       vnicd partition NAME[@NETWORK]
        vnicd names
        vnicd check [--json]
        vnicd orphans
@@ -110,7 +110,7 @@ def serve(command: str, words: list[str]) -> int:
     from vnicd.config import Paths
     from vnicd.partition.main import main as serve_partition
 
-    network, _, name = words[0].rpartition(":")
+    name, _, network = words[0].partition("@")
     if network:
         os.environ["VNICD_RUNTIME_DIR"] = str(Paths.from_environment().of_network(network).root)
     return serve_partition(name)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vnicd.cli.commands.up import up
-from vnicd.config import NETWORK_OPTIONS, Options, option_words
+from vnicd.config import NETWORK_OPTIONS, Options, Paths, option_words, start_command
 from vnicd.spec.fabric_file import OPTION_KEYS
+
+
+def test_networks_lie_beside_each_other_below_the_default_one(tmp_path: Path) -> None:
+    default = Paths(tmp_path)
+    fast = default.of_network("fast")
+    assert (default.network, fast.network) == ("", "fast")
+    assert fast.root == tmp_path / "networks/fast"
+    assert fast.default == fast.of_network("default") == default.default == default
+    assert fast.of_network("slow") == default.of_network("slow")
+    assert default.network_names() == []
+    for name in ("fast", "slow"):
+        default.of_network(name).root.mkdir(parents=True)
+    fast.declaration.touch()
+    assert default.network_names() == fast.network_names() == ["fast"]
+    assert start_command(fast.root) == "vnicctl --network fast up"
 
 
 @pytest.mark.parametrize("name", [name for name in OPTION_KEYS if name not in NETWORK_OPTIONS])

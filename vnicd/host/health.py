@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from vnicd.host.broker.broker import ELSEWHERE
 from vnicd.host.fabric import Fabric
 from vnicd.host.ports.port import STOPPED, Port, PortState
 from vnicd.kernel import netns
@@ -28,19 +29,10 @@ async def examine(fabric: Fabric) -> list[Finding]:
     # A machine with containers has thousands of mounts, and to read them all takes a tenth of a second.
     seen = await asyncio.to_thread(lambda: [*_near_their_limit(pids), *_hidden_names()])
     ports = [found for port in fabric.ports for found in _of_port(fabric, port)]
-    return [*_of_host(fabric), *ports, *seen, *_of_uplink(fabric), *fabric.names.findings()]
-
-
-def _hidden_names() -> Iterator[Finding]:
-    """Reads the tables of mounts."""
-    if netns.names_are_hidden():
-        detail = (
-            "the hosting daemon has mounts of its own: others can't enter namespaces that it makes by name"
-        )
-        remedy = (
-            "vnicctl down, and start it from a shell of the machine's, or by: nsenter --net=PATH vnicctl up"
-        )
-        yield _finding("fabric", WARN, detail, remedy)
+    refused = fabric.broker_service.broker.refused
+    shared = {where for where, (_, reason) in refused.items() if reason == ELSEWHERE}
+    of_sockets = [*_of_sockets(fabric), *fabric.names.findings(shared)]
+    return [*_of_host(fabric), *ports, *full, *_of_uplink(fabric), *of_sockets]
 
 
 def _near_their_limit(pids: dict[int, str]) -> list[Finding]:
@@ -69,6 +61,17 @@ def _of_uplink(fabric: Fabric) -> Iterator[Finding]:
     if fought := uplink.repairs.fought:
         detail = f"another program keeps taking away what the uplink needs: {fought}"
         yield _finding("uplink", WARN, detail, "find the program that does it, and let it leave that alone")
+
+
+def _of_sockets(fabric: Fabric) -> Iterator[Finding]:
+    """Partitions whose namespace has the broker of another network, or something that is called so."""
+    for number, reason in fabric.broker_service.broker.refused.values():
+        port = fabric.ports.by_number.get(number)
+        if port is not None:
+            detail = f"{port.spec.name} has no direct sockets in this network: {reason}"
+            yield _finding(
+                "sockets", "ok" if reason == ELSEWHERE else WARN, detail, "see the hosting daemon's log"
+            )
 
 
 def _of_host(fabric: Fabric) -> Iterator[Finding]:

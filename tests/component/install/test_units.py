@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vnicd
-from vnicd.config import DEFAULT_RUNTIME_DIR, Options, Paths
+from vnicd.config import CONFIG_DIR, DEFAULT_RUNTIME_DIR, NETWORK_SERVICE, Options, Paths
 from vnicd.host.partitions import systemd_units
 from vnicd.kernel import netns
 from vnicd.process import privileges
@@ -22,8 +22,9 @@ from vnicd.spec.fabric_file import DEFAULT_FILE, parse
 ROOT = Path(__file__).parents[3]
 UNITS = ROOT / "systemd"
 HOST, PARTITION, SOCKET = "vnicd.service", systemd_units.unit_name(""), "vnicd.socket"
+NETWORK = NETWORK_SERVICE.format("")
 PROGRAM = "/opt/vnicd/bin/"
-MOST_EXPOSED = {HOST: 4.0, PARTITION: 2.0}
+MOST_EXPOSED = {HOST: 4.0, NETWORK: 4.0, PARTITION: 2.0}
 
 pytestmark = pytest.mark.skipif(
     not UNITS.exists(), reason="a copy of the package alone, as for the sanitizers"
@@ -56,7 +57,7 @@ def words(unit: str, section: str, key: str) -> list[str]:
 
 
 @needs_analyze
-@pytest.mark.parametrize("unit", [HOST, PARTITION, SOCKET])
+@pytest.mark.parametrize("unit", [HOST, NETWORK, PARTITION, SOCKET])
 def test_systemd_understands_each_line(tmp_path: Path, unit: str) -> None:
     program = tmp_path / "program"
     program.touch(mode=0o755)
@@ -97,11 +98,17 @@ def test_a_partition_has_a_user_of_its_own() -> None:
     assert said == {"DynamicUser": ["yes"], "User": ["vnicd-%i"], "Group": [privileges.USER]}
 
 
+@pytest.mark.parametrize("network", ["", "fast"])
 @pytest.mark.parametrize("name", ["1", "db", "A_b-c", "x" * 25, "x" * 26, "x" * 32, "a.b", "0." * 16])
-def test_each_name_has_a_user_name(name: str) -> None:
+def test_each_name_has_a_user_name(name: str, network: str) -> None:
     """As strict as systemd is about the names of dynamic users."""
-    user = systemd_units.user_drop_in(name).removeprefix("[Service]\nUser=").strip() or f"vnicd-{name}"
+    user = (
+        systemd_units.user_drop_in(name, network).removeprefix("[Service]\nUser=").strip() or f"vnicd-{name}"
+    )
     assert re.fullmatch("[a-zA-Z_][a-zA-Z0-9_-]{0,30}", user), user
+    assert network == "" or systemd_units.user_drop_in(name, "other") != systemd_units.user_drop_in(
+        name, network
+    )
 
 
 def test_the_units_start_what_the_program_offers() -> None:
@@ -110,6 +117,26 @@ def test_the_units_start_what_the_program_offers() -> None:
     assert start[:2] == [f"{PROGRAM}vnicd", "host"]
     assert "--units" in start
     assert start[start.index("--config") + 1] == DEFAULT_FILE
+
+
+def test_a_network_has_the_host_of_the_default_one_but_in_its_own_place() -> None:
+    """Whatever is changed in one of the two units is to be changed in the other."""
+    paths = Paths(Path(DEFAULT_RUNTIME_DIR)).of_network("%i")
+    own = {
+        "Description": "vnicd hosting daemon of network %i",
+        "ExecStart": f"{PROGRAM}vnicd host --units --config {CONFIG_DIR}/networks/%i.toml",
+        "RuntimeDirectory": str(paths.root.relative_to("/run")),
+    }
+    lines = [
+        [line for line in (UNITS / unit).read_text().splitlines() if not line.startswith("#")]
+        for unit in (HOST, NETWORK)
+    ]
+    more = [line for line in lines[1] if line not in lines[0]]
+    less = [line for line in lines[0] if line not in lines[1]]
+    assert sorted(more) == sorted(
+        [*(f"{key}={value}" for key, value in own.items()), f"Environment=VNICD_RUNTIME_DIR={paths.root}"]
+    )
+    assert {line.split("=")[0] for line in less} == {*own, "Sockets", "Also"}
 
 
 def test_the_daemons_say_themselves_when_they_are_ready() -> None:

@@ -92,7 +92,7 @@ class Fabric:
 
     def _vnicctl(self, argv: tuple[str, ...]) -> Argv:
         """The command line. Who starts a host, as `down` may too, must be where it belongs; others may be anywhere."""
-        starts = self.netns and argv[:1] in (("up",), ("down",))
+        starts = self.netns and argv[:1] in (("up",), ("down",), ("network",))
         return [*(["nsenter", f"--net={self.netns}", "--"] if starts else []), str(VNICCTL), *argv]
 
     def up(self, *options: str) -> Fabric:

@@ -25,6 +25,7 @@ PARTS = (
     "/lib/systemd/system/vnicd.service",
     "/lib/systemd/system/vnicd.socket",
     "/lib/systemd/system/vnicd-partition@.service",
+    "/lib/systemd/system/vnicd-network@.service",
     "/usr/lib/sysusers.d/vnicd.conf",
     "/usr/lib/vnicd/preload/lib/libvnicd-sockets.so",
     "/usr/lib/vnicd/preload/$LIB/libvnicd-sockets.so",

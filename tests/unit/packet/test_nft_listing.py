@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vnicd.packet.nft_listing import Blocker, forward_chains, legacy_reason, names_interface, refusal
+from vnicd.packet.nft_listing import published as published_in
 
 OWN = "vnicd_1"
 
@@ -100,3 +101,21 @@ def test_rules_that_name_the_interface(text: str, named: bool) -> None:
 )
 def test_what_to_do_about_it(blocker: Blocker, command: str) -> None:
     assert blocker.remedy("vnicd0").startswith(f"{command} && ")
+
+
+def test_what_another_fabric_publishes_is_read() -> None:
+    listed = """table inet vnicd_ba6bd3b4 {
+	chain published {
+		meta nfproto ipv4 fib daddr type local tcp dport 8081 dnat ip to 10.88.0.2:80
+		meta nfproto ipv6 fib daddr type local tcp dport 8081 dnat ip6 to [fd88::2]:80
+		ip daddr 10.0.0.2 fib daddr type local udp dport 53 dnat ip to 10.88.0.2:5353
+		ip6 daddr 2001:db8::2 fib daddr type local tcp dport 8444 dnat ip6 to [fd88::2]:444
+	}
+}
+"""
+    assert published_in(listed) == {
+        ("", "tcp", 8081),
+        ("10.0.0.2", "udp", 53),
+        ("2001:db8::2", "tcp", 8444),
+    }
+    assert not published_in("")

@@ -14,6 +14,7 @@ from vnicd.cli.client import call
 from vnicd.cli.params import json_option
 from vnicd.config import Paths, start_command
 from vnicd.errors import NotPermitted, NotRunning, TimedOut, VnicdError, doctor_exit_code
+from vnicd.protocol.control import Client
 
 FABRIC_TIMEOUT = 2.0
 """Seconds that a fabric has to tell how it is."""
@@ -47,7 +48,9 @@ def doctor(context: click.Context, as_json: bool) -> None:
       vnicctl doctor
       vnicctl doctor --json | jq '.checks[] | select(.status != "ok")'
     """
-    data = {"checks": [*process.findings("check", "--json"), *_fabric(), *_leftovers(), *_uplink()]}
+    data = {
+        "checks": [*process.findings("check", "--json"), *_fabric(), *_leftovers(), *_uplink(), *_networks()]
+    }
     output.emit(data, as_json, _show)
     context.exit(doctor_exit_code(check["status"] for check in data["checks"]))
 
@@ -118,6 +121,34 @@ def _uplink() -> list[dict[str, Any]]:
         detail = f"{nic} carries this machine's default route, and partitions share it"
         remedy = "keep another way in; if it is not meant: vnicctl uplink clear"
     return [_finding("uplink", status, detail, remedy), *_published(uplink), *_without_address(uplink)]
+
+
+def _networks() -> list[dict[str, Any]]:
+    """The other networks, beside the default one: whether they are up, and where to look when one has something."""
+    paths = Paths.from_environment()
+    return [_network(paths.of_network(name)) for name in paths.network_names() if not paths.network]
+
+
+def _network(paths: Paths) -> dict[str, Any]:
+    name, look = paths.network, f"vnicctl --network {paths.network} doctor"
+    try:
+        checks = Client(paths.control).call("fabric.check", timeout=FABRIC_TIMEOUT)["checks"]
+        there = len(Client(paths.control).call("partition.list", timeout=FABRIC_TIMEOUT)["partitions"])
+    except NotRunning:
+        if paths.state.exists():
+            detail = f"the hosting daemon of network {name} is dead; its partitions wait for it"
+            return _finding("network", "fail", detail, start_command(paths.root))
+        return _finding("network", "warn", f"network {name} is down", start_command(paths.root))
+    except NotPermitted as error:
+        return _finding("network", "skip", error.message, error.hint)
+    except (VnicdError, OSError, ValueError, KeyError, TypeError) as error:
+        return _finding("network", "fail", f"network {name}: {error}", look)
+    wrong = [each for each in checks if each["status"] != "ok"]
+    if wrong:
+        worst = "fail" if any(each["status"] == "fail" for each in wrong) else "warn"
+        return _finding("network", worst, f"network {name}: {wrong[0]['detail']}", look)
+    what = "partition" if there == 1 else "partitions"
+    return _finding("network", "ok", f"network {name} is up, with {there} {what}", None)
 
 
 def _published(uplink: dict[str, Any]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from vnicd.errors import (
     AlreadyRunning,
     Exists,
     Invalid,
+    NotFound,
     NotPermitted,
     NotRunning,
     Resources,
@@ -119,6 +120,11 @@ def _settle(paths: Paths, what: Declared) -> None:
         for error in (*change["obstacles"], change["error"]):
             if error:
                 raise from_code(error["code"], error["message"], error["hint"])
+    uplink = ask(paths, "uplink.show")["uplink"]
+    if uplink is not None and uplink["state"] == "absent":  # which a start allows: the NIC may come later
+        raise NotFound(f"there is no interface {uplink['nic']}", "list them with: ip link")
+    if uplink is not None and uplink["reason"]:
+        raise VnicdError(f"the uplink can't be made ready: {uplink['reason']}")
 
 
 def start_all() -> Mapping[str, int | VnicdError]:

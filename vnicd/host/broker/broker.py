@@ -12,6 +12,7 @@ partition alone: places and the closing of its descriptors (fd_reaper.py) are co
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ from vnicd.sockets import abi
 from vnicd.sockets.abi import Op, Reason, Reply, Request
 
 log = logging.getLogger(__name__)
+
+ELSEWHERE = "another network has them in its namespace"
 
 MAX_VISITORS = 4096
 """Programs of one namespace that are connected at a time."""
@@ -60,8 +63,8 @@ class Broker:
         self.entries = b""
         self.served: Served = {}
         """What the last update was told."""
-        self.refused: set[Identity] = set()
-        """Namespaces where we could not begin, which was said once."""
+        self.refused: dict[Identity, tuple[int, str]] = {}
+        """Namespaces where we could not begin, each with a partition's number, and why, which was said once."""
         self.closed = False
         self.reader: FairReader | None = None
         self.methods: dict[int, Callable[[ClientSession, Request, list[int]], bool]] = {
@@ -75,7 +78,7 @@ class Broker:
         found = _by_namespace(places)
         for where in self.namespaces.keys() - found:
             self._end(self.namespaces.pop(where))
-        self.refused &= found.keys()
+        self.refused = {where: told for where, told in self.refused.items() if where in found}
         for where, here in found.items():
             if where not in self.namespaces and not self.closed:
                 await self._begin(where, here)
@@ -95,11 +98,13 @@ class Broker:
         try:
             sockets = await self.kernel(lambda: broker_sockets.equip(path, self.name))
         except (OSError, NoNamespace) as error:
+            is_elsewhere = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            reason = ELSEWHERE if is_elsewhere else str(error)
             if where not in self.refused:
-                log.warning("partition %d gets no direct sockets: %s", number, error)
-            self.refused.add(where)
+                log.warning("partition %d gets no direct sockets: %s", number, reason)
+            self.refused[where] = (number, reason)
             return
-        self.refused.discard(where)
+        self.refused.pop(where, None)
         if self.closed or sockets.where != where:  # somebody has given the name to another one meanwhile
             sockets.close()
             return

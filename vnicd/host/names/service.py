@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from vnicd.config import Options, Paths
@@ -267,13 +267,20 @@ class NamesService:
             else []
         )
 
-    def findings(self) -> list[dict[str, Any]]:
-        """What keeps partitions from finding each other by name, for `vnicctl doctor`."""
+    def findings(self, shared: Collection[Identity] = ()) -> list[dict[str, Any]]:
+        """What keeps partitions from finding each other by name, for `vnicctl doctor`.
+
+        In namespaces that are `shared` with another network, that answers.
+        """
         found = []
         if self.failing:
             detail, remedy = "the names helper does not stay up", "see the log of the hosting daemon"
             found.append(_finding("warn", detail, remedy))
-        for name, reason in self.refused.values():
+        for where, (name, reason) in self.refused.items():
+            if where in shared:
+                detail = f"in {name} another network answers at {SERVER}, and not this one"
+                found.append(_finding("ok", detail, None))
+                continue
             detail = f"in {name} no names are answered at {SERVER}, port {TCP_PORT}: {reason}"
             found.append(_finding("warn", detail, "end what listens there, or set: names = false"))
         for name, reason in self.overlay.problems.items():

@@ -170,7 +170,7 @@ def daemons(root: Path) -> list[Daemon]:
     found = []
     for pid, words in process.command_lines():
         role = _role(words)
-        network, _, name = role[1].rpartition(":") if len(role) == 2 else ("", "", "")
+        name, _, network = role[1].partition("@") if len(role) == 2 else ("", "", "")
         if role[:1] != ["host"] and not (role[:1] == ["partition"] and is_name(name)):
             continue
         user = process.user(pid)

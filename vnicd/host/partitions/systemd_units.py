@@ -40,8 +40,11 @@ _FITTING = re.compile(r"[A-Za-z0-9_-]{1,25}")
 
 
 def instance(name: str, network: str = "") -> str:
-    """A partition as its unit has it: no other network's is called so, and names need no escaping there."""
-    return f"{network}:{name}" if network else name
+    """A partition as its unit has it: no other network's is called so, and names need no escaping there.
+
+    A user's name may have an @ as far as systemd reads it in a template, but no colon.
+    """
+    return f"{name}@{network}" if network else name
 
 
 def unit_name(name: str, network: str = "") -> str:

@@ -1,0 +1,1 @@
+"""Networks: fabrics beside the default one."""
