@@ -57,15 +57,21 @@ missing_commands() {
     done
 }
 
-# private_venv PYTHON WHEELS FOLDER PLACE: a virtual environment with vnicd and the laid out preload library in FOLDER,
-# which works as soon as it is at PLACE. It is not compiled, and has no pip.
+# private_venv PYTHON WHEELS FOLDER PLACE: a virtual environment in FOLDER with vnicd, the laid out preload library, and
+# in libexec the plugin for containers. It works as soon as it is at PLACE. It is not compiled, and has no pip.
 private_venv() {
-    local python=$1 wheels=$2 folder=$3 place=$4
+    local python=$1 wheels=$2 folder=$3 place=$4 plugin
     rm -rf -- "$folder"
     "$python" -m venv "$folder"
     "$folder/bin/python" -m pip install --no-index --no-compile --find-links "$wheels" "vnicd[journal]"
     "$folder/bin/python" -m pip uninstall --yes --quiet setuptools pip
     "$folder/bin/python" -Bc 'from vnicd.cli import library; library.lay_out(library.INSTALLED)'
+    # Runtimes have links to it, which last when the version of Python, and so the other path, changes.
+    for plugin in "$folder"/lib/python*/site-packages/vnicd/libexec/vnicd-cni; do
+        if [[ ! -e $plugin ]]; then break; fi
+        install -D --mode 755 "$plugin" "$folder/libexec/vnicd-cni"
+        rm -r -- "${plugin%/*}"
+    done
     rm -f -- "$folder"/bin/[Aa]ctivate*
     grep -rlIF "$folder" "$folder/bin" "$folder/pyvenv.cfg" | xargs sed -i "s|$folder|$place|g"
 }

@@ -32,6 +32,7 @@ class Item:
     purpose: str
     content: bytes = b""
     target: str = ""
+    mode: int = 0o644
 
     @property
     def digest(self) -> str:
@@ -132,7 +133,7 @@ class Tree:
                 new.symlink_to(item.target)
             else:
                 new.write_bytes(item.content)
-                new.chmod(0o644)
+                new.chmod(item.mode)
             new.replace(place)
         finally:
             new.unlink(missing_ok=True)

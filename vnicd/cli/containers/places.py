@@ -72,6 +72,8 @@ class Wishes:
     subnets: Sequence[str] = ()
     network: str = ""
     runtime_dir: str = ""
+    copies: bool = False
+    """Files of vnicd itself as copies, for a file system where vnicd is not."""
 
 
 def executable() -> str:
@@ -87,11 +89,12 @@ def executable() -> str:
 
 def items(tree: Tree, wishes: Wishes) -> list[Item]:
     """All that belongs into a file system, in the order in which people are told."""
-    plugin = executable()
-    found = [Item(f"{folder}/{contents.PLUGIN}", "CNI plugin", target=plugin) for folder in cni_folders(tree)]
-    found.append(Item(f"{netavark_folder(tree)}/{contents.PLUGIN}", "netavark plugin", target=plugin))
-    found += _preload()
-    found.append(Item(CDI, "CDI device vnicd.io/direct=on", contents.cdi(preload_folder()).encode()))
+    folders = dict.fromkeys(cni_folders(tree), "CNI plugin") | {netavark_folder(tree): "netavark plugin"}
+    preload = PRELOAD_OF_TREE if wishes.copies else preload_folder()
+    found = [_plugin(f"{folder}/{contents.PLUGIN}", what, wishes.copies) for folder, what in folders.items()]
+    if preload == PRELOAD_OF_TREE:
+        found += _preload()
+    found.append(Item(CDI, "CDI device vnicd.io/direct=on", contents.cdi(preload).encode()))
     if unit := docker_unit(tree):
         found.append(Item(f"{WANTED_SOCKETS}/{DOCKER_SOCKET_UNIT}", "Docker plugin, at boot", target=unit))
     if wishes.conflist or wishes.subnets:
@@ -99,6 +102,13 @@ def items(tree: Tree, wishes: Wishes) -> list[Item]:
         text = contents.conflist(wishes.network, wishes.runtime_dir, wishes.subnets, portmap)
         found.append(Item(CONFLIST, "network of CNI", text.encode()))
     return found
+
+
+def _plugin(path: str, purpose: str, is_copy: bool) -> Item:
+    plugin = executable()
+    if is_copy:
+        return Item(path, purpose, Path(plugin).read_bytes(), mode=0o755)
+    return Item(path, purpose, target=plugin)
 
 
 def cni_folders(tree: Tree) -> list[str]:
@@ -160,9 +170,7 @@ def preload_folder() -> str:
 
 
 def _preload() -> Iterator[Item]:
-    """The library for a vnicd that has none laid out."""
-    if preload_folder() != PRELOAD_OF_TREE:
-        return
+    """The library, laid out."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "preload")
         library.lay_out(folder)

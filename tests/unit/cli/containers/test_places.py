@@ -98,3 +98,17 @@ def test_what_goes_where(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "/etc/cni/net.d/10-vnicd.conflist" not in {
         item.path for item in places.items(tree, places.Wishes())
     }
+
+
+def test_copies_need_nothing_of_this_machine(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "plugin"
+    plugin.write_bytes(b"ELF")
+    monkeypatch.setattr(places, "executable", lambda: str(plugin))
+    monkeypatch.setattr(places, "preload_folder", lambda: "/opt/vnicd/preload")
+    found = {item.path: item for item in places.items(tree, places.Wishes(copies=True))}
+    ours = found["/opt/cni/bin/vnicd"]
+    assert (ours.content, ours.target, ours.mode) == (b"ELF", "", 0o755)
+    (mount,) = json.loads(found[places.CDI].content)["devices"][0]["containerEdits"]["mounts"]
+    assert any(path.startswith(f"{mount['hostPath']}/lib/") for path in found)

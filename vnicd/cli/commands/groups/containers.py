@@ -50,10 +50,17 @@ def containers() -> None:
     multiple=True,
     help="Make that network, and give its containers addresses of CIDR by CNI's host-local; repeatable.",
 )
+@click.option(
+    "--copy",
+    is_flag=True,
+    help="Copy plugin and library instead of naming where they are, for a DIR without vnicd.",
+)
 @root_option
 @dry_run_option
 @json_option
-def install(conflist: bool, subnets: tuple[str, ...], root: Path, dry_run: bool, as_json: bool) -> None:
+def install(
+    conflist: bool, subnets: tuple[str, ...], copy: bool, root: Path, dry_run: bool, as_json: bool
+) -> None:
     """Put plugins and devices where runtimes look.
 
     These are the plugin for CNI and for netavark, Docker's driver, the CDI device
@@ -74,7 +81,7 @@ def install(conflist: bool, subnets: tuple[str, ...], root: Path, dry_run: bool,
     default = str(paths.default.root)
     runtime_dir = "" if default == DEFAULT_RUNTIME_DIR else default
     tree = Tree(root)
-    items = places.items(tree, places.Wishes(conflist, subnets, paths.network, runtime_dir))
+    items = places.items(tree, places.Wishes(conflist, subnets, paths.network, runtime_dir, copy))
     states = tree.install(items, dry_run)
     if not dry_run and _is_this_machine(root) and places.docker_unit(tree):
         _systemctl("daemon-reload")
