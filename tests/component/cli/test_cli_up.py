@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.framework.fixtures import ErrorLine
-from vnicd.cli.commands.up import READY_TIMEOUT
+from vnicd.cli.fabrics.starting import READY_TIMEOUT
 from vnicd.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("fabric_dir")
@@ -130,7 +130,7 @@ def test_a_host_that_does_not_get_ready(
         late = READY_TIMEOUT if text == "Waiting for blue" else late
 
     monkeypatch.setattr("vnicd.cli.spinner.Spinner.say", say)
-    monkeypatch.setattr("vnicd.cli.commands.up.time.monotonic", lambda: now() + late)
+    monkeypatch.setattr("vnicd.cli.fabrics.starting.time.monotonic", lambda: now() + late)
     assert main(["up"]) == 13
     assert "was not ready" in error_line()
     with pytest.raises(ProcessLookupError):
