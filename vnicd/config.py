@@ -82,11 +82,12 @@ class Paths:
         return self.root / NETWORK_FILE
 
     def network_names(self) -> list[str]:
-        """All networks but the default one, whether they are up or not."""
+        """All networks but the default one: that are declared, or whose hosting daemon lives or has left something."""
+        signs = (NETWORK_FILE, self.control.name, self.state.name)
+        found = {path.parent.name for sign in signs for path in self.networks.glob(f"*/{sign}")}
         if has_service(self.networks / "any"):
-            files = (CONFIG_DIR / NETWORKS).glob("*.toml")
-            return sorted(path.stem for path in files)
-        return sorted(path.parent.name for path in self.networks.glob(f"*/{NETWORK_FILE}"))
+            found |= {path.stem for path in (CONFIG_DIR / NETWORKS).glob("*.toml")}
+        return sorted(found)
 
     @property
     def control(self) -> Path:

@@ -23,6 +23,8 @@ def test_networks_lie_beside_each_other_below_the_default_one(tmp_path: Path) ->
         default.of_network(name).root.mkdir(parents=True)
     fast.declaration.touch()
     assert default.network_names() == fast.network_names() == ["fast"]
+    fast.declaration.replace(fast.state)
+    assert default.network_names() == ["fast"], "a hosting daemon has left something"
     assert start_command(fast.root) == "vnicctl --network fast up"
 
 

@@ -61,9 +61,18 @@ def _addresses_ipv6() -> Iterator[tuple[str, str]]:
         yield name, f"{ipaddress.IPv6Address(bytes.fromhex(address))}/{int(length, 16)}"
 
 
+def _default_ipv6() -> str:
+    """The interface of the default route for IPv6; empty without one."""
+    try:
+        rows = [row.split() for row in Path("/proc/net/ipv6_route").read_text().splitlines()]
+    except OSError:
+        return ""
+    return next((row[-1] for row in rows if row[:2] == ["0" * 32, "00"] and row[-1] != "lo"), "")
+
+
 def default_nic() -> str:
     """The interface of the machine's default route."""
-    nic = next((name for name, text in _routes_ipv4() if text.endswith("/0")), "")
+    nic = next((name for name, text in _routes_ipv4() if text.endswith("/0")), "") or _default_ipv6()
     if not nic:
         hint = "name one: --nic eth1; or choose another --uplink: none or internal"
         raise Invalid("the machine has no default route, so its NIC is not known", hint)
