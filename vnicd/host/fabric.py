@@ -17,8 +17,10 @@ from vnicd.host.broker.service import BrokerService
 from vnicd.host.links.progress import Progress
 from vnicd.host.links.relay import HostRelay
 from vnicd.host.names.service import NamesService
-from vnicd.host.partitions import kernel_ops, tenants
-from vnicd.host.partitions.attachments import Attachments
+from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions.attached import tenants
+from vnicd.host.partitions.attached.attachments import Attachments
+from vnicd.host.partitions.attached.handovers import Handovers
 from vnicd.host.partitions.drift import DriftWatch
 from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.leftovers import Leftovers, daemons
@@ -72,6 +74,7 @@ class Fabric:
         self.attachments = Attachments(
             self.ports, self.reconciler.task, self.broker_service.follow_soon, self.reconciler.lost_tap
         )
+        self.handovers = Handovers(self.ports, self.actions, self._moved, self._expire)
         self.names = NamesService(
             paths,
             options,
@@ -125,6 +128,7 @@ class Fabric:
         self.reconciler.start()
         self.attachments.start()
         self.reconciler.task(self.drift.watch())
+        self.reconciler.task(self.handovers.watch())
         self.ready = True
 
     def _mtu_is_known(self, port: Port) -> bool:
@@ -149,7 +153,7 @@ class Fabric:
     def _remember(self, saved: state_file.Saved) -> Port:
         """A port of an earlier hosting daemon, and its daemon if that still lives."""
         stage = Stage.ADDING if saved.unfinished else Stage.MEMBER
-        port = self.ports.insert(Port(saved.spec, saved.port, stage))
+        port = self.ports.insert(Port(saved.spec, saved.port, stage, birthplace=saved.birthplace))
         port.moves_in(saved.home)
         port.shall_follow(Following(self.uplink.mtu(saved.spec)))
         pidfd = process.open_process(saved.pid, saved.started) if saved.pid else None
@@ -315,6 +319,18 @@ class Fabric:
         await self._remove(port)
         self.on_change()
 
+    def _moved(self) -> None:
+        """An interface that was handed over is in another namespace than before."""
+        self.save_soon()
+        self.attachments.look_soon()
+        self.broker_service.follow_soon()
+        self.on_change()
+
+    async def _expire(self, port: Port) -> None:
+        """Nobody has come for an interface that is to be handed over."""
+        log.log(NOTICE, "partition %s ends: nobody has taken its interface", port.spec.name)
+        await self._remove(port)
+
     async def restart(self, port: Port) -> None:
         """End a partition's daemon, and return when another one serves it; TimedOut when none comes up."""
         port.check_member()
@@ -347,6 +363,7 @@ class Fabric:
 
     def _changed(self, task: asyncio.Task[Any]) -> None:
         self.changes.discard(task)
+        self.handovers.look_soon()
         self.names.look_at_uplink()
         self.on_change()
 
@@ -395,6 +412,11 @@ class Fabric:
                 self.save_error = error
                 raise
             self.is_unsaved, self.save_error = False, None
+
+    def save_soon(self) -> None:
+        """Write the state; when it can't be written, the next tick tries again."""
+        with suppress(VnicdError):  # it was logged
+            self._save()
 
     def save_again(self) -> None:
         """Write the state if that has failed before; at each tick."""

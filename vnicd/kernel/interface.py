@@ -53,6 +53,8 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopb
     and so they can be used at once.
     """
     disable_detection(ifname)
+    if any(":" in text for text in addresses):
+        enable_ipv6(ifname)
     with IPRoute() as route:
         index = index_of(ifname)
         try:
@@ -66,6 +68,15 @@ def configure(ifname: str, mac: str, mtu: int, addresses: tuple[str, ...], loopb
             route.link("set", index=index, state="up")
             for text in addresses:
                 add_address(route, index, text)
+        except NetlinkError as error:
+            raise Invalid(f"the kernel refuses the settings of {ifname}: {error.args[-1]}") from error
+
+
+def prepare(ifname: str, mac: str, mtu: int) -> None:
+    """Give an interface its MAC and MTU alone: somebody else moves it, names it, gives it addresses and sets it up."""
+    with IPRoute() as route:
+        try:
+            route.link("set", index=index_of(ifname), address=mac, mtu=mtu)
         except NetlinkError as error:
             raise Invalid(f"the kernel refuses the settings of {ifname}: {error.args[-1]}") from error
 
@@ -143,6 +154,13 @@ def default_route_words(index: int | None, gateway: Address) -> dict[str, Any]:
 def disable_detection(ifname: str) -> None:
     """No duplicate address detection for the link-local address, which follows from a unique MAC."""
     path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/accept_dad")
+    if path.exists():
+        path.write_text("0")
+
+
+def enable_ipv6(ifname: str) -> None:
+    """Container runtimes switch it off for all interfaces but those that they have given IPv6 addresses."""
+    path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/disable_ipv6")
     if path.exists():
         path.write_text("0")
 

@@ -47,6 +47,9 @@ class PartitionSpec:
     """Most bits per second from the uplink; 0 for as many as `rate`."""
     owner: tuple[str, ...] = ()
     """KEY=VALUE of whoever manages it, as a container runtime does; a file leaves it alone then."""
+    handover: bool = False
+    """Its interface is made bare in `netns`, for somebody else who moves it to its place, names it and gives it its
+    addresses, as Docker does. What it has there becomes the `netns`, `ifname` and `gateways` of the partition."""
 
     @property
     def netns_path(self) -> str:
@@ -87,6 +90,7 @@ class PartitionSpec:
             rate=data.get("rate"),
             rate_in=data.get("rate_in"),
             owner=data.get("owner"),
+            handover=data.get("handover"),
         )
 
     def effective_mtu(self, nic_mtu: int | None) -> int:
@@ -147,6 +151,11 @@ def check_mtu(mtu: object, has_ipv6: bool = False) -> int:
         why = " with IPv6 addresses" if has_ipv6 else ""
         raise Invalid(f"the MTU must be {low} to {MTU_MAX}{why}, not {mtu}")
     return mtu
+
+
+def is_ifname(name: str) -> bool:
+    """Whether a partition's interface can have this name."""
+    return name not in _RESERVED_IFNAMES and _IFNAME.fullmatch(name) is not None
 
 
 def check_ifname(name: object) -> str:
@@ -289,6 +298,7 @@ def make_partition(
     rate: object = None,
     rate_in: object = None,
     owner: object = None,
+    handover: object = None,
 ) -> PartitionSpec:
     """A PartitionSpec from a user's words; Invalid tells which one is wrong."""
     if addresses is not None and not isinstance(addresses, list | tuple):
@@ -299,6 +309,10 @@ def make_partition(
     if len({address.ip for address in parsed}) != len(parsed):
         raise Invalid("an address is given twice")
     has_ipv6 = any(address.version == 6 for address in parsed)
+    if handover not in (None, True, False):
+        raise Invalid(f"handover must be true or false, not {handover!r}")
+    if handover and netns is None:
+        raise Invalid("an interface can be handed over only from a namespace that is named")
     return PartitionSpec(
         name=check_name(name),
         addresses=tuple(str(address) for address in parsed),
@@ -310,6 +324,7 @@ def make_partition(
         rate=check_rate(rate) if rate is not None else 0,
         rate_in=check_rate(rate_in) if rate_in is not None else 0,
         owner=check_owner(owner),
+        handover=bool(handover),
     )
 
 

@@ -97,6 +97,7 @@ FIXED_WORDS = {
     "ifname": "interface name",
     "netns": "namespace",
     "owner": "owner",
+    "handover": "handover",
 }
 """What of a partition that runs stays as it is, as users call it."""
 

@@ -203,8 +203,11 @@ def test_a_subnet_that_is_used_up_leaves_the_last_one_open() -> None:
 
 
 def test_each_property_of_a_partition_can_be_declared_and_changed() -> None:
-    """One that the planner does not compare would be applied to new partitions alone. A file's own have no owner."""
-    properties = set(PartitionSpec("web").to_json()) - {"name", "owner"}
+    """One that the planner does not compare would be applied to new partitions alone.
+
+    No file declares an owner or a handover.
+    """
+    properties = set(PartitionSpec("web").to_json()) - {"name", "owner", "handover"}
     assert properties == {*LIVE_FIELDS, *FIXED_FIELDS}
     assert properties == set(PARTITION_KEYS) - {"publish"}  # published ports are the uplink's
 

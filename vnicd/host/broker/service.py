@@ -105,7 +105,7 @@ class BrokerService:
 
     def _present(self) -> Iterator[Port]:
         """The partitions that have their interface, and are to keep it; not in a namespace that we alone would hold."""
-        return (port for port in self.ports if port.tap >= 0 and port.is_member and not port.is_vacant)
+        return (port for port in self.ports if port.tap >= 0 and port.is_member and port.has_programs)
 
     # --------------------------------------------------------------------------------------- telling
 

@@ -114,7 +114,7 @@ class NamesService:
             return
         for where in helper.served.keys() - found:
             helper.send({"op": "stop", "id": helper.served.pop(where)})
-        members = [port.spec for port in self.ports if port.is_member and not port.is_vacant]
+        members = [port.spec for port in self.ports if port.is_member and port.has_programs]
         self._tell(helper, {spec.name: tuple(map(host, spec.addresses)) for spec in members})
         self.refused = {where: told for where, told in self.refused.items() if where in found}
         for where in found.keys() - helper.served:

@@ -173,7 +173,7 @@ class DriftWatch:
         pids = {port.number: port.pid for port in ports if port.pid}
         try:
             for port in ports:
-                if name := tap.name_of(port.tap):
+                if (name := tap.name_of(port.tap)) and not _is_moving(port):
                     stops[port.number], names[port.number] = tap.namespace(port.tap), name
             work = asyncio.get_running_loop().run_in_executor(self.thread, _tour, stops, names, pids)
         except BaseException:
@@ -208,7 +208,7 @@ class DriftWatch:
 
     def _drift(self, port: Port, now: Seen | None) -> list[Drift]:
         """What is otherwise than declared; nothing while somebody is changing it."""
-        if now is None or not port.is_member or port.lock.locked():
+        if now is None or not port.is_member or port.is_under_way or port.lock.locked():
             return []
         return drift(port.spec, port.following.mtu if self.mtu_is_known(port) else None, now)
 
@@ -259,6 +259,11 @@ class DriftWatch:
                 log.warning("partition %s %s: %s%s", port.spec.name, each.text, word, again)
         port.was_mended(len(outcome.mended))
         watched.dropped = watched.dropped and bool(outcome.refused)
+
+
+def _is_moving(port: Port) -> bool:
+    """Whether somebody is about to move an interface that was handed over: what it has meanwhile is no matter."""
+    return port.spec.handover and (port.home is None or not tap.is_at_home(port.tap, port.home))
 
 
 def _tour(

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from vnicd.errors import EXHAUSTED, Busy, Exists, NoNamespace
-from vnicd.host.partitions import tenants
+from vnicd.errors import Busy, Exists, NoNamespace, VnicdError
+from vnicd.host.partitions.attached import tenants
 from vnicd.host.ports.port import Following, Location
 from vnicd.kernel import interface, netns, readdress, tap, vnic
 from vnicd.kernel.netns import Home
@@ -170,7 +170,8 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
     """The fd of the partition's TAP, configured; an interface that is there already is only taken if `adopt`.
 
     In a namespace of ours it is marked with `sign` as that is. Of somebody else's nothing is held: the TAP is made in
-    the namespace behind the descriptor `nursery()`, and one that is there already is made anew.
+    the namespace behind the descriptor `nursery()`, and one that is there already is made anew. One that is to be
+    handed over gets its addresses from who takes it.
     """
     spec = place.spec
 
@@ -189,9 +190,16 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
 
     def configured(fd: int, work: Callable[[], None]) -> int:
         try:
-            work()
-        except BaseException:
-            tap.let_go(fd)  # not by its name: that takes descriptors, of which there may be too few
+            if place.is_under_way:
+                interface.prepare(spec.ifname, spec.mac, mtu)
+                return fd
+            interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
+            vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
+            if spec.owns_netns:
+                interface.set_alias(spec.ifname, sign)
+        except (VnicdError, OSError):
+            interface.delete(spec.ifname)
+            os.close(fd)
             raise
         return fd
 

@@ -330,9 +330,16 @@ def _is_returning(fds: list[int]) -> bool:
 def _open_brought(port: Port, fds: list[int]) -> tuple[Region | None, str]:
     """The counters that a daemon brings back, or why we can't work with them and its TAP."""
     where = port.home.identity if port.home is not None else netns.identity(port.spec.netns_path)
-    if where is not None and tap.whereabouts(fds[0]) != where:  # we would change what has its name there
+    is_elsewhere = where is not None and tap.whereabouts(fds[0]) != where
+    # We would change what has its name there. One that is handed over may have been moved while nobody looked.
+    if is_elsewhere and not port.is_under_way and not _is_back(port, fds[0]):
         return None, "has brought a foreign interface"
     try:
         return counters.open_shared(os.dup(fds[1])), ""
     except Refused as error:
         return None, f"is of another version: {error}"
+
+
+def _is_back(port: Port, fd: int) -> bool:
+    """Whether an interface that was handed over is where it was made."""
+    return port.birthplace is not None and tap.is_at_home(fd, port.birthplace)

@@ -43,6 +43,8 @@ class Location:
     """The TAP, -1 when we do not have it in hand."""
     home: Home | None = None
     """Of a partition in a namespace of somebody else: that namespace, wherever the path leads by now."""
+    is_under_way: bool = False
+    """Somebody else has yet to move the interface to its place, and gives it its addresses there."""
 
 
 class PortState(Enum):
@@ -120,6 +122,8 @@ class Port:
     """What tells that from all others; None for one of ours."""
     is_vacant: bool = False
     """Nobody is in it and no path leads to it: nothing of ours may keep it alive."""
+    birthplace: Home | None = None
+    """Of an interface that is handed over: where it was made."""
 
     # What a look has found (host/partitions/drift.py): the drift watch.
     seen: Seen | None = None
@@ -270,10 +274,23 @@ class Port:
 
     @property
     def location(self) -> Location:
-        return Location(self.spec, self.tap, self.home)
+        return Location(self.spec, self.tap, self.home, self.is_under_way)
 
     def moves_in(self, home: Home | None) -> None:
+        """Its interface is in this namespace from now on. One that is handed over was made in its first."""
         self.home = home
+        if self.spec.handover and self.birthplace is None:
+            self.birthplace = home
+
+    @property
+    def is_under_way(self) -> bool:
+        """Its interface is handed over, and was not moved to its place yet, or was moved back."""
+        return self.spec.handover and self.home == self.birthplace
+
+    @property
+    def has_programs(self) -> bool:
+        """Whether its namespace is one whose programs are to be served: it is in use, and not where it was made."""
+        return not self.is_vacant and not self.is_under_way
 
     def found_vacant(self, vacant: bool) -> None:
         self.is_vacant = vacant
@@ -305,7 +322,15 @@ class Port:
 
     @property
     def saved(self) -> Saved:
-        return Saved(self.spec, self.number, not self.is_member, self.pid, self.started, self.home)
+        return Saved(
+            self.spec,
+            self.number,
+            not self.is_member,
+            self.pid,
+            self.started,
+            self.home,
+            self.birthplace,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -325,6 +350,7 @@ class Port:
             "netns_owned": self.spec.owns_netns,
             "owner": self.spec.to_json()["owner"],
             "netns_inode": self.home.inode if self.home is not None else None,
+            "handover": ("waiting" if self.is_under_way else "done") if self.spec.handover else None,
             "page_size": self.page_size or None,
             "generation": self.generation,
             "restarts": self.restarts,

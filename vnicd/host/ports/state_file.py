@@ -35,6 +35,8 @@ class Saved:
     """With the pid it names the partition daemon for certain (kernel/process.py)."""
     home: Home | None = None
     """The namespace of somebody else that it is in; None in a state of a version that did not know it."""
+    birthplace: Home | None = None
+    """Of an interface that is handed over: the namespace in which it was made."""
 
 
 def save(
@@ -93,15 +95,15 @@ def has_units(path: Path) -> bool:
 
 def restore(item: dict[str, Any]) -> Saved:
     """One partition from its JSON; some error that load() knows when it is damaged."""
-    home = item.get("home")
+    homes = {key: item.get(key) for key in ("home", "birthplace")}
     saved = Saved(
         **{
             **item,
             "spec": PartitionSpec.from_json(item["spec"]),
-            "home": Home(*home) if home is not None else None,
+            **{key: Home(*home) if home is not None else None for key, home in homes.items()},
         }
     )
-    numbers = (saved.port, saved.pid, saved.started, *(saved.home or ()))
+    numbers = (saved.port, saved.pid, saved.started, *(saved.home or ()), *(saved.birthplace or ()))
     if any(type(number) is not int for number in numbers) or type(saved.unfinished) is not bool:
         raise ValueError(f"partition {saved.spec.name} has a number that is none")
     if not 0 < saved.port < MAX_PORTS or not 0 <= saved.pid <= PID_MAX or saved.started < 0:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vnicd.host.partitions import tenants
+from vnicd.host.partitions.attached import tenants
 from vnicd.host.ports.port import Port, Ports, PortState
 from vnicd.kernel import netns, tap
 from vnicd.kernel.netns import Identity

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vnicd.host.partitions import tenants
-from vnicd.host.partitions.tenants import Tenancy
+from vnicd.host.partitions.attached import tenants
+from vnicd.host.partitions.attached.tenants import Tenancy
 from vnicd.kernel import netns
 
 HERE = netns.identity("/proc/self/ns/net")

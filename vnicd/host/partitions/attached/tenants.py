@@ -59,6 +59,12 @@ def paths(namespace: Identity) -> Iterator[str]:
     yield from (path for identity, path in _names() if identity == namespace)
 
 
+def best_path(namespace: Identity) -> str:
+    """The path by which a user knows a namespace: a name of it, or else one of its processes; empty without any."""
+    named = (path for identity, path in _names() if identity == namespace)
+    return next(named, "") or next(paths(namespace), "")
+
+
 def _names() -> Iterator[tuple[Identity, str]]:
     """All mounted namespaces with their mount points; OSError when there is no descriptor to look with.
 

@@ -1,0 +1,1 @@
+"""What becomes of partitions in namespaces of somebody else."""

@@ -1,0 +1,1 @@
+"""Partitions in namespaces of somebody else, such as those of containers."""
