@@ -19,6 +19,7 @@ USAGE = """Usage: vnicd host [--config FILE] [--hugepages auto|require|never] [-
                   [--log-level debug|info|warning|error] [--names on|local|off] [--units]
        vnicd partition NAME[@NETWORK]
        vnicd names
+       vnicd docker [--socket FILE] [--state FILE]
        vnicd check [--json]
        vnicd orphans
        vnicd trace NAME
@@ -31,6 +32,8 @@ host       the hosting daemon of the fabric in VNICD_RUNTIME_DIR (default /run/v
            partition daemons are systemd units, vnicd-partition@NAME.service
 partition  the daemon of one partition; the hosting daemon starts it; NETWORK is one beside the fabric's
 names      tells partitions each other's addresses; the hosting daemon starts it
+docker     the network driver `vnicd` of Docker, on the socket FILE (default /run/docker/plugins/vnicd.sock); it
+           remembers Docker's networks in the file of --state (default /var/lib/vnicd/docker.json)
 check      what this machine offers, as `vnicctl doctor` shows it
 orphans    what the fabric has made and forgotten, as JSON; `vnicctl doctor` shows it
 logs       where the daemon of a partition, or `host`, logs, as JSON; `vnicctl logs` shows it
@@ -39,7 +42,7 @@ teardown   remove what a fabric without a hosting daemon has left
 
 People use vnicctl."""
 
-COMMANDS = ("host", "partition", "names", "check", "orphans", "trace", "logs", "teardown")
+COMMANDS = ("host", "partition", "names", "docker", "check", "orphans", "trace", "logs", "teardown")
 
 
 def main() -> None:
@@ -71,7 +74,7 @@ def run(words: list[str]) -> int:
 
 def carry_out(words: list[str]) -> int:
     command, rest = (words[0], words[1:]) if words else ("", [])
-    if (command, len(rest)) in (("partition", 1), ("names", 0)):
+    if (command, len(rest)) in (("partition", 1), ("names", 0)) or command == "docker":
         return serve(command, rest)
     if command == "host":
         return run_host(rest)
@@ -102,7 +105,9 @@ def tear_down() -> int:
 
 
 def serve(command: str, words: list[str]) -> int:
-    """Be a process that the hosting daemon has started; the exit code."""
+    """Be a process that the hosting daemon has started, or the driver for Docker; the exit code."""
+    if command == "docker":
+        return serve_docker(words)
     if command == "names":
         from vnicd.names.main import main as serve_names
 
@@ -114,6 +119,18 @@ def serve(command: str, words: list[str]) -> int:
     if network:
         os.environ["VNICD_RUNTIME_DIR"] = str(Paths.from_environment().of_network(network).root)
     return serve_partition(name)
+
+
+def serve_docker(words: list[str]) -> int:
+    from pathlib import Path
+
+    if len(words) % 2 or any(word not in ("--socket", "--state") for word in words[::2]):
+        print(USAGE, file=sys.stderr)
+        return 2
+    from vnicd.docker.main import main as serve
+
+    given = {word: Path(value) for word, value in zip(words[::2], words[1::2], strict=True)}
+    return serve(given.get("--socket"), given.get("--state"))
 
 
 def print_document(command: str, words: list[str]) -> None:

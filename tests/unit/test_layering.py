@@ -26,7 +26,7 @@ LAYERS = (
     {"vnicd.host.links"},
     {"vnicd.host.partitions", "vnicd.host.broker", "vnicd.host.control"},
     {"vnicd.host.uplink", "vnicd.host.names"},
-    {"vnicd.host", "vnicd.partition", "vnicd.names", "vnicd.check"},
+    {"vnicd.host", "vnicd.partition", "vnicd.names", "vnicd.docker", "vnicd.check"},
     {"vnicd.__main__"},
 )
 """Packages, lowest layer first. A module imports from its own package, or from one of a layer below."""

@@ -1,0 +1,1 @@
+"""`vnicd docker`: vnicd as a network driver of Docker."""
