@@ -14,6 +14,7 @@ PACKAGES = {
     "ctr": "containerd",
     "dockerd": "docker.io",
     "docker": "docker.io",
+    "docker-compose": "docker-compose",
     "runc": "runc",
     "iptables": "iptables",
     "busybox": "busybox-static",
