@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
-from vnicd.config import make_options
+from vnicd.config import Options, make_options
 from vnicd.spec.fabric_file import Declared
 from vnicd.spec.partition import PartitionSpec, make_partition
 from vnicd.spec.uplink import UplinkSpec, make_uplink
@@ -12,12 +14,20 @@ from vnicd.spec.uplink import UplinkSpec, make_uplink
 NAMES = ("web", "db", "a.b", "7_x-")
 POOL = [f"10.78.0.{n}/24" for n in range(1, 6)] + [f"fd78::{n}/64" for n in range(1, 5)] + ["10.9.0.1/16"]
 
-options = st.builds(
-    make_options,
-    st.sampled_from(["auto", "require", "never"]),
-    st.floats(0.1, 86400),
-    st.integers(0, 1000),
-)
+POOLS = (((), ()), (("10.78.0.0/29", "fd78::/64"), ("10.78.0.6",)), (("10.9.0.0/16",), ()))
+"""Subnets and gateways of a network."""
+
+
+@st.composite
+def options(draw: st.DrawFn) -> Options:
+    chosen = make_options(
+        draw(st.sampled_from(["auto", "require", "never"])),
+        draw(st.floats(0.1, 86400)),
+        draw(st.integers(0, 1000)),
+    )
+    subnets, gateways = draw(st.sampled_from(POOLS))
+    labels = draw(st.sampled_from([(), ("app=shop", "b=ü x")]))
+    return replace(chosen, subnets=subnets, gateways=gateways, labels=labels)
 
 
 @st.composite
@@ -80,4 +90,4 @@ def fabrics(draw: st.DrawFn) -> Declared:
     uplink = draw(st.none() | uplinks())
     bare = {(name, "addresses") for name, spec in specs.items() if not spec.addresses and draw(st.booleans())}
     bare |= {(name, "gateways") for name, spec in specs.items() if not spec.gateways and draw(st.booleans())}
-    return Declared(draw(options), uplink, specs, frozenset(bare))
+    return Declared(draw(options()), uplink, specs, frozenset(bare))
