@@ -157,6 +157,16 @@ def forwards(interface: str) -> bool:
     return path.exists() and path.read_text().strip() != "0" and _noted(interface, path) != "0"
 
 
+def machine_forwards(interface: str) -> bool:
+    """Whether the machine would forward packets, of IPv4 or IPv6, that come in by an interface, or by all others."""
+    paths = [
+        *(CONF / "ipv4/conf" / name / "forwarding" for name in ("all", interface)),
+        WHOLE_MACHINE,
+        _alone(interface),
+    ]
+    return any(path.exists() and path.read_text().strip() != "0" for path in paths)
+
+
 def _noted(interface: str, path: Path) -> str:
     """What a setting was before vnicd changed it; empty if it has not."""
     try:

@@ -1,4 +1,5 @@
-"""The nftables scripts of an uplink: masquerade and published ports in nat mode, no second delivery in shared mode.
+"""The nftables scripts of an uplink: masquerade and published ports in nat mode, no second delivery in shared mode, and
+no way through the machine in mode none.
 
 All rules are in a table of vnicd's own, which each script makes anew in one transaction; nothing else of the machine's
 rules is touched. A verdict of ours does not overrule another table's: a machine whose own rules drop forwarded packets
@@ -82,6 +83,13 @@ def ruleset(
         ],
     }
     return _script("inet", table, chains)
+
+
+def fence(table: str, vnic: str) -> str:
+    """The script for mode none on a machine that forwards: nothing passes it from or to `vnic`, port 0's interface."""
+    inside = _quoted(vnic)
+    rules = [f"iifname {inside} oifname != {inside} drop", f"oifname {inside} iifname != {inside} drop"]
+    return _script("inet", table, {"forward": ["type filter hook forward priority 0", *rules]})
 
 
 def bypass(table: str, nic: str, addresses: Iterable[str]) -> str:

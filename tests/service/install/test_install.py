@@ -124,6 +124,8 @@ def test_what_was_broken_off_is_taken_up(fresh: Service, wheels: Path) -> None:
 def test_uninstalling_leaves_nothing(fresh: Service, before: dict[str, object]) -> None:
     fresh.settle()
     assert fresh.units() == {HOST: "active", unit("blue"): "active", unit("green"): "active"}
+    fresh.cli("network", "add", "side", "--uplink", "internal", "--subnet", "10.88.0.0/24")
+    fresh.cli("--network", "side", "partition", "add", "job")
     assert "nft" in fresh.container.run(["sh", "-c", "nft list tables | sed 's/^table/nft/'"]).stdout
     fresh.install("--uninstall")
     with suppress(AssertionError):

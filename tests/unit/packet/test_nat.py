@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vnicd.errors import Invalid
-from vnicd.packet.nft_rules import Datagrams, bypass, datagrams, needs_loopback, removal, ruleset
+from vnicd.packet.nft_rules import Datagrams, bypass, datagrams, fence, needs_loopback, removal, ruleset
 from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 PARTITIONS = {
@@ -118,6 +118,15 @@ def test_bypass() -> None:
         "ip6 daddr { fd00::5 } drop",
     ]
     assert chain(bypass("vnicd", "eth1", []), "ingress") == []
+
+
+def test_nothing_passes_a_fence() -> None:
+    text = fence("vnicd_1", "vnicd3")
+    assert chain(text, "forward") == [
+        'iifname "vnicd3" oifname != "vnicd3" drop',
+        'oifname "vnicd3" iifname != "vnicd3" drop',
+    ]
+    assert text.startswith(removal("vnicd_1", ["inet"]))
 
 
 def test_removal() -> None:

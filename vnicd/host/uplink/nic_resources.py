@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from vnicd.errors import VnicdError
 from vnicd.kernel import nic, packet_socket, tap, vnic
 from vnicd.kernel.firewall import conntrack, nftables
-from vnicd.kernel.forwarding import Forwarding, Loopback, forwards, settle
+from vnicd.kernel.forwarding import Forwarding, Loopback, forwards, machine_forwards, settle
 from vnicd.kernel.interface import index_of
 from vnicd.kernel.nic import Facts
 from vnicd.packet import announcement, fanout_filter, nft_rules
@@ -91,6 +91,8 @@ class NicResources:
     """Of the firewall table that the script has made."""
     listed: str = ""
     """That table as the script makes it; empty while that is not known for sure."""
+    is_open: bool = False
+    """Whether there should be rules in mode none, but there can be none."""
     datagrams: frozenset[Datagrams] = frozenset()
     """Published UDP ports that the table has rules for."""
     blockers: tuple[Blocker, ...] = ()
@@ -124,7 +126,9 @@ class NicResources:
             self._close_sockets()
         else:
             self._open_sockets(wanted, facts)
-        stands += self._load_firewall(wanted, facts)
+        stands += (
+            self._load_fence(wanted) if wanted.spec.mode == "none" else self._load_firewall(wanted, facts)
+        )
         stands += self._forward(wanted, facts)
         self._look_for_blockers(wanted, facts)
         self.repaired = tuple(each for each in self.lacked if each in self.stood)
@@ -238,6 +242,21 @@ class NicResources:
         self.sockets, self.memberships, self.bound, self.program = [], set(), (0, False), b""
         self.announced = set()
 
+    def _load_fence(self, wanted: Wanted) -> list[str]:
+        """In mode none there is a fabric without firewall rules, too, where there can be none."""
+        try:
+            stands = self._load_firewall(wanted, None)
+        except (VnicdError, OSError) as error:
+            if not self.is_open:
+                log.warning(
+                    "the machine forwards packets, of partitions too, as no rules can be made: %s", error
+                )
+            self.is_open = True
+            self.script = self.family = self.listed = ""
+            return []
+        self.is_open = False
+        return stands
+
     def _load_firewall(self, wanted: Wanted, facts: Facts | None) -> list[str]:
         family, script = self._rules(wanted, facts)
         if self.script and self.family != family:
@@ -277,6 +296,8 @@ class NicResources:
             return "inet", nft_rules.ruleset(self.table, self.ifname, spec.nic, spec, by_name, is_router)
         if spec.mode == "shared" and facts is not None:  # its chain goes with the NIC
             return "netdev", nft_rules.bypass(self.table, facts.name, list(wanted.hosts))
+        if spec.mode == "none" and machine_forwards(self.ifname):
+            return "inet", nft_rules.fence(self.table, self.ifname)
         return "", ""
 
     def _by_name(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
