@@ -93,6 +93,8 @@ class NicResources:
     """That table as the script makes it; empty while that is not known for sure."""
     is_open: bool = False
     """Whether there should be rules in mode none, but there can be none."""
+    has_opened_loopback: bool = False
+    """Whether we have let packets from 127.0.0.0/8 go to port 0's interface."""
     datagrams: frozenset[Datagrams] = frozenset()
     """Published UDP ports that the table has rules for."""
     blockers: tuple[Blocker, ...] = ()
@@ -271,9 +273,15 @@ class NicResources:
                 self.shut_loopback()
             is_whole = self._load_table(family, script, wanted, is_whole)
         if wanted.spec.mode == "nat":
-            needed = nft_rules.needs_loopback(wanted.spec, self._by_name(wanted))
-            Loopback(self.ifname).allow(needed and is_whole)
+            self._open_loopback(nft_rules.needs_loopback(wanted.spec, self._by_name(wanted)), is_whole)
         return [item]
+
+    def _open_loopback(self, needed: bool, is_whole: bool) -> None:
+        """What another has opened stays so while our rules hold: CNI's portmap does it for ports of containers."""
+        if is_whole and not needed and not self.has_opened_loopback:
+            return
+        self.has_opened_loopback = needed and is_whole
+        Loopback(self.ifname).allow(self.has_opened_loopback)
 
     def _load_table(self, family: str, script: str, wanted: Wanted, was_whole: bool) -> bool:
         """Whether the table is now as the script makes it. If not, the news of this load lead to the next look."""
