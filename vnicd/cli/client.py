@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vnicd.cli.errors import os_reason
-from vnicd.config import Paths, has_service, start_command
+from vnicd.config import Paths, service_of, start_command
 from vnicd.errors import NotFound, NotRunning, TimedOut, VnicdError
 from vnicd.protocol.control import DEFAULT_TIMEOUT, Client
 
@@ -29,8 +29,8 @@ def call(method: str, params: dict[str, Any] | None = None, timeout: float = DEF
         error.hint = error.hint.replace(UP, start_command(paths.root))
         raise
     except TimedOut as error:
-        if has_service(paths.root):
-            error.hint = "see: systemctl status vnicd, and vnicctl doctor"
+        if service := service_of(paths.root):
+            error.hint = f"see: systemctl status {service.removesuffix('.service')}, and vnicctl doctor"
         raise
     except NotFound as error:
         error.hint = _hint(path, params or {}) or error.hint

@@ -106,5 +106,8 @@ def _no_such_option(error: click.NoSuchOption, context: click.Context) -> tuple[
     name, alike = error.option_name, sorted(error.possibilities or ())
     if name == "--json" and context.parent is None:
         return "--json stands behind the command", f"as in: {context.command_path} status --json"
+    if name == "--network" and context.parent is not None:
+        root, command = context.find_root().command_path, context.command_path.partition(" ")[2]
+        return "--network stands before the command", f"as in: {root} --network NAME {command}"
     hint = f"did you mean {' or '.join(alike)}?" if alike else f"try: {context.command_path} --help"
     return f"no such option {name}", hint

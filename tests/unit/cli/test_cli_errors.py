@@ -109,6 +109,10 @@ def test_bad_words_are_refused_without_asking_the_host(
         (["partition", "add"], "missing argument 'NAME'; try: vnicctl partition add --help"),
         (["status", "blue"], "got unexpected extra argument (blue); try: vnicctl status --help"),
         (["status", "--yaml"], "no such option --yaml; try: vnicctl status --help"),
+        (
+            ["partition", "list", "--network", "fast"],
+            "--network stands before the command; as in: vnicctl --network NAME partition list",
+        ),
         (["status", "--jso"], "no such option --jso; did you mean --json?"),
         (["status", "--format", "{name"], "--format: expected '}' before end of string; try: vnicctl status"),
         (["partition", "ls", "-q", "--format", "{name}"], "--json, --format and --quiet exclude each other"),

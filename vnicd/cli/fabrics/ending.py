@@ -29,7 +29,7 @@ def remove(name: str, force: bool = False) -> None:
         raise Invalid("the network default is there always", "to end it: vnicctl down")
     with locked():
         paths = paths_of(name)
-        if (there := partitions(paths)) and not force:
+        if not force and (there := partitions(paths)):
             what = "partition" if len(there) == 1 else "partitions"
             raise Busy(
                 f"the network {name} has the {what} {_listed(there)}",
