@@ -41,6 +41,7 @@ def test_add_sends_checked_words(host: FakeHost, capsys: pytest.CaptureFixture[s
         "rate": None,
         "rate_in": None,
         "owner": {},
+        "handover": False,
     }
     assert capsys.readouterr().out == "blue: vnic0 in namespace blue, 02:00:00:00:00:01, MTU 1500\n"
 
