@@ -49,6 +49,8 @@ def add(spec: NetworkSpec) -> None:
         if spec.name in names():
             raise Exists(f"the network {spec.name} exists already")
         paths = default.of_network(spec.name)
+        with inside(paths):
+            Paths.from_environment()  # or its sockets would have too long a name
         whole = _completed(spec, default)
         _write(paths, whole.declared())
         try:
@@ -87,8 +89,9 @@ def _write(paths: Paths, what: Declared) -> None:
     except FileExistsError as error:
         raise Exists(f"there is a file {path} already") from error
     except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        for remove in (path.unlink, paths.root.rmdir):
+            with contextlib.suppress(OSError):
+                remove()
         raise Resources(f"{path} can't be written: {error.strerror}") from error
 
 
