@@ -1,0 +1,1 @@
+"""vnicctl within the test's process, against a hosting daemon that pretends."""
