@@ -15,13 +15,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from vnicd.docker import naming, own_networks, wire
 from vnicd.docker.fabrics import Fabrics
 from vnicd.docker.networks import DockerNetwork, Networks
 from vnicd.docker.wire import EndpointCall, NetworkCall, PortCall
-from vnicd.errors import Busy, Exists, Invalid, NotFound, NotRunning, VnicdError
+from vnicd.errors import Busy, Exists, Invalid, NotFound, NotRunning, Taken, VnicdError
 from vnicd.spec.partition import check_mtu, check_rate
 
 log = logging.getLogger(__name__)
@@ -137,11 +138,32 @@ class Driver:
         }
         try:
             return self.fabrics.call(network.network, "partition.add", params)
+        except Taken:
+            if not self._make_way(network, endpoint):
+                raise
+            return self.fabrics.call(network.network, "partition.add", params)
         except Exists:
             found = self.fabrics.call(network.network, "partition.show", {"name": name})
             if not naming.is_of(found, endpoint.ident):
                 raise
             return found
+
+    def _make_way(self, network: DockerNetwork, endpoint: EndpointCall) -> bool:
+        """Remove partitions of this Docker network that have an address which Docker gives to this endpoint, if any.
+
+        Docker gives it once. It does not tell of an endpoint that is no more if it got no answer when it made that.
+        """
+        is_removed = False
+        wanted = {ipaddress.ip_interface(address).ip for address in endpoint.addresses}
+        for each in self.fabrics.call(network.network, "partition.list")["partitions"]:
+            ident = (each["owner"] or {}).get(naming.OWNER_ENDPOINT, "")
+            is_other = naming.is_in(each, network.ident) and ident != endpoint.ident
+            if is_other and wanted & {ipaddress.ip_interface(text).ip for text in each["addresses"]}:
+                log.warning("endpoint %s was left, and is removed", ident[:12])
+                with suppress(NotFound):
+                    self._remove(network, ident)
+                is_removed = True
+        return is_removed
 
     def _outer_gateways(self, network: DockerNetwork, endpoint: EndpointCall) -> list[str]:
         """Those of the network that the uplink leads to; in nat mode the hosting daemon knows its own."""

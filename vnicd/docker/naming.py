@@ -43,6 +43,11 @@ def owner(network: str, endpoint: str) -> dict[str, str]:
     return {OWNER_NETWORK: network, OWNER_ENDPOINT: endpoint}
 
 
+def is_in(partition: dict[str, Any], network: str) -> bool:
+    """Whether a partition is an endpoint of a Docker network."""
+    return (partition.get("owner") or {}).get(OWNER_NETWORK) == network
+
+
 def is_of(partition: dict[str, Any], endpoint: str) -> bool:
     """Whether a partition, as the hosting daemon shows it, is that of an endpoint."""
     return (partition.get("owner") or {}).get(OWNER_ENDPOINT) == endpoint

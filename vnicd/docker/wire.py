@@ -163,6 +163,10 @@ def _number(call: Mapping[str, Any], key: str) -> int:
 
 def _ident(call: Mapping[str, Any], key: str) -> str:
     """Docker makes these of 64 hexadecimal digits."""
+    if not call:
+        raise Invalid(
+            "the call is empty, as Docker's second try is when the driver has ended meanwhile", "run it again"
+        )
     found = _text(call, key)
     if not 12 <= len(found) <= 128 or not all(char in "0123456789abcdef" for char in found):
         raise Invalid(f"{key} of the call is none")

@@ -15,7 +15,7 @@ from vnicd.docker.driver import Driver
 from vnicd.docker.fabrics import Fabrics
 from vnicd.docker.networks import Networks
 from vnicd.docker.wire import PortCall
-from vnicd.errors import Busy, Exists, Invalid, NotFound, NotRunning, VnicdError
+from vnicd.errors import Busy, Exists, Invalid, NotFound, NotRunning, Taken, VnicdError
 
 CALLER = 4711
 NAME = naming.partition(ENDPOINT)
@@ -51,6 +51,9 @@ class FakeFabrics(Fabrics):
     def partition_add(self, name: str, **words: Any) -> Any:
         if name in self.partitions:
             raise Exists(f"the partition {name} exists already")
+        taken = {text for each in self.partitions.values() for text in each["addresses"]}
+        if taken & set(words["addresses"]):
+            raise Taken("the address belongs to another partition")
         self.partitions[name] = {"name": name, **words}
         self.partitions[name]["addresses"] = words["addresses"] or ["10.89.0.9/24", "fd89::9/64"]
         self.partitions[name]["gateways"] = words["gateways"] or self.gateways
@@ -60,6 +63,9 @@ class FakeFabrics(Fabrics):
         if name not in self.partitions:
             raise NotFound(f"there is no partition {name}")
         return self.partitions[name]
+
+    def partition_list(self) -> Any:
+        return {"partitions": list(self.partitions.values())}
 
     def partition_remove(self, name: str) -> Any:
         del self.partitions[name]
@@ -147,6 +153,27 @@ def test_a_partition_of_the_same_name_that_is_not_of_the_endpoint(
         say(driver, "CreateEndpoint", CREATE_ENDPOINT)
     assert say(driver, "DeleteEndpoint", CALL) == {}
     assert NAME in fabrics.partitions
+
+
+def test_an_endpoint_that_docker_has_forgotten_makes_way(driver: Driver, fabrics: FakeFabrics) -> None:
+    """Its answer was lost. What is not Docker's, or has another address, stays."""
+    forgotten, other = "f" * 64, "e" * 64
+    interface = CREATE_ENDPOINT["Interface"]
+    say(driver, "CreateEndpoint", {**CREATE_ENDPOINT, "EndpointID": forgotten})
+    say(
+        driver,
+        "CreateEndpoint",
+        {**CALL, "EndpointID": other, "Interface": {"Address": "10.89.0.3/24"}},
+    )
+    say(driver, "CreateEndpoint", {**CREATE_ENDPOINT, "Interface": interface})
+    assert set(fabrics.partitions) == {NAME, naming.partition(other)}
+    fabrics.partitions["mine"] = {"name": "mine", "addresses": ["10.89.0.4/24"], "owner": {}}
+    with pytest.raises(Taken):
+        say(
+            driver,
+            "CreateEndpoint",
+            {**CALL, "EndpointID": "d" * 64, "Interface": {"Address": "10.89.0.4/24"}},
+        )
 
 
 @pytest.mark.parametrize(

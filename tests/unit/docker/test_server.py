@@ -34,7 +34,7 @@ class FakeDriver:
         if method == "Busy":
             raise Busy("it is in use", "try again")
         if method == "Broken":
-            return {"never": {}["there"]}  # type: ignore[dict-item]
+            raise KeyError("of an error in it")
         if method == "Unknown":
             raise KeyError(method)
         return {"method": method, "call": dict(call), "caller": caller}
