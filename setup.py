@@ -1,8 +1,10 @@
-"""Build of vnicd: one Cython extension module for each .pyx in cext, and the preload library of direct sockets."""
+"""Build of vnicd: a Cython module for each .pyx in cext, the preload library, and the plugin for containers."""
 
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
@@ -79,6 +81,11 @@ def musl_cflags(cc: str) -> list[str]:
     return [*MUSL_CFLAGS, *(MUSL_ARM64_CFLAGS if machine.startswith("aarch64") else [])]
 
 
+PLUGIN = "libexec/vnicd-cni"
+# Static: it may be copied into another system, as a container of Kubernetes does with plugins.
+PLUGIN_CFLAGS = [*OWN_CFLAGS, "-Icext/cni"]
+PLUGIN_LDFLAGS = ["-static", "-l:libjansson.a"]  # jansson reads and writes JSON
+
 # The thread sanitizer's own start calls some of the library's functions, before it can follow anything.
 EARLY = (
     "base/",
@@ -91,7 +98,7 @@ EARLY = (
 
 
 class Build(build_ext):
-    """The modules, and the preload library, of plain C, beside the modules."""
+    """The modules, and beside them what is of plain C: the preload library, and the plugin for containers."""
 
     def run(self) -> None:
         if not self.inplace and not SANITIZE:
@@ -101,6 +108,30 @@ class Build(build_ext):
         library = self.get_finalized_command("build_preload")
         library.temp = self.build_temp
         library.build(package, self.force)
+        self.build_plugin(package / PLUGIN)
+
+    def build_plugin(self, program: Path) -> None:
+        """vnicd-cni; not with sanitizers, which nothing static can have."""
+        source = Path("cext/cni")
+        sources = sorted(map(str, source.rglob("*.c")))
+        if not sources or SANITIZE:
+            return
+        made_of = [*source.rglob("*.[ch]"), Path(__file__)]
+        if not self.force and is_newer(program, made_of):
+            return
+        if not Path("/usr/include/jansson.h").exists():
+            print("vnicd-cni, which containers need, is not built: install libjansson-dev", file=sys.stderr)
+            return
+        program.parent.mkdir(parents=True, exist_ok=True)
+        made = program.with_suffix(".new")  # it may run just now
+        compiler = os.environ.get("CC", "gcc").split()
+        self.spawn([*compiler, *PLUGIN_CFLAGS, *sources, "-o", str(made), *PLUGIN_LDFLAGS])
+        made.replace(program)
+
+
+def is_newer(made: Path, made_of: Iterable[Path]) -> bool:
+    """Whether a file is there, and was made after all of these."""
+    return made.exists() and all(path.stat().st_mtime < made.stat().st_mtime for path in made_of)
 
 
 class BuildPreload(Command):
@@ -139,8 +170,7 @@ class BuildPreload(Command):
         source = Path("cext/preload")
         sources = sorted(source.rglob("*.c"))
         made_of = [*sources, *source.rglob("*.h"), *Path("cext/abi").glob("*.h"), Path(__file__)]
-        is_made = library.exists() and all(path.stat().st_mtime < library.stat().st_mtime for path in made_of)
-        if not sources or (is_made and not force):
+        if not sources or (is_newer(library, made_of) and not force):
             return
         compiler, cflags = cc.split(), [*LIBRARY_CFLAGS, *(musl_cflags(cc) if musl else [])]
         built = Path(self.temp, f"preload-{libc}-{Path(compiler[0]).name}")

@@ -106,7 +106,9 @@ def read_by_python(folder: str) -> set[str]:
 
 def read_by_library() -> set[str]:
     return {
-        name for source in sources("cext", ".c", ".h") for name in re.findall(r'"(VNICD_[A-Z_]+)"', source)
+        name
+        for source in sources("cext/preload", ".c", ".h")
+        for name in re.findall(r'"(VNICD_[A-Z_]+)"', source)
     }
 
 

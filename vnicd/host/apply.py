@@ -126,6 +126,10 @@ class Applier:
         fabric = self.fabric
         specs = {port.spec.name: port.spec for port in self._ports() if not port.spec.owner}
         uplink = fabric.uplink.spec
+        if uplink is not None:
+            others = {port.spec.name for port in self._ports() if port.spec.owner}
+            kept = tuple(each for each in uplink.publish if each.name not in others)
+            uplink = replace(uplink, publish=kept)
         options = replace(fabric.options, units=False)
         pool = pool_of(uplink, options)
         return self._without_default_macs(Declared(options, uplink, specs, left_empty(pool, specs)))

@@ -252,8 +252,8 @@ class Fabric:
         await self.broker_service.follow()
 
     async def set_uplink(self, spec: UplinkSpec, absent: bool = False) -> None:
-        """Use this uplink; what is in its way was looked for before."""
-        await self.change_uplink(lambda _: spec, absent)
+        """Use this uplink, with what partitions with an owner publish; what is in its way was looked for before."""
+        await self.change_uplink(lambda _: self.uplink.with_owned_ports(spec), absent)
 
     async def change_uplink(
         self,
@@ -392,6 +392,8 @@ class Fabric:
         self.supervisor.forget_deaths(port)
         port.removed()
         self.ports.discard(port)
+        if port.spec.owner:  # of others the ports stay published, for a partition of that name which may come
+            self.uplink.publish_no_more(port.spec.name)
         self.uplink.look_again()
         self.log_files.forget(port.spec.name)
         trace_files.remove(self.registrar.traces, port.spec.name)

@@ -13,7 +13,7 @@ from typing import Any
 
 from vnicd import __version__
 from vnicd.config import Options, Paths
-from vnicd.errors import Invalid, NoHugepages, NotPermitted, Resources
+from vnicd.errors import Invalid, NoHugepages, NotFound, NotPermitted, Resources
 from vnicd.host import health, status
 from vnicd.host.apply import Applier
 from vnicd.host.control import access
@@ -28,14 +28,14 @@ from vnicd.process import logs, trace, trace_files
 from vnicd.process.systemd_notify import Notifier
 from vnicd.process.ticks import until_tick
 from vnicd.spec.fabric_file import Declared
-from vnicd.spec.partition import PartitionSpec, make_partition
-from vnicd.spec.plan import LIVE_FIELDS
+from vnicd.spec.partition import PartitionSpec, check_owner, make_partition
+from vnicd.spec.plan import LIVE_FIELDS, OWNED_FIELDS
 from vnicd.spec.uplink import UplinkSpec, make_uplink
 
 log = logging.getLogger(__name__)
 
 SPEC_FIELDS = {field.name for field in fields(PartitionSpec)}
-SET_FIELDS = {"name", *LIVE_FIELDS}
+SET_FIELDS = {"name", *LIVE_FIELDS, *OWNED_FIELDS}
 UPLINK_FIELDS = {field.name for field in fields(UplinkSpec)}
 
 
@@ -274,15 +274,21 @@ class Host:
         unknown = set(params) - SPEC_FIELDS
         if unknown:
             raise Invalid(f"a partition has no {', '.join(sorted(unknown))}")
-        spec = make_partition(**{"name": None, **params})
+        spec = make_partition(**{"name": None, **self.fabric.uplink.with_lengths(params)})
         await self.applier.checker.check_addition(spec)
         port = await self.fabric.add(spec)
         await self.fabric.drift.look_at(port)
         warnings = [": ".join(words) for words in self.fabric.names.warnings(port)]
-        return {**port.to_json(), "warnings": warnings}
+        return {**port.to_json(), "warnings": warnings, "dns": self.fabric.names.dns(port)}
 
     async def _remove(self, params: dict[str, Any]) -> Any:
-        await self.fabric.remove(self.fabric.ports.get(params.get("name")))
+        name, owner = params.get("name"), check_owner(params.get("owner"))
+        if owner and name not in self.fabric.ports.by_name:
+            return {}  # a runtime asks until it is done
+        port = self.fabric.ports.get(name)
+        if not port.spec.is_of(owner):
+            raise NotFound(f"the partition {port.spec.name} belongs to somebody else")
+        await self.fabric.remove(port)
         return {}
 
     async def _restart(self, params: dict[str, Any]) -> Any:
@@ -291,8 +297,9 @@ class Host:
         return port.to_json()
 
     async def _list(self, params: dict[str, Any]) -> Any:
+        owner = check_owner(params.get("owner"))
         await self.fabric.drift.refresh()
-        return {"partitions": [port.to_json() for port in self.fabric.ports]}
+        return {"partitions": [port.to_json() for port in self.fabric.ports if port.spec.is_of(owner)]}
 
     async def _show(self, params: dict[str, Any]) -> Any:
         port = self.fabric.ports.get(params.get("name"))

@@ -50,7 +50,8 @@ class Reconfiguration:
         wanted = replace(port.following, mtu=self.uplink.mtu(new))
         have = port.following if is_known else None
         state = directory.LIVE if port.state is PortState.UP else directory.DOWN
-        if wanted == have and (old.addresses, old.gateways) == (new.addresses, new.gateways):
+        kept = replace(new, rate=old.rate, rate_in=old.rate_in, mtu=old.mtu, aliases=old.aliases)
+        if wanted == have and kept == old:
             relay.announce(port, state)  # peers wait longer for what a rate limit delays
             return
         await kernel(lambda: kernel_ops.reconfigure(old, port.location, wanted, have))

@@ -19,6 +19,7 @@ from vnicd.kernel.interface import (
     disable_detection,
     index_of,
 )
+from vnicd.kernel.vnic import route_words
 from vnicd.spec.partition import Interface
 
 TABLE_MAIN = 254
@@ -59,6 +60,15 @@ def drop_default_routes(ifname: str, gateways: Iterable[str]) -> None:
     with IPRoute() as route:
         for gateway in map(ipaddress.ip_address, gateways):
             words = default_route_words(index, gateway)
+            _attempt(ifname, partial(route.route, "del", table=TABLE_MAIN, **words))
+
+
+def drop_routes(ifname: str, routes: Iterable[str]) -> None:
+    """Remove these routes through `ifname`; no error when there are none."""
+    index = index_of(ifname)
+    with IPRoute() as route:
+        for text in routes:
+            words = route_words(index, text)
             _attempt(ifname, partial(route.route, "del", table=TABLE_MAIN, **words))
 
 

@@ -134,6 +134,26 @@ def add_default_routes(ifname: str, gateways: Iterable[str], addresses: Iterable
                 raise Invalid(f"the gateway {gateway} can't be used: {error.args[-1]}") from error
 
 
+def add_routes(ifname: str, routes: Iterable[str]) -> None:
+    """These routes through `ifname`: NETWORK, or NETWORK via GATEWAY."""
+    with IPRoute() as route:
+        for text in routes:
+            try:
+                route.route("replace", **route_words(_index(ifname), text))
+            except NetlinkError as error:
+                raise Invalid(f"the route {text} can't be used: {error.args[-1]}") from error
+
+
+def route_words(index: int | None, text: str) -> dict[str, Any]:
+    """What netlink calls a route through the interface with this index."""
+    target, _, gateway = text.partition(" via ")
+    network = ipaddress.ip_network(target)
+    words: dict[str, Any] = {"family": family_of(network.network_address), "dst": target, "oif": index}
+    if gateway:
+        return {**words, "gateway": gateway, "flags": RTNH_F_ONLINK}
+    return {**words, "scope": SCOPE_LINK} if network.version == 4 else words
+
+
 def _index(name: str) -> int:
     index = index_of(name)
     if index is None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+
+from vnicd.spec.addresses import host
+from vnicd.spec.partition import PartitionSpec
 
 SERVER = "127.0.0.77"
 """The address, in each partition's namespace, at which its fabric's names are asked for."""
@@ -14,6 +18,17 @@ SUFFIX = "vnicd.internal"
 """Behind a partition's name it makes the full one. Nobody else can have it: .internal is for private use (ICANN)."""
 
 TTL_S = 5
+
+
+def known_names(specs: Collection[PartitionSpec]) -> dict[str, tuple[str, ...]]:
+    """The names of partitions with their addresses. An alias may be that of several, but not another's name."""
+    found = {spec.name: tuple(map(host, spec.addresses)) for spec in specs}
+    aliases: dict[str, list[str]] = {}
+    for spec in specs:
+        for alias in spec.aliases:
+            if alias not in found:
+                aliases.setdefault(alias, []).extend(found[spec.name])
+    return {**found, **{alias: tuple(addresses) for alias, addresses in aliases.items()}}
 
 
 def lo_down(name: str) -> tuple[str, str]:

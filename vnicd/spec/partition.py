@@ -50,6 +50,10 @@ class PartitionSpec:
     handover: bool = False
     """Its interface is made bare in `netns`, for somebody else who moves it to its place, names it and gives it its
     addresses, as Docker does. What it has there becomes the `netns`, `ifname` and `gateways` of the partition."""
+    routes: tuple[str, ...] = ()
+    """More routes through its interface, of one with an owner: 10.0.0.0/8 via 10.77.0.9, or without the gateway."""
+    aliases: tuple[str, ...] = ()
+    """Further names that it is found by, of one with an owner; several partitions may have the same."""
 
     @property
     def netns_path(self) -> str:
@@ -64,6 +68,10 @@ class PartitionSpec:
     def owns_netns(self) -> bool:
         return not self.netns
 
+    def is_of(self, owner: Iterable[str]) -> bool:
+        """Whether all of these words are its owner's."""
+        return set(owner) <= set(self.owner)
+
     def to_json(self) -> dict[str, Any]:
         return {
             **self.__dict__,
@@ -75,6 +83,8 @@ class PartitionSpec:
             "rate": self.rate or None,
             "rate_in": self.rate_in or None,
             "owner": dict(each.split("=", 1) for each in self.owner),
+            "routes": list(self.routes),
+            "aliases": list(self.aliases),
         }
 
     @classmethod
@@ -91,6 +101,8 @@ class PartitionSpec:
             rate_in=data.get("rate_in"),
             owner=data.get("owner"),
             handover=data.get("handover"),
+            routes=data.get("routes"),
+            aliases=data.get("aliases"),
         )
 
     def effective_mtu(self, nic_mtu: int | None) -> int:
@@ -229,6 +241,49 @@ def _reaches(addresses: list[Interface], gateway: ipaddress.IPv4Address | ipaddr
     )
 
 
+MAX_ROUTES = 64
+
+
+def check_routes(words: Iterable[object] | None, addresses: list[Interface]) -> tuple[str, ...]:
+    """Routes as "NETWORK" or "NETWORK via GATEWAY", whose gateways the partition can reach; each once."""
+    if words is not None and not isinstance(words, list | tuple):
+        raise Invalid("routes must be a list")
+    found: dict[str, None] = {}
+    for text in words or ():
+        target, via, gateway = text.partition(" via ") if isinstance(text, str) else ("", "", "")
+        try:
+            network = ipaddress.ip_network(target, strict=False)
+        except ValueError as error:
+            hint = "write it as 10.0.0.0/8 via 10.77.0.9"
+            raise Invalid(f"{text!r} is not a route", hint) from error
+        if network.prefixlen == 0:
+            raise Invalid(f"{target} is the default route", "name its gateway as one of the gateways")
+        (hop,) = check_gateways([gateway], addresses) if via else ("",)
+        if hop and ipaddress.ip_address(hop).version != network.version:
+            raise Invalid(f"the route {text} has a gateway of another IP version")
+        found[f"{network} via {hop}" if hop else str(network)] = None
+    if len(found) > MAX_ROUTES:
+        raise Invalid(f"a partition has at most {MAX_ROUTES} routes, not {len(found)}")
+    return tuple(found)
+
+
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+MAX_ALIASES = 16
+
+
+def check_aliases(words: Iterable[object] | None) -> tuple[str, ...]:
+    """Further names, each once."""
+    if words is not None and not isinstance(words, list | tuple):
+        raise Invalid("aliases must be a list")
+    for text in words or ():
+        if not isinstance(text, str) or not _ALIAS.fullmatch(text):
+            raise Invalid(f"{text!r} is not a name that a partition can be found by")
+    found = tuple(dict.fromkeys(map(str, words or ())))
+    if len(found) > MAX_ALIASES:
+        raise Invalid(f"a partition has at most {MAX_ALIASES} aliases, not {len(found)}")
+    return found
+
+
 _OWNER_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 MAX_OWNER_WORDS, MAX_OWNER_VALUE = 16, 255
 
@@ -299,6 +354,8 @@ def make_partition(
     rate_in: object = None,
     owner: object = None,
     handover: object = None,
+    routes: Iterable[object] | None = None,
+    aliases: Iterable[object] | None = None,
 ) -> PartitionSpec:
     """A PartitionSpec from a user's words; Invalid tells which one is wrong."""
     if addresses is not None and not isinstance(addresses, list | tuple):
@@ -313,6 +370,8 @@ def make_partition(
         raise Invalid(f"handover must be true or false, not {handover!r}")
     if handover and netns is None:
         raise Invalid("an interface can be handed over only from a namespace that is named")
+    if (routes or aliases) and not owner:
+        raise Invalid("routes and aliases are for partitions with an owner", "a file can't declare them")
     return PartitionSpec(
         name=check_name(name),
         addresses=tuple(str(address) for address in parsed),
@@ -325,6 +384,8 @@ def make_partition(
         rate_in=check_rate(rate_in) if rate_in is not None else 0,
         owner=check_owner(owner),
         handover=bool(handover),
+        routes=check_routes(routes, parsed),
+        aliases=check_aliases(aliases),
     )
 
 

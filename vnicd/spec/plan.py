@@ -90,6 +90,9 @@ LIVE_FIELDS = ("addresses", "gateways", "rate", "rate_in", "mtu")
 
 FIXED_FIELDS = ("mac", "ifname", "netns")
 
+OWNED_FIELDS = ("routes", "aliases")
+"""Of a partition with an owner, which no file declares; they can change while it goes on."""
+
 
 FIXED_WORDS = {
     "name": "name",
@@ -108,7 +111,7 @@ def check_live(name: str, words: Iterable[str]) -> None:
         if word in FIXED_WORDS:
             hint = f"make it anew: vnicctl partition remove {name}, then vnicctl partition add {name} ..."
             raise Invalid(f"the {FIXED_WORDS[word]} of a partition that runs can't be changed", hint)
-        if word not in LIVE_FIELDS:
+        if word not in LIVE_FIELDS + OWNED_FIELDS:
             raise Invalid(f"a partition has no {word[:64]}")
 
 

@@ -30,6 +30,15 @@ class Pool:
         used = {ipaddress.ip_interface(text).ip for text in (*taken, *self.reserved)}
         return tuple(_free_address(network, used) for network in self.networks)
 
+    def with_length(self, text: object) -> object:
+        """An address without a prefix length, with that of the subnet it is in; anything else as it is."""
+        try:
+            ip = ipaddress.ip_address(text) if isinstance(text, str) else None
+        except ValueError:
+            return text
+        lengths = [network.prefixlen for network in self.networks if ip is not None and ip in network]
+        return f"{ip}/{lengths[0]}" if lengths else text
+
     def routes(self, addresses: Iterable[str]) -> tuple[str, ...]:
         """The gateway of each family in which one of a partition's addresses is of the subnet."""
         own = [ipaddress.ip_interface(text).ip for text in addresses]

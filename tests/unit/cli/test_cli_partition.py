@@ -42,6 +42,8 @@ def test_add_sends_checked_words(host: FakeHost, capsys: pytest.CaptureFixture[s
         "rate_in": None,
         "owner": {},
         "handover": False,
+        "routes": [],
+        "aliases": [],
     }
     assert capsys.readouterr().out == "blue: vnic0 in namespace blue, 02:00:00:00:00:01, MTU 1500\n"
 

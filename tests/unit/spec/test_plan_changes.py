@@ -12,7 +12,16 @@ from vnicd.config import Options
 from vnicd.errors import Invalid
 from vnicd.spec.fabric_file import PARTITION_KEYS, Declared, parse, render
 from vnicd.spec.partition import PartitionSpec, make_partition
-from vnicd.spec.plan import FIXED_FIELDS, LIVE_FIELDS, Change, altered, changes, left_empty, settle
+from vnicd.spec.plan import (
+    FIXED_FIELDS,
+    LIVE_FIELDS,
+    OWNED_FIELDS,
+    Change,
+    altered,
+    changes,
+    left_empty,
+    settle,
+)
 from vnicd.spec.pool import pool_of
 from vnicd.spec.uplink import UplinkSpec
 
@@ -207,7 +216,7 @@ def test_each_property_of_a_partition_can_be_declared_and_changed() -> None:
 
     No file declares an owner or a handover.
     """
-    properties = set(PartitionSpec("web").to_json()) - {"name", "owner", "handover"}
+    properties = set(PartitionSpec("web").to_json()) - {"name", "owner", "handover", *OWNED_FIELDS}
     assert properties == {*LIVE_FIELDS, *FIXED_FIELDS}
     assert properties == set(PARTITION_KEYS) - {"publish"}  # published ports are the uplink's
 

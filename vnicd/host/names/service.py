@@ -27,8 +27,7 @@ from vnicd.kernel import netns
 from vnicd.kernel.names import sockets
 from vnicd.kernel.names.overlay import FOLDER, Overlay, settle_common
 from vnicd.kernel.netns import Identity
-from vnicd.spec.addresses import host
-from vnicd.spec.names import SERVER, TCP_PORT, lo_down
+from vnicd.spec.names import SERVER, SUFFIX, TCP_PORT, known_names, lo_down
 from vnicd.spec.uplink import UplinkSpec
 
 log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class NamesService:
         for where in helper.served.keys() - found:
             helper.send({"op": "stop", "id": helper.served.pop(where)})
         members = [port.spec for port in self.ports if port.is_member and port.has_programs]
-        self._tell(helper, {spec.name: tuple(map(host, spec.addresses)) for spec in members})
+        self._tell(helper, known_names(members))
         self.refused = {where: told for where, told in self.refused.items() if where in found}
         for where in found.keys() - helper.served:
             await self._serve(helper, where, places[found[where]], self._name(found[where]))
@@ -256,6 +255,12 @@ class NamesService:
             "forwarding": self.is_on and self._forwards(),
             "pid": self.helper.pid if self.helper is not None else None,
         }
+
+    def dns(self, port: Port) -> dict[str, list[str]] | None:
+        """Where a container's programs ask for names, and the search list; None where they are not answered."""
+        if not self.is_on or port.spec.name in self.servers:
+            return None
+        return {"nameservers": [SERVER], "search": [SUFFIX]}
 
     def warnings(self, port: Port) -> list[tuple[str, str]]:
         """What in a partition's own namespace keeps names from being found there; each with the remedy."""

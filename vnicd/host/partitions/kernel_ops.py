@@ -185,6 +185,7 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
     def configure() -> None:
         interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
         vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
+        vnic.add_routes(spec.ifname, spec.routes)
         if spec.owns_netns:
             interface.set_alias(spec.ifname, sign)
 
@@ -241,6 +242,8 @@ def reconfigure(old: PartitionSpec, place: Location, wanted: Following, have: Fo
             readdress.change(name, old.addresses, new.addresses)
             vnic.add_default_routes(name, new.gateways, new.addresses)
             readdress.drop_default_routes(name, set(old.gateways) - set(new.gateways))
+            vnic.add_routes(name, new.routes)
+            readdress.drop_routes(name, set(old.routes) - set(new.routes))
 
     with suppress(NoNamespace):
         follow(place, wanted, have)

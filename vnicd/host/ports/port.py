@@ -349,6 +349,8 @@ class Port:
             "netns": self.spec.netns_path,
             "netns_owned": self.spec.owns_netns,
             "owner": self.spec.to_json()["owner"],
+            "routes": list(self.spec.routes),
+            "aliases": list(self.spec.aliases),
             "netns_inode": self.home.inode if self.home is not None else None,
             "handover": ("waiting" if self.is_under_way else "done") if self.spec.handover else None,
             "page_size": self.page_size or None,

@@ -34,7 +34,7 @@ from vnicd.native import directory
 from vnicd.spec.obstacles import mtu_obstacle
 from vnicd.spec.partition import MTU_DEFAULT, PartitionSpec, check_mtu
 from vnicd.spec.pool import pool_of
-from vnicd.spec.uplink import UplinkSpec
+from vnicd.spec.uplink import UplinkSpec, add_published
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -139,6 +139,14 @@ class Uplink:
     def mtu(self, spec: PartitionSpec) -> int:
         return spec.effective_mtu(self.facts.mtu if self.facts is not None else None)
 
+    def with_lengths(self, params: dict[str, Any]) -> dict[str, Any]:
+        """A request for a partition whose addresses may lack their prefix lengths: they are those of the subnets."""
+        words = params.get("addresses")
+        if not isinstance(words, list):
+            return params
+        pool = pool_of(self.spec, self.options)
+        return {**params, "addresses": [pool.with_length(text) for text in words]}
+
     def complete(self, spec: PartitionSpec) -> PartitionSpec:
         """A new partition's spec with what the network gives it; Invalid when it asks for too much."""
         self.check(spec)
@@ -160,6 +168,19 @@ class Uplink:
         """Make the uplink ready for a partition that was just added."""
         if self.spec is not None:
             await self.sync()
+
+    def with_owned_ports(self, spec: UplinkSpec) -> UplinkSpec:
+        """An uplink instead of the one that there is, with the published ports of partitions that have an owner."""
+        owned = {port.spec.name for port in self.ports if port.spec.owner}
+        others = self.spec.publish if self.spec is not None and spec.mode == "nat" else ()
+        kept = [str(each) for each in others if each.name in owned]
+        return replace(spec, publish=add_published(spec.publish, kept)) if kept else spec
+
+    def publish_no_more(self, name: str) -> None:
+        """A partition's ports are not published any more; to look again is next."""
+        if self.spec is not None and any(each.name == name for each in self.spec.publish):
+            kept = tuple(each for each in self.spec.publish if each.name != name)
+            self.spec = replace(self.spec, publish=kept)
 
     def look_again(self) -> None:
         """A partition is no more, or has come back."""

@@ -1,0 +1,1 @@
+"""The plugin for containers, with a hosting daemon that only pretends."""
