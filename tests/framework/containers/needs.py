@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from vnicd.cli.containers import places
+from vnicd.errors import Unsupported
+
 PACKAGES = {
     "podman": "podman",
     "conmon": "podman",
@@ -41,6 +44,14 @@ def need(*programs: str) -> None:
     """Skips the test when one of these is not installed."""
     if reason := missing(*programs):
         pytest.skip(reason)
+
+
+def need_plugin() -> None:
+    """Skips the test when vnicd's plugin was not built, for which a library is needed."""
+    try:
+        places.executable()
+    except Unsupported as error:
+        pytest.skip(f"{error.message}: install libjansson-dev, and build")
 
 
 def _is_there(program: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.framework.containers import images
-from tests.framework.containers.needs import need
+from tests.framework.containers.needs import need, need_plugin
 from tests.framework.containers.podman import Podman
 from tests.framework.fabric.partition import Partition
 from tests.framework.programs import PROGRAMS
@@ -30,6 +30,7 @@ DEBIAN_11 = ("bullseye", "busybox-static", "libc6-dev", "python3-minimal")
 @pytest.fixture(scope="module")
 def direct(podman: Podman) -> Podman:
     """Podman in a machine where `vnicctl containers install` has put the device."""
+    need_plugin()
     podman.machine.fabric.cli("containers", "install")
     return podman
 
