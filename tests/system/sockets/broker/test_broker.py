@@ -321,9 +321,9 @@ def test_connections_are_found_in_the_programs(shared: Fabric, pair: Pair) -> No
         shown = shared.cli("sockets").stdout
     assert data["connections"] == [
         {
-            "client": {"address": blue.ip, "port": 40000, "partition": blue.name, "pids": [client],
+            "client": {"address": blue.ip, "port": 40000, "partition": blue.name, "container": None, "pids": [client],
                        "program": "pretender", "sent": 10, "wakeups": 3},
-            "server": {"address": green.ip, "port": 6379, "partition": green.name, "pids": [server],
+            "server": {"address": green.ip, "port": 6379, "partition": green.name, "container": None, "pids": [server],
                        "program": "pretender", "sent": 20, "wakeups": 3},
             "state": "up",
         }
