@@ -61,6 +61,10 @@ static int connected(const char *path, const char *method, long deadline, struct
                 too_late(failure, method);
             else if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
                 not_there(failure, path);
+            else if (errno == EACCES || errno == EPERM)
+                fail_as(failure, "not_permitted",
+                        text("only root may attach containers; %s is not open to user %u", path, geteuid()),
+                        "run them by root's runtime: sudo podman run");
             else
                 fail(failure, CNI_IO, "%s can't be connected to: %s", path, strerror(errno));
             close(sock);
