@@ -14,6 +14,7 @@ import pytest
 
 import vnicd
 from vnicd.config import CONFIG_DIR, DEFAULT_RUNTIME_DIR, NETWORK_SERVICE, Options, Paths
+from vnicd.docker import main as driver
 from vnicd.host.partitions import systemd_units
 from vnicd.kernel import netns
 from vnicd.process import privileges
@@ -23,8 +24,9 @@ ROOT = Path(__file__).parents[3]
 UNITS = ROOT / "systemd"
 HOST, PARTITION, SOCKET = "vnicd.service", systemd_units.unit_name(""), "vnicd.socket"
 NETWORK = NETWORK_SERVICE.format("")
+DOCKER, DOCKER_SOCKET = "vnicd-docker.service", "vnicd-docker.socket"
 PROGRAM = "/opt/vnicd/bin/"
-MOST_EXPOSED = {HOST: 4.0, NETWORK: 4.0, PARTITION: 2.0}
+MOST_EXPOSED = {HOST: 4.0, NETWORK: 4.0, PARTITION: 2.0, DOCKER: 2.5}
 
 pytestmark = pytest.mark.skipif(
     not UNITS.exists(), reason="a copy of the package alone, as for the sanitizers"
@@ -57,7 +59,7 @@ def words(unit: str, section: str, key: str) -> list[str]:
 
 
 @needs_analyze
-@pytest.mark.parametrize("unit", [HOST, NETWORK, PARTITION, SOCKET])
+@pytest.mark.parametrize("unit", [HOST, NETWORK, PARTITION, SOCKET, DOCKER, DOCKER_SOCKET])
 def test_systemd_understands_each_line(tmp_path: Path, unit: str) -> None:
     program = tmp_path / "program"
     program.touch(mode=0o755)
@@ -160,6 +162,13 @@ def test_namespaces_get_their_names_where_the_machine_sees_them() -> None:
 def test_the_socket_is_the_control_socket() -> None:
     assert words(SOCKET, "Socket", "ListenStream") == [str(Paths(Path(DEFAULT_RUNTIME_DIR)).control)]
     assert words(HOST, "Service", "Sockets") == [SOCKET]
+
+
+def test_dockers_driver_is_where_docker_looks() -> None:
+    assert words(DOCKER_SOCKET, "Socket", "ListenStream") == [str(driver.SOCKET)]
+    assert words(DOCKER_SOCKET, "Socket", "SocketMode") == ["0600"]
+    assert words(DOCKER, "Service", "ExecStart") == [f"{PROGRAM}vnicd", "docker"]
+    assert Path("/var/lib", *words(DOCKER, "Service", "StateDirectory")) == driver.STATE.parent
 
 
 def test_the_user_is_the_one_that_is_made() -> None:

@@ -64,6 +64,8 @@ class Handovers:
         self.moved = moved
         self.expire = expire
         self.news = asyncio.Event()
+        self.is_moved = False
+        """Since the state was written."""
         self.deadlines: WeakKeyDictionary[Port, float] = WeakKeyDictionary()
         """Until when an interface waits where it was made, by the clock of the event loop."""
         self.away: WeakKeyDictionary[Port, float] = WeakKeyDictionary()
@@ -80,12 +82,14 @@ class Handovers:
                     await self.news.wait()
             self.news.clear()
             handed = [port for port in self.ports if port.spec.handover]
-            if any([await self._look(port) for port in handed]):
+            is_under_way = [await self._look(port) for port in handed]
+            is_kept = [self._keep(port) for port in handed]
+            if self.is_moved or any(is_kept):  # once for all, as it writes the state
+                self.is_moved = False
+                self.moved()
+            if any(is_under_way):
                 self.news.set()
                 await asyncio.sleep(PAUSE_S)
-            kept = [self._keep(port) for port in handed]
-            if any(kept):
-                self.moved()
 
     async def _look(self, port: Port) -> bool:
         """Whether it is to be looked at again soon."""
@@ -100,9 +104,10 @@ class Handovers:
             elif port.is_under_way and now > self.deadlines.setdefault(port, now + TAKE_TIMEOUT_S):
                 del self.deadlines[port]
                 await self.expire(port)
-        except (VnicdError, OSError) as error:
+        except (VnicdError, OSError, RuntimeError, MemoryError) as error:
             log.debug("the interface of partition %s can't be followed: %s", port.spec.name, error)
-        return port.is_under_way or port in self.away
+        # A container's root may move one that has arrived, and is followed at leisure.
+        return port.is_under_way
 
     async def _follow(self, port: Port, where: netns.Identity, now: float) -> None:
         if port.birthplace is not None and where == port.birthplace.identity:
@@ -110,7 +115,7 @@ class Handovers:
             port.change_spec(replace(port.spec, ifname=_name(port)))
             self.away.pop(port, None)
             self.deadlines[port] = now + RETURN_TIMEOUT_S
-            self.moved()
+            self.is_moved = True
             return
         is_late = now - self.away.setdefault(port, now) > SET_UP_TIMEOUT_S
         async with port.lock:
@@ -126,7 +131,7 @@ class Handovers:
             port.change_spec(changed(port.spec, netns=path, ifname=_name(port), gateways=[]))
             del self.away[port]
             self.deadlines.pop(port, None)
-        self.moved()
+        self.is_moved = True
         place = port.location  # somebody else may have had its addresses before
         await self.actions.kernel(lambda: kernel_ops.announce_addresses(place, place.spec.addresses))
 

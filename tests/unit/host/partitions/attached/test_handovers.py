@@ -34,7 +34,6 @@ class World:
         self.where: Home | None = BIRTH
         self.name = "vn0"
         self.there = seen()
-        self.moves = 0
         self.expired: list[Port] = []
         self.time = 0.0
         ports = Ports("test")
@@ -44,13 +43,10 @@ class World:
         monkeypatch.setattr(tap, "name_of", lambda fd: self.name)
         monkeypatch.setattr(handovers, "_arrival", lambda fd: (self.where, "/run/docker/netns/1", self.there))
         monkeypatch.setattr(handovers.kernel_ops, "announce_addresses", lambda place, addresses: None)
-        self.handovers = Handovers(ports, cast("Executor", self), self._moved, self._expire)
+        self.handovers = Handovers(ports, cast("Executor", self), lambda: None, self._expire)
 
     async def kernel(self, work: Callable[[], Any]) -> Any:
         return work()
-
-    def _moved(self) -> None:
-        self.moves += 1
 
     async def _expire(self, port: Port) -> None:
         self.expired.append(port)
@@ -81,9 +77,20 @@ def test_it_arrives_when_it_is_set_up(world: World) -> None:
     assert not world.look()
     assert not world.port.is_under_way and world.port.has_programs
     assert (world.port.home, world.port.spec.ifname) == (PLACE, "eth0")
-    assert (world.port.spec.netns, world.moves) == ("/run/docker/netns/1", 1)
+    assert (world.port.spec.netns, world.handovers.is_moved) == ("/run/docker/netns/1", True)
     # A next hosting daemon can read all of it.
     assert PartitionSpec.from_json(world.port.spec.to_json()) == world.port.spec
+
+
+def test_one_that_is_moved_again_is_followed_at_leisure(world: World) -> None:
+    """It is its container's root who does that, and may do it all the time."""
+    world.where = PLACE
+    world.look()
+    world.where, world.there = Home(4, 3, 13), seen(is_up=False)
+    assert not world.look()
+    world.there = seen()
+    assert not world.look()
+    assert world.port.home == world.where
 
 
 def test_one_that_nobody_sets_up_arrives_all_the_same(world: World) -> None:
@@ -119,7 +126,7 @@ def test_one_that_was_moved_back_ends_soon(world: World) -> None:
 def test_one_that_is_no_more_is_left_to_others(world: World) -> None:
     world.where = None
     assert not world.look()
-    assert not world.expired and world.moves == 0
+    assert not world.expired and not world.handovers.is_moved
 
 
 OWN = DefaultRoute(4, "10.89.0.1", True, 0)
