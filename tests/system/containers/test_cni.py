@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from tests.framework.containers import images
 from tests.framework.containers.machine import RuntimeMachine
-from tests.framework.containers.needs import CNITOOL, PODMAN, need
+from tests.framework.containers.needs import CNITOOL, CONTAINERD, PODMAN, need
 from tests.framework.containers.podman import Podman
 from tests.framework.waiting import wait_until
 from tests.system.containers.conftest import MakeRuntimeMachine
@@ -185,3 +186,46 @@ def test_podman(cni_podman: Podman) -> None:
     web.remove()
     assert not cni_podman.machine.fabric.json("partition", "list")["partitions"]
     assert not cni_podman.machine.fabric.json("publish", "list")["published"]
+
+
+@dataclass(frozen=True)
+class Ctr:
+    machine: RuntimeMachine
+    socket: str
+
+    def call(self, *argv: str) -> str:
+        return self.machine.run(["ctr", f"--address={self.socket}", *argv]).stdout
+
+
+@pytest.fixture(scope="module")
+def ctr(machine: RuntimeMachine) -> Ctr:
+    """A containerd in the machine, and its ctr."""
+    need(*CONTAINERD)
+    folder = machine.folder / "containerd"
+    socket = f"{folder}/containerd.sock"
+    machine.write(folder / "config.toml", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    for name in ("vnicd-cni", "loopback"):
+        source = PLUGINS / name if name == "vnicd-cni" else Path("/usr/lib/cni", name)
+        machine.run(["install", "-D", str(source), f"/opt/cni/bin/{name}"])
+    machine.popen(
+        [
+            "containerd",
+            f"--config={folder}/config.toml",
+            f"--root={folder}/root",
+            f"--state={folder}/state",
+            f"--address={socket}",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(machine.path(socket).exists, 30, "containerd listens")
+    return Ctr(machine, socket)
+
+
+def test_containerd(ctr: Ctr) -> None:
+    """The network is the first in /etc/cni/net.d."""
+    ctr.call("images", "import", str(images.busybox().archive))
+    (image,) = [each for each in ctr.call("images", "list", "--quiet").split() if "busybox" in each]
+    group = f"--cgroup={ctr.machine.cgroup}/ctr"
+    output = ctr.call("run", "--rm", "--cni", group, image, "c1", "ping", "-c", "1", "10.202.0.1")
+    assert "1 packets received" in output
+    assert not ctr.machine.fabric.json("partition", "list")["partitions"]
