@@ -149,7 +149,7 @@ def test_a_name_that_is_taken_is_no_end(running: subprocess.Popen[bytes]) -> Non
         broker.command(NAME), cwd=broker.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert "Address already in use" in done.stderr
+    assert "another network has them in its namespace" in done.stderr
     assert running.poll() is None
 
 
