@@ -273,14 +273,16 @@ static json_t *status_of(const struct request *request, const json_t *partition)
                      request->ifname, interface);
 }
 
+/* podman listens at published ports itself, to keep them from other programs. */
 static bool setup(struct request *request, struct failure *failure) {
     json_t *partition = control_call(request->control, "partition.add", params_of(request), CHANGE_TIMEOUT_MS, failure);
     if (!partition)
         return false;
     json_t *ports = attachment_ports(mappings_of(request), text_of(partition, "name"), failure);
-    bool is_done = ports && (json_array_size(ports) == 0 ||
-                             control_call(request->control, "publish.add", json_pack("{s:O}", "publish", ports),
-                                          CHANGE_TIMEOUT_MS, failure));
+    bool is_done =
+        ports && (json_array_size(ports) == 0 ||
+                  control_call(request->control, "publish.add", json_pack("{s:O, s:b}", "publish", ports, "held", 1),
+                               CHANGE_TIMEOUT_MS, failure));
     struct failure ignored;
     if (is_done && !print_json(status_of(request, partition)))
         is_done = fail(failure, CNI_IO, "the result can't be written");

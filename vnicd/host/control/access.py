@@ -51,7 +51,7 @@ RULES = {
     "partition.restart": Rule("restart a partition's daemon", {"name": str}),
     "uplink.set": Rule("set the uplink"),
     "uplink.clear": Rule("clear the uplink", {}),
-    "publish.add": Rule("publish a port", {"publish": list}),
+    "publish.add": Rule("publish a port", {"publish": list, "held": bool}),
     "publish.remove": Rule("publish a port no more", {"publish": list}),
 }
 

@@ -53,7 +53,9 @@ class Publishing:
                 raise Invalid(f"ports are published in nat mode, and the uplink's is {uplink.mode}", hint)
             return replace(uplink, publish=how(uplink.publish, words))
 
-        await self.set_uplink(change, absent=True, checks_ports=how is add_published)
+        await self.set_uplink(
+            change, absent=True, checks_ports=how is add_published and not params.get("held")
+        )
         after = self._list()
         texts = {each["publish"] for each in before} ^ {each["publish"] for each in after}
         return {"published": [each for each in (*before, *after) if each["publish"] in texts]}
