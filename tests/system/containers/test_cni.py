@@ -229,3 +229,72 @@ def test_containerd(ctr: Ctr) -> None:
     output = ctr.call("run", "--rm", "--cni", group, image, "c1", "ping", "-c", "1", "10.202.0.1")
     assert "1 packets received" in output
     assert not ctr.machine.fabric.json("partition", "list")["partitions"]
+
+
+class Runtime:
+    """Calls the plugin itself, for what Debian's libcni does not know, and to be killed."""
+
+    def __init__(self, machine: RuntimeMachine) -> None:
+        self.machine = machine
+
+    def begin(self, command: str, container: str, **config: Any) -> subprocess.Popen[bytes]:
+        words = {"cniVersion": "1.1.0", "name": "direct", "type": "vnicd-cni"}
+        variables = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": f"/run/netns/{container}",
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/usr/lib/cni",
+        }
+        process = self.machine.popen(
+            [str(PLUGINS / "vnicd-cni")],
+            env={**self.machine.fabric.env, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({**words, **config}).encode())
+        process.stdin.close()
+        return process
+
+    def done(self, command: str, container: str, **config: Any) -> None:
+        process = self.begin(command, container, **config)
+        assert process.stdout is not None
+        output = process.stdout.read()
+        assert process.wait(60) == 0, output
+
+    def containers(self) -> set[str]:
+        found = self.machine.fabric.json("partition", "list")["partitions"]
+        return {each["owner"]["cni/container"] for each in found}
+
+
+def test_gc_leaves_what_lives(machine: RuntimeMachine) -> None:
+    """Runtimes that die in ADD, and forget what they had."""
+    runtime = Runtime(machine)
+    for name in ("lives", "forgotten", "killed", "early"):
+        machine.run(["ip", "netns", "add", name])
+    runtime.done("ADD", "lives")
+    runtime.done("ADD", "forgotten")
+    early = runtime.begin("ADD", "early")
+    early.kill()
+    killed = runtime.begin("ADD", "killed")
+    wait_until(lambda: "killed" in runtime.containers(), 20, "the addition has begun")
+    killed.kill()
+    runtime.done("DEL", "killed")
+    assert "killed" not in runtime.containers()
+    (pid,) = (
+        each["pid"]
+        for each in machine.fabric.json("partition", "list")["partitions"]
+        if each["owner"]["cni/container"] == "forgotten"
+    )
+    os.kill(pid, signal.SIGKILL)
+    valid = [{"containerID": "lives", "ifname": "eth0"}]
+
+    def is_clean() -> bool:
+        """What "early" may have asked for before its death can come at any time."""
+        runtime.done("GC", "", **{"cni.dev/valid-attachments": valid})
+        return runtime.containers() == {"lives"}
+
+    wait_until(is_clean, 20, "what lives is left")
+    runtime.done("STATUS", "")
+    runtime.done("DEL", "lives")
