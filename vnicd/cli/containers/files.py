@@ -72,9 +72,17 @@ class Tree:
         found = self._digest_at(item.path)
         if found is None:
             return "new"
-        if found == item.digest:
+        if found == item.digest or self._leads_to(item):
             return "same"
         return "changed" if manifest.files.get(item.path) == found else "foreign"
+
+    def _leads_to(self, item: Item) -> bool:
+        """Whether a link is there that leads to the same file by another path, as by /lib instead of /usr/lib."""
+        place = self.place(item.path)
+        if not item.target or not place.is_symlink():
+            return False
+        ends = (self.place(str(place.readlink())), self.place(item.target))
+        return all(end.exists() for end in ends) and os.path.samefile(*ends)
 
     def is_whole(self, path: str, manifest: Manifest) -> bool:
         """Whether something that was put is still there as it was."""

@@ -71,6 +71,22 @@ def test_the_same_by_somebody_else_is_left_to_them(tree: Tree) -> None:
     assert place.exists()
 
 
+def test_a_link_that_leads_to_the_same_is_left_alone(tree: Tree) -> None:
+    """A package has enabled a unit by its other path."""
+    unit = tree.place("/usr/lib/x.socket")
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    tree.place("/lib").symlink_to("usr/lib")
+    place = tree.place("/etc/wants/x.socket")
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/lib/x.socket")
+    assert tree.install([Item("/etc/wants/x.socket", "unit", target="/usr/lib/x.socket")]) == {
+        "/etc/wants/x.socket": "same"
+    }
+    assert tree.uninstall() == {}
+    assert place.is_symlink()
+
+
 def test_a_second_time_renews_what_has_changed(tree: Tree) -> None:
     tree.install(ITEMS)
     newer = Item(DEVICE.path, "device", b"{1}\n")
