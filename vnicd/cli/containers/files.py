@@ -82,7 +82,7 @@ class Tree:
         if not item.target or not place.is_symlink():
             return False
         ends = (self.place(str(place.readlink())), self.place(item.target))
-        return all(end.exists() for end in ends) and os.path.samefile(*ends)
+        return all(end.exists() for end in ends) and ends[0].samefile(ends[1])
 
     def is_whole(self, path: str, manifest: Manifest) -> bool:
         """Whether something that was put is still there as it was."""
