@@ -27,6 +27,7 @@ PARTS = (
     "/lib/systemd/system/vnicd-partition@.service",
     "/lib/systemd/system/vnicd-network@.service",
     "/usr/lib/sysusers.d/vnicd.conf",
+    "/usr/lib/vnicd/libexec/vnicd-cni",
     "/usr/lib/vnicd/preload/lib/libvnicd-sockets.so",
     "/usr/lib/vnicd/preload/$LIB/libvnicd-sockets.so",
     "/usr/share/man/man1/vnicctl.1.gz",
@@ -111,6 +112,7 @@ def test_an_upgrade_restarts_the_host_and_partitions_go_on(fresh: Service, debs:
 def test_removing_ends_everything_and_keeps_the_configuration(
     fresh: Service, before: dict[str, object]
 ) -> None:
+    fresh.cli("containers", "install", "--conflist")  # it goes as well: the purge leaves nothing
     apt(fresh, "remove", "vnicd")
     earlier = before["running"]
     assert isinstance(earlier, dict)
