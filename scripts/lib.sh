@@ -69,7 +69,7 @@ private_venv() {
     # Runtimes have links to it, which last when the version of Python, and so the other path, changes.
     for plugin in "$folder"/lib/python*/site-packages/vnicd/libexec/vnicd-cni; do
         if [[ ! -e $plugin ]]; then break; fi
-        install -D --mode 755 "$plugin" "$folder/libexec/vnicd-cni"
+        command install -D --mode 755 "$plugin" "$folder/libexec/vnicd-cni"
         rm -r -- "${plugin%/*}"
     done
     rm -f -- "$folder"/bin/[Aa]ctivate*
