@@ -10,11 +10,11 @@ from tests.framework.systemd.container import ROOT
 
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 TESTING = "vnicd/native/testing/"
-LIBRARIES = {"vnicd/libvnicd-sockets.so", "vnicd/libvnicd-sockets-musl.so"}
+BUILT = {"vnicd/libvnicd-sockets.so", "vnicd/libvnicd-sockets-musl.so", "vnicd/libexec/vnicd-cni"}
 
 
 def expected() -> set[str]:
-    """The package's Python, the types of its modules, a module for each .pyx, and the preload libraries."""
+    """The package's Python, the types of its modules, a module for each .pyx, the preload libraries and the CNI plugin."""
     sources = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "vnicd").rglob("*")
@@ -25,7 +25,7 @@ def expected() -> set[str]:
         for path in (ROOT / "cext").rglob("*.pyx")
         if path.parent.name != "testing"
     }
-    return {name for name in sources if not name.startswith(TESTING)} | modules | LIBRARIES
+    return {name for name in sources if not name.startswith(TESTING)} | modules | BUILT
 
 
 def test_the_wheel_is_whole_and_has_nothing_for_tests(wheels: Path) -> None:
