@@ -63,18 +63,8 @@ class RuntimeMachine:
 
         It is nice: runtimes take whole CPUs for seconds, and what is tested beside them is judged by its gaps.
         """
-        return [
-            "nice",
-            "-n",
-            "10",
-            "nsenter",
-            f"--target={self.pid}",
-            "--net",
-            "--mount",
-            "--wd=/",
-            "--",
-            *argv,
-        ]
+        place = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--wd=/", "--"]
+        return ["nice", "-n", "10", *place, *argv]
 
     def run(
         self, argv: Argv, check: bool = True, timeout: float = 60, **options: Any

@@ -14,7 +14,7 @@ BUILT = {"vnicd/libvnicd-sockets.so", "vnicd/libvnicd-sockets-musl.so", "vnicd/l
 
 
 def expected() -> set[str]:
-    """The package's Python, the types of its modules, a module for each .pyx, the preload libraries and the CNI plugin."""
+    """The package's Python, the types of its modules, a module for each .pyx, and what else is compiled."""
     sources = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "vnicd").rglob("*")
