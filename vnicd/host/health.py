@@ -32,7 +32,19 @@ async def examine(fabric: Fabric) -> list[Finding]:
     refused = fabric.broker_service.broker.refused
     shared = {where for where, (_, reason) in refused.items() if reason == ELSEWHERE}
     of_sockets = [*_of_sockets(fabric), *fabric.names.findings(shared)]
-    return [*_of_host(fabric), *ports, *full, *_of_uplink(fabric), *of_sockets]
+    return [*_of_host(fabric), *ports, *seen, *_of_uplink(fabric), *of_sockets]
+
+
+def _hidden_names() -> Iterator[Finding]:
+    """Reads the tables of mounts."""
+    if netns.names_are_hidden():
+        detail = (
+            "the hosting daemon has mounts of its own: others can't enter namespaces that it makes by name"
+        )
+        remedy = (
+            "vnicctl down, and start it from a shell of the machine's, or by: nsenter --net=PATH vnicctl up"
+        )
+        yield _finding("fabric", WARN, detail, remedy)
 
 
 def _near_their_limit(pids: dict[int, str]) -> list[Finding]:

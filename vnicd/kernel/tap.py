@@ -163,6 +163,11 @@ def whereabouts(fd: int) -> netns.Identity | None:
         os.close(found)
 
 
+def is_at_home(fd: int, home: netns.Home) -> bool:
+    """Whether the device behind the fd exists and is in the namespace that is known so; OSError as above."""
+    return whereabouts(fd) == home.identity
+
+
 def is_in(fd: int, netns_path: str) -> bool:
     """Whether the device behind the fd exists and is in the namespace at `netns_path`; OSError as for whereabouts()."""
     where = whereabouts(fd)

@@ -13,7 +13,8 @@ import pytest
 
 from tests.framework.descriptors import no_more_descriptors, open_fds
 from vnicd.host.broker.service import BrokerService
-from vnicd.host.partitions import kernel_ops, tenants
+from vnicd.host.partitions import kernel_ops
+from vnicd.host.partitions.attached import tenants
 from vnicd.host.ports.port import Location, Port, Ports, Stage
 from vnicd.kernel import netns, tap
 from vnicd.kernel.netns import Home

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from vnicd.errors import Busy, Exists, NoNamespace, VnicdError
+from vnicd.errors import EXHAUSTED, Busy, Exists, NoNamespace
 from vnicd.host.partitions.attached import tenants
 from vnicd.host.ports.port import Following, Location
 from vnicd.kernel import interface, netns, readdress, tap, vnic
@@ -183,6 +183,9 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
         tap.let_go(tap.open_tap(spec.ifname))
 
     def configure() -> None:
+        if place.is_under_way:
+            interface.prepare(spec.ifname, spec.mac, mtu)
+            return
         interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
         vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
         vnic.add_routes(spec.ifname, spec.routes)
@@ -191,16 +194,9 @@ def make_interface(place: Location, mtu: int, adopt: bool, sign: str, nursery: C
 
     def configured(fd: int, work: Callable[[], None]) -> int:
         try:
-            if place.is_under_way:
-                interface.prepare(spec.ifname, spec.mac, mtu)
-                return fd
-            interface.configure(spec.ifname, spec.mac, mtu, spec.addresses, loopback=spec.owns_netns)
-            vnic.add_default_routes(spec.ifname, spec.gateways, spec.addresses)
-            if spec.owns_netns:
-                interface.set_alias(spec.ifname, sign)
-        except (VnicdError, OSError):
-            interface.delete(spec.ifname)
-            os.close(fd)
+            work()
+        except BaseException:
+            tap.let_go(fd)  # not by its name: that takes descriptors, of which there may be too few
             raise
         return fd
 

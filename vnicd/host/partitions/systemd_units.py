@@ -201,9 +201,19 @@ class Units(Supervisor):
         self.born(port)
         self.tell(self._start(port))
 
-    async def _start(self, name: str) -> None:
-        await give_user(name, self.network)
-        await systemctl("start", "--no-block", unit_name(name, self.network))
+    async def _start(self, port: Port) -> None:
+        """A unit that can't be started is as good as a daemon that has died: nobody else would try it again."""
+        name = port.spec.name
+        unit = unit_name(name, self.network)
+        why = f"{unit} can't be started"
+        try:
+            await give_user(name, self.network)
+            if await systemctl("start", "--no-block", unit):
+                return
+        except VnicdError as error:
+            why = error.line()
+        self.deaths_of(port).add(why)
+        self.on_death(port)
 
     def adopt(self, port: Port, pid: int, pidfd: int) -> None:
         """Watch it, and have its unit ready to be started anew: that of an older version had no need of a user."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from vnicd.config import Options
 from vnicd.errors import TimedOut
 from vnicd.host.ports.port import Ports
 from vnicd.host.uplink.controller import Uplink
@@ -19,7 +20,7 @@ class World:
     """An uplink of which each step is noted, and one fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
-        self.uplink = Uplink("/run/x", Ports("/run/x"), cast(Any, None), cast(Any, None))
+        self.uplink = Uplink("/run/x", Ports("/run/x"), cast(Any, None), cast(Any, None), Options())
         self.steps: list[str] = []
         self.fails = fails
         monkeypatch.setattr(self.uplink, "sync", self.sync)

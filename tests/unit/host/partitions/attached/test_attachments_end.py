@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+import pytest
+
+from tests.framework.descriptors import no_more_descriptors, open_fds
 from vnicd.host.partitions.attached.attachments import Attachments
 from vnicd.host.ports.port import Ports
 
