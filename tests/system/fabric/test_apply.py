@@ -310,22 +310,24 @@ def test_what_no_check_foresees_keeps_nothing_else_from_being_done(fabric: Fabri
     apply(fabric, PAIR)
     db, box = fabric.partition("db"), fabric.namespace("box")
     db.run(["sysctl", "-qw", "net.ipv6.conf.vnic0.disable_ipv6=1"])
-    command = ["ip", "netns", "exec", box, "sysctl", "-qw"]
-    subprocess.run([*command, "net.ipv6.conf.default.disable_ipv6=1"], check=True)
+    address = ["ip", "-n", box, "address"]
+    subprocess.run(["ip", "-n", box, "link", "set", "lo", "up"], check=True)
+    subprocess.run([*address, "add", "fd77::9/128", "dev", "lo"], check=True)
     before, shown = there(db.netns), declared(db)
     text = PAIR.replace('0.2/24"', '0.22/24", "fd99::1/64"').replace(
-        '::1/64"]\n', f'::1/64"]\nnetns = "{box}"\n', 1
+        '::1/64"]\n', f'::1/64"]\nnetns = "{box}"\ngateways = ["fd77::9"]\n', 1
     )
     done = apply(fabric, text + "[partitions.@new]\n", check=False)
     assert done.returncode == 7
-    assert done.stdout.count("failed: the kernel refuses the settings of vnic0") == 2
+    assert done.stdout.count("failed: the kernel refuses the settings of vnic0") == 1
+    assert done.stdout.count("failed: the gateway fd77::9 can't be used") == 1
     assert (there(db.netns), declared(db)) == (before, shown)
     web = fabric.partition("web")
     assert web.netns == f"/run/netns/{web.name}"
     assert reaches(web, db.ip)
     assert reaches(web, "fd77::1")
     assert fabric.partition("new").info["state"] == "up"
-    subprocess.run([*command, "net.ipv6.conf.default.disable_ipv6=0"], check=True)
+    subprocess.run([*address, "del", "fd77::9/128", "dev", "lo"], check=True)
     db.run(["sysctl", "-qw", "net.ipv6.conf.vnic0.disable_ipv6=0"])
     assert len(lines(fabric, text + "[partitions.@new]\n")) == 2
     assert fabric.partition("web").netns == f"/run/netns/{box}"
