@@ -23,6 +23,7 @@ PACKAGES = {
     "busybox": "busybox-static",
     "go": "golang-go",
     "redis-server": "redis-server",
+    "curl": "curl",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/usr/share/gocode/src/github.com/containernetworking/cni/libcni/api.go": "golang-github-appc-cni-dev",
 }

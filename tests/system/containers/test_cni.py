@@ -8,13 +8,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.framework.containers import images
+from tests.framework.containers.containerd import Containerd, Pod
 from tests.framework.containers.machine import RuntimeMachine
 from tests.framework.containers.needs import CNITOOL, CONTAINERD, PODMAN, need
 from tests.framework.containers.podman import Podman
@@ -188,47 +188,44 @@ def test_podman(cni_podman: Podman) -> None:
     assert not cni_podman.machine.fabric.json("publish", "list")["published"]
 
 
-@dataclass(frozen=True)
-class Ctr:
-    machine: RuntimeMachine
-    socket: str
-
-    def call(self, *argv: str) -> str:
-        return self.machine.run(["ctr", f"--address={self.socket}", *argv]).stdout
-
-
 @pytest.fixture(scope="module")
-def ctr(machine: RuntimeMachine) -> Ctr:
-    """A containerd in the machine, and its ctr."""
+def containerd(machine: RuntimeMachine) -> Containerd:
+    """One in the machine, with the plugins that it needs in its folder."""
     need(*CONTAINERD)
-    folder = machine.folder / "containerd"
-    socket = f"{folder}/containerd.sock"
-    machine.write(folder / "config.toml", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
     for name in ("vnicd-cni", "loopback"):
         source = PLUGINS / name if name == "vnicd-cni" else Path("/usr/lib/cni", name)
         machine.run(["install", "-D", str(source), f"/opt/cni/bin/{name}"])
-    machine.popen(
-        [
-            "containerd",
-            f"--config={folder}/config.toml",
-            f"--root={folder}/root",
-            f"--state={folder}/state",
-            f"--address={socket}",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    wait_until(machine.path(socket).exists, 30, "containerd listens")
-    return Ctr(machine, socket)
+    return Containerd(machine).start()
 
 
-def test_containerd(ctr: Ctr) -> None:
+def test_containerd(containerd: Containerd) -> None:
     """The network is the first in /etc/cni/net.d."""
-    ctr.call("images", "import", str(images.busybox().archive))
-    (image,) = [each for each in ctr.call("images", "list", "--quiet").split() if "busybox" in each]
-    group = f"--cgroup={ctr.machine.cgroup}/ctr"
-    output = ctr.call("run", "--rm", "--cni", group, image, "c1", "ping", "-c", "1", "10.202.0.1")
+    containerd.ctr("images", "import", str(images.busybox().archive))
+    (image,) = [each for each in containerd.ctr("images", "list", "--quiet").split() if "busybox" in each]
+    group = f"--cgroup={containerd.machine.cgroup}/ctr"
+    output = containerd.ctr("run", "--rm", "--cni", group, image, "c1", "ping", "-c", "1", "10.202.0.1")
     assert "1 packets received" in output
-    assert not ctr.machine.fabric.json("partition", "list")["partitions"]
+    assert not containerd.machine.fabric.json("partition", "list")["partitions"]
+
+
+def test_pods(containerd: Containerd) -> None:
+    """As a kubelet asks for them: a port of the node, limits, names, and their end."""
+    need("curl")
+    machine, limits = containerd.machine, {"kubernetes.io/egress-bandwidth": "10M"}
+    web = Pod.start(containerd, "web", images.busybox(), ports=((8090, 80),), annotations=limits)
+    db = Pod.start(containerd, "db", images.busybox())
+    assert "1 packets received" in db.exec("ping", "-c", "1", web.address)
+    assert " 1 received" in machine.run(["ping", "-c", "1", web.address]).stdout
+    web.exec("sh", "-c", "mkdir /www; echo hello >/www/index.html; httpd -h /www")
+    assert machine.run(["curl", "-sS", "--max-time", "10", "http://192.0.2.1:8090/"]).stdout == "hello\n"
+    found = {
+        each["owner"]["cni/name"]: each for each in machine.fabric.json("partition", "list")["partitions"]
+    }
+    assert (found["web"]["rate"], found["db"]["rate"]) == (10**7, None)
+    for pod in (web, db):
+        pod.remove()
+    assert not machine.fabric.json("partition", "list")["partitions"]
+    assert not machine.fabric.json("publish", "list")["published"]
 
 
 class Runtime:
