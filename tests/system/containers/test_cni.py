@@ -28,6 +28,17 @@ TOOL = ROOT / "build/cnitool"
 CAPABILITIES = {"portMappings": True, "bandwidth": True, "ips": True, "mac": True, "aliases": True}
 AT_ONCE, IN_A_ROW = 12, 30
 
+SAY_HELLO = ["sh", "-c", "printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhello\\n' | busybox nc -l -p 80"]
+DHCP_SERVER = """\
+interface lan1
+start 198.51.100.77
+end 198.51.100.77
+option subnet 255.255.255.0
+option router 198.51.100.1
+lease_file {folder}/leases
+pidfile {folder}/udhcpd.pid
+"""
+
 
 @pytest.fixture(scope="module")
 def machine(make_runtime_machine: MakeRuntimeMachine) -> RuntimeMachine:
@@ -146,6 +157,63 @@ def test_many_at_once_and_in_a_row_leave_nothing(tool: CniTool) -> None:
         tool.done("del", "fabric", names[0])
     assert not tool.partitions()
     wait_until(lambda: len(list(descriptors.iterdir())) <= before + 2, 10, "the descriptors are closed")
+
+
+def test_plugins_that_are_chained_behind(tool: CniTool) -> None:
+    """Debian's tuning and portmap, which know nothing of vnicd, work on what it has made."""
+    machine, mapping = tool.machine, {"hostPort": 8083, "containerPort": 80, "protocol": "tcp"}
+    chain = [
+        {"type": "vnicd-cni", "runtimeDir": str(machine.fabric.runtime), "capabilities": {"mac": True}},
+        {"type": "tuning", "sysctl": {"net.ipv4.conf.all.log_martians": "1"}, "mtu": 1400},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ]
+    _write(machine, "chained", chain)
+    inside = ["ip", "netns", "exec", tool.namespace("chained")]
+    result = tool.done("add", "chained", "chained", portMappings=[mapping], mac="02:00:00:00:0a:0c")
+    assert result["interfaces"][0]["mac"] == "02:00:00:00:0a:0c"
+    settings = machine.run([*inside, "sysctl", "-n", "net.ipv4.conf.all.log_martians"]).stdout
+    assert settings == "1\n"
+    assert "mtu 1400" in machine.run([*inside, "ip", "link", "show", "eth0"]).stdout
+    machine.popen([*inside, *SAY_HELLO], stdout=subprocess.DEVNULL)
+    listening = [*inside, "ss", "-Htln", "sport", "=", ":80"]
+    wait_until(lambda: machine.run(listening).stdout, 10, "somebody listens")
+    assert machine.run(["curl", "-sS", "--max-time", "10", "http://192.0.2.1:8083/"]).stdout == "hello\n"
+    # Debian's portmap would ask for chains of IPv6 that it makes only for containers that have it.
+    tool.done("check", "chained", "chained", mac="02:00:00:00:0a:0c")
+    tool.done("del", "chained", "chained", portMappings=[mapping])
+    assert "8083" not in machine.run(["iptables-save"]).stdout
+    assert not tool.partitions()
+
+
+def test_a_lan_with_dhcp(tool: CniTool) -> None:
+    """A network in bridge mode: the LAN's own server gives the container its address."""
+    machine, fabric = tool.machine, tool.machine.fabric
+    router = ["ip", "netns", "exec", tool.namespace("router")]
+    machine.run(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1", "netns", "router"])
+    machine.run(["ip", "link", "set", "lan0", "up"])
+    machine.run([*router, "ip", "address", "add", "198.51.100.1/24", "dev", "lan1"])
+    machine.run([*router, "ip", "link", "set", "lan1", "up"])
+    folder = machine.folder / "dhcp"
+    machine.write(folder / "udhcpd.conf", DHCP_SERVER.format(folder=folder))
+    machine.write(folder / "leases", "")
+    machine.popen([*router, "busybox", "udhcpd", "-f", f"{folder}/udhcpd.conf"], stderr=subprocess.DEVNULL)
+    machine.popen(["/usr/lib/cni/dhcp", "daemon", "-socketpath", f"{folder}/sock"], stderr=subprocess.DEVNULL)
+    wait_until(machine.path(folder / "sock").exists, 10, "the daemon listens")
+    fabric.cli("network", "add", "lan", "--uplink", "bridge", "--nic", "lan0")
+    ipam = {"type": "dhcp", "daemonSocketPath": f"{folder}/sock"}
+    _write(
+        machine,
+        "lan",
+        [{"type": "vnicd-cni", "runtimeDir": str(fabric.runtime), "network": "lan", "ipam": ipam}],
+    )
+    inside = ["ip", "netns", "exec", tool.namespace("guest")]
+    result = tool.done("add", "lan", "guest")
+    assert result["ips"][0]["address"] == "198.51.100.77/24"
+    assert " 1 received" in machine.run([*inside, "ping", "-c", "1", "198.51.100.1"]).stdout
+    assert "default via 198.51.100.1" in machine.run([*inside, "ip", "route"]).stdout
+    assert " 1 received" in machine.run([*router, "ping", "-c", "1", "198.51.100.77"]).stdout
+    tool.done("del", "lan", "guest")
+    fabric.cli("network", "remove", "lan")
 
 
 def test_a_hosting_daemon_that_dies_between(tool: CniTool) -> None:
