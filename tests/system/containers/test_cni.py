@@ -167,9 +167,9 @@ def test_plugins_that_are_chained_behind(tool: CniTool) -> None:
         {"type": "tuning", "sysctl": {"net.ipv4.conf.all.log_martians": "1"}, "mtu": 1400},
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ]
-    _write(machine, "chained", chain)
-    inside = ["ip", "netns", "exec", tool.namespace("chained")]
-    result = tool.done("add", "chained", "chained", portMappings=[mapping], mac="02:00:00:00:0a:0c")
+    _write(machine, "tuned", chain)
+    inside = ["ip", "netns", "exec", tool.namespace("tuned")]
+    result = tool.done("add", "tuned", "tuned", portMappings=[mapping], mac="02:00:00:00:0a:0c")
     assert result["interfaces"][0]["mac"] == "02:00:00:00:0a:0c"
     settings = machine.run([*inside, "sysctl", "-n", "net.ipv4.conf.all.log_martians"]).stdout
     assert settings == "1\n"
@@ -179,8 +179,8 @@ def test_plugins_that_are_chained_behind(tool: CniTool) -> None:
     wait_until(lambda: machine.run(listening).stdout, 10, "somebody listens")
     assert machine.run(["curl", "-sS", "--max-time", "10", "http://192.0.2.1:8083/"]).stdout == "hello\n"
     # Debian's portmap would ask for chains of IPv6 that it makes only for containers that have it.
-    tool.done("check", "chained", "chained", mac="02:00:00:00:0a:0c")
-    tool.done("del", "chained", "chained", portMappings=[mapping])
+    tool.done("check", "tuned", "tuned", mac="02:00:00:00:0a:0c")
+    tool.done("del", "tuned", "tuned", portMappings=[mapping])
     assert "8083" not in machine.run(["iptables-save"]).stdout
     assert not tool.partitions()
 
