@@ -16,6 +16,7 @@ from vnicd.host.partitions.executor import Executor
 from vnicd.host.partitions.leftovers import Leftovers
 from vnicd.host.ports.port import Following, Port, Ports
 from vnicd.host.uplink.controller import Uplink
+from vnicd.kernel import tap
 from vnicd.kernel.limits import descriptors
 from vnicd.spec.partition import PartitionSpec
 
@@ -66,9 +67,10 @@ class Addition:
             Step("check that its place is free", self._check_free),
             Step("write the state: it is being added", self._save),
             *([namespace] if self.spec.owns_netns else []),
-            Step("make its interface", self._make_interface, self._delete_interface),
-            Step("start its daemon", self._start_daemon, self._stop_daemon),
+            # The kernel lets us wait for an interface for as long as a daemon takes to start; so both at once.
+            Step("start its daemon", self._start_daemon, self._unmake),
             Step("write the state: its process", self._save),
+            Step("make its interface", self._make_interface),
             Step("wait until its daemon is up", self._wait_for_daemon, waits=True),
             Step("let the uplink admit it", self.parts.uplink.admit, self._look_again),
             Step("write the state: it is a member", self._enter, self._save),
@@ -108,17 +110,21 @@ class Addition:
     async def _delete_namespace(self) -> None:
         await self.parts.actions.delete_namespace(self.port)
 
-    async def _make_interface(self) -> None:
-        await self.parts.actions.make_interface(self.port)
-
-    async def _delete_interface(self) -> None:
-        await self.parts.actions.delete_interface(self.port)
-
     async def _start_daemon(self) -> None:
         await self.parts.actions.start_daemon(self.port)
 
-    async def _stop_daemon(self) -> None:
+    async def _make_interface(self) -> None:
+        """Unless its daemon was so quick that it was made for that already (Reconciler.give_tap)."""
+        async with self.port.lock:
+            if not tap.is_alive(self.port.tap):
+                await self.parts.actions.make_interface(self.port)
+
+    async def _unmake(self) -> None:
+        """End its daemon, and delete its interface if there is one, whoever has had it made."""
         await self.parts.actions.stop_daemon(self.port)
+        async with self.port.lock:
+            if self.port.tap >= 0:
+                await self.parts.actions.delete_interface(self.port)
 
     async def _wait_for_daemon(self) -> None:
         supervisor, name = self.parts.actions.supervisor, self.spec.name

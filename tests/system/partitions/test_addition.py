@@ -35,9 +35,9 @@ STEPS = (
     "check that its place is free",
     "write the state: it is being added",
     "make its namespace",
-    "make its interface",
     "start its daemon",
     "write the state: its process",
+    "make its interface",
     "wait until its daemon is up",
     "let the uplink admit it",
     "write the state: it is a member",
@@ -47,7 +47,6 @@ NAMESPACE_STEP = "make its namespace"
 UNDONE = (
     "reserve a port",
     "make its namespace",
-    "make its interface",
     "start its daemon",
     "let the uplink admit it",
     "write the state: it is a member",
