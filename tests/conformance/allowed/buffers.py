@@ -79,7 +79,7 @@ def fits(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -
     filled = any(each.step.op == "fill" for each in before)
     is_edge = any(each.step.op == "epollctl" and "ET" in each.step.text for each in before)
     asks = step.op in ("epollwait", "poll")
-    return filled and is_edge and asks and kernel.result <= 0 < direct.result
+    return filled and is_edge and asks and max(0, kernel.result) < direct.result
 
 
 def has_room(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
