@@ -7,15 +7,14 @@ the machine's restarts, as Docker's own memory of it does. Endpoints are not in 
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vnicd.errors import NotFound, Resources, VnicdError
+from vnicd.process import json_file
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,11 @@ class Networks:
 
 
 def _save(path: Path, known: dict[str, DockerNetwork]) -> None:
-    scratch = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w") as file:
-            json.dump({"version": 1, "networks": [asdict(each) for each in known.values()]}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
     except OSError as error:
-        with suppress(OSError):  # the first error tells more
-            scratch.unlink()
         raise Resources(f"{path} can't be written: {error.strerror}") from error
+    json_file.write(path, {"version": 1, "networks": [asdict(each) for each in known.values()]})
 
 
 def _load(path: Path) -> dict[str, DockerNetwork]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vnicd.errors import TO_READ, NotPermitted, Resources, VnicdError
+from vnicd.errors import TO_READ, NotPermitted, VnicdError
 from vnicd.kernel.netns import Home
 from vnicd.native.directory import MAX_PORTS
-from vnicd.process import readers
+from vnicd.process import json_file, readers
 from vnicd.spec.partition import PartitionSpec
 from vnicd.spec.uplink import UplinkSpec
 
@@ -49,22 +47,8 @@ def save(
     """Write the state; Resources when it can't be written, and then the old one stands."""
     items = [{**saved.__dict__, "spec": saved.spec.to_json()} for saved in partitions]
     about = uplink.to_json() if uplink is not None else None
-    scratch = path.with_suffix(".new")
-    try:
-        with scratch.open("w") as file:
-            readers.open_file(file.fileno())
-            json.dump(
-                {"version": 1, "units": units, "mac_seed": mac_seed, "uplink": about, "partitions": items},
-                file,
-                indent=1,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # the first error tells more
-            scratch.unlink()
-        raise Resources(f"{path} can't be written: {error.strerror}") from error
+    document = {"version": 1, "units": units, "mac_seed": mac_seed, "uplink": about, "partitions": items}
+    json_file.write(path, document, readers.open_file)
 
 
 def load(path: Path) -> tuple[list[Saved], UplinkSpec | None]:
