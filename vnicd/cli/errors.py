@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -36,6 +37,17 @@ def line_and_code(error: Exception) -> tuple[str, int]:
     """The line for standard error, without the program's name, and the exit code."""
     known = as_vnicd_error(error)
     return " ".join(known.line().split()), known.exit_code
+
+
+def raise_all(failures: Sequence[VnicdError]) -> None:
+    """The last of them, the others are printed before; the exit code is that of the first. Nothing if there is none."""
+    if not failures:
+        return
+    *earlier, last = failures
+    for each in earlier:
+        click.echo(f"vnicctl: {each.line()}", err=True)
+    last.exit_code = failures[0].exit_code
+    raise last
 
 
 def document(error: Exception) -> dict[str, Any]:

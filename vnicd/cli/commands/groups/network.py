@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vnicd.cli import output, units
+from vnicd.cli.errors import raise_all
 from vnicd.cli.fabrics import ending, making, networks
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, network_names, one_of, output_options
@@ -141,12 +142,7 @@ def remove(names: tuple[str, ...], force: bool) -> None:
             ending.remove(name, force)
         except VnicdError as error:
             failures.append(error)
-    if failures:
-        *earlier, last = failures
-        for each in earlier:
-            click.echo(f"vnicctl: {each.line()}", err=True)
-        last.exit_code = failures[0].exit_code
-        raise last
+    raise_all(failures)
 
 
 def _show_added(data: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from vnicd.cli import actual, output, units
 from vnicd.cli.client import alike, call
+from vnicd.cli.errors import raise_all
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, name_argument, names_argument, namespaces, output_options, owners
 from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
@@ -168,12 +169,7 @@ def change_each(method: str, names: Sequence[str]) -> None:
             break
         except VnicdError as error:
             failures.append(error)
-    if failures:
-        *earlier, last = failures
-        for each in earlier:
-            click.echo(f"vnicctl: {each.line()}", err=True)
-        last.exit_code = failures[0].exit_code
-        raise last
+    raise_all(failures)
 
 
 @partition.command(name="list")
