@@ -31,6 +31,11 @@ RULES = [
     ),
     Allowed("direct-sockets.md: a relay's end is a Unix socket", begun.relayed),
     Allowed(
+        "direct-sockets.md, known faults: a relay's end that is shut both ways, while another process has the"
+        " connection",
+        begun.half_closed_relay,
+    ),
+    Allowed(
         "direct-sockets.md: an edge of a relay's end needs that what came before was read",
         begun.edge_of_relay,
     ),

@@ -39,6 +39,14 @@ def step_execs(step: Step) -> bool:
     return step.op == "fork" and HOW["fork"][step.args[1]] in ("fork+exec", "posix_spawn", "vfork+exec")
 
 
+def half_closed_relay(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
+    """A Unix socket that is shut both ways looks closed: then another process may have the connection."""
+    passed_on = any(each.step.op in ("give", "exec") or step_execs(each.step) for each in before)
+    shuts = {each.step.args[1] for each in before if each.step.op == "shutdown"}
+    both = 0 in shuts and 1 in shuts and any(each.step.op == "fork" for each in before)
+    return passed_on and both and direct.state == BLOCKED
+
+
 def edge_of_relay(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
     """Who watches edges has read all before the next one; a relay's end lends no further bytes until then."""
     passed_on = any(each.step.op in ("give", "take", "exec") or step_execs(each.step) for each in before)

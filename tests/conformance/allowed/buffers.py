@@ -83,10 +83,11 @@ def fits(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -
 
 
 def has_room(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """Who has asked for a large buffer gets rid of all at once by TCP."""
-    asked = any(" SO_SNDBUF" in each.step.text for each in before)
+    """Who has asked for a large buffer, be it while the send waits, gets rid of all at once by TCP."""
+    asked = [each.number for each in before if " SO_SNDBUF" in each.step.text]
     same = kernel.result == direct.result or direct.state == BLOCKED
-    return asked and step.op == "sendall" and same and not kernel.waited
+    at_once = not kernel.waited or kernel.finished_at in asked
+    return bool(asked) and step.op == "sendall" and same and at_once
 
 
 def told_once(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:

@@ -58,7 +58,7 @@ def raced(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) 
 
 
 def shared(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """Two threads wait to receive, and bytes wake both: which of them has them."""
+    """Two threads wait to receive, and bytes or a reset wake both: which of them has them, or its error."""
     waits = step.op == "recv" and bool(kernel.waited and direct.waited)
     numbers = {kernel.finished_at, direct.finished_at}
     others = any(
@@ -68,7 +68,7 @@ def shared(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome)
         and (each.kernel.state == BLOCKED or each.kernel.finished_at in numbers)
         for each in before
     )
-    return waits and others and not kernel.error and not direct.error
+    return waits and others and {kernel.error, direct.error} <= {0, errno.ECONNRESET}
 
 
 def peeked(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
