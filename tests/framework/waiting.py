@@ -39,6 +39,14 @@ def is_overloaded() -> bool:
     return stretched(1.0) > 1.0
 
 
+def is_bearable(lost: int, of: int) -> bool:
+    """None is lost; or less than a tenth where the CPUs have three times as much work as they can do.
+
+    There a program may get no CPU for longer than vnicd waits for room in its ring, and frames for it are dropped.
+    """
+    return lost == 0 or (stretched(1.0) > 3 and lost < of / 10)
+
+
 def while_unready(act: Callable[[], T], sign: str, timeout: float = 10) -> T:
     """What `act` returns, tried anew as long as it fails with a text that has `sign` in it.
 

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from tests.framework.fabric.partition import Partition
 from tests.framework.traffic.streams import family_of
-from tests.framework.waiting import pace, wait_until
+from tests.framework.waiting import is_bearable, pace, wait_until
 
 SO_RCVBUFFORCE = 33
 NUMBER = struct.Struct("!Q")
@@ -26,7 +26,7 @@ def udp(partition: Partition, address: str = "0.0.0.0", port: int = 0) -> socket
 class Flow:
     """Datagrams numbered from 0 from one partition to another, received by a thread.
 
-    A context manager; `check` fails when a datagram was lost, doubled or overtaken by another.
+    A context manager; `check` fails when a datagram was lost, doubled or overtaken by another, see `is_bearable`.
     """
 
     def __init__(self, sender: Partition, receiver: Partition, size: int = 64) -> None:
@@ -72,7 +72,8 @@ class Flow:
         try:
             wait_until(lambda: self.sent - 1 in self.received[-64:], timeout, "the last datagram")
         finally:
-            assert self.received == list(range(self.sent)), self._verdict()
+            came = sorted(set(self.received))
+            assert self.received == came and is_bearable(self.sent - len(came), self.sent), self._verdict()
 
     def _verdict(self) -> str:
         """Which datagrams are missing, doubled or late, in a line."""

@@ -17,7 +17,7 @@ from tests.framework.fabric.partition import Partition
 from tests.framework.traffic.datagrams import Flow
 from tests.framework.traffic.streams import MEGABYTE, connect, exchange, iperf, on_the_wire
 from tests.framework.uplink.uplink import Machine
-from tests.framework.waiting import wait_until
+from tests.framework.waiting import stretched, wait_until
 
 PAIR = """
 [partitions.@web]
@@ -401,7 +401,10 @@ def test_the_rate_changes_under_a_stream(machine: Machine) -> None:
     for rate, expected in (("100mbit", 100e6), ("20mbit", 20e6)):
         apply(fabric, NAT.replace("100mbit", rate))
         end = iperf(db, machine.remote, "-O", "1", seconds=2)
-        assert on_the_wire(end) == pytest.approx(expected, rel=0.2)
+        least = (
+            0.8 if stretched(1.0) < 3 else 0.5
+        )  # what a sender without CPU leaves out is no fault of the limit
+        assert least * expected < on_the_wire(end) < 1.2 * expected
 
 
 def test_a_dry_run_and_a_request_at_the_same_time(fabric: Fabric) -> None:

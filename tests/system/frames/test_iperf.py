@@ -6,6 +6,7 @@ import pytest
 
 from tests.framework.fabric.partition import Partition
 from tests.framework.traffic.streams import iperf
+from tests.framework.waiting import is_bearable
 from tests.system.conftest import Pair
 
 ENOUGH = 5 << 20
@@ -31,7 +32,8 @@ def test_udp(pair: Pair, options: tuple[str, ...]) -> None:
     before = sum(map(refused_by_sockets, pair))
     end = iperf(*pair, "-u", "-b", "50M", *options)
     assert end["sum"]["packets"] > 90
-    assert end["sum"]["lost_packets"] <= sum(map(refused_by_sockets, pair)) - before
+    lost = end["sum"]["lost_packets"] - (sum(map(refused_by_sockets, pair)) - before)
+    assert is_bearable(max(0, lost), end["sum"]["packets"])
 
 
 def refused_by_sockets(partition: Partition) -> int:
