@@ -101,6 +101,10 @@ void entry_release(struct entry *entry) {
     end_if_unused(entry, count_add(entry, -1));
 }
 
+void entry_keep_users(struct entry *entry, unsigned users) {
+    atomic_store(&entry->count, (atomic_load(&entry->count) & ~ENTRY_USERS_MASK) | users);
+}
+
 struct entry *entry_clear(int fd, bool *last) {
     *last = false;
     if ((unsigned)fd >= MAX_FD || entry_table == NULL || entry_of(fd) == NULL)

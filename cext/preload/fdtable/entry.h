@@ -47,6 +47,7 @@ struct entry *entry_hold(int fd);                            /* with a user more
 struct entry *entry_hold_kind(int fd, enum entry_kind kind); /* the same, for entries of this kind only */
 void entry_retain(struct entry *entry);                      /* one user more, for who has one already */
 void entry_release(struct entry *entry);
+void entry_keep_users(struct entry *entry, unsigned users); /* after a fork, with one thread: so many there are */
 
 /* fd means entry from now on, besides what it is held by; what fd meant before is released. */
 void entry_set(int fd, struct entry *entry);

@@ -16,6 +16,7 @@
 #include "memory/report.h"
 #include "stream/deaths.h"
 #include "wait/sleeper.h"
+#include "wait/stay.h"
 #include "watch/registry.h"
 
 _Atomic unsigned char *process_page;
@@ -95,10 +96,24 @@ static void forget_sleepers(void) {
     }
 }
 
+/* The other threads' calls have no end in the child: what they held would keep connections that are closed here. */
+static void forget_calls(void) {
+    if (stay_is_inside()) /* a handler has forked: the call that it interrupted goes on here */
+        return;
+    for (int fd = 0; fd <= entry_highest; fd++) {
+        struct conn *conn = conn_of(fd);
+        if (conn == NULL)
+            continue;
+        atomic_store(&conn->blocked, 0);
+        entry_keep_users(&conn->entry, (unsigned)atomic_load(&conn->watchers));
+    }
+}
+
 static void after_fork(void) {
     stdio_after_fork();
     begin_anew();
     forget_sleepers();
+    forget_calls();
     handlers_after_fork();
 }
 

@@ -49,6 +49,10 @@ void stay_settle(void) {
         settle();
 }
 
+bool stay_is_inside(void) {
+    return count > 0;
+}
+
 struct stay *stay_begin(struct mark *mark, void (*leave)(struct stay *stay), void *what) {
     struct stay *stay = &mark->beyond;
     mark->number = ++marks; /* before the look: a call that was left may have had the same frame */

@@ -26,7 +26,8 @@ struct mark {
 struct stay *stay_begin(struct mark *mark, void (*leave)(struct stay *stay), void *what);
 void stay_end(struct stay *stay);
 
-void stay_settle(void); /* gives back what those hold that have been left by a jump */
+bool stay_is_inside(void); /* the thread is in a call that sleeps, whose handler is running */
+void stay_settle(void);    /* gives back what those hold that have been left by a jump */
 
 bool stay_init(void);
 void stay_at_thread_end(void (*what)(void)); /* of a thread that has stayed, after its stays are given back */
