@@ -28,9 +28,10 @@ def closed_meanwhile(before: Sequence[Past], step: Step, kernel: Outcome, direct
 
 
 def judged(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
-    """The kernel finds out that a buffer is bad when there is room for its bytes."""
+    """The kernel finds out that a buffer is bad when there is room for its bytes, and no error comes first."""
     full = any(each.step.op in ("fill", "sendall") for each in before)
-    return step.op == "badio" and full and kernel.state in (BLOCKED, ENDED) and direct.error == errno.EFAULT
+    later = (full and kernel.state in (BLOCKED, ENDED)) or kernel.error == errno.ECONNREFUSED
+    return step.op == "badio" and later and direct.error == errno.EFAULT
 
 
 def held(before: Sequence[Past], step: Step, kernel: Outcome, direct: Outcome) -> bool:
