@@ -122,10 +122,12 @@ def add_default_routes(ifname: str, gateways: Iterable[str], addresses: Iterable
 
     `addresses` are those of the interface; a gateway that is in no subnet of theirs is taken to be on the link.
     """
+    if not (wanted := list(gateways)):
+        return
     index = _index(ifname)
     networks = [ipaddress.ip_interface(text).network for text in addresses]
     with IPRoute() as route:
-        for gateway in map(ipaddress.ip_address, gateways):
+        for gateway in map(ipaddress.ip_address, wanted):
             on_link = not any(gateway in network for network in networks)
             words = default_route_words(index, gateway)
             try:
@@ -136,8 +138,10 @@ def add_default_routes(ifname: str, gateways: Iterable[str], addresses: Iterable
 
 def add_routes(ifname: str, routes: Iterable[str]) -> None:
     """These routes through `ifname`: NETWORK, or NETWORK via GATEWAY."""
+    if not (wanted := list(routes)):
+        return
     with IPRoute() as route:
-        for text in routes:
+        for text in wanted:
             try:
                 route.route("replace", **route_words(_index(ifname), text))
             except NetlinkError as error:
