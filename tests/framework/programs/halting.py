@@ -1,11 +1,12 @@
 """A hosting daemon that halts in the step that is named in the file `halt` of its runtime directory.
 
-It has halted as soon as there is the file `halted`, and goes on when `halt` is gone.
+It has halted as soon as there is the file `halted`, and goes on when nobody holds a lock on `halt`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,19 +21,15 @@ from vnicd.host.operation import Step
 from vnicd.host.partitions.executor import Executor
 
 ROOT = Paths.from_environment().root
-PAUSE_S = 0.005
 
 
 async def pass_by(name: str) -> None:
-    try:
-        asked = Path(ROOT, "halt").read_text()
-    except OSError:
+    if not (halt := Path(ROOT, "halt")).exists():
         return
-    if asked != name:
-        return
-    Path(ROOT, "halted").touch()
-    while Path(ROOT, "halt").exists():
-        await asyncio.sleep(PAUSE_S)
+    with halt.open() as file:
+        if file.read() == name:
+            Path(ROOT, "halted").touch()
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_SH)
 
 
 def halting(name: str, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -107,12 +108,16 @@ class Trial:
         if command == "DEL":
             self.done("ADD", name)
         halt, halted = (self.fabric.runtime / each for each in ("halt", "halted"))
-        halt.write_text(step)
-        with self.begin(command, name) as plugin:
+        with halt.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(step)
+            file.flush()
+            plugin = self.begin(command, name)
             wait_until(halted.exists, TIMEOUT_S, f"the hosting daemon has halted: {step}")
             lives = self.kill(victim, name, plugin)
             halted.unlink()
             halt.unlink()
+        with plugin:
             assert plugin.stdout is not None
             plugin.stdout.read()
         if victim == "host":
