@@ -114,8 +114,16 @@ def serve(command: str, words: list[str]) -> int:
         return serve_names()
     from vnicd.config import Paths
     from vnicd.partition.main import main as serve_partition
+    from vnicd.protocol import registration
 
-    name, _, network = words[0].partition("@")
+    word: str | None = words[0]
+    if word == registration.NOBODYS:
+        from vnicd.partition import spare
+
+        word = spare.wait()
+    if word is None:
+        return 0
+    name, _, network = word.partition("@")
     if network:
         os.environ["VNICD_RUNTIME_DIR"] = str(Paths.from_environment().of_network(network).root)
     return serve_partition(name)

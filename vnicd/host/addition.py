@@ -58,6 +58,8 @@ class Addition:
     async def run(self) -> Port:
         """Make the partition; when it can't be finished, all that was made of it is taken away again."""
         await carry_out(f"partition {self.spec.name}", self.steps(), self._give_up)
+        if self.spec.owner:  # that of a runtime, whose containers wait for it, and come one after the other
+            self.parts.actions.supervisor.prepare()
         return self.port
 
     def steps(self) -> list[Step]:

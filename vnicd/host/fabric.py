@@ -227,6 +227,7 @@ class Fabric:
         await self.broker_service.stop()
         await self.names.stop()
         await self.supervisor.settle()
+        self.supervisor.close()
         await self.uplink.stop()
         for port in self.ports:
             port.begin_removal()

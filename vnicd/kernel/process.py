@@ -45,13 +45,13 @@ def pids() -> list[int]:
 
 
 def command_lines() -> Iterator[tuple[int, list[str]]]:
-    """All processes, with the words that they were started with."""
+    """All processes, with the words that they were started with, but for empty ones at the end."""
     for pid in pids():
         try:
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
-        yield pid, [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+        yield pid, [os.fsdecode(word) for word in line.rstrip(b"\0").split(b"\0")]
 
 
 def user(pid: int) -> int | None:

@@ -22,6 +22,9 @@
       trim                                                 -
       stop                                                 -
 
+    host to a spare daemon, by its standard input
+      serve     name, user                                 its log file
+
 host/links/manager.py has the life of a link; link/endpoint.py carries out the host's side of this list at each end.
 """
 
@@ -41,6 +44,9 @@ MAX_FDS = 253
 """Descriptors that a packet can carry (SCM_MAX_FD). What there is no room for, the kernel closes in our thread."""
 
 FDS_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
+
+NOBODYS = "-" * 32
+"""What a spare daemon has in its command line instead of a partition's name, as long as the longest name."""
 
 MAX_PORTS = 256
 """Ports or links that a message may name."""

@@ -23,7 +23,8 @@ def daemons(helpers: bool = False) -> dict[int, Path]:
         except OSError:
             continue
         place = next((item for item in environ if item.startswith(b"VNICD_RUNTIME_DIR=")), b"=/run/vnicd")
-        if b"\0-m\0vnicd\0" in command and (b"\0names\0" in command) == helpers:
+        is_spare = b"\0partition\0--" in command  # it ends with its host
+        if b"\0-m\0vnicd\0" in command and (b"\0names\0" in command) == helpers and not is_spare:
             found[int(directory.name)] = Path(place.decode().split("=", 1)[1])
     return found
 

@@ -14,6 +14,7 @@ from typing import Any
 from vnicd.config import Paths
 from vnicd.host.partitions import last_words
 from vnicd.host.partitions.last_words import Deaths
+from vnicd.host.partitions.spare import Spare
 from vnicd.host.ports.port import Port
 from vnicd.kernel import process
 from vnicd.process import logs, privileges
@@ -25,6 +26,9 @@ BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0
 
 TERM_TIMEOUT_S = 1.0
 """Seconds between SIGTERM and SIGKILL."""
+
+PREPARE_AFTER_S = 0.2
+"""Seconds after an addition until a spare daemon is started for the next one."""
 
 LIVED = 5.0
 """Seconds after which a daemon's death counts as its first."""
@@ -90,6 +94,14 @@ class Supervisor(ABC):
     def came_up(self, port: Port) -> None:
         """Its daemon serves: what became of those before counts no more."""
         self.deaths.pop(port.spec.name, None)
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Another partition may be added soon, and quickly: have what can be had before."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """No daemon is to be started any more."""
 
     @abstractmethod
     async def service_stopped(self) -> None:
@@ -159,27 +171,46 @@ class Children(Supervisor):
         self.children: dict[int, subprocess.Popen[bytes]] = {}
         self.log_ends: dict[int, int] = {}
         """{pid: bytes of the log when it was started}."""
+        self.spare = Spare()
+        self.preparing: asyncio.TimerHandle | None = None
 
     def start(self, port: Port) -> None:
-        name = port.spec.name
+        name, user = port.spec.name, privileges.user_of(self.paths.root, port.number)
         with os.fdopen(self._open_log(name), "ab", buffering=0) as file:
             before = os.fstat(file.fileno()).st_size
-            child = subprocess.Popen(
+            child = self.spare.take(name, user, file.fileno()) or subprocess.Popen(
                 [sys.executable, "-m", "vnicd", "partition", name],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                env={
-                    **os.environ,
-                    "VNICD_RUNTIME_DIR": str(self.paths.root),
-                    privileges.VARIABLE: str(privileges.user_of(self.paths.root, port.number)),
-                },
+                env={**self._environment(), privileges.VARIABLE: str(user)},
             )
         self.children[child.pid], self.log_ends[child.pid] = child, before
         self.born(port)
         port.daemon_started()
         self.watch(port, child.pid, os.pidfd_open(child.pid))
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "VNICD_RUNTIME_DIR": str(self.paths.root)}
+
+    def prepare(self) -> None:
+        """Have a spare daemon, as soon as nothing that is just going on waits for the CPU that it takes."""
+        if self.preparing is None:
+            self.preparing = asyncio.get_running_loop().call_later(PREPARE_AFTER_S, self._prepare)
+
+    def _prepare(self) -> None:
+        self.preparing = None
+        try:
+            self.spare.prepare(self._environment())
+        except OSError as error:
+            log.debug("there is no spare daemon: %s", error.strerror)
+
+    def close(self) -> None:
+        if self.preparing is not None:
+            self.preparing.cancel()
+            self.preparing = None
+        self.spare.end()
 
     def _open_log(self, name: str) -> int:
         """Without a log a daemon serves as well; it is handed one as soon as there can be one (log_files.py)."""

@@ -260,6 +260,12 @@ class Units(Supervisor):
             port.spec.name, self.network
         )  # not before: the unit may be started anew at the moment when it has ended
 
+    def prepare(self) -> None:
+        """systemd starts each of them, and none before it is asked for."""
+
+    def close(self) -> None:
+        """They are systemd's."""
+
     async def service_stopped(self) -> None:
         """End the socket of a service that nobody has enabled, or whoever asks something starts the service again.
 
