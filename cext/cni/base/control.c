@@ -63,7 +63,7 @@ static int connected(const char *path, const char *method, long deadline, struct
                 not_there(failure, path);
             else if (errno == EACCES || errno == EPERM)
                 fail_as(failure, "not_permitted",
-                        text("only root may attach containers; %s is not open to user %u", path, geteuid()),
+                        text("only root's runtime may attach containers, not a user's own: %s can't be opened", path),
                         "run them by root's runtime: sudo podman run");
             else
                 fail(failure, CNI_IO, "%s can't be connected to: %s", path, strerror(errno));

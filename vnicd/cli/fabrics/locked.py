@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vnicd.config import Paths
-from vnicd.errors import Resources, VnicdError
+from vnicd.errors import NotPermitted, Resources, VnicdError
+
+SUDO = "run it with sudo"
 
 
 @contextlib.contextmanager
@@ -19,6 +21,8 @@ def locked() -> Iterator[Paths]:
     default = Paths.from_environment().default
     try:
         fd = _locked_folder(default.networks)
+    except PermissionError as error:  # root of a user namespace, as in a user's own podman
+        raise NotPermitted("only root can change networks, not a user's own runtime", SUDO) from error
     except OSError as error:
         raise Resources(f"{default.networks} can't be used: {error.strerror}") from error
     try:
