@@ -46,15 +46,16 @@ def test_a_spare_daemon(fabric: Fabric) -> None:
     log = Path(fabric.runtime, "log", f"{third.name}.log")
     assert Path(f"/proc/{pid}/fd/2").samefile(log)
     assert first.ping(third.ip).lost == 0
-    os.kill(the_spare(fabric), signal.SIGKILL)
-    fourth = fabric.add("fourth", "10.77.0.4/24", owner="runtime=test")
-    assert first.ping(fourth.ip).lost == 0
+    for number, death in ((4, signal.SIGKILL), (5, signal.SIGSTOP)):
+        os.kill(the_spare(fabric), death)
+        another = fabric.add(f"p{number}", f"10.77.0.{number}/24", owner="runtime=test")
+        assert first.ping(another.ip).lost == 0
     the_spare(fabric)
     os.kill(fabric.host_pid(), signal.SIGKILL)
     wait_until(lambda: not spares(fabric), 10, "the spare daemon has ended")
     fabric.up()
     assert third.pid == pid
-    fabric.add("fifth", "10.77.0.5/24", owner="runtime=test")
+    fabric.add("last", "10.77.0.9/24", owner="runtime=test")
     the_spare(fabric)
     fabric.down()
     assert not spares(fabric)

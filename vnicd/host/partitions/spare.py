@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from vnicd.kernel import process
 from vnicd.protocol import registration
 
 
@@ -43,12 +44,12 @@ class Spare:
         self.sock = ours
 
     def take(self, name: str, user: int, log: int) -> subprocess.Popen[bytes] | None:
-        """Make it the daemon of this partition, as this user and with this log; None if there is none that lives."""
+        """Make it the daemon of this partition, as this user and with this log; None if there is none to be had."""
         child, sock = self.child, self.sock
         if child is None or sock is None:
             return None
         try:
-            if child.poll() is None:
+            if child.poll() is None and not process.is_stopped(child.pid):
                 registration.send(sock, {"op": "serve", "name": name, "user": user}, [log])
                 self.child = self.sock = None
                 sock.close()
