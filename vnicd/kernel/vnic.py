@@ -38,6 +38,8 @@ SCOPE_GLOBAL, SCOPE_LINK = 0, 253
 TABLE_MAIN = 254
 METRIC_IPV6 = 256
 """Of the kernel's own routes to subnets."""
+METRIC_IPV6_DEFAULT = 1024
+"""Of IPv6 routes that are made without one."""
 
 OURS = 76
 """The protocol number of routes that vnicd makes, which nobody else uses: `ip route show proto 76`."""
@@ -118,9 +120,11 @@ def set_mtu(ifname: str, mtu: int) -> None:
 
 
 def add_default_routes(ifname: str, gateways: Iterable[str], addresses: Iterable[str]) -> None:
-    """Default routes through `ifname` by these gateways, instead of those that there may be.
+    """Default routes through `ifname` by these gateways, instead of those that it may have.
 
-    `addresses` are those of the interface; a gateway that is in no subnet of theirs is taken to be on the link.
+    A default route through another interface stays, and goes first: a container may be in several networks, and keeps
+    a way out when it leaves one of them. `addresses` are those of the interface; a gateway that is in no subnet of
+    theirs is taken to be on the link.
     """
     if not (wanted := list(gateways)):
         return
@@ -131,9 +135,22 @@ def add_default_routes(ifname: str, gateways: Iterable[str], addresses: Iterable
             on_link = not any(gateway in network for network in networks)
             words = default_route_words(index, gateway)
             try:
-                route.route("replace", flags=RTNH_F_ONLINK if on_link else 0, **words)
+                _add_default_route(route, {**words, "flags": RTNH_F_ONLINK if on_link else 0})
             except NetlinkError as error:
                 raise Invalid(f"the gateway {gateway} can't be used: {error.args[-1]}") from error
+
+
+def _add_default_route(route: IPRoute, words: dict[str, Any]) -> None:
+    try:
+        route.route("add", **words)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+        usual = 0 if words["family"] == socket.AF_INET else METRIC_IPV6_DEFAULT
+        there = route.route("dump", family=words["family"], table=TABLE_MAIN, oif=words["oif"])
+        is_own = any(each["dst_len"] == 0 and (each.get_attr("RTA_PRIORITY") or 0) == usual for each in there)
+        more = {} if is_own else {"priority": usual + words["oif"]}  # which no other interface has
+        route.route("replace", **words, **more)
 
 
 def add_routes(ifname: str, routes: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from tests.framework.uplink.wire import BLUE, GREEN, NIC, NIC_MAC, Wire, ip
 from tests.fuzz.targets.descriptors import all_kinds
 from tests.system.conftest import TAG
 from vnicd.errors import Busy, Invalid, NotFound
-from vnicd.kernel import nic, tap, vnic
+from vnicd.kernel import nic, readdress, tap, vnic
 
 
 @pytest.fixture
@@ -185,6 +185,27 @@ def test_default_routes(wire: Wire) -> None:
         wire.inside(lambda gateways=gateways: vnic.add_default_routes(NIC, gateways, own))
         assert defaults(wire, "-4") == [(gateways[0], NIC, [])]
         assert defaults(wire, "-6") == [(gateways[1], NIC, [])]
+
+
+def test_default_routes_beside_those_of_another_interface(wire: Wire) -> None:
+    wire.address()
+    other = ("-n", wire.here)
+    ip(*other, "link", "add", "other", "type", "veth", "peer", "name", "far")
+    ip(*other, "link", "set", "other", "up")
+    ip(*other, "link", "set", "far", "up")
+    ip(*other, "addr", "add", "10.9.0.2/24", "dev", "other")
+    ip(*other, "addr", "add", "fd09::2/64", "dev", "other", "nodad")
+    ip(*other, "route", "add", "default", "via", "10.9.0.1")
+    ip(*other, "-6", "route", "add", "default", "via", "fd09::1")
+    for _ in range(2):
+        wire.inside(
+            lambda: vnic.add_default_routes(NIC, ["10.0.0.1", "fd00::1"], ["10.0.0.2/24", "fd00::2/64"])
+        )
+        assert defaults(wire, "-4") == [("10.9.0.1", "other", []), ("10.0.0.1", NIC, [])]
+        assert defaults(wire, "-6") == [("fd09::1", "other", []), ("fd00::1", NIC, [])]
+    wire.inside(lambda: readdress.drop_default_routes(NIC, ["10.0.0.1", "fd00::1"]))
+    assert defaults(wire, "-4") == [("10.9.0.1", "other", [])]
+    assert defaults(wire, "-6") == [("fd09::1", "other", [])]
 
 
 def test_default_routes_by_gateways_of_no_subnet(wire: Wire) -> None:
