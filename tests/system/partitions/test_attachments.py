@@ -15,6 +15,7 @@ from tests.framework.fabric.fabric import Fabric
 from tests.framework.fabric.namespaces import in_namespace, namespace_of
 from tests.framework.fabric.partition import Partition
 from tests.framework.waiting import wait_until
+from vnicd.errors import Invalid
 from vnicd.sockets import abi
 
 GONE_WITHIN = 10.0
@@ -79,6 +80,12 @@ def test_it_ends_with_its_last_name(shared: Fabric) -> None:
     box = shared.add("box", "10.92.1.2/24", netns=name)
     subprocess.run(["ip", "netns", "del", name], check=True)
     wait_for_its_end(shared, box)
+
+
+def test_the_machines_own_namespace_is_refused(shared: Fabric) -> None:
+    """Its default route would lead into the fabric, and go with the partition."""
+    with pytest.raises(Invalid, match="the machine's own namespace"):
+        shared.call("partition.add", name="inside", netns="/proc/self/ns/net", ifname="eth9")
 
 
 def test_another_namespace_under_its_path_gets_nothing(shared: Fabric) -> None:

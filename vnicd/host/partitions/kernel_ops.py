@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from vnicd.errors import EXHAUSTED, Busy, Exists, NoNamespace
+from vnicd.errors import EXHAUSTED, Busy, Exists, Invalid, NoNamespace
 from vnicd.host.partitions.attached import tenants
 from vnicd.host.ports.port import Following, Location
 from vnicd.kernel import interface, netns, readdress, tap, vnic
@@ -101,7 +101,7 @@ def _interface_name(place: Location) -> str | None:
 
 
 def check_free(spec: PartitionSpec) -> Home | None:
-    """Exists, NoNamespace or Busy when something stands where the partition is to be made.
+    """Exists, NoNamespace, Invalid or Busy when something stands where the partition is to be made.
 
     Else what the namespace is known by, if it is somebody else's.
     """
@@ -109,6 +109,12 @@ def check_free(spec: PartitionSpec) -> Home | None:
         _check_no_namespace(spec)
         return None
     home = netns.home(spec.netns_path)
+    # One that is handed over is only made there; any other would take addresses, routes and names of the machine's.
+    if home.identity == netns.identity(netns.OWN) and not spec.handover:
+        hint = "name that of a container or process; the machine's own interface is the uplink's"
+        raise Invalid(
+            f"{spec.netns_path} is the machine's own namespace, where the hosting daemon runs", hint
+        )
     place = Location(spec, home=home)
     if inside(place, lambda: interface.index_of(spec.ifname)) is not None:
         raise interface_taken(spec)
