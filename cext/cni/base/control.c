@@ -12,6 +12,7 @@
 #include "base/text.h"
 
 enum {
+    MOST_REQUEST = 1 << 20, /* as the hosting daemon has it */
     MOST_ANSWER = 16 << 20, /* all partitions of a fabric take half a megabyte */
     CONNECT_PAUSE_MS = 10,
 };
@@ -118,6 +119,10 @@ json_t *control_call(const char *path, const char *method, json_t *params, int t
         return NULL;
     }
     request = text("%s\n", request);
+    if (strlen(request) > MOST_REQUEST) {
+        fail(failure, CNI_BAD_CONFIG, "what is asked for is too long: %zu bytes", strlen(request));
+        return NULL;
+    }
     int sock = connected(path, method, deadline, failure);
     if (sock < 0)
         return NULL;

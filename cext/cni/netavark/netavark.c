@@ -318,6 +318,7 @@ int netavark(int count, char **words) {
     if (run(words[0], count > 1 ? words[1] : NULL, &failure))
         return 0;
     const char *hint = failure.details;
-    print_json(json_pack("{s:o}", "error", json_string(text("%s%s%s", failure.message, *hint ? "; " : "", hint))));
+    json_t *error = json_string(text("%s%s%s", failure.message, *hint ? "; " : "", hint));
+    print_json(json_pack("{s:o}", "error", error ? error : json_string("it has failed"))); /* they are no UTF-8 */
     return 1;
 }

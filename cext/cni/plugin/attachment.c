@@ -165,14 +165,15 @@ json_t *attachment_ports(const json_t *mappings, const char *name, struct failur
     json_t *ports = json_array(), *each;
     size_t index;
     json_array_foreach((json_t *)mappings, index, each) {
-        json_int_t outer = json_integer_value(any_case(each, "hostPort"));
+        const json_t *asked = any_case(each, "hostPort");
+        json_int_t outer = json_integer_value(asked);
         json_int_t inner = json_integer_value(any_case(each, "containerPort"));
         const char *protocol = json_string_value(any_case(each, "protocol"));
         const char *ip = json_string_value(any_case(each, "hostIP"));
         protocol = lower(protocol && *protocol ? protocol : "tcp");
-        if (outer == 0)
+        if (outer == 0 && (!asked || json_is_integer(asked)) && json_is_object(each))
             continue; /* it is not to be seen outside */
-        if (outer < 0 || outer > 65535 || inner < 1 || inner > 65535) {
+        if (outer < 1 || outer > 65535 || inner < 1 || inner > 65535) {
             fail(failure, CNI_BAD_CONFIG, "portMappings has ports that are none");
             return NULL;
         }

@@ -35,6 +35,15 @@ static json_t *set_addresses(const struct config *config, const json_t *partitio
     return control_call(config->control, "partition.set", params, CHANGE_TIMEOUT_MS, failure);
 }
 
+/* Whether the container has this interface already. The IPAM plugin would refuse it a second address, and be asked next
+ * to release the one that the first has. */
+static bool is_there(const struct config *config, const struct environment *environment) {
+    char *name = attachment_name(config->name, environment->container, environment->ifname);
+    struct failure ignored;
+    json_t *params = json_pack("{s:s}", "name", name);
+    return control_call(config->control, "partition.show", params, READ_TIMEOUT_MS, &ignored) != NULL;
+}
+
 /* The partition with its addresses; NULL with `failure`, and then it is for the caller to take back what there is. */
 static json_t *attach(const struct config *config, const struct environment *environment, json_t **given,
                       struct failure *failure) {
@@ -64,6 +73,10 @@ static bool publish(const struct config *config, const struct environment *envir
 }
 
 static bool add(const struct config *config, const struct environment *environment, struct failure *failure) {
+    if (!config_is_usable(config, failure))
+        return false;
+    if (config->ipam && is_there(config, environment))
+        return fail_as(failure, "exists", text("the container has an interface %s already", environment->ifname), "");
     json_t *given = NULL, *partition = attach(config, environment, &given, failure);
     struct failure ignored;
     if (partition) {

@@ -63,6 +63,23 @@ static bool read_ipam(struct config *config, struct failure *failure) {
     return fail(failure, CNI_BAD_CONFIG, "ipam has no valid type; leave ipam out for addresses of vnicd's network");
 }
 
+/* A member that may be left out or null, and else is of this type. */
+static bool is_type(const json_t *object, const char *key, json_type type, const char *what, struct failure *failure) {
+    const json_t *value = any_case(object, key);
+    return !value || json_is_null(value) || json_typeof(value) == type ||
+           fail(failure, CNI_BAD_CONFIG, "%s is no %s", key, what);
+}
+
+bool config_is_usable(const struct config *config, struct failure *failure) {
+    const json_t *runtime = config->runtime;
+    return is_type(config->root, "mtu", JSON_INTEGER, "whole number", failure) &&
+           is_type(config->root, "mac", JSON_STRING, "text", failure) &&
+           is_type(runtime, "mac", JSON_STRING, "text", failure) &&
+           is_type(runtime, "ips", JSON_ARRAY, "list of texts", failure) &&
+           is_type(runtime, "portMappings", JSON_ARRAY, "list", failure) &&
+           is_type(runtime, "bandwidth", JSON_OBJECT, "object", failure);
+}
+
 bool config_read(struct config *config, const char *input, struct failure *failure) {
     json_error_t error;
     *config = (struct config){.input = input, .root = json_loads(input, JSON_REJECT_DUPLICATES, &error)};

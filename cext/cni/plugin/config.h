@@ -27,6 +27,9 @@ extern const char *const VERSIONS[];
 /* Read the configuration; false with `failure`. */
 bool config_read(struct config *config, const char *input, struct failure *failure);
 
+/* Whether what a runtime may ask for at ADD is of the types that it is to be; false with `failure`. */
+bool config_is_usable(const struct config *config, struct failure *failure);
+
 /* Only its version, of an input that may be nothing at all. */
 const char *config_version(const char *input);
 

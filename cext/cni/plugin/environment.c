@@ -1,6 +1,7 @@
 /* Reads the environment. What is wrong with it is told by the name of the variable. */
 #include "plugin/environment.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,12 @@ static const char *given(const char *name) {
 
 static bool must_have(const char *name, const char *value, struct failure *failure) {
     return value || fail(failure, CNI_BAD_ENVIRONMENT, "%s is not set", name);
+}
+
+/* Else it could be told to nobody: JSON is UTF-8. */
+static bool is_text(const char *name, const char *value, struct failure *failure) {
+    json_t *word = value ? json_string(value) : json_null();
+    return word || fail(failure, CNI_BAD_ENVIRONMENT, "%s is no text in UTF-8", name);
 }
 
 static bool is_ifname(const char *name) {
@@ -58,7 +65,10 @@ bool environment_read(struct environment *environment, struct failure *failure) 
         .path = given("CNI_PATH"),
     };
     const char *command = environment->command;
-    if (!must_have("CNI_COMMAND", command, failure))
+    if (!must_have("CNI_COMMAND", command, failure) || !is_text("CNI_COMMAND", command, failure) ||
+        !is_text("CNI_CONTAINERID", environment->container, failure) ||
+        !is_text("CNI_NETNS", environment->netns, failure) || !is_text("CNI_IFNAME", environment->ifname, failure) ||
+        !is_text("CNI_ARGS", given("CNI_ARGS"), failure))
         return false;
     bool is_add = strcmp(command, "ADD") == 0 || strcmp(command, "CHECK") == 0;
     if (is_add || strcmp(command, "DEL") == 0) {

@@ -45,9 +45,11 @@ static int input_file(const char *input) {
 }
 
 static _Noreturn void become(const char *program, const char *command, const struct environment *environment, int input,
-                             int output) {
+                             int output, pid_t parent) {
     /* Who has killed us asks for DEL next: what goes on after that would never be released. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(127); /* that was too late to be told */
     signal(SIGPIPE, SIG_DFL);
     setenv("CNI_COMMAND", command, 1);
     setenv("CNI_CONTAINERID", environment->container ? environment->container : "", 1);
@@ -62,9 +64,9 @@ static _Noreturn void become(const char *program, const char *command, const str
 static char *run(const char *program, const char *command, const struct environment *environment, const char *input,
                  int *status, struct failure *failure) {
     int ends[2] = {-1, -1}, file = input_file(input);
-    pid_t child = file >= 0 && pipe2(ends, O_CLOEXEC) == 0 ? fork() : -1;
+    pid_t parent = getpid(), child = file >= 0 && pipe2(ends, O_CLOEXEC) == 0 ? fork() : -1;
     if (child == 0)
-        become(program, command, environment, file, ends[1]);
+        become(program, command, environment, file, ends[1], parent);
     int error = errno;
     close(file);
     close(ends[1]);

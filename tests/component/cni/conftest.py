@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.framework.control.fakehost import FakeHost, partition
-from vnicd.errors import VnicdError
+from vnicd.errors import NotFound, VnicdError
 
 PLUGIN = Path(__file__).parents[3] / "vnicd/libexec/vnicd-cni"
 
@@ -81,6 +81,7 @@ def plugin(tmp_path: Path) -> Iterator[Plugin]:
     answers: dict[str, dict[str, Any] | VnicdError | Callable[..., Any]] = {
         "partition.add": MADE,
         "partition.set": MADE,
+        "partition.show": NotFound("there is no such partition"),
         "partition.remove": {},
         "publish.add": {"published": []},
     }

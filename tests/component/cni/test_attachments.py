@@ -131,6 +131,14 @@ def test_an_ipam_plugin_that_fails_gives_everything_back(plugin: Plugin) -> None
     assert not plugin.asked("partition.add")
 
 
+def test_add_twice_keeps_the_address_of_the_first(plugin: Plugin) -> None:
+    log = plugin.ipam(LEASE)
+    plugin.host.answers["partition.show"] = MADE
+    plugin.fails("ADD", 106, ipam={"type": "pool"})
+    assert not log.exists(), "an IPAM plugin releases by container and interface"
+    assert not plugin.asked("partition.add")
+
+
 def test_addresses_are_given_back_when_there_is_no_partition(plugin: Plugin) -> None:
     log = plugin.ipam(LEASE)
     plugin.host.answers["partition.add"] = Busy("an interface named eth0 is in it already")

@@ -39,6 +39,10 @@ def test_a_command_that_the_version_does_not_have(plugin: Plugin, version: str, 
         ("CNI_IFNAME", "a/b"),
         ("CNI_IFNAME", "sixteen-letters-"),
         ("CNI_ARGS", "MAC"),
+        ("CNI_CONTAINERID", "\udcff"),
+        ("CNI_NETNS", "/run/netns/\udcff"),
+        ("CNI_IFNAME", "\udcff"),
+        ("CNI_ARGS", "MAC=\udcff"),
     ],
 )
 def test_the_environment(plugin: Plugin, name: str, value: str) -> None:
@@ -62,15 +66,25 @@ def test_the_environment(plugin: Plugin, name: str, value: str) -> None:
         {"runtimeConfig": []},
         {"runtimeConfig": {"ips": [5]}},
         {"runtimeConfig": {"bandwidth": {"ingressRate": "fast"}}},
+        {"runtimeConfig": {"bandwidth": 5}},
+        {"runtimeConfig": {"ips": "10.77.0.5"}},
+        {"runtimeConfig": {"mac": 5}},
+        {"runtimeConfig": {"portMappings": {"hostPort": 80}}},
+        {"mtu": "1500"},
+        {"mtu": 1e99},
+        {"mac": 5},
         {"prevResult": 5},
     ],
 )
 def test_a_wrong_configuration(plugin: Plugin, config: dict[str, object]) -> None:
     plugin.fails("ADD", 7, **config)
-    assert not plugin.host.requests
+    assert not plugin.asked("partition.add")
 
 
-@pytest.mark.parametrize("mapping", [{"hostPort": 70000, "containerPort": 1}, {"hostPort": 1}])
+@pytest.mark.parametrize(
+    "mapping",
+    [{"hostPort": 70000, "containerPort": 1}, {"hostPort": 1}, {"hostPort": "80", "containerPort": 80}, 80],
+)
 def test_ports_that_are_none(plugin: Plugin, mapping: dict[str, object]) -> None:
     plugin.fails("ADD", 7, runtimeConfig={"portMappings": [mapping]})
     assert plugin.asked("partition.remove")
@@ -79,6 +93,11 @@ def test_ports_that_are_none(plugin: Plugin, mapping: dict[str, object]) -> None
 @pytest.mark.parametrize("stdin", ["", "{", "[]", '{"name": "a", "name": "b"}', "\0"])
 def test_input_that_is_no_configuration(plugin: Plugin, stdin: str) -> None:
     assert plugin.run("ADD", stdin=stdin)[1]["code"] == 6
+
+
+def test_a_request_that_is_too_long(plugin: Plugin) -> None:
+    ips = [f"10.77.0.{number % 255}/24" for number in range(100_000)]
+    assert "too long" in plugin.fails("ADD", 7, runtimeConfig={"ips": ips})
 
 
 def test_without_a_hosting_daemon(plugin: Plugin) -> None:
