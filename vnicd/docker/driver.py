@@ -89,8 +89,8 @@ class Driver:
             options = asked.options
             uplink = "internal" if asked.is_internal else options.get(wire.UPLINK_OPTION, "nat")
             own_networks.add(asked.ident, uplink, options.get(wire.NIC_OPTION, ""), asked.pools)
-        self.fabrics.call(network.network, "fabric.ping")
         try:
+            self.fabrics.call(network.network, "fabric.ping")
             self.networks.put(network)
         except VnicdError:
             if network.is_own:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,20 @@ def add(ident: str, uplink: str, nic: str, pools: tuple[Pool, ...]) -> str:
         # Of an internal network nobody is the gateway.
         if pool.gateway and uplink != "internal":
             words += ["--gateway", pool.gateway.partition("/")[0]]
-    label = f"{naming.OWNER_NETWORK}={ident}"
+    words += ["--label", f"{naming.OWNER_NETWORK}={ident}"]
     try:
-        _vnicctl("add", name, *words, "--label", label)
+        _vnicctl("add", name, *words)
     except Exists:
-        labels = _vnicctl("show", name)["labels"]
-        if labels.get(naming.OWNER_NETWORK) != ident:
+        there = _vnicctl("show", name)
+        if there["labels"].get(naming.OWNER_NETWORK) != ident:
             raise
+        if there["state"] == "down":  # the earlier try was killed before it was done
+            remove(name)
+            _vnicctl("add", name, *words)
+    except TimedOut:  # it was killed, and Docker will not ask for this network again
+        with suppress(VnicdError):
+            remove(name)
+        raise
     return name
 
 

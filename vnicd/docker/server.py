@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 IDLE_TIMEOUT_S = 120.0
 """Seconds that a connection may say nothing; Docker keeps them for 30."""
 
+DIGITS_MOST = 18
+"""Of a length; a longer number is nobody's."""
+
 FINISH_TIMEOUT_S = 20.0
 """Seconds that calls have to be finished when the service is to end."""
 
@@ -66,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "a call has a Content-Length")
             return
-        if int(length) > wire.LONGEST_BODY:
+        if len(length) > DIGITS_MOST or int(length) > wire.LONGEST_BODY:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the call is too long")
             return
         body = self.rfile.read(int(length))

@@ -115,15 +115,15 @@ def ports(call: Mapping[str, Any]) -> list[PortCall]:
             raise Invalid("only ports of TCP and UDP can be published")
         first = _number(each, "HostPort")
         address = _text(each, "HostIP")
-        found.append(
-            PortCall(
-                protocol,
-                _number(each, "Port"),
-                "" if address in ANYWHERE else address,
-                first,
-                max(first, _number(each, "HostPortEnd")),
-            )
+        port = PortCall(
+            protocol,
+            _number(each, "Port"),
+            "" if address in ANYWHERE else address,
+            first,
+            max(first, _number(each, "HostPortEnd")),
         )
+        if not first or port not in found:  # all addresses of IPv4, and again all of IPv6
+            found.append(port)
     return found
 
 
@@ -149,7 +149,7 @@ def _text(call: Mapping[str, Any], key: str) -> str:
     found = call.get(key)
     if found is None:
         return ""
-    if not isinstance(found, str) or len(found) > 1024:
+    if not isinstance(found, str) or len(found) > 1024 or not found.isprintable():
         raise Invalid(f"{key} of the call is no text")
     return found
 

@@ -106,9 +106,10 @@ def test_errors_are_told_and_the_connection_goes_on(
     assert post(docker, "Join")[0] == 200
 
 
-def test_what_is_too_long_is_not_read(docker: Connection) -> None:
+@pytest.mark.parametrize("length", [str(wire.LONGEST_BODY + 1), "9" * 5000])
+def test_what_is_too_long_is_not_read(docker: Connection, length: str) -> None:
     docker.putrequest("POST", "/Join")
-    docker.putheader("Content-Length", str(wire.LONGEST_BODY + 1))
+    docker.putheader("Content-Length", length)
     docker.endheaders()
     assert docker.getresponse().status == 413
 

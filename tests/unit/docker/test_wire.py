@@ -103,3 +103,17 @@ def test_what_no_call_is(body: bytes) -> None:
 def test_a_call_without_a_body() -> None:
     assert wire.parse(b"") == wire.parse(b"{}") == {}
     assert wire.parse(json.dumps(CREATE_NETWORK).encode()) == CREATE_NETWORK
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "a\nb"])
+def test_a_text_that_no_command_takes(text: str) -> None:
+    options = {"com.docker.network.generic": {"vnicd.nic": text}}
+    with pytest.raises(Invalid):
+        wire.network({"NetworkID": NETWORK, "Options": options})
+
+
+def test_a_port_for_all_addresses_of_each_family_is_one() -> None:
+    (of_ipv4,) = portmap(HostIP="0.0.0.0")["Options"]["com.docker.network.portmap"]
+    (of_ipv6,) = portmap(HostIP="::")["Options"]["com.docker.network.portmap"]
+    call = {"Options": {"com.docker.network.portmap": [of_ipv4, of_ipv6]}}
+    assert wire.ports(call) == [PortCall("tcp", 80, "", 8080, 8080)]
