@@ -76,23 +76,28 @@ def _completed(spec: NetworkSpec, default: Paths) -> NetworkSpec:
 
 
 def _write(paths: Paths, what: Declared) -> None:
-    """Declare a network; Exists when somebody else has done so meanwhile."""
+    """Declare a network, all of it or not at all; Exists when somebody else has done so meanwhile."""
     path = paths.declaration
+    new = path.with_name(f".{path.name}.new")
     try:
         paths.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with path.open("x") as file:
-            path.chmod(0o644)
+        with new.open("w") as file:
+            new.chmod(0o644)
             file.write(fabric_file.render(what))
             file.flush()
             os.fsync(file.fileno())
+        path.hardlink_to(new)
     except FileExistsError as error:
         raise Exists(f"there is a file {path} already") from error
     except OSError as error:
-        for remove in (path.unlink, paths.root.rmdir):
+        for remove in (new.unlink, paths.root.rmdir):  # which stays if there is a file in it
             with contextlib.suppress(OSError):
                 remove()
         raise Resources(f"{path} can't be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()
 
 
 def start(paths: Paths, options: Sequence[str] = ()) -> int:
