@@ -10,6 +10,9 @@ from tests.service.service import Service
 TIMERS = ("var/log", "var/lib/systemd", "var/cache", "tmp", "root")
 """Where systemd and others write at any time."""
 
+PASSING = {"etc/netns"}
+"""Folders of this machine that shine through, and that its own fabrics make and remove."""
+
 BACKUPS = {"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-"}
 """Made by the system's own tools for users."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.framework.waiting import wait_until
 from tests.service.conftest import Boot
-from tests.service.remains import BACKUPS, running, written
+from tests.service.remains import BACKUPS, PASSING, running, written
 from tests.service.service import CONFIG, DECLARED, HOST, Service, unit
 
 INSTALLED = {"units", "unit files", "users"}
@@ -135,8 +135,7 @@ def test_uninstalling_leaves_nothing(fresh: Service, before: dict[str, object]) 
     earlier = before["written"]
     assert isinstance(earlier, dict)
     assert {name for name in left if left[name] != earlier.get(name, b"absent")} - BACKUPS == set()
-    # Empty folders of this machine shine through, and this one comes and goes with its own fabrics.
-    assert set(earlier) - set(left) - {"etc/netns"} == set()
+    assert set(earlier) - set(left) - PASSING == set()
 
 
 def test_uninstalling_twice_is_no_error(fresh: Service) -> None:
