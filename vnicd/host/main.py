@@ -13,7 +13,7 @@ from typing import Any
 
 from vnicd import __version__
 from vnicd.config import Options, Paths
-from vnicd.errors import Invalid, NoHugepages, NotFound, NotPermitted, Resources
+from vnicd.errors import Busy, Invalid, NoHugepages, NotFound, NotPermitted, Resources
 from vnicd.host import health, status
 from vnicd.host.apply import Applier
 from vnicd.host.control import access
@@ -58,6 +58,8 @@ class Host:
         self.done = asyncio.Event()
         self.settled = asyncio.Event()
         """Set when the fabric is what it was, and what the file declares: from then on it can be changed."""
+        self.coming: list[str] = []
+        """Names of partitions that somebody has asked for, which may not be among the ports yet."""
         self.notify = Notifier()
         self.handed = handed
         """The control socket, when systemd has opened it."""
@@ -275,8 +277,12 @@ class Host:
         if unknown:
             raise Invalid(f"a partition has no {', '.join(sorted(unknown))}")
         spec = make_partition(**{"name": None, **self.fabric.uplink.with_lengths(params)})
-        await self.applier.checker.check_addition(spec)
-        port = await self.fabric.add(spec)
+        self.coming.append(spec.name)
+        try:
+            await self.applier.checker.check_addition(spec)
+            port = await self.fabric.add(spec)
+        finally:
+            self.coming.remove(spec.name)
         await self.fabric.drift.look_at(port)
         warnings = [": ".join(words) for words in self.fabric.names.warnings(port)]
         return {**port.to_json(), "warnings": warnings, "dns": self.fabric.names.dns(port)}
@@ -284,6 +290,8 @@ class Host:
     async def _remove(self, params: dict[str, Any]) -> Any:
         name, owner = params.get("name"), check_owner(params.get("owner"))
         if owner and name not in self.fabric.ports.by_name:
+            if name in self.coming:  # or it would be there after all, and nobody's
+                raise Busy(f"the partition {name} is being added")
             return {}  # a runtime asks until it is done
         port = self.fabric.ports.get(name)
         if not port.spec.is_of(owner):

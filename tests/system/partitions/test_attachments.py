@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from tests.framework.fabric.namespaces import in_namespace, namespace_of
 from tests.framework.fabric.partition import Partition
 from tests.framework.waiting import wait_until
 from vnicd.errors import Invalid
+from vnicd.protocol import control
 from vnicd.sockets import abi
 
 GONE_WITHIN = 10.0
@@ -86,6 +89,30 @@ def test_the_machines_own_namespace_is_refused(shared: Fabric) -> None:
     """Its default route would lead into the fabric, and go with the partition."""
     with pytest.raises(Invalid, match="the machine's own namespace"):
         shared.call("partition.add", name="inside", netns="/proc/self/ns/net", ifname="eth9")
+
+
+def test_a_removal_right_behind_an_addition_does_not_pass_it(shared: Fabric) -> None:
+    """Whose runtime was killed in an addition asks for the removal, and takes no error for the end of both."""
+    container, owner = Container(shared), {"app": "shop"}
+    name = f"quick-{shared.tag}"
+    requests = [
+        ("partition.add", {"name": name, "netns": container.path, "owner": owner}),
+        ("partition.remove", {"name": name, "owner": owner}),
+    ]
+    sockets = [socket.socket(socket.AF_UNIX) for _ in requests]
+    try:
+        for sock in sockets:
+            sock.connect(str(shared.runtime / "control.sock"))
+        for sock, (method, params) in zip(sockets, requests, strict=True):
+            sock.sendall(control.request(1, method, params))
+        added, removed = (json.loads(sock.makefile().readline()) for sock in sockets)
+    finally:
+        for sock in sockets:
+            sock.close()
+    assert added["result"]["name"] == name
+    assert removed["error"]["code"] == "busy"
+    shared.call("partition.remove", name=name, owner=owner)
+    container.end()
 
 
 def test_another_namespace_under_its_path_gets_nothing(shared: Fabric) -> None:
