@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 SHORT_ID = 12
 """Characters of a container's id that runtimes show."""
@@ -20,6 +20,23 @@ def name(owner: Iterable[str]) -> str | None:
     if words.get("name"):
         return "/".join(word for word in (words.get("namespace"), words["name"]) if word)
     return words["container"][:SHORT_ID] if words.get("container") else None
+
+
+def owner_in_short(owner: Mapping[str, str]) -> str:
+    """An owner for a column of a table: "cni: db" for that of a container, and all its words for any other one.
+
+    The words are whole but for ids of 64 digits; those alone say nothing, and their kind is enough: "docker".
+    """
+    kind = re.split(r"[/.]", next(iter(owner), ""))[0]
+    if found := name(f"{key}={value}" for key, value in owner.items()):
+        return f"{kind}: {found}"
+    if owner and all(_ID.fullmatch(value) for value in owner.values()):
+        return kind
+    return ", ".join(f"{key}={_ID.sub(_short, value)}" for key, value in owner.items())
+
+
+def _short(found: re.Match[str]) -> str:
+    return found[1][:SHORT_ID]
 
 
 def of_cgroup(text: str) -> str | None:

@@ -137,6 +137,16 @@ def test_list_has_columns_for_what_some_partition_has(
     assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["MTU", "ADDRESSES"]
 
 
+def test_list_of_containers_is_narrow(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    owner = {"cni/container": "0123456789abcdef" * 4, "cni/interface": "eth0", "cni/name": "db"}
+    theirs = partition("c1", 1, netns="/run/netns/netns-c87b76c2-08d5-cfca-a4a5-6673bc55f819", owner=owner)
+    host.answers["partition.list"] = {"partitions": [theirs, partition("blue", 2)]}
+    assert main(["partition", "ls"]) == 0
+    header, row, _ = capsys.readouterr().out.splitlines()
+    assert "OWNER" in header and "NAMESPACE" not in header
+    assert "cni: db" in row and "0123456789" not in row
+
+
 def test_help_names_aliases_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["partition", "--help"]) == 0
     assert "remove, rm, del" in capsys.readouterr().out

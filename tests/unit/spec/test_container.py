@@ -27,6 +27,21 @@ def test_a_name_by_the_owner(owner: tuple[str, ...], expected: str | None) -> No
 
 
 @pytest.mark.parametrize(
+    ("owner", "expected"),
+    [
+        ({}, ""),
+        ({"app": "shop", "tier": "web"}, "app=shop, tier=web"),
+        ({"cni/container": ID, "cni/interface": "eth0", "cni/name": "redis"}, "cni: redis"),
+        ({"cni/container": ID, "cni/interface": "eth0"}, f"cni: {ID[:12]}"),
+        ({"docker.endpoint": ID, "docker.network": ID}, "docker"),
+        ({"docker.endpoint": ID, "app": "shop"}, f"docker.endpoint={ID[:12]}, app=shop"),
+    ],
+)
+def test_an_owner_in_short(owner: dict[str, str], expected: str) -> None:
+    assert container.owner_in_short(owner) == expected
+
+
+@pytest.mark.parametrize(
     "path",
     [
         f"/libpod_parent/libpod-{ID}",

@@ -13,6 +13,7 @@ from vnicd.cli.errors import raise_all
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, name_argument, names_argument, namespaces, output_options, owners
 from vnicd.errors import NotFound, NotPermitted, NotRunning, VnicdError
+from vnicd.spec import container
 
 CHANGE_TIMEOUT = 30.0
 """Seconds that a change may take on a busy machine; it is milliseconds on an idle one."""
@@ -185,7 +186,8 @@ def list_(owner: tuple[str, ...], as_json: bool) -> None:
     """List the partitions.
 
     RATE is the limit to the uplink and from it; as 100 Mbit/s / 20 Mbit/s, if they
-    differ.
+    differ. OWNER is short, as "cni: web" for the container web of podman or containerd;
+    `vnicctl partition show NAME` has all of it, and the namespace.
 
     \b
     Examples:
@@ -223,7 +225,11 @@ def show(name: str, as_json: bool) -> None:
 
 
 def _show_list(data: dict[str, Any]) -> None:
-    """Rates, gateways and owners have columns when a partition has one, namespaces when one is not called as it is."""
+    """Rates, gateways and owners have columns when a partition has one.
+
+    Namespaces have one when a partition's is not called as it is, but for those that have an owner: runtimes give long
+    names by chance.
+    """
     partitions = data["partitions"]
     rows = [
         [
@@ -234,7 +240,7 @@ def _show_list(data: dict[str, Any]) -> None:
             units.netns(each["netns"]),
             units.rates(each),
             actual.listed(each, "gateways"),
-            ", ".join(f"{key}={value}" for key, value in (each.get("owner") or {}).items()) or units.NONE,
+            container.owner_in_short(each.get("owner") or {}) or units.NONE,
             actual.listed(each, "addresses"),
         ]
         for each in partitions
@@ -244,7 +250,9 @@ def _show_list(data: dict[str, Any]) -> None:
         for key in ("rate", "gateways", "owner")
         if not any(each.get(key) or (key == "rate" and any(units.both_rates(each))) for each in partitions)
     }
-    if partitions and all(units.netns(each["netns"]) == each["name"] for each in partitions):
+    if partitions and all(
+        each.get("owner") or units.netns(each["netns"]) == each["name"] for each in partitions
+    ):
         hidden.add("NAMESPACE")
     kept = [index for index, header in enumerate(HEADERS) if header not in hidden]
     output.table(
