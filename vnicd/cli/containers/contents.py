@@ -1,4 +1,4 @@
-"""The files that runtimes read: a network for CNI, and direct sockets as a CDI device; pure."""
+"""The files that runtimes read: a CNI network, and direct sockets as a CDI device; pure."""
 
 from __future__ import annotations
 

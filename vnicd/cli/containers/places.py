@@ -100,7 +100,7 @@ def items(tree: Tree, wishes: Wishes) -> list[Item]:
     if wishes.conflist or wishes.subnets:
         portmap = any(tree.place(f"{folder}/portmap").exists() for folder in (CNI_BIN, CNI_BIN_OF_DEBIAN))
         text = contents.conflist(wishes.network, wishes.runtime_dir, wishes.subnets, portmap)
-        found.append(Item(CONFLIST, "network of CNI", text.encode()))
+        found.append(Item(CONFLIST, "CNI network", text.encode()))
     return found
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.framework.fixtures import ErrorLine
 from vnicd.cli.containers import places
 from vnicd.cli.containers.files import Tree
+from vnicd.cli.fabrics import networks
 from vnicd.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
@@ -29,7 +30,8 @@ def test_install_and_uninstall(tmp_path: Path, capsys: Captured) -> None:
     assert lines[1] == ["put", "/opt/cni/bin/vnicd", "CNI plugin"]
     assert lines[-1][:2] == ["put", "/etc/cdi/vnicd.json"]
     assert main(["containers", "uninstall", "--root", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split() == ["removed", "/opt/cni/bin/vnicd"]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:2] == [["STATE", "PATH"], ["removed", "/opt/cni/bin/vnicd"]]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,6 +60,18 @@ def test_the_network_that_vnicctl_works_on(
     assert main(["containers", "install", "--root", str(tmp_path), "--conflist"]) == 0
     ours = json.loads((tmp_path / places.CONFLIST.lstrip("/")).read_text())["plugins"][0]
     assert (ours["network"], ours["runtimeDir"]) == ("fast", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("state", "subnets", "warns"), [("up", [], True), ("up", ["10.88.0.0/24"], False), ("down", [], False)]
+)
+def test_a_network_without_subnets(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, state: str, subnets: list[str], warns: bool
+) -> None:
+    found = {"state": state, "subnets": subnets}
+    monkeypatch.setattr(networks, "describe", lambda name: {"name": name, **found})
+    assert main(["containers", "install", "--conflist", "--dry-run"]) == 0
+    assert ("the network default has no subnets" in capsys.readouterr().err) == warns
 
 
 def test_a_bad_subnet_changes_nothing(tmp_path: Path, error_line: ErrorLine) -> None:

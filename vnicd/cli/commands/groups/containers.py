@@ -12,9 +12,10 @@ import click
 from vnicd.cli import output
 from vnicd.cli.containers import places, runtimes
 from vnicd.cli.containers.files import Tree
+from vnicd.cli.fabrics import networks
 from vnicd.cli.groups import Group
 from vnicd.cli.params import json_option, output_options
-from vnicd.config import DEFAULT_RUNTIME_DIR, Paths
+from vnicd.config import DEFAULT_NETWORK, DEFAULT_RUNTIME_DIR, Paths
 from vnicd.errors import NotPermitted
 
 SYSTEMCTL_TIMEOUT_S = 30.0
@@ -41,7 +42,7 @@ def containers() -> None:
 @click.option(
     "--conflist",
     is_flag=True,
-    help="Also make a network for CNI. In containerd and CRI-O, the first file there is all pods' network.",
+    help="Also make a CNI network. containerd and CRI-O take the first file there for all pods.",
 )
 @click.option(
     "--subnet",
@@ -64,10 +65,10 @@ def install(
     """Put plugins and devices where runtimes look.
 
     These are the plugin for CNI and for netavark, Docker's driver, the CDI device
-    vnicd.io/direct=on, and with --conflist a network of CNI's, called vnicd. Its
-    containers are in the network that vnicctl works on. What is there already and is not
-    vnicctl's is left alone; then nothing is done. A second time it renews what has
-    changed.
+    vnicd.io/direct=on, and with --conflist the CNI network vnicd. Its containers are
+    in the network that vnicctl works on, which needs subnets then, or --subnet. If a
+    file is there already that vnicctl has not put there, nothing is done. A second
+    time it renews what has changed.
 
     \b
     Examples:
@@ -86,6 +87,8 @@ def install(
     if not dry_run and _is_this_machine(root) and places.docker_unit(tree):
         _systemctl("daemon-reload")
         _systemctl("start", places.DOCKER_SOCKET_UNIT)
+    if conflist and not subnets and root == Path("/"):
+        _warn_without_subnets(paths.network or DEFAULT_NETWORK)
     words = PLANS if dry_run else WORDS
     rows = [{"path": each.path, "what": each.purpose, "state": words[states[each.path]]} for each in items]
     output.emit({"files": rows}, as_json, _show_files)
@@ -134,6 +137,17 @@ def status(as_json: bool) -> None:
     output.emit({"runtimes": found}, as_json, _show_runtimes)
 
 
+def _warn_without_subnets(name: str) -> None:
+    """Containers start without addresses then, and nobody says why. A network that is down can't be asked."""
+    found = networks.describe(name)
+    if found["state"] == "up" and not found["subnets"]:
+        nat = "vnicctl uplink set NIC --mode nat --subnet CIDR"
+        output.warn(
+            f"the network {name} has no subnets, so its containers get no addresses; give it some: {nat}; "
+            "or have CNI choose them: vnicctl containers install --subnet CIDR"
+        )
+
+
 def _need_root(root: Path, dry_run: bool) -> None:
     if root == Path("/") and not dry_run and os.geteuid() != 0:
         raise NotPermitted("only root can set up container runtimes", "run it with sudo")
@@ -166,7 +180,8 @@ def _show_files(data: dict[str, Any]) -> None:
         output.note("nothing was put there")
         return
     rows = [(each["state"], each["path"], each["what"]) for each in data["files"]]
-    output.table(("STATE", "PATH", "WHAT"), rows)
+    kept = 3 if any(what for _, _, what in rows) else 2
+    output.table(("STATE", "PATH", "WHAT")[:kept], [row[:kept] for row in rows])
 
 
 def _show_runtimes(data: dict[str, Any]) -> None:
