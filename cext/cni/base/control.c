@@ -37,7 +37,7 @@ char *control_path(const char *runtime_dir, const char *network, struct failure 
 
 static bool not_there(struct failure *failure, const char *path) {
     return fail_as(failure, "not_running", text("no hosting daemon answers at %s", path),
-                   "start the network with: vnicctl up");
+                   "start it with: vnicctl up; or choose another one of: vnicctl network list");
 }
 
 static bool too_late(struct failure *failure, const char *method) {
